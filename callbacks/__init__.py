@@ -1,0 +1,1 @@
+"""Observers: they watch a run and write what people look at into its folder."""
