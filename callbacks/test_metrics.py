@@ -1,0 +1,71 @@
+"""test_metrics.json: what a test measured, for programs to read."""
+
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning.pytorch import Callback, LightningModule, Trainer
+
+from callbacks.batches import count_examples
+from callbacks.files import atomic_path
+
+
+class TestMetrics(Callback):
+    """Writes `test_metrics.json` into the run folder when a test ends.
+
+    The file is flat: every logged `test/...` value unrounded (null where it is not a finite number), `signature` where
+    the module has one (how text scores were computed), `checkpoint` (relative to the run folder when inside it; null
+    without one) and `examples`, the test examples seen by all processes together. It holds no time or date, so that
+    testing again writes the same bytes.
+    """
+
+    __test__ = False  # its name begins with "Test", pytest need not look into it
+
+    def __init__(self) -> None:
+        self._examples = 0
+
+    def on_test_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._examples = 0
+
+    def on_test_batch_end(
+        self,
+        trainer: Trainer,
+        pl_module: LightningModule,
+        outputs: Any,
+        batch: Any,
+        batch_idx: int,
+        dataloader_idx: int = 0,
+    ) -> None:
+        self._examples += count_examples(batch)
+
+    def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        examples = trainer.strategy.reduce(torch.tensor(self._examples, device=pl_module.device), reduce_op="sum")
+        if not trainer.is_global_zero:
+            return
+        folder = Path(trainer.default_root_dir)
+        content: dict[str, Any] = {
+            name: _finite(float(value))
+            for name, value in sorted(trainer.callback_metrics.items())
+            if name.startswith("test/")
+        }
+        signature = getattr(pl_module, "signature", None)
+        if signature is not None:
+            content["signature"] = signature
+        content["checkpoint"] = _relative(trainer.ckpt_path, folder)
+        content["examples"] = int(examples)
+        with atomic_path(folder / "test_metrics.json") as path:
+            path.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def _finite(value: float) -> float | None:
+    return value if math.isfinite(value) else None  # JSON has no NaN
+
+
+def _relative(checkpoint: Any, folder: Path) -> str | None:
+    if checkpoint is None:
+        return None
+    absolute = Path(checkpoint).resolve()
+    inside = absolute.is_relative_to(folder.resolve())
+    return absolute.relative_to(folder.resolve()).as_posix() if inside else str(checkpoint)

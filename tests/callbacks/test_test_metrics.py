@@ -1,0 +1,49 @@
+import json
+import math
+
+from torchmetrics import Accuracy
+
+from callbacks.test_metrics import TestMetrics
+
+
+def test_values_equal_torchmetrics_and_repeat(make_trainer, tiny_data, tiny_classifier, tmp_path):
+    model, data = tiny_classifier(answers=[0, 0, 2]), tiny_data()
+    model.signature = "images|v1"
+    trainer = make_trainer(TestMetrics(), max_epochs=0)
+    trainer.strategy.connect(model)
+    checkpoint = tmp_path / "checkpoints" / "best.ckpt"
+    trainer.save_checkpoint(checkpoint)
+
+    trainer.test(model, data, ckpt_path=str(checkpoint), verbose=False)
+    text = (tmp_path / "test_metrics.json").read_text()
+    content = json.loads(text)
+
+    oracle = Accuracy(task="multiclass", num_classes=3, average="micro")
+    for _, labels in data.test_dataloader():
+        oracle.update(model.probabilities(labels), labels)
+    assert math.isclose(content["test/accuracy"], float(oracle.compute()), rel_tol=1e-6)
+    assert content["test/loss"] == float(trainer.callback_metrics["test/loss"])  # not rounded
+    assert content["checkpoint"] == "checkpoints/best.ckpt"
+    assert content["examples"] == 10 and content["signature"] == "images|v1"
+    assert set(content) == {"test/accuracy", "test/loss", "checkpoint", "examples", "signature"}
+
+    trainer.test(model, data, ckpt_path=str(checkpoint), verbose=False)
+    assert (tmp_path / "test_metrics.json").read_text() == text
+
+
+def test_no_checkpoint_no_signature_and_nan(make_trainer, tiny_data, tiny_classifier, tmp_path):
+    model = tiny_classifier()
+    model.on_test_epoch_end = lambda: model.log("test/broken", float("nan"))
+    make_trainer(TestMetrics()).test(model, tiny_data(), verbose=False)
+    content = json.loads((tmp_path / "test_metrics.json").read_text(), parse_constant=lambda name: 1 / 0)
+    assert content["checkpoint"] is None and content["test/broken"] is None and "signature" not in content
+
+
+def test_a_checkpoint_elsewhere_keeps_its_path(make_trainer, tiny_data, tiny_classifier, tmp_path, tmp_path_factory):
+    model = tiny_classifier()
+    trainer = make_trainer(TestMetrics())
+    trainer.strategy.connect(model)
+    checkpoint = tmp_path_factory.mktemp("elsewhere") / "x.ckpt"
+    trainer.save_checkpoint(checkpoint)
+    trainer.test(model, tiny_data(), ckpt_path=str(checkpoint), verbose=False)
+    assert json.loads((tmp_path / "test_metrics.json").read_text())["checkpoint"] == str(checkpoint)
