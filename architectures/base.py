@@ -1,0 +1,54 @@
+"""What every image classifier in this package promises.
+
+A new network is one file here with one class that extends `ImageClassifierNet`. There is no registry to edit: a config
+names the class, and the command line checks it against this base.
+"""
+
+from abc import ABC, abstractmethod
+from typing import ClassVar
+
+from torch import Tensor, nn
+
+
+class ImageClassifierNet(nn.Module, ABC):
+    """Base of every image classifier: normalised images in, one logit a class out.
+
+    A subclass sets `head`, calls `super().__init__(num_classes)`, and accepts images of any height and width >= 32.
+
+    Args:
+        num_classes: Number of classes, at least 1: the width of the logits.
+
+    Raises:
+        ValueError: `num_classes` is not a whole number of at least 1.
+    """
+
+    head: ClassVar[str]
+    """Dotted name of the last linear layer ("fc", "classifier.1"): the one fine-tuning replaces for other classes."""
+
+    def __init__(self, num_classes: int) -> None:
+        super().__init__()
+        self.num_classes = check_positive_int("num_classes", num_classes)
+
+    @abstractmethod
+    def forward(self, images: Tensor) -> Tensor:
+        """Classify normalised images: float [B, 3, H, W] -> logits [B, num_classes]."""
+
+    def initialize_from_data(self, images: Tensor) -> None:  # noqa: B027 - most nets have nothing to do here
+        """Set weights that depend on the data; by default there are none.
+
+        Called once, on a fresh fit, before weight averaging copies the net; never after loading weights.
+
+        Args:
+            images: A few thousand normalised training images, float [N, 3, H, W].
+        """
+
+
+def check_positive_int(name: str, value: int) -> int:
+    """Return `value` if it is a whole number of at least 1.
+
+    Raises:
+        ValueError: It is not (True and 10.0 are not either: they are mistakes in a config more often than numbers).
+    """
+    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+        raise ValueError(f"{name} must be a whole number of at least 1, got {value!r}")
+    return value
