@@ -36,3 +36,8 @@ def classified(outputs: Any) -> tuple[Tensor, Tensor] | None:
 def class_name(names: Sequence[str] | None, index: int) -> str:
     """The name of class `index`, or the index itself where no name is known."""
     return names[index] if names is not None and 0 <= index < len(names) else str(index)
+
+
+def shorten(text: str, most: int) -> str:
+    """`text` in at most `most` characters."""
+    return text if len(text) <= most else text[: most - 1] + "…"
