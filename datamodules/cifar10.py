@@ -1,0 +1,128 @@
+"""CIFAR-10 in its original layout, `cifar-10-batches-py` (Krizhevsky 2009)."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+
+from datamodules.augmentation import Augmentation
+from datamodules.cifar10_files import (
+    FOLDER,
+    TEST_FILE,
+    TRAIN_FILES,
+    check_md5,
+    fetch_archive,
+    read_batch,
+    read_npz,
+)
+from datamodules.image_data import ImageDataModule, ImageSet, stratified_split
+
+CLASS_NAMES = [
+    "airplane",
+    "automobile",
+    "bird",
+    "cat",
+    "deer",
+    "dog",
+    "frog",
+    "horse",
+    "ship",
+    "truck",
+]
+MEAN = (0.4914, 0.4822, 0.4465)
+STD = (0.2470, 0.2435, 0.2616)
+
+
+class CIFAR10DataModule(ImageDataModule):
+    """CIFAR-10: 50,000 training and 10,000 test images of 10 classes, 3x32x32, held in memory as uint8.
+
+    Args:
+        root: Folder that holds (or shall hold) `cifar-10-batches-py`.
+        download: Fetch the data into `root` when `cifar-10-batches-py` is not there. Existing files are never overwritten.
+        verify: Require the MD5 sums of the original files. False accepts any copy of the right form.
+        test_file: An .npz file with `images` uint8 [N, 3, 32, 32] and `labels` [N] to test on in place of the test set.
+        validation_size: Number of training images set apart for validation, stratified; 0: none.
+        batch_size: Images a training batch, per process. The incomplete batch at the end of an epoch is dropped.
+        eval_batch_size: Images a batch in validation, test and prediction, per process.
+        augmentation: What happens to training batches; everything is off by default.
+        seed: Seed of the order of the images and of their augmentation.
+        split_seed: Seed of the split, apart from `seed` so that runs of several seeds are scored on the same images.
+        predict_path: An image or a folder of images to predict; none: the test set.
+
+    Raises:
+        FileNotFoundError: no data, and no download allowed or possible.
+        ValueError: files that differ from the originals (with `verify`), are damaged or of the wrong form.
+    """
+
+    def __init__(
+        self,
+        root: str = "data",
+        download: bool = True,
+        verify: bool = True,
+        test_file: str | None = None,
+        validation_size: int = 5000,
+        batch_size: int = 128,
+        eval_batch_size: int = 512,
+        augmentation: Augmentation = Augmentation(),  # noqa: B008 (frozen)
+        seed: int = 0,
+        split_seed: int = 0,
+        predict_path: str | None = None,
+    ) -> None:
+        super().__init__(
+            batch_size=batch_size,
+            eval_batch_size=eval_batch_size,
+            augmentation=augmentation,
+            seed=seed,
+            split_seed=split_seed,
+            predict_path=predict_path,
+        )
+        if validation_size < 0:
+            raise ValueError(f"data.validation_size is {validation_size}: it must be at least 0")
+        self.root = Path(root)
+        self.download = download
+        self.verify = verify
+        self.test_file = test_file
+        self.validation_size = validation_size
+        self.class_names = list(CLASS_NAMES)
+        self.mean, self.std = MEAN, STD
+
+    @property
+    def folder(self) -> Path:
+        """Where the batch files are: `root/cifar-10-batches-py`, or `root` itself when it holds them."""
+        return self.root if (self.root / TRAIN_FILES[0]).is_file() else self.root / FOLDER
+
+    def prepare_data(self) -> None:
+        """Fetch the files where they are missing and look at all of them, so that a bad one is found before training."""
+        stage = self.trainer.state.fn if self.trainer is not None else None
+        if self.test_file is not None:
+            read_npz(self.test_file)
+        if stage == "predict" and self.predict_path is not None:
+            return
+        if stage in ("test", "predict") and self.test_file is not None:
+            return
+        if self.download and not self.folder.exists():
+            fetch_archive(self.root, verify=self.verify)
+        for name in (*TRAIN_FILES, TEST_FILE):
+            read_batch(self.folder / name)
+            if self.verify:
+                check_md5(self.folder / name)
+
+    def load_training(self) -> tuple[ImageSet, ImageSet | None]:
+        parts = [read_batch(self.folder / name) for name in TRAIN_FILES]
+        images, labels = (
+            torch.cat([part[0] for part in parts]),
+            torch.cat([part[1] for part in parts]),
+        )
+        if self.validation_size == 0:
+            return ImageSet(images, labels), None
+        if self.validation_size >= len(labels):
+            raise ValueError(
+                f"data.validation_size is {self.validation_size}: it must be below the {len(labels)} training images"
+            )
+        train, val = stratified_split(labels, self.validation_size, seed=self.split_seed)
+        return ImageSet(images[train], labels[train]), ImageSet(images[val], labels[val])
+
+    def load_test(self) -> ImageSet:
+        read = read_npz(self.test_file) if self.test_file is not None else read_batch(self.folder / TEST_FILE)
+        return ImageSet(*read)
