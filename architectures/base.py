@@ -4,7 +4,9 @@ A new network is one file here with one class that extends `ImageClassifierNet`.
 names the class, and the command line checks it against this base.
 """
 
+import math
 from abc import ABC, abstractmethod
+from collections.abc import Collection
 from typing import ClassVar
 
 from torch import Tensor, nn
@@ -33,7 +35,7 @@ class ImageClassifierNet(nn.Module, ABC):
     def forward(self, images: Tensor) -> Tensor:
         """Classify normalised images: float [B, 3, H, W] -> logits [B, num_classes]."""
 
-    def initialize_from_data(self, images: Tensor) -> None:  # noqa: B027 - most nets have nothing to do here
+    def initialize_from_data(self, images: Tensor) -> None:
         """Set weights that depend on the data; by default there are none.
 
         Called once, on a fresh fit, before weight averaging copies the net; never after loading weights.
@@ -52,3 +54,31 @@ def check_positive_int(name: str, value: int) -> int:
     if isinstance(value, bool) or not isinstance(value, int) or value < 1:
         raise ValueError(f"{name} must be a whole number of at least 1, got {value!r}")
     return value
+
+
+def check_positive(name: str, value: float) -> float:
+    """Return `value` if it is a finite number above 0.
+
+    Raises:
+        ValueError: It is not.
+    """
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < math.inf:
+        raise ValueError(f"{name} must be a number above 0, got {value!r}")
+    return value
+
+
+def check_fraction(name: str, value: float) -> float:
+    """Return `value` if it lies in [0, 1), as the share of something dropped must.
+
+    Raises:
+        ValueError: It does not.
+    """
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < 1:
+        raise ValueError(f"{name} must be a number of at least 0 and below 1, got {value!r}")
+    return value
+
+
+def check_choice(name: str, value: object, choices: Collection[object]) -> None:
+    """Raise ValueError, listing `choices`, unless `value` is one of them (True is not 1 here)."""
+    if isinstance(value, bool) or value not in choices:
+        raise ValueError(f"{name} must be one of {', '.join(map(repr, choices))}, got {value!r}")

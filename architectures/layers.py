@@ -1,0 +1,60 @@
+"""Blocks and first weights that more than one network here uses."""
+
+from torch import nn
+
+
+class ConvNormAct(nn.Sequential):
+    """Convolution, batch norm, activation: [B, C, H, W] -> [B, out_channels, ceil(H / stride), ceil(W / stride)].
+
+    The convolution has no bias, since the norm's own shift follows it. As a Sequential its parameters are called
+    `0.weight` (convolution) and `1.weight`, `1.bias` (norm), the names of torchvision's Conv2dNormActivation.
+
+    Args:
+        in_channels: Channels of the input.
+        out_channels: Channels of the output.
+        kernel_size: Side of the kernel, odd; the padding keeps the size where `stride` is 1.
+        stride: Step of the convolution.
+        groups: `in_channels` makes it depthwise: one kernel a channel.
+        activation: Class of the activation; `nn.Identity` for a linear output.
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel_size: int = 3,
+        stride: int = 1,
+        groups: int = 1,
+        activation: type[nn.Module] = nn.ReLU,
+    ) -> None:
+        super().__init__(
+            nn.Conv2d(
+                in_channels, out_channels, kernel_size, stride, padding=kernel_size // 2, groups=groups, bias=False
+            ),
+            nn.BatchNorm2d(out_channels),
+            activation(),
+        )
+
+
+def initialize_convolutions(net: nn.Module) -> None:
+    """Draw every convolution's weights as He et al. 2015 (arXiv:1502.01852, section 2.2): N(0, 2 / fan_out).
+
+    With this variance a gradient neither grows nor fades on its way back through layers of ReLU (fan_out; fan_in would
+    say the same of the activations on their way forward). Norms keep PyTorch's start, scale 1 and shift 0.
+    """
+    for module in net.modules():
+        if isinstance(module, nn.Conv2d):
+            nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+            if module.bias is not None:
+                nn.init.zeros_(module.bias)
+
+
+def scale_channels(channels: int, width_multiplier: float, divisor: int = 8) -> int:
+    """Return `channels * width_multiplier` as a multiple of `divisor`: the nearest, but never under 90% of the product.
+
+    Multiples of 8 suit vector hardware; the rule is that of the authors' code (`_make_divisible` in
+    tensorflow/models, research/slim/nets/mobilenet), so that widths equal those of published weights.
+    """
+    exact = channels * width_multiplier
+    rounded = max(divisor, int(exact + divisor / 2) // divisor * divisor)
+    return rounded if rounded >= 0.9 * exact else rounded + divisor

@@ -1,0 +1,98 @@
+"""MobileNetV2: inverted residuals, blocks that are wide inside and narrow where they meet.
+
+Sandler et al. MobileNetV2: Inverted Residuals and Linear Bottlenecks. CVPR 2018. arXiv:1801.04381
+The layers are those of table 2, the block that of table 1 and figure 4d. Parameters are named as in torchvision, so its
+published weights load with `strict=True`.
+
+Legend: B images, C channels, H x W pixels as they enter the module at hand.
+"""
+
+from typing import Literal
+
+from torch import Tensor, nn
+
+from architectures.base import ImageClassifierNet, check_choice, check_fraction, check_positive
+from architectures.layers import ConvNormAct, initialize_convolutions, scale_channels
+
+# (expansion, channels, blocks, stride of the first block) of each stage: table 2.
+STAGES = [(1, 16, 1, 1), (6, 24, 2, 2), (6, 32, 3, 2), (6, 64, 4, 2), (6, 96, 3, 1), (6, 160, 3, 2), (6, 320, 1, 1)]
+
+
+class InvertedResidual(nn.Module):
+    """Expand, filter each channel, project: [B, C, H, W] -> [B, out_channels, H/stride, W/stride].
+
+    The projection has no activation: a ReLU in so few channels would lose information (section 3.2). The input is added
+    where the shapes agree.
+    """
+
+    def __init__(self, in_channels: int, out_channels: int, stride: int, expansion: int) -> None:
+        super().__init__()
+        self.adds_input = stride == 1 and in_channels == out_channels
+        hidden = in_channels * expansion
+        layers: list[nn.Module] = []
+        if expansion != 1:
+            layers.append(ConvNormAct(in_channels, hidden, kernel_size=1, activation=nn.ReLU6))  # [B, hidden, H, W]
+        layers += [
+            ConvNormAct(hidden, hidden, stride=stride, groups=hidden, activation=nn.ReLU6),  # [B, hidden, H/s, W/s]
+            nn.Conv2d(hidden, out_channels, 1, bias=False),  # [B, out_channels, H/s, W/s]
+            nn.BatchNorm2d(out_channels),
+        ]
+        self.conv = nn.Sequential(*layers)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + self.conv(x) if self.adds_input else self.conv(x)
+
+
+class MobileNetV2(ImageClassifierNet):
+    """MobileNetV2: normalised images [B, 3, H, W], H and W >= 32 -> logits [B, num_classes].
+
+    Args:
+        num_classes: Number of classes.
+        width_multiplier: Factor on every number of channels, above 0 (the paper: 0.35 to 1.4); they become multiples of
+            8, and the last layer keeps its 1280 channels below 1 (section 4).
+        stem: "imagenet" halves the image five times, as the paper does for 224x224. "cifar" leaves out the first two
+            halvings: a 32x32 image ends as 4x4, not as 1x1. The parameters are the same.
+        dropout: Share of the pooled features dropped in training, at least 0 and below 1.
+
+    Raises:
+        ValueError: An argument is impossible; the message names it and says what is allowed.
+    """
+
+    head = "classifier.1"
+
+    def __init__(
+        self,
+        num_classes: int = 10,
+        width_multiplier: float = 1.0,
+        stem: Literal["cifar", "imagenet"] = "cifar",
+        dropout: float = 0.2,
+    ) -> None:
+        super().__init__(num_classes)
+        check_positive("width_multiplier", width_multiplier)
+        check_choice("stem", stem, ("cifar", "imagenet"))
+        check_fraction("dropout", dropout)
+
+        channels = scale_channels(32, width_multiplier)
+        # CIFAR: the first convolution has stride 1, not 2.
+        layers: list[nn.Module] = [ConvNormAct(3, channels, stride=1 if stem == "cifar" else 2, activation=nn.ReLU6)]
+        for index, (expansion, width, blocks, stride) in enumerate(STAGES):
+            if stem == "cifar" and index == 1:
+                stride = 1  # CIFAR: the next halving goes too (as in github.com/kuangliu/pytorch-cifar).
+            out_channels = scale_channels(width, width_multiplier)
+            for block in range(blocks):
+                layers.append(InvertedResidual(channels, out_channels, stride if block == 0 else 1, expansion))
+                channels = out_channels
+        features = scale_channels(1280, max(1.0, width_multiplier))
+        layers.append(ConvNormAct(channels, features, kernel_size=1, activation=nn.ReLU6))
+        self.features = nn.Sequential(*layers)
+        self.classifier = nn.Sequential(nn.Dropout(dropout), nn.Linear(features, num_classes))
+
+        # The paper gives no initialisation; this is torchvision's, whose published weights began here.
+        initialize_convolutions(self)
+        nn.init.normal_(self.classifier[1].weight, std=0.01)
+        nn.init.zeros_(self.classifier[1].bias)
+
+    def forward(self, images: Tensor) -> Tensor:
+        x = self.features(images)  # [B, 1280, H/8, W/8]; stem "imagenet": [B, 1280, H/32, W/32]
+        x = x.mean(dim=(2, 3))  # [B, 1280]
+        return self.classifier(x)  # [B, num_classes]
