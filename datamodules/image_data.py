@@ -13,6 +13,7 @@ from datamodules.augmentation import Augmentation
 from datamodules.samplers import (
     BatchLoader,
     evaluation_batches,
+    planned_epochs,
     rank_and_world,
     training_batches,
     training_position,
@@ -224,9 +225,10 @@ class ImageDataModule(LightningDataModule):
             batch.images,
             batch.labels,
             batch.positions,
-            seed=self.seed,
-            epoch=batch.epoch,
-            generator=torch_generator(self.seed, batch.epoch, batch.step, rank),
+            key=(self.seed, batch.epoch, batch.step, rank),
+            num_classes=len(self.class_names or []),
+            fill=self.mean or (0.5, 0.5, 0.5),
+            progress=batch.epoch / planned_epochs(self.trainer),
         )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Generic, TypeVar
 
@@ -28,6 +29,15 @@ def training_position(trainer: Trainer | None) -> tuple[int, int]:
         return 0, 0
     epoch = 0 if getattr(trainer, "overfit_batches", 0) else trainer.current_epoch
     return epoch, trainer.fit_loop.epoch_loop.batch_progress.current.ready
+
+
+def planned_epochs(trainer: Trainer | None) -> float:
+    """How many epochs the training is to last, from `max_epochs` or `max_steps`; infinite where neither is set."""
+    if trainer is None:
+        return math.inf
+    by_epochs = trainer.max_epochs if trainer.max_epochs and trainer.max_epochs > 0 else math.inf
+    batches = trainer.max_steps * trainer.accumulate_grad_batches if trainer.max_steps > 0 else math.inf
+    return min(by_epochs, batches / trainer.num_training_batches)
 
 
 def training_batches(size: int, batch_size: int, *, seed: int, epoch: int, rank: int, world: int) -> list[Tensor]:

@@ -1,0 +1,177 @@
+"""TrivialAugment and RandAugment on whole batches: the images that drew the same operation go through it together.
+
+Every image has an operation and a magnitude of its own, as when torchvision transforms them one by one, and gets the
+same pixels; but fourteen calls serve the batch. Operations, ranges and the rules of the uint8 arithmetic are those of
+torchvision.transforms.v2 (nearest neighbour, black outside the image).
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+OPERATIONS = (
+    "Identity",
+    "ShearX",
+    "ShearY",
+    "TranslateX",
+    "TranslateY",
+    "Rotate",
+    "Brightness",
+    "Color",
+    "Contrast",
+    "Sharpness",
+    "Posterize",
+    "Solarize",
+    "AutoContrast",
+    "Equalize",
+)
+_SIGNED = torch.tensor([1 <= number <= 9 for number in range(len(OPERATIONS))])
+_BINS = 31  # magnitudes are drawn from, or counted in, this many steps
+
+
+def _ranges(ends: dict[str, float], fewest_bits: int) -> Tensor:
+    """The magnitude of each operation at each step, [operations, 31]: from 0 to the given end, as torchvision's tables."""
+    table = torch.zeros(len(OPERATIONS), _BINS)
+    for name, end in ends.items():
+        table[OPERATIONS.index(name)] = torch.linspace(0.0, end, _BINS)
+    table[OPERATIONS.index("Posterize")] = (8 - torch.arange(_BINS) / ((_BINS - 1) / (8 - fewest_bits))).round()
+    table[OPERATIONS.index("Solarize")] = torch.linspace(1.0, 0.0, _BINS)
+    return table
+
+
+_ENHANCEMENTS = ("Brightness", "Color", "Contrast", "Sharpness")
+
+
+def trivial_augment(images: Tensor, generator: torch.Generator) -> Tensor:
+    """TrivialAugment, wide space (Mueller and Hutter 2021): each image gets one operation at a random magnitude.
+
+    Args:
+        images: uint8 [B, 3, H, W].
+        generator: Source of operations, magnitudes and signs (CPU).
+    """
+    table = _ranges(
+        {"ShearX": 0.99, "ShearY": 0.99, "TranslateX": 32.0, "TranslateY": 32.0, "Rotate": 135.0}
+        | dict.fromkeys(_ENHANCEMENTS, 0.99),
+        fewest_bits=2,
+    )
+    operations = torch.randint(len(OPERATIONS), (len(images),), generator=generator)
+    steps = torch.randint(_BINS, (len(images),), generator=generator)
+    return _apply(images, operations, table[operations, steps], generator)
+
+
+def rand_augment(images: Tensor, number: int, magnitude: int, generator: torch.Generator) -> Tensor:
+    """RandAugment (Cubuk et al. 2020): each image gets `number` random operations in turn, all at one magnitude.
+
+    Args:
+        images: uint8 [B, 3, H, W].
+        number: Operations an image.
+        magnitude: 0 to 30.
+        generator: Source of operations and signs (CPU).
+    """
+    height, width = images.shape[2:]
+    table = _ranges(
+        {"ShearX": 0.3, "ShearY": 0.3, "Rotate": 30.0}
+        | {"TranslateX": 150.0 / 331.0 * width, "TranslateY": 150.0 / 331.0 * height}
+        | dict.fromkeys(_ENHANCEMENTS, 0.9),
+        fewest_bits=4,
+    )
+    for _ in range(number):
+        operations = torch.randint(len(OPERATIONS), (len(images),), generator=generator)
+        images = _apply(images, operations, table[operations, magnitude], generator)
+    return images
+
+
+def _apply(images: Tensor, operations: Tensor, magnitudes: Tensor, generator: torch.Generator) -> Tensor:
+    negative = torch.rand(len(images), generator=generator) < 0.5
+    magnitudes = torch.where(_SIGNED[operations] & negative, -magnitudes, magnitudes)
+    return apply_operations(images, operations, magnitudes)
+
+
+def apply_operations(images: Tensor, operations: Tensor, magnitudes: Tensor) -> Tensor:
+    """Give each image its operation.
+
+    Args:
+        images: uint8 [B, 3, H, W].
+        operations: int64 [B], positions in `OPERATIONS`.
+        magnitudes: float [B]: shear factor, pixels, degrees, change of the factor 1, bits, or share of 255.
+
+    Returns:
+        uint8 [B, 3, H, W].
+    """
+    result = images.clone()
+    for number in operations.unique().tolist():
+        if OPERATIONS[number] == "Identity":
+            continue
+        chosen = (operations == number).nonzero().flatten()
+        magnitude = magnitudes[chosen].to(images.device)
+        chosen = chosen.to(images.device)
+        result.index_copy_(0, chosen, _operate(OPERATIONS[number], images.index_select(0, chosen), magnitude))
+    return result
+
+
+def _operate(name: str, images: Tensor, magnitude: Tensor) -> Tensor:
+    """One operation on uint8 [N, 3, H, W], each image at its own magnitude [N]."""
+    from torchvision.transforms.v2 import functional as tv  # type: ignore[import-untyped]
+
+    per_image = magnitude.view(-1, 1, 1, 1)
+    if name in ("ShearX", "ShearY", "TranslateX", "TranslateY", "Rotate"):
+        return _warp(images, _inverse_matrices(name, magnitude, *images.shape[2:]))
+    if name == "Brightness":
+        return _blend(images, torch.zeros_like(per_image), 1 + per_image)
+    if name == "Color":
+        return _blend(images, tv.rgb_to_grayscale(images), 1 + per_image)
+    if name == "Contrast":
+        return _blend(images, tv.rgb_to_grayscale(images).float().mean((1, 2, 3), keepdim=True), 1 + per_image)
+    if name == "Sharpness":
+        return _blend(images, tv.adjust_sharpness(images, 0.0), 1 + per_image)
+    if name == "Posterize":
+        return images & (256 - (1 << (8 - per_image.long()))).to(torch.uint8)
+    if name == "Solarize":
+        return torch.where(images >= 255 * per_image, 255 - images, images)
+    return tv.autocontrast(images) if name == "AutoContrast" else tv.equalize(images)
+
+
+def _blend(images: Tensor, other: Tensor, factor: Tensor) -> Tensor:
+    """factor * images + (1 - factor) * other, cut off to 0..255, as uint8."""
+    return (images * factor + other * (1 - factor)).clamp_(0, 255).to(torch.uint8)
+
+
+def _inverse_matrices(name: str, magnitude: Tensor, height: int, width: int) -> Tensor:
+    """[N, 2, 3]: where in the source (pixels from the centre) each target pixel comes from.
+
+    Shears leave the upper left corner where it is, rotations the centre.
+    """
+    matrices = torch.eye(2, 3, device=magnitude.device).repeat(len(magnitude), 1, 1)
+    if name == "ShearX":
+        matrices[:, 0, 1] = magnitude
+        matrices[:, 0, 2] = magnitude * height / 2
+    elif name == "ShearY":
+        matrices[:, 1, 0] = magnitude
+        matrices[:, 1, 2] = magnitude * width / 2
+    elif name == "TranslateX":
+        matrices[:, 0, 2] = -magnitude.trunc()
+    elif name == "TranslateY":
+        matrices[:, 1, 2] = -magnitude.trunc()
+    else:
+        angle = magnitude.deg2rad()
+        matrices[:, 0, 0] = matrices[:, 1, 1] = angle.cos()
+        matrices[:, 0, 1] = -angle.sin()
+        matrices[:, 1, 0] = angle.sin()
+    return matrices
+
+
+def _warp(images: Tensor, matrices: Tensor) -> Tensor:
+    """Sample uint8 images [N, 3, H, W] at the nearest pixel of matrices [N, 2, 3] times (x, y, 1); black outside."""
+    height, width = images.shape[2:]
+    device = images.device
+    xs = torch.arange(width, device=device) - (width - 1) / 2
+    ys = torch.arange(height, device=device) - (height - 1) / 2
+    grid = torch.stack(
+        [xs.expand(height, width), ys[:, None].expand(height, width), torch.ones_like(xs).expand(height, width)], -1
+    )
+    half = torch.tensor([width / 2, height / 2], device=device)
+    sources = grid.view(1, -1, 3) @ (matrices.transpose(1, 2) / half)  # [N, H * W, 2], in -1..1
+    sampled = F.grid_sample(images.float(), sources.view(-1, height, width, 2), mode="nearest", align_corners=False)
+    return sampled.round_().to(torch.uint8)
