@@ -125,8 +125,8 @@ def _draw_panel(axes: Any, name: str, lines: dict[str, Line]) -> None:
     if _spans_decades([value for _, values in lines.values() for value in values], name):
         axes.set_yscale("log")
     else:
-        axes.yaxis.set_major_locator(MaxNLocator(nbins=6))
-    axes.xaxis.set_major_locator(MaxNLocator(nbins=6, integer=True))
+        axes.yaxis.set_major_locator(MaxNLocator(nbins=6, steps=[1, 2, 5, 10]))
+    axes.xaxis.set_major_locator(MaxNLocator(nbins=6, integer=True, steps=[1, 2, 5, 10]))
     axes.set_title(name.replace("_", " "))
     axes.set_xlabel("epochs done")
     axes.grid(alpha=0.3)
@@ -134,8 +134,11 @@ def _draw_panel(axes: Any, name: str, lines: dict[str, Line]) -> None:
 
 
 def _spans_decades(values: list[float], name: str) -> bool:
-    """Whether a logarithmic axis shows more: positive values over a factor of 30, shares of one excepted."""
-    if min(values) <= 0 or max(values) / min(values) < 30:
+    """Whether a logarithmic axis shows more: a fifth of the values is 20 times below the greatest (a cosine is not).
+
+    Shares of one, such as accuracy, stay linear.
+    """
+    if min(values) <= 0 or max(values) < 20 * sorted(values)[len(values) // 5]:
         return False
     return name == "learning rate" or max(values) > 1
 
