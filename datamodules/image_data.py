@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
@@ -10,6 +11,7 @@ from lightning.pytorch import LightningDataModule
 from torch import Tensor
 
 from datamodules.augmentation import Augmentation
+from datamodules.image_files import decode_images, find_images
 from datamodules.samplers import (
     BatchLoader,
     evaluation_batches,
@@ -27,6 +29,11 @@ class ImageSet(NamedTuple):
     images: Tensor
     labels: Tensor
     names: list[str] | None = None
+
+    def select(self, positions: Tensor) -> ImageSet:
+        """The examples at these positions (int64)."""
+        names = None if self.names is None else [self.names[position] for position in positions.tolist()]
+        return ImageSet(take(self.images, positions), self.labels[positions], names)
 
 
 class TrainBatch(NamedTuple):
@@ -201,8 +208,31 @@ class ImageDataModule(LightningDataModule):
         return BatchLoader(self._evaluation_plan(examples), fetch)
 
     def load_predict(self) -> ImageSet:
-        """The images to predict: those of `predict_path`, else the test images."""
-        return self.test_set
+        """The images to predict: those of `predict_path`, else the test images.
+
+        An image below a folder named like a class has that label. Class names and size are the model's where it knows them.
+
+        Raises:
+            FileNotFoundError: `predict_path` does not exist.
+            ValueError: it holds no images, or one that cannot be decoded.
+        """
+        if self.predict_path is None:
+            return self.test_set
+        path = Path(self.predict_path)
+        if not path.exists():
+            raise FileNotFoundError(f"data.predict_path {path} does not exist: name an image or a folder of images")
+        files = [path] if path.is_file() else find_images(path)
+        classes = self.model_attribute("class_names") or self.class_names or []
+        labels = torch.tensor([_folder_label(file.relative_to(path).parts[:-1], classes) for file in files])
+        return ImageSet(decode_images(files, self.prediction_size()), labels, [str(file) for file in files])
+
+    def prediction_size(self) -> int:
+        """The size the model eats, else this data's own."""
+        return self.model_attribute("input_size") or self.input_size
+
+    def model_attribute(self, name: str) -> Any:
+        """An attribute of the trainer's LightningModule; None where there is none."""
+        return getattr(self.trainer.lightning_module, name, None) if self.trainer is not None else None
 
     def _evaluation_plan(self, examples: ImageSet) -> Any:
         rank, world = rank_and_world(self.trainer)
@@ -235,3 +265,8 @@ class ImageDataModule(LightningDataModule):
 def take(images: Tensor, index: Tensor) -> Tensor:
     """images[index] for images [N, ...]: one run of bytes a row, many times faster on a CPU than indexing pixels."""
     return images.flatten(1).index_select(0, index).view(-1, *images.shape[1:])
+
+
+def _folder_label(folders: tuple[str, ...], classes: list[str]) -> int:
+    """The number of the class the innermost folder is named after, of those that are; -1 where none is."""
+    return next((classes.index(folder) for folder in reversed(folders) if folder in classes), -1)
