@@ -56,11 +56,11 @@ class Curves(Callback):
             draw(panels, folder.name).savefig(path, dpi=110)
 
 
-def read_panels(metrics_csv: Path) -> Panels:
-    """Lines by panel and label, from a file of columns `epoch`, `step` and metrics with blanks where none was logged.
+def read_columns(metrics_csv: Path) -> dict[str, Line]:
+    """Each metric's line, from a file of columns `epoch`, `step` and metrics with blanks where none was logged.
 
     Several values within an epoch are spread evenly over it; the only one stands at its end. Values that are not finite
-    are left out, and so are columns of tests and the single steps of a metric that is also given by epoch.
+    are left out.
 
     Args:
         metrics_csv: The file.
@@ -76,17 +76,29 @@ def read_panels(metrics_csv: Path) -> Panels:
                 if value is not None and column not in ("epoch", "step"):
                     values[column][int(epoch)].append(value)
 
-    panels: Panels = defaultdict(dict)
+    columns: dict[str, Line] = {}
     for column, by_epoch in values.items():
-        if column.startswith("test/") or (column.endswith("_step") and f"{column[:-5]}_epoch" in values):
+        line: Line = ([], [])
+        for epoch, those in sorted(by_epoch.items()):
+            line[0].extend(epoch + (place + 1) / len(those) for place in range(len(those)))
+            line[1].extend(those)
+        columns[column] = line
+    return columns
+
+
+def read_panels(metrics_csv: Path) -> Panels:
+    """`read_columns`, by panel and label: without tests, and without a metric's single steps when its epochs are there.
+
+    Args:
+        metrics_csv: The file.
+    """
+    columns = read_columns(metrics_csv)
+    panels: Panels = defaultdict(dict)
+    for column, line in columns.items():
+        if column.startswith("test/") or (column.endswith("_step") and f"{column[:-5]}_epoch" in columns):
             continue
         panel, label = _panel_and_label(column)
-        points = [
-            (epoch + (place + 1) / len(those), value)
-            for epoch, those in sorted(by_epoch.items())
-            for place, value in enumerate(those)
-        ]
-        panels[panel][label] = ([x for x, _ in points], [y for _, y in points])
+        panels[panel][label] = line
     order = [name for name in FIRST_PANELS if name in panels] + [name for name in panels if name not in FIRST_PANELS]
     return {name: dict(sorted(panels[name].items())) for name in order[:MOST_PANELS]}
 

@@ -1,0 +1,53 @@
+"""How large a model is: parameters and multiply-adds."""
+
+from lightning.pytorch import LightningModule
+from lightning.pytorch.utilities.seed import isolate_rng
+from torch import nn, no_grad, zeros
+from torch.utils.flop_counter import FlopCounterMode
+
+
+def network_of(pl_module: LightningModule) -> nn.Module:
+    """The module's `architecture` (the one under a `torch.compile` wrapper), or the module itself without one."""
+    network = getattr(pl_module, "architecture", pl_module)
+    return getattr(network, "_orig_mod", network)
+
+
+def parameters_by_part(network: nn.Module) -> dict[str, tuple[int, int]]:
+    """(all, trainable) parameters of each direct child that has any; the network's own under `(itself)`.
+
+    Parameters shared by two children count in the first, so that the sum is the network's.
+    """
+    parts: dict[str, tuple[int, int]] = {}
+    seen: set[int] = set()
+    for name, part in [*network.named_children(), ("(itself)", network)]:
+        new = [parameter for parameter in part.parameters() if id(parameter) not in seen]
+        seen.update(map(id, new))
+        if new:
+            trainable = sum(parameter.numel() for parameter in new if parameter.requires_grad)
+            parts[name] = (sum(parameter.numel() for parameter in new), trainable)
+    return parts
+
+
+def multiply_adds(pl_module: LightningModule) -> int | None:
+    """Multiply-adds of the convolutions and matrix products for one example, by torch's own counter.
+
+    One zero image [1, 3, S, S] passes through the network in evaluation mode; random state, statistics and training
+    mode stay as they were. None where the module has no `architecture` with an `input_size` S, or it cannot be counted.
+    """
+    size = getattr(pl_module, "input_size", None)
+    if not hasattr(pl_module, "architecture") or not isinstance(size, int):
+        return None
+    network = network_of(pl_module)
+    like = next(network.parameters(), zeros(()))
+    modes = {module: module.training for module in network.modules()}
+    network.eval()
+    try:
+        with isolate_rng(), no_grad(), FlopCounterMode(display=False) as counter:
+            # `forward` itself: a network compiled in place would compile once more for this input
+            network.forward(zeros(1, 3, size, size, device=like.device, dtype=like.dtype))
+    except (RuntimeError, TypeError, ValueError):
+        return None  # a summary is no reason to stop a training
+    finally:
+        for module, training in modes.items():
+            module.training = training
+    return counter.get_total_flops() // 2
