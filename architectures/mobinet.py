@@ -97,7 +97,7 @@ class MobiNet(ImageClassifierNet):
       from one channel only. A full 3x3 convolution between few channels does the multiply-adds faster and learns in
       fewer steps. Where channels are many and pixels few, in the last stage, the depthwise form is the cheaper one.
     * **A stem of one full convolution, at once followed by a fused halving.** MobileNetV2 runs three blocks with up to
-      144 channels on the whole image; two thirds of its activations lie there. Here only the stem's 32 channels do.
+      144 channels on the whole image; nearly half of its activations lie there. Here only the stem's 32 channels do.
     * **Squeeze-and-excitation in every block**: context of the whole image from the first stage on, where 3x3 kernels
       see a few pixels, for 1% of the multiply-adds.
     * **h-swish in place of ReLU6**, whose gradient is zero for every negative input and above 6.

@@ -36,7 +36,7 @@ def conv3x3(in_channels: int, out_channels: int, stride: int = 1, groups: int = 
 
 
 class ZeroPadShortcut(nn.Module):
-    """Shortcut without parameters ("option A" of section 3.3): every other pixel, missing channels filled with zeros."""
+    """Shortcut without parameters ("option A" of section 3.3): every other pixel, zeros for missing channels."""
 
     def __init__(self, in_channels: int, out_channels: int, stride: int) -> None:
         super().__init__()
@@ -232,7 +232,7 @@ class ResNet(ImageClassifierNet):
             self.layer4 = self._make_stage(features, channels * 8, blocks[3], stride=2)  # [B, 8C, H/8, W/8]
             features = channels * 8 * times
 
-        # A pre-activation net's first activation is the stem's, and its last sum still wants one (second paper, appendix).
+        # Of a pre-activation net the first activation is the stem's, and the last sum still wants one (its appendix).
         self.last_activation: nn.Module = nn.Identity()
         if pre_activation:
             self.layer1[0].bn1 = nn.Identity()

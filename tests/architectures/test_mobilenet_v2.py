@@ -1,0 +1,53 @@
+"""MobileNetV2 against torchvision's, for both stems."""
+
+import pytest
+import torch
+import torchvision
+from torch import nn
+
+from architectures.mobilenet_v2 import MobileNetV2
+
+
+def torchvision_net(classes: int, width: float) -> nn.Module:
+    """Random norms too, statistics included: fresh ones (0 and 1) would hide a norm in the wrong place."""
+    net = torchvision.models.mobilenet_v2(num_classes=classes, width_mult=width)
+    for module in net.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            nn.init.uniform_(module.weight, 0.5, 1.5)
+            nn.init.uniform_(module.bias, -0.5, 0.5)
+            module.running_mean.uniform_(-0.5, 0.5)
+            module.running_var.uniform_(0.5, 1.5)
+    return net.eval()
+
+
+@pytest.mark.parametrize(
+    ("classes", "width"), [(1000, 1.0), (10, 0.35), (1, 0.5), (7, 0.75), (3, 1.4), (5, 0.1), (2, 1.03)]
+)
+@pytest.mark.parametrize("stem", ["imagenet", "cifar"])
+@torch.no_grad()
+def test_equals_torchvision(classes: int, width: float, stem: str) -> None:
+    torch.manual_seed(0)
+    theirs = torchvision_net(classes, width)
+    ours = MobileNetV2(classes, width, stem=stem).eval()  # type: ignore[arg-type]
+    ours.load_state_dict(theirs.state_dict(), strict=True)
+    if stem == "cifar":  # the strides alone differ
+        theirs.features[0][0].stride = theirs.features[2].conv[1][0].stride = (1, 1)
+    images = torch.randn(2, 3, 49, 64)
+    assert (ours(images) - theirs(images)).abs().max() <= 1e-5
+
+
+def test_parameters() -> None:
+    """3.4M in the paper's table 4; to the digit in torchvision's table of weights."""
+    assert sum(p.numel() for p in MobileNetV2(1000).parameters()) == 3_504_872
+
+
+@pytest.mark.parametrize(("stem", "side"), [("cifar", 4), ("imagenet", 1)])
+def test_stem_sets_the_strides(stem: str, side: int) -> None:
+    net = MobileNetV2(stem=stem)  # type: ignore[arg-type]
+    assert net.features(torch.zeros(2, 3, 32, 32)).shape == (2, 1280, side, side)
+
+
+def test_dropout_drops_that_share() -> None:
+    net = MobileNetV2(dropout=0.75)
+    dropped = net.classifier[0](torch.ones(1, 10_000))
+    assert (dropped == 0).float().mean().item() == pytest.approx(0.75, abs=0.03)
