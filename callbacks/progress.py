@@ -77,15 +77,13 @@ class Pace:
 class PacedProgress(ProgressBar):
     """Keeps the pace of each stage for a progress bar; `paces` holds one for `train`, `validate`, `test`, `predict`."""
 
-    def __init__(self, *args: Any, clock: Clock = time.monotonic, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        self.clock = clock
-        self.unit = "examples"
-        self.paces: dict[str, Pace] = {}
+    clock: Clock = staticmethod(time.monotonic)
+    unit = "examples"
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         super().setup(trainer, pl_module, stage)
         self.unit = getattr(pl_module, "unit", "examples")
+        self.paces: dict[str, Pace] = {}
 
     def get_metrics(self, trainer: Trainer, pl_module: LightningModule) -> Any:
         metrics = super().get_metrics(trainer, pl_module)
@@ -239,11 +237,10 @@ class PlainProgress(PacedProgress):
         every_n_seconds: The time between two lines.
     """
 
-    def __init__(self, every_n_seconds: float = 30.0, clock: Clock = time.monotonic) -> None:
-        super().__init__(clock=clock)
+    def __init__(self, every_n_seconds: float = 30.0) -> None:
+        super().__init__()
         self._enabled = True
         self.every_n_seconds = every_n_seconds
-        self._throttle = Throttle(every_n_seconds, clock)
 
     @property
     def is_enabled(self) -> bool:

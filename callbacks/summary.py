@@ -30,13 +30,10 @@ class Summary(Callback):
 
     A test fills in its own section of the file and leaves the rest. The training time goes into the checkpoint, so that
     that of a resumed run is the sum of its sessions.
-
-    Args:
-        clock: Seconds since any fixed moment.
     """
 
-    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
-        self._clock = clock
+    def __init__(self) -> None:
+        self._clock: Callable[[], float] = time.monotonic
         self._seconds = 0.0  # training, validation included, before the current session
         self._validation_seconds = 0.0
         self._examples = 0

@@ -73,6 +73,12 @@ def test_a_resumed_run_counts_only_its_own_batches():
     assert pace.seconds_left is None
 
 
+def plain(every_n_seconds, clock):
+    callback = PlainProgress(every_n_seconds)
+    callback.clock = clock
+    return callback
+
+
 def printed(capsys):
     """The lines of the progress, without the rates (their smoothing is tested above)."""
     lines = [line for line in capsys.readouterr().out.splitlines() if re.match("epoch|validate|test|predict", line)]
@@ -83,7 +89,7 @@ def printed(capsys):
 def test_plain_lines_of_a_fit(make_trainer, tiny_data, timed, capsys):
     # Time: batches end at 2, 4, 6, validation at 9; 11, 13, 15 and 18. A line when 4 s have passed, and each epoch
     clock, model = timed
-    callback = PlainProgress(every_n_seconds=4, clock=clock)
+    callback = plain(4, clock)
     make_trainer(callback, max_epochs=2, enable_progress_bar=True).fit(model, tiny_data())
     assert printed(capsys) == [
         "epoch 1/2  step 1/3  33%  train/loss 1.235",
@@ -98,14 +104,14 @@ def test_plain_lines_of_a_fit(make_trainer, tiny_data, timed, capsys):
 @pytest.mark.parametrize("stage", ["validate", "test", "predict"])
 def test_plain_lines_of_an_evaluation(make_trainer, tiny_data, timed, capsys, stage):
     clock, model = timed
-    trainer = make_trainer(PlainProgress(every_n_seconds=30, clock=clock), enable_progress_bar=True)
+    trainer = make_trainer(plain(30, clock), enable_progress_bar=True)
     getattr(trainer, stage)(model, tiny_data())
     assert printed(capsys) == [f"{stage}  step 1/3  33%", f"{stage}  step 3/3  100%  0:00 left"]
 
 
 def test_only_the_first_process_prints(make_trainer, tiny_data, timed, capsys, monkeypatch):
     clock, model = timed
-    trainer = make_trainer(PlainProgress(clock=clock), enable_progress_bar=True)
+    trainer = make_trainer(plain(30, clock), enable_progress_bar=True)
     monkeypatch.setattr(type(trainer), "is_global_zero", property(lambda self: False))
     trainer.fit(model, tiny_data())
     assert printed(capsys) == []
@@ -119,7 +125,7 @@ class Endless(IterableDataset):
 
 def test_unknown_length(make_trainer, timed, capsys):
     clock, model = timed
-    trainer = make_trainer(PlainProgress(0, clock=clock), enable_progress_bar=True, max_epochs=-1, max_steps=3)
+    trainer = make_trainer(plain(0, clock), enable_progress_bar=True, max_epochs=-1, max_steps=3)
     trainer.fit(model, DataLoader(Endless(), batch_size=4))
     assert printed(capsys)[:3] == [
         "epoch 1  step 1  train/loss 1.235",

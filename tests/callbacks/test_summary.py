@@ -75,6 +75,12 @@ def test_parameters_by_hand():
     assert parameters_by_part(tied) == {"a": (9, 9)}
 
 
+def summary(clock):
+    callback = Summary()
+    callback._clock = clock
+    return callback
+
+
 @pytest.fixture
 def timed(tiny_classifier):
     """A clock, and a model that takes 2 s for each training batch and 1 s for each validation batch."""
@@ -106,7 +112,7 @@ def test_fit_and_test_fill_the_summary(make_trainer, tiny_data, timed, tmp_path,
             seen.append((tmp_path / "summary.md").read_text())
 
     logger = CSVLogger(tmp_path, name="", version="")
-    trainer = make_trainer(Peek(), Summary(clock), logger=logger, max_epochs=3, log_every_n_steps=1)
+    trainer = make_trainer(Peek(), summary(clock), logger=logger, max_epochs=3, log_every_n_steps=1)
     trainer.fit(model, tiny_data())
     assert "under way" in seen[0] and "## Model" in seen[0]
     text = (tmp_path / "summary.md").read_text()
@@ -126,7 +132,7 @@ def test_fit_and_test_fill_the_summary(make_trainer, tiny_data, timed, tmp_path,
     model.class_names = ["a", "b", "c"]
     model.on_test_epoch_end = lambda: model.log_dict({"test/accuracy_tta": 0.875, "test/accuracy_a": 0.25})
     for _ in range(2):  # again: replaced, not repeated
-        make_trainer(Summary(clock)).test(model, tiny_data(), verbose=False)
+        make_trainer(summary(clock)).test(model, tiny_data(), verbose=False)
     tested = (tmp_path / "summary.md").read_text()
     assert tested.count("## Test") == 1
     assert "| test/accuracy | 1.0000 | 0.8750 |" in tested and "| a | 0.2500 |" in tested
@@ -146,12 +152,12 @@ def test_time_adds_up_over_a_resume(make_trainer, tiny_data, timed, tmp_path):
                 raise RuntimeError("power cut")
 
     with pytest.raises(RuntimeError, match="power cut"):
-        make_trainer(Summary(clock), BreakInEpoch2(), max_epochs=2).fit(model, tiny_data())
+        make_trainer(summary(clock), BreakInEpoch2(), max_epochs=2).fit(model, tiny_data())
     assert "broken off after 1 of 2 epochs (RuntimeError)" in (tmp_path / "summary.md").read_text()
     clock.now += 5000
     # Step 4 was saved after 3 x 2 + 3 + 2 = 11 s, 3 of them validation, and 10 + 4 images. Two batches of 2 s remain,
     # of 4 images each since this loader starts anew, and a validation of 3 s
-    make_trainer(Summary(clock), max_epochs=2).fit(model, tiny_data(), ckpt_path=str(tmp_path / "a.ckpt"))
+    make_trainer(summary(clock), max_epochs=2).fit(model, tiny_data(), ckpt_path=str(tmp_path / "a.ckpt"))
     text = (tmp_path / "summary.md").read_text()
     assert "| time | 18.0 s, 6.0 s of it validation |" in text
     assert "| steps | 6 optimizer steps, 22 images seen |" in text
