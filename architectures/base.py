@@ -79,6 +79,6 @@ def check_fraction(name: str, value: float) -> float:
 
 
 def check_choice(name: str, value: object, choices: Collection[object]) -> None:
-    """Raise ValueError, listing `choices`, unless `value` is one of them (True is not 1 here)."""
-    if isinstance(value, bool) or value not in choices:
+    """Raise ValueError, listing `choices`, unless `value` is one of them, type included (True is not 1, nor is 1.0)."""
+    if not any(type(value) is type(choice) and value == choice for choice in choices):
         raise ValueError(f"{name} must be one of {', '.join(map(repr, choices))}, got {value!r}")

@@ -85,12 +85,13 @@ class MobileNetV2(ImageClassifierNet):
         features = scale_channels(1280, max(1.0, width_multiplier))
         layers.append(ConvNormAct(channels, features, kernel_size=1, activation=nn.ReLU6))
         self.features = nn.Sequential(*layers)
-        self.classifier = nn.Sequential(nn.Dropout(dropout), nn.Linear(features, num_classes))
+        linear = nn.Linear(features, num_classes)
+        self.classifier = nn.Sequential(nn.Dropout(dropout), linear)
 
         # The paper gives no initialisation; this is torchvision's, whose published weights began here.
         initialize_convolutions(self)
-        nn.init.normal_(self.classifier[1].weight, std=0.01)
-        nn.init.zeros_(self.classifier[1].bias)
+        nn.init.normal_(linear.weight, std=0.01)
+        nn.init.zeros_(linear.bias)
 
     def forward(self, images: Tensor) -> Tensor:
         x = self.features(images)  # [B, 1280, H/8, W/8]; stem "imagenet": [B, 1280, H/32, W/32]

@@ -72,7 +72,7 @@ class InvertedResidual(nn.Module):
         self.adds_input = stride == 1 and in_channels == out_channels
         hidden = in_channels * expansion
         if fused:
-            self.filter = ConvNormAct(in_channels, hidden, stride=stride, activation=nn.Hardswish)
+            self.filter: nn.Module = ConvNormAct(in_channels, hidden, stride=stride, activation=nn.Hardswish)
         else:
             self.filter = nn.Sequential(
                 ConvNormAct(in_channels, hidden, kernel_size=1, activation=nn.Hardswish),  # [B, hidden, H, W]

@@ -63,7 +63,7 @@ class BasicBlock(nn.Module):
         self.downsample = shortcut
 
     @property
-    def branch_end(self) -> nn.Module:
+    def branch_end(self) -> nn.Conv2d | nn.BatchNorm2d:
         """Last module before the sum: with its weight at zero the block passes its shortcut on."""
         return self.bn2
 
@@ -105,7 +105,7 @@ class Bottleneck(nn.Module):
         self.downsample = shortcut
 
     @property
-    def branch_end(self) -> nn.Module:
+    def branch_end(self) -> nn.Conv2d | nn.BatchNorm2d:
         """Last module before the sum: with its weight at zero the block passes its shortcut on."""
         return self.bn3
 
@@ -125,7 +125,7 @@ class PreActivationBasicBlock(BasicBlock):
         self.shares_activation = not isinstance(shortcut, nn.Identity)
 
     @property
-    def branch_end(self) -> nn.Module:
+    def branch_end(self) -> nn.Conv2d | nn.BatchNorm2d:
         return self.conv2
 
     def forward(self, x: Tensor) -> Tensor:
@@ -148,7 +148,7 @@ class PreActivationBottleneck(Bottleneck):
         self.shares_activation = not isinstance(shortcut, nn.Identity)
 
     @property
-    def branch_end(self) -> nn.Module:
+    def branch_end(self) -> nn.Conv2d | nn.BatchNorm2d:
         return self.conv3
 
     def forward(self, x: Tensor) -> Tensor:
@@ -208,7 +208,7 @@ class ResNet(ImageClassifierNet):
             )
 
         # The CIFAR family has (depth - 2) / 6 blocks of two layers in each of three stages.
-        blocks = ((depth - 2) // 6,) * 3 if depth in CIFAR_DEPTHS else IMAGENET_STAGES[depth]
+        blocks: tuple[int, ...] = ((depth - 2) // 6,) * 3 if depth in CIFAR_DEPTHS else IMAGENET_STAGES[depth]
         channels = 16 if depth in CIFAR_DEPTHS else 64
 
         if stem == "cifar":

@@ -33,6 +33,7 @@ def test_squeeze_excitation() -> None:
     block = SqueezeExcitation(8, squeezed=2)
     x = torch.randn(3, 8, 5, 4)
     squeezed = torch.einsum("bchw->bc", x) / 20
+    assert block.reduce.bias is not None and block.expand.bias is not None
     hidden = torch.clamp(squeezed @ block.reduce.weight[:, :, 0, 0].T + block.reduce.bias, min=0)
     scale = torch.clamp(hidden @ block.expand.weight[:, :, 0, 0].T + block.expand.bias + 3, 0, 6) / 6
     torch.testing.assert_close(block(x), x * scale[:, :, None, None])

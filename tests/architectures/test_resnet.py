@@ -9,11 +9,12 @@ from torch.nn import functional as F
 from architectures.resnet import ResNet
 
 
-def give_random_weights(net: nn.Module) -> nn.Module:
+def randomise_norms(net: nn.Module) -> None:
     """Random norms too, statistics included: fresh ones (0 and 1) would hide a norm in the wrong place."""
     generator = torch.Generator().manual_seed(0)
     for module in net.modules():
         if isinstance(module, nn.BatchNorm2d):
+            assert module.running_mean is not None and module.running_var is not None
             for tensor, low, high in (
                 (module.weight.data, 0.5, 1.0),
                 (module.bias.data, -0.2, 0.2),
@@ -21,7 +22,6 @@ def give_random_weights(net: nn.Module) -> nn.Module:
                 (module.running_var, 0.8, 1.6),
             ):
                 tensor.uniform_(low, high, generator=generator)
-    return net.eval()
 
 
 @pytest.mark.parametrize(
@@ -40,8 +40,9 @@ def give_random_weights(net: nn.Module) -> nn.Module:
 @torch.no_grad()
 def test_equals_torchvision(reference: str, depth: int, classes: int, widths: dict[str, int]) -> None:
     kwargs = {} if reference.startswith(("wide", "resnext")) else widths
-    theirs = give_random_weights(getattr(torchvision.models, reference)(num_classes=classes, **kwargs))
-    ours = ResNet(depth, classes, stem="imagenet", **widths).eval()
+    theirs = getattr(torchvision.models, reference)(num_classes=classes, **kwargs).eval()
+    randomise_norms(theirs)
+    ours = ResNet(depth, classes, stem="imagenet", **widths).eval()  # type: ignore[arg-type]
     ours.load_state_dict(theirs.state_dict(), strict=True)
     images = torch.randn(2, 3, 65, 48)
     assert (ours(images) - theirs(images)).abs().max() <= 1e-5
@@ -128,7 +129,8 @@ def reference_pre_activation(net: ResNet, x: Tensor, blocks: list[int], convolut
 )
 @torch.no_grad()
 def test_pre_activation_follows_its_definition(depth: int, blocks: list[int], convolutions: int) -> None:
-    net = give_random_weights(ResNet(depth, pre_activation=True))
+    net = ResNet(depth, pre_activation=True).eval()
+    randomise_norms(net)
     images = torch.randn(2, 3, 33, 32)
     torch.testing.assert_close(
         net(images), reference_pre_activation(net, images, blocks, convolutions), atol=1e-4, rtol=1e-4
