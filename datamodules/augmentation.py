@@ -32,8 +32,15 @@ def pad_crop(
         padding: Pixels added to each side.
         mode: ``reflect`` mirrors the image without repeating its edge, ``zero`` adds black.
         generator: Source of the B vertical and B horizontal shifts.
+
+    Raises:
+        ValueError: a mirrored padding as large as the image.
     """
     batch, channels, height, width = images.shape
+    if mode == "reflect" and padding >= min(height, width):
+        raise ValueError(
+            f"augmentation.crop_padding is {padding}: it must be below the image size {min(height, width)}"
+        )
     padded = F.pad(images, (padding,) * 4, mode="reflect" if mode == "reflect" else "constant")
     shifts = torch.randint(0, 2 * padding + 1, (2, batch), generator=generator).to(images.device)
     # A crop is B * C * H runs of W neighbouring pixels. Finding where each begins and gathering the runs is several

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from torch import Tensor
-from torchvision.transforms import InterpolationMode, v2
+from torchvision.transforms import InterpolationMode, v2  # type: ignore[import-untyped]
 
 from datamodules.augmentation import (
     Augmentation,
@@ -74,7 +75,7 @@ def test_alternating_flip_shows_the_other_side_every_epoch() -> None:
 
 def test_rectangles_equal_slices() -> None:
     bounds = torch.tensor([[-3, 2, 4, 5], [0, 0, 12, 9], [5, 6, 30, 30], [4, 4, 4, 8]])
-    masks = rectangles(*bounds.T, 12, 9)
+    masks = rectangles(bounds[:, 0], bounds[:, 1], bounds[:, 2], bounds[:, 3], 12, 9)
     for mask, (top, left, bottom, right) in zip(masks, bounds.tolist(), strict=True):
         expected = np.zeros((1, 12, 9), dtype=bool)
         expected[:, max(top, 0) : bottom, max(left, 0) : right] = True
@@ -138,7 +139,7 @@ def test_cutmix_pastes_the_partner_and_counts_its_pixels() -> None:
 
 
 def call(augmentation: Augmentation, images: Tensor, labels: Tensor | None = None, **changes) -> tuple[Tensor, Tensor]:
-    arguments = {"key": (0, 0, 0, 0), "num_classes": 4, "fill": FILL, "progress": 0.0} | changes
+    arguments: dict[str, Any] = {"key": (0, 0, 0, 0), "num_classes": 4, "fill": FILL, "progress": 0.0} | changes
     labels = torch.arange(len(images)) % 4 if labels is None else labels
     return augmentation(images, labels, torch.arange(len(images)), **arguments)
 
@@ -243,24 +244,23 @@ def test_a_batch_of_many_operations_treats_each_image_as_if_alone() -> None:
 def test_policies_draw_as_torchvision_does(reference, ours, monkeypatch: pytest.MonkeyPatch) -> None:
     """Which operations at which magnitudes, by count: both draw uniformly from the same table."""
     drawn: list[tuple[str, float]] = []
-    monkeypatch.setattr(
-        type(reference),
-        "_apply_image_or_video_transform",
-        lambda self, image, name, magnitude, **_: (drawn.append((name, magnitude)), image)[1],
-    )
+    mine: list[tuple[str, float]] = []
+
+    def record_theirs(self: object, image: Tensor, name: str, magnitude: float, **_: object) -> Tensor:
+        drawn.append((name, magnitude))
+        return image
+
+    def record_ours(images: Tensor, operations: Tensor, magnitudes: Tensor) -> Tensor:
+        mine.extend(zip((OPERATIONS[number] for number in operations), magnitudes.tolist(), strict=True))
+        return images
+
+    monkeypatch.setattr(type(reference), "_apply_image_or_video_transform", record_theirs)
+    monkeypatch.setattr("datamodules.augmentation_policies.apply_operations", record_ours)
     image = torch.zeros(3, 32, 32, dtype=torch.uint8)
     with torch.random.fork_rng():
         torch.manual_seed(0)
         for _ in range(4000):
             reference(image)
-    mine: list[tuple[str, float]] = []
-    monkeypatch.setattr(
-        "datamodules.augmentation_policies.apply_operations",
-        lambda images, operations, magnitudes: (
-            mine.extend(zip((OPERATIONS[number] for number in operations), magnitudes.tolist(), strict=True)),
-            images,
-        )[1],
-    )
     ours(image.expand(8000, 3, 32, 32), torch_generator(0))
     for name in OPERATIONS:
         theirs, own = ([magnitude for drawn_name, magnitude in draws if drawn_name == name] for draws in (drawn, mine))
@@ -285,3 +285,8 @@ def test_policies_draw_as_torchvision_does(reference, ours, monkeypatch: pytest.
 def test_bad_arguments_are_named(options: dict, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         Augmentation(**options)
+
+
+def test_a_mirrored_padding_as_large_as_the_image_is_named() -> None:
+    with pytest.raises(ValueError, match="crop_padding is 9: it must be below the image size 9"):
+        call(Augmentation(crop_padding=9), random_images(2))

@@ -220,7 +220,7 @@ def test_another_copy_is_an_error_and_left_alone_unless_allowed(root: Path) -> N
 
 
 def test_sums_are_torchvisions() -> None:
-    from torchvision.datasets import CIFAR10
+    from torchvision.datasets import CIFAR10  # type: ignore[import-untyped]
 
     theirs = dict([*CIFAR10.train_list, *CIFAR10.test_list])
     theirs[CIFAR10.filename] = CIFAR10.tgz_md5

@@ -134,8 +134,9 @@ class SaveEachStep(Callback):
         trainer.save_checkpoint(self.folder / f"{trainer.global_step}.ckpt")
 
 
-def fit(folder: Path, module: ImageDataModule, resume: Path | None = None, **options: Any) -> Recorder:
+def fit(folder: Path, module: ImageDataModule, resume: Path | None = None, **changes: Any) -> Recorder:
     recorder = Recorder()
+    options: dict[str, Any] = {"max_epochs": 3} | changes
     trainer = Trainer(
         accelerator="cpu",
         devices=1,
@@ -146,7 +147,7 @@ def fit(folder: Path, module: ImageDataModule, resume: Path | None = None, **opt
         enable_model_summary=False,
         use_distributed_sampler=False,
         num_sanity_val_steps=0,
-        **({"max_epochs": 3, "callbacks": []} | options),
+        **options,
     )
     trainer.fit(recorder, module, ckpt_path=resume, weights_only=True if resume else None)
     return recorder

@@ -128,9 +128,12 @@ def test_the_cache_is_used_until_a_file_changes(tmp_path: Path, monkeypatch: pyt
         write_image(folder / f"{number}.png", (number, 0, 0))
     decoded: list[str] = []
     original = image_files.decode_image
-    monkeypatch.setattr(
-        image_files, "decode_image", lambda path, size: (decoded.append(path.name), original(path, size))[1]
-    )
+
+    def counted(path: Path, size: int) -> torch.Tensor:
+        decoded.append(path.name)
+        return original(path, size)
+
+    monkeypatch.setattr(image_files, "decode_image", counted)
 
     def load() -> list[int]:
         decoded.clear()
