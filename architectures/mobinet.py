@@ -94,12 +94,12 @@ class MobiNet(ImageClassifierNet):
 
     * **Fused blocks in the first two stages.** A depthwise convolution does little arithmetic for each number it moves,
       so at high resolution memory, not arithmetic, sets its pace, above all on a CPU, and each of its kernels learns
-      from one channel only. A full 3x3 convolution between few channels does the multiply-adds faster and learns in
-      fewer steps. Where channels are many and pixels few, in the last stage, the depthwise form is the cheaper one.
+      from one channel only. A full 3x3 convolution between few channels does its multiply-adds faster and mixes the
+      channels as it filters. Where channels are many and pixels few, in the last stage, the depthwise form is the cheaper one.
     * **A stem of one full convolution, at once followed by a fused halving.** MobileNetV2 runs three blocks with up to
       144 channels on the whole image; nearly half of its activations lie there. Here only the stem's 32 channels do.
     * **Squeeze-and-excitation in every block**: context of the whole image from the first stage on, where 3x3 kernels
-      see a few pixels, for 1% of the multiply-adds.
+      see a few pixels, for less than 1% of the multiply-adds.
     * **h-swish in place of ReLU6**, whose gradient is zero for every negative input and above 6.
     * **Half the blocks (10, not 17), most with a shortcut (7 of 10; MobileNetV2: 10 of 17)**: short ways for the
       gradient.
