@@ -95,7 +95,7 @@ class MobiNet(ImageClassifierNet):
     * **Fused blocks in the first two stages.** A depthwise convolution does little arithmetic for each number it moves,
       so at high resolution memory, not arithmetic, sets its pace, above all on a CPU, and each of its kernels learns
       from one channel only. A full 3x3 convolution between few channels does its multiply-adds faster and mixes the
-      channels as it filters. Where channels are many and pixels few, in the last stage, the depthwise form is the cheaper one.
+      channels as it filters. In the last stage, of many channels and few pixels, the depthwise form is the cheaper.
     * **A stem of one full convolution, at once followed by a fused halving.** MobileNetV2 runs three blocks with up to
       144 channels on the whole image; nearly half of its activations lie there. Here only the stem's 32 channels do.
     * **Squeeze-and-excitation in every block**: context of the whole image from the first stage on, where 3x3 kernels
