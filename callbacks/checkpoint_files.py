@@ -1,0 +1,72 @@
+"""Reading checkpoint files that may be damaged, foreign, or hostile."""
+
+import warnings
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import torch
+
+
+def read_checkpoint(path: str | Path) -> dict[str, Any]:
+    """Reads a checkpoint of this program without running anything that it may contain.
+
+    Tensors are mapped from the file rather than loaded, so a look at the config of a large one costs nothing.
+
+    Raises:
+        FileNotFoundError: There is no such file.
+        ValueError: The file is damaged, would run code, or was not written by `oneforall fit`.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"checkpoint {path} does not exist; pass --ckpt_path runs/NAME/checkpoints/best.ckpt")
+    try:
+        checkpoint = torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
+    except Exception as error:
+        raise ValueError(
+            f"checkpoint {path} cannot be read ({_reason(error)}); use another one, such as previous.ckpt beside it"
+        ) from error
+    if not isinstance(checkpoint, dict) or "state_dict" not in checkpoint or "config" not in checkpoint:
+        raise ValueError(
+            f"checkpoint {path} was not written by `oneforall fit` (it has no config); to start from its weights pass "
+            f"--model.init_from {path}"
+        )
+    return checkpoint
+
+
+def _reason(error: Exception) -> str:
+    text = str(error)
+    if "Weights only load failed" in text or "weights_only" in text:
+        return "it is no plain data: loading it could run code"
+    return f"{type(error).__name__}: {text.splitlines()[0][:120]}" if text else type(error).__name__
+
+
+def is_sound(path: Path) -> bool:
+    """Whether a checkpoint can be resumed from: complete, checksums right, and ours."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            if archive.testzip() is not None:
+                return False
+        return "loops" in read_checkpoint(path)
+    except (ValueError, OSError, zipfile.BadZipFile):
+        return False
+
+
+def newest_sound_checkpoint(run_dir: Path) -> str | None:
+    """The checkpoint that `--resume` goes on from, or None for a run that has none yet.
+
+    Warns:
+        UserWarning: The newest one is damaged and the one before is taken.
+
+    Raises:
+        ValueError: There are checkpoints but none is sound; starting again would overwrite them.
+    """
+    candidates = [run_dir / "checkpoints" / name for name in ("last.ckpt", "previous.ckpt")]
+    present = [path for path in candidates if path.is_file()]
+    for path in present:
+        if is_sound(path):
+            return str(path)
+        warnings.warn(f"{path} is damaged and is passed over", stacklevel=2)
+    if present:
+        raise ValueError(f"no checkpoint in {run_dir / 'checkpoints'} is sound; remove them to start the run again")
+    return None

@@ -1,0 +1,96 @@
+"""checkpoints/last.ckpt and previous.ckpt: what `--resume` continues from, bit for bit."""
+
+import time
+from pathlib import Path
+from typing import Any
+
+from lightning.pytorch import Callback, LightningModule, Trainer
+
+from callbacks.metrics_csv import MetricsCSV
+
+
+class ResumeCheckpoint(Callback):
+    """Saves the whole state of a run between two steps, so that it can go on as if nothing had happened.
+
+    A checkpoint is written to a temporary name, then the last one becomes `previous.ckpt` and the new one
+    `last.ckpt`: at any moment at least one whole checkpoint is there.
+
+    It is written when a step is about to begin: everything of the step before has been done then, its metrics
+    logged and its averages updated. (Lightning's own hooks at the end of a step or an epoch come before those are
+    logged, and a run resumed from there lacks a row of its metrics.) One step in an accumulation is not a place to
+    stop either, since gradients are not saved.
+
+    Args:
+        every_n_seconds: Least time between two checkpoints.
+        every_n_steps: Also after this many optimizer steps; null for by time alone.
+    """
+
+    def __init__(self, every_n_seconds: float = 60.0, every_n_steps: int | None = None):
+        if every_n_seconds < 0:
+            raise ValueError(f"every_n_seconds must not be negative, got {every_n_seconds}")
+        if every_n_steps is not None and every_n_steps < 1:
+            raise ValueError(f"every_n_steps must be at least 1, got {every_n_steps}")
+        self.every_n_seconds = every_n_seconds
+        self.every_n_steps = every_n_steps
+        self._saved_at = (time.monotonic(), 0)  # seconds, optimizer steps
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        self.folder = Path(trainer.default_root_dir) / "checkpoints"
+
+    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if trainer.ckpt_path is None:  # the run starts: whatever an earlier start logged is not part of it
+            for logger in _metrics_files(trainer):
+                logger.keep_rows(0)
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._saved_at = (time.monotonic(), trainer.global_step)
+
+    def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
+        mid_accumulation = batch_idx % trainer.accumulate_grad_batches != 0
+        # Lightning, resumed at a step where validation has just been done, counts one step too many
+        at_validation = trainer.val_check_batch is None or batch_idx % trainer.val_check_batch == 0
+        if not mid_accumulation and not at_validation and self._due(trainer):
+            self.save(trainer)
+
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self.save(trainer)
+
+    def save(self, trainer: Trainer) -> None:
+        """Writes `last.ckpt`, keeping the one before as `previous.ckpt`."""
+        last, temporary = self.folder / "last.ckpt", self.folder / "last.ckpt.tmp"
+        trainer.save_checkpoint(temporary)
+        if trainer.is_global_zero:
+            if last.exists():
+                last.replace(self.folder / "previous.ckpt")
+            temporary.replace(last)
+        self._saved_at = (time.monotonic(), trainer.global_step)
+
+    def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
+        checkpoint["metrics_rows"] = [len(logger.rows) for logger in _metrics_files(trainer)]
+        _forget_batch_in_hand(checkpoint["loops"]["fit_loop"])
+
+    def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
+        if trainer.state.fn == "fit":
+            for logger, rows in zip(_metrics_files(trainer), checkpoint.get("metrics_rows", []), strict=False):
+                logger.keep_rows(rows)
+
+    def _due(self, trainer: Trainer) -> bool:
+        seconds, steps = time.monotonic() - self._saved_at[0], trainer.global_step - self._saved_at[1]
+        due = seconds >= self.every_n_seconds or (self.every_n_steps is not None and steps >= self.every_n_steps)
+        return bool(trainer.strategy.broadcast(due)) if trainer.world_size > 1 else due  # the clocks of ranks differ
+
+
+def _metrics_files(trainer: Trainer) -> list[MetricsCSV]:
+    return [logger for logger in trainer.loggers if isinstance(logger, MetricsCSV)]
+
+
+def _forget_batch_in_hand(fit_loop: dict[str, Any]) -> None:
+    """Makes the saved position one between two batches: the batch just fetched has not been begun.
+
+    Lightning counts a batch as `ready` before `on_train_batch_start`. Left so, a resumed run takes the step before
+    for one whose validation is still to come, and counts a step twice.
+    """
+    progress = fit_loop["epoch_loop.batch_progress"]
+    for count in (progress["total"], progress["current"]):
+        if count["started"] == count["ready"] - 1 == count["completed"]:
+            count["ready"] -= 1

@@ -1,0 +1,270 @@
+"""Trains and scores any network that maps images to classes."""
+
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any, Literal
+
+import lightning as L
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler
+from torchmetrics import MetricCollection
+from torchmetrics.classification import MulticlassAccuracy, MulticlassCalibrationError
+
+from architectures.base import ImageClassifierNet
+from lightning_modules.image_views import tta_views
+from lightning_modules.optimizers import parameter_groups
+from lightning_modules.pretrained import load_network
+from lightning_modules.schedules import WarmupCosine
+from lightning_modules.seeding import reseed
+
+# The images that a network may look at to initialise itself: enough for the covariance of a 12- or 27-pixel patch.
+INITIALIZATION_IMAGES = 5000
+
+
+class ImageClassifier(L.LightningModule):
+    """An image classifier: normalisation, loss, optimizer, schedule and metrics around an architecture.
+
+    It knows what it eats: mean and standard deviation, image size and class names are taken from the datamodule
+    when training starts and travel in the checkpoint, so any datamodule that yields uint8 images can follow.
+
+    Args:
+        architecture: The network, e.g. `ResNet` with `depth: 18`.
+        optimizer: Any torch optimizer (`class_path` and `init_args`); weight decay is kept off biases and norms.
+        schedule: A schedule of `lightning_modules.schedules`, counted in optimizer steps.
+        label_smoothing: Share of the target spread evenly over all classes, in [0, 1).
+        tta: Test-time augmentation reported beside the plain figure: `flip` averages each image and its mirror,
+            `flip_translate` those and four more views shifted by one pixel; `none` leaves it out.
+        channels_last: Whether convolutions run on channels-last memory, which is faster on CPUs and tensor cores.
+        compile_network: Whether `torch.compile` compiles the network at its first step.
+        init_from: A file of weights to start from: a state dict (`.pt`, `.pth`, `.safetensors`) with the
+            architecture's own or torchvision's names, or a checkpoint of this program. The head starts anew where
+            the number of classes differs.
+        body_lr_scale: Factor on the learning rate of everything but the head, for fine-tuning.
+        seed: Seed of dropout and its like, drawn anew for every step from (seed, epoch, step, rank).
+    """
+
+    unit = "images"  # what progress bars count
+
+    def __init__(
+        self,
+        architecture: ImageClassifierNet,
+        optimizer: Callable[[Iterable], Optimizer] = torch.optim.AdamW,
+        schedule: Callable[[Optimizer, int], LRScheduler] = WarmupCosine,
+        label_smoothing: float = 0.0,
+        tta: Literal["none", "flip", "flip_translate"] = "flip",
+        channels_last: bool = True,
+        compile_network: bool = False,
+        init_from: str | None = None,
+        body_lr_scale: float = 1.0,
+        seed: int = 0,
+    ):
+        super().__init__()
+        if not 0 <= label_smoothing < 1:
+            raise ValueError(f"label_smoothing must be in [0, 1), got {label_smoothing}")
+        if body_lr_scale < 0:
+            raise ValueError(f"body_lr_scale must not be negative, got {body_lr_scale}")
+        if init_from and not Path(init_from).is_file():
+            raise FileNotFoundError(f"init_from: no such file: {init_from}")
+        self.save_hyperparameters()
+        self.architecture = architecture
+        self.optimizer = optimizer
+        self.schedule = schedule
+        self.label_smoothing = label_smoothing
+        self.tta = tta
+        self.channels_last = channels_last
+        self.compile_network = compile_network
+        self.init_from = init_from
+        self.body_lr_scale = body_lr_scale
+        self.seed = seed
+
+        self.register_buffer("mean", torch.full((3,), 0.5))  # of images scaled to [0, 1]
+        self.register_buffer("std", torch.full((3,), 0.5))
+        self.class_names: list[str] | None = None
+        self.input_size: int | None = None
+
+        # torchmetrics wants two classes at least; a net with one class is legal, if dull.
+        classes = max(2, architecture.num_classes)
+        self.train_accuracy = MulticlassAccuracy(classes, average="micro")
+        self.train_loss_sum = torch.zeros((), dtype=torch.float64)
+        self.train_examples = 0
+        scores: dict[str, Any] = {
+            "accuracy": MulticlassAccuracy(classes, average="micro"),
+            "calibration_error": MulticlassCalibrationError(classes, n_bins=15),
+        }
+        if classes >= 10:  # of fewer classes, the five best are most of them
+            scores["accuracy_top5"] = MulticlassAccuracy(classes, average="micro", top_k=5)
+        self.val_metrics = MetricCollection(scores, prefix="val/", compute_groups=False)
+        self.test_metrics = self.val_metrics.clone(prefix="test/")
+        self.test_class_accuracy = MulticlassAccuracy(classes, average="none")
+        self.test_accuracy_tta = MulticlassAccuracy(classes, average="micro")
+
+    # --- before the first step ---------------------------------------------------------------------------------
+
+    def setup(self, stage: str) -> None:
+        datamodule = getattr(self.trainer, "datamodule", None)
+        if stage == "fit" and datamodule is not None:
+            self._learn_about(datamodule)
+        if self.class_names is not None and len(self.class_names) != self.architecture.num_classes:
+            raise ValueError(
+                f"the data has {len(self.class_names)} classes but model.architecture.num_classes is "
+                f"{self.architecture.num_classes}; pass --model.architecture.num_classes {len(self.class_names)}"
+            )
+        if self.channels_last:
+            self.architecture.to(memory_format=torch.channels_last)
+        if self.compile_network:
+            self.architecture.compile()  # in place: the state dict keeps its names
+
+    def _learn_about(self, datamodule: Any) -> None:
+        """Takes class names, image size and pixel statistics from the datamodule; a resumed run repeats the same."""
+        self.class_names = list(datamodule.class_names) if datamodule.class_names else None
+        self.input_size = datamodule.input_size
+        self.mean.copy_(torch.tensor(datamodule.mean))
+        self.std.copy_(torch.tensor(datamodule.std))
+
+    def on_fit_start(self) -> None:
+        if self.trainer.ckpt_path is not None:
+            return  # the weights come from a checkpoint
+        if self.init_from:
+            load_network(self.architecture, self.init_from)
+        elif (datamodule := getattr(self.trainer, "datamodule", None)) is not None:
+            images = datamodule.train_set.images
+            some = torch.randperm(len(images), generator=torch.Generator().manual_seed(self.seed))
+            images = images[some[:INITIALIZATION_IMAGES]].to(self.device)
+            self.architecture.initialize_from_data(self.normalize(images))
+
+    def configure_optimizers(self) -> dict[str, Any]:
+        groups = parameter_groups(self.architecture, self.architecture.head)
+        optimizer = self.optimizer(groups)
+        for group in optimizer.param_groups:
+            if not group["name"].startswith("head"):
+                group["lr"] = group["lr"] * self.body_lr_scale
+        schedule = self.schedule(optimizer, int(self.trainer.estimated_stepping_batches))
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+    # --- one batch ---------------------------------------------------------------------------------------------
+
+    def normalize(self, images: Tensor) -> Tensor:
+        """Turns pixels in 0..255 (uint8, or float after MixUp) into what the network was trained on."""
+        layout = torch.channels_last if self.channels_last else torch.contiguous_format
+        pixels = images.to(dtype=torch.float32, memory_format=layout)  # [B, 3, H, W]
+        scale, shift = 1 / (255 * self.std), -self.mean / self.std
+        return torch.addcmul(shift.view(3, 1, 1), pixels, scale.view(3, 1, 1))
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Class scores of raw images.
+
+        Args:
+            images: uint8 or float [B, 3, H, W] in 0..255.
+
+        Returns:
+            Logits, float [B, num_classes].
+        """
+        return self.architecture(self.normalize(images))
+
+    def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
+        reseed(self.seed, self.current_epoch, batch_idx, self.global_rank)
+
+    def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
+        images, targets = batch  # targets: int64 [B], or float [B, C] where MixUp or CutMix blended two labels
+        logits = self(images)
+        loss = F.cross_entropy(logits, targets, label_smoothing=self.label_smoothing)
+        with torch.no_grad():
+            labels = targets if targets.ndim == 1 else targets.argmax(1)
+            self.train_accuracy.update(logits.detach().float(), labels)
+            self.train_loss_sum = self.train_loss_sum.to(loss.device) + loss.double() * len(images)
+            self.train_examples += len(images)
+        self.log("train/loss", loss.detach(), prog_bar=True, logger=False)
+        return loss
+
+    def validation_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> dict[str, Tensor]:
+        return self._evaluate(batch, "val", self.val_metrics)
+
+    def test_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> dict[str, Tensor]:
+        outputs = self._evaluate(batch, "test", self.test_metrics)
+        images, labels = batch
+        self.test_class_accuracy.update(outputs["probabilities"], labels)
+        if self.tta != "none":
+            outputs["probabilities_tta"] = self.predict_with_tta(images)
+            self.test_accuracy_tta.update(outputs["probabilities_tta"], labels)
+        return outputs
+
+    def predict_step(self, batch: tuple[Tensor, Tensor, Tensor], batch_idx: int) -> dict[str, Tensor]:
+        images, labels, index = batch
+        return {"probabilities": self(images).float().softmax(1), "labels": labels, "index": index}
+
+    def predict_with_tta(self, images: Tensor) -> Tensor:
+        """Probabilities [B, num_classes] of the mean logits over the views of each image."""
+        views = tta_views(images, translate=self.tta == "flip_translate")
+        weights, batches = zip(*views, strict=True)
+        logits = sum(w * self(view).float() for w, view in zip(weights, batches, strict=True))
+        return torch.as_tensor(logits).softmax(1)
+
+    def _evaluate(self, batch: tuple[Tensor, Tensor], stage: str, metrics: MetricCollection) -> dict[str, Tensor]:
+        images, labels = batch
+        logits = self(images).float()
+        loss = F.cross_entropy(logits, labels)  # no smoothing: a loss one can compare between recipes
+        probabilities = logits.softmax(1)
+        metrics.update(probabilities, labels)
+        self.log(f"{stage}/loss", loss, batch_size=len(images), on_epoch=True, sync_dist=True)
+        return {"loss": loss, "probabilities": probabilities, "labels": labels, "images": images}
+
+    # --- one epoch ---------------------------------------------------------------------------------------------
+
+    def on_train_epoch_end(self) -> None:
+        loss_sum, examples = self._sum_over_ranks(self.train_loss_sum, self.train_examples)
+        self.log_dict(
+            {
+                "train/loss": loss_sum / max(1, examples),
+                "train/accuracy": self.train_accuracy.compute(),
+                "lr": self.optimizers().param_groups[0]["lr"],  # type: ignore[union-attr]
+            }
+        )
+        self._reset_train_metrics()
+
+    def on_validation_epoch_end(self) -> None:
+        scores = self.val_metrics.compute()
+        self.val_metrics.reset()
+        self.log_dict({k: v for k, v in scores.items() if k != "val/accuracy"})
+        self.log("val/accuracy", scores["val/accuracy"], prog_bar=True)
+
+    def on_test_epoch_end(self) -> None:
+        scores = self.test_metrics.compute()
+        if self.tta != "none":
+            scores["test/accuracy_tta"] = self.test_accuracy_tta.compute()
+        names = self.class_names or [str(k) for k in range(self.architecture.num_classes)]
+        for name, accuracy in zip(names, self.test_class_accuracy.compute(), strict=False):
+            scores[f"test/accuracy_{name}"] = accuracy
+        for metric in (self.test_metrics, self.test_accuracy_tta, self.test_class_accuracy):
+            metric.reset()
+        self.log_dict(scores)
+
+    # --- checkpoints -------------------------------------------------------------------------------------------
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Adds what the model knows of its input and, in the middle of an epoch, the epoch's sums so far."""
+        checkpoint["image_classifier"] = {
+            "class_names": self.class_names,
+            "input_size": self.input_size,
+            "train_accuracy": {name: getattr(self.train_accuracy, name) for name in self.train_accuracy._defaults},
+            "train_loss_sum": self.train_loss_sum.clone(),
+            "train_examples": self.train_examples,
+        }
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        state = checkpoint["image_classifier"]
+        self.class_names, self.input_size = state["class_names"], state["input_size"]
+        self.train_loss_sum, self.train_examples = state["train_loss_sum"].cpu().clone(), state["train_examples"]
+        for name, value in state["train_accuracy"].items():
+            setattr(self.train_accuracy, name, value.to(self.device))
+
+    def _reset_train_metrics(self) -> None:
+        self.train_accuracy.reset()
+        self.train_loss_sum, self.train_examples = torch.zeros((), dtype=torch.float64), 0
+
+    def _sum_over_ranks(self, loss_sum: Tensor, examples: int) -> tuple[float, float]:
+        both = torch.tensor([loss_sum.item(), examples], dtype=torch.float64)
+        both = self.trainer.strategy.reduce(both.to(self.device), reduce_op="sum")
+        return both[0].item(), both[1].item()
