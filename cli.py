@@ -323,8 +323,8 @@ def known_names(parser: LightningArgumentParser) -> list[str]:
     for package in (architectures, callbacks, datamodules, lightning_modules):
         for module_name in [name for name in sys.modules if name.startswith(f"{package.__name__}.")]:
             for name, value in inspect.getmembers(sys.modules[module_name], inspect.isclass):
-                if value.__module__ == module_name:
-                    names |= {name, *inspect.signature(value).parameters}
+                if value.__module__ == module_name and not issubclass(value, BaseException):
+                    names |= {name, *inspect.signature(value.__init__).parameters}
     return sorted(names)
 
 
