@@ -1,8 +1,8 @@
 """Augmentation of whole batches, on the device the batch is on.
 
-B images, C channels, H x W pixels, K classes. Images are uint8 until something blends or shrinks them; from then on they
-are float32, still in 0..255. Random numbers are drawn on the CPU from the generator passed in, so that a CPU and a GPU
-run see the same augmentation.
+B images, C channels, H x W pixels, K classes. Images are uint8 until something blends or shrinks them; from then on
+they are float32, still in 0..255. Random numbers are drawn on the CPU from the generator passed in, so that a CPU and
+a GPU run see the same augmentation.
 """
 
 from __future__ import annotations
@@ -25,7 +25,9 @@ def pad_crop(
     mode: Literal["reflect", "zero"],
     generator: torch.Generator,
 ) -> Tensor:
-    """Pad every side by `padding` pixels and cut a window of the old size at a random place (He et al. 2015, section 4.2).
+    """Pad every side by `padding` pixels and cut a window of the old size at a random place.
+
+    Source: He et al. 2015, section 4.2.
 
     Args:
         images: [B, C, H, W].
@@ -77,7 +79,10 @@ def alternating_sides(index: Tensor, epoch: int, seed: int) -> Tensor:
 
 
 def rectangles(top: Tensor, left: Tensor, bottom: Tensor, right: Tensor, height: int, width: int) -> Tensor:
-    """bool [B, 1, height, width]: true inside rows top..bottom-1 and columns left..right-1 of each image (each int [B])."""
+    """bool [B, 1, height, width]: true inside rows top..bottom-1 and columns left..right-1 of each image.
+
+    The four bounds are int [B].
+    """
     rows = torch.arange(height, device=top.device)
     columns = torch.arange(width, device=top.device)
     in_rows = (rows >= top[:, None]) & (rows < bottom[:, None])
@@ -148,8 +153,8 @@ def mixup(images: Tensor, targets: Tensor, share: float) -> tuple[Tensor, Tensor
 def cutmix(images: Tensor, targets: Tensor, share: float, generator: torch.Generator) -> tuple[Tensor, Tensor]:
     """Paste a rectangle of each image's neighbour into it; targets mix by area (Yun et al. 2019, section 3.1).
 
-    One rectangle serves the batch: its sides are sqrt(1 - share) of the image's, its centre is any pixel, and what hangs
-    over the edge is cut off and counted as not pasted.
+    One rectangle serves the batch: its sides are sqrt(1 - share) of the image's, its centre is any pixel, and what
+    hangs over the edge is cut off and counted as not pasted.
 
     Args:
         images: [B, 3, H, W].
@@ -178,14 +183,14 @@ def shrink(images: Tensor, size: int) -> Tensor:
 class Augmentation:
     """What happens to a training batch. Everything is off by default.
 
-    The order is: crop, flip, policy, cutout, erasing, smaller size, MixUp or CutMix. With MixUp or CutMix on, labels become
-    float [B, K] distributions in every batch.
+    The order is: crop, flip, policy, cutout, erasing, smaller size, MixUp or CutMix. With MixUp or CutMix on, labels
+    become float [B, K] distributions in every batch.
 
     Args:
         crop_padding: Pixels of padding on each side before a random crop back to size; 0 switches it off.
         crop_mode: What the padding holds: ``reflect`` (mirrored image) or ``zero`` (black).
-        flip: ``none``; ``random``: each image mirrored with probability 1/2; ``alternating``: a random side in the first
-            epoch, then the other side every other epoch.
+        flip: ``none``; ``random``: each image mirrored with probability 1/2; ``alternating``: a random side in the
+            first epoch, then the other side every other epoch.
         policy: ``none``, ``trivial`` (TrivialAugment, wide) or ``rand`` (RandAugment).
         rand_operations: Operations an image, for ``policy: rand``.
         rand_magnitude: Strength from 0 to 30, for ``policy: rand``.
@@ -195,8 +200,8 @@ class Augmentation:
         cutmix_alpha: Both parameters of the Beta distribution of CutMix's areas; 0 switches it off.
         mix_probability: Chance of a batch to be mixed at all.
         cutmix_share: With both on, the chance of a mixed batch to go to CutMix and not to MixUp.
-        progressive_sizes: Smaller images early in the training: pairs [until, size]. While the share of the epochs done is
-            below `until`, batches are brought to size x size pixels; after the last pair they keep their own size.
+        progressive_sizes: Smaller images early in the training: pairs [until, size]. While the share of the epochs done
+            is below `until`, batches are brought to size x size pixels; after the last pair they keep their own size.
             ``[[0.4, 24], [0.7, 28]]`` trains on 24 pixels for the first 40% and on 28 up to 70%.
 
     Raises:

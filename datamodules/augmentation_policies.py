@@ -32,7 +32,10 @@ _BINS = 31  # magnitudes are drawn from, or counted in, this many steps
 
 
 def _ranges(ends: dict[str, float], fewest_bits: int) -> Tensor:
-    """The magnitude of each operation at each step, [operations, 31]: from 0 to the given end, as torchvision's tables."""
+    """The magnitude of each operation at each step, [operations, 31]: from 0 to the given end.
+
+    As torchvision's tables.
+    """
     table = torch.zeros(len(OPERATIONS), _BINS)
     for name, end in ends.items():
         table[OPERATIONS.index(name)] = torch.linspace(0.0, end, _BINS)

@@ -39,7 +39,8 @@ class CIFAR10DataModule(ImageDataModule):
 
     Args:
         root: Folder that holds (or shall hold) `cifar-10-batches-py`.
-        download: Fetch the data into `root` when `cifar-10-batches-py` is not there. Existing files are never overwritten.
+        download: Fetch the data into `root` when `cifar-10-batches-py` is not there. Existing files are never
+            overwritten.
         verify: Require the MD5 sums of the original files. False accepts any copy of the right form.
         test_file: An .npz file with `images` uint8 [N, 3, 32, 32] and `labels` [N] to test on in place of the test set.
         validation_size: Number of training images set apart for validation, stratified; 0: none.
@@ -93,7 +94,10 @@ class CIFAR10DataModule(ImageDataModule):
         return self.root if (self.root / TRAIN_FILES[0]).is_file() else self.root / FOLDER
 
     def prepare_data(self) -> None:
-        """Fetch the files where they are missing and look at all of them, so that a bad one is found before training."""
+        """Fetch the files where they are missing and look at all of them.
+
+        So that a bad one is found before training.
+        """
         stage = self.trainer.state.fn if self.trainer is not None else None
         if self.test_file is not None:
             read_npz(self.test_file)

@@ -63,14 +63,16 @@ def read_batch(path: Path) -> tuple[Tensor, Tensor]:
     """
     if not path.is_file():
         raise FileNotFoundError(
-            f"{path} is missing: unpack {URL} into {path.parent.parent}, or point --data.root at a folder that holds {FOLDER}"
+            f"{path} is missing: unpack {URL} into {path.parent.parent}, "
+            f"or point --data.root at a folder that holds {FOLDER}"
         )
     try:
         with path.open("rb") as file:
             content = _ArrayUnpickler(file, encoding="latin1").load()
     except _ForbiddenError as error:
         raise ValueError(
-            f"{path} is refused: this pickle would run {error}, which no CIFAR-10 file does; replace it by the file of {URL}"
+            f"{path} is refused: this pickle would run {error}, which no CIFAR-10 file does; "
+            f"replace it by the file of {URL}"
         ) from error
     except OSError as error:
         raise ValueError(
@@ -150,8 +152,8 @@ def check_md5(path: Path) -> None:
         found = hashlib.file_digest(file, "md5").hexdigest()
     if found != MD5[path.name]:
         raise ValueError(
-            f"{path} is not the original file (MD5 {found}, expected {MD5[path.name]}): pass --data.verify false to use "
-            "this copy as it is, or move it away to download the original"
+            f"{path} is not the original file (MD5 {found}, expected {MD5[path.name]}): pass --data.verify false to "
+            "use this copy as it is, or move it away to download the original"
         )
 
 

@@ -1,4 +1,7 @@
-"""What the image datamodules share: uint8 images in memory, whole batches cut out of them, augmentation on the device."""
+"""What the image datamodules share.
+
+uint8 images in memory, whole batches cut out of them, augmentation on the device.
+"""
 
 from __future__ import annotations
 
@@ -210,7 +213,8 @@ class ImageDataModule(LightningDataModule):
     def load_predict(self) -> ImageSet:
         """The images to predict: those of `predict_path`, else the test images.
 
-        An image below a folder named like a class has that label. Class names and size are the model's where it knows them.
+        An image below a folder named like a class has that label. Class names and size are the model's where it
+        knows them.
 
         Raises:
             FileNotFoundError: `predict_path` does not exist.

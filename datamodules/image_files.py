@@ -43,9 +43,9 @@ def find_images(folder: Path) -> list[Path]:
 def decode_image(path: Path, size: int) -> Tensor:
     """One image as uint8 [3, size, size].
 
-    The largest centred square is kept and resized (bicubic, antialiased). Orientation tags are obeyed, transparency is laid
-    on white, grey is repeated, 16-bit greys are divided by 257, palettes and CMYK become RGB; an animation gives its first
-    frame.
+    The largest centred square is kept and resized (bicubic, antialiased). Orientation tags are obeyed, transparency is
+    laid on white, grey is repeated, 16-bit greys are divided by 257, palettes and CMYK become RGB; an animation gives
+    its first frame.
 
     Args:
         path: The file.
@@ -63,9 +63,9 @@ def decode_image(path: Path, size: int) -> Tensor:
             square = ImageOps.fit(_as_rgb(upright), (size, size), method=Image.Resampling.BICUBIC)
             return torch.from_numpy(np.array(square)).permute(2, 0, 1)
     except Exception as error:  # each format's decoder raises its own
+        reason = str(error).splitlines()[0] if str(error) else ""
         raise ValueError(
-            f"{path} cannot be read as an image ({type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}):"
-            " replace or remove it"
+            f"{path} cannot be read as an image ({type(error).__name__}: {reason}): replace or remove it"
         ) from error
 
 

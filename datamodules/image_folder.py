@@ -16,16 +16,17 @@ PARTS = ("train", "val", "test")
 class ImageFolderDataModule(ImageDataModule):
     """Images in folders named by class, of any size and mode, resized once and held in memory as uint8.
 
-    Two layouts are read: `root/train/<class>/...` with `root/val/<class>/...` and `root/test/<class>/...` (torchvision's
-    ImageFolder), or `root/<class>/...`. Whichever of validation and test has no folder of its own is split off the training
-    images, stratified. Images are cropped to their centred square before they are resized.
+    Two layouts are read: `root/train/<class>/...` with `root/val/<class>/...` and `root/test/<class>/...`
+    (torchvision's ImageFolder), or `root/<class>/...`. Whichever of validation and test has no folder of its own is
+    split off the training images, stratified. Images are cropped to their centred square before they are resized.
 
     Memory: 3 * image_size ** 2 bytes an image (150 MB for 1,000 images of 224 pixels).
 
     Args:
         root: The folder; not needed to predict with `predict_path`.
         image_size: Height and width in pixels; none: what the checkpoint was trained on, else 32.
-        validation_fraction: Share of the training images set apart for validation where there is no `root/val`; 0: none.
+        validation_fraction: Share of the training images set apart for validation where there is no `root/val`;
+            0: none.
         test_fraction: Share of the training images set apart as the test set where there is no `root/test`; 0: none.
         cache_dir: Folder of the resized images, kept until a file changes; none: decode them at every start.
         batch_size: Images a training batch, per process. The incomplete batch at the end of an epoch is dropped.
@@ -33,8 +34,8 @@ class ImageFolderDataModule(ImageDataModule):
         augmentation: What happens to training batches; everything is off by default.
         seed: Seed of the order of the images and of their augmentation.
         split_seed: Seed of the splits, apart from `seed` so that runs of several seeds are scored on the same images.
-        predict_path: An image or a folder of images (any depth, sorted) to predict; none: the test set. An image below a
-            folder named like a class has that label.
+        predict_path: An image or a folder of images (any depth, sorted) to predict; none: the test set. An image below
+            a folder named like a class has that label.
 
     Raises:
         FileNotFoundError: no such folder.
@@ -78,7 +79,10 @@ class ImageFolderDataModule(ImageDataModule):
         self.input_size = image_size or 32
 
     def prepare_data(self) -> None:
-        """Resize every image into the cache, so that a bad one is found before training and ranks need not repeat it."""
+        """Resize every image into the cache.
+
+        So that a bad one is found before training and ranks need not repeat it.
+        """
         if self.trainer is None or self.trainer.state.fn == "fit":
             self.load_training()
             if self._has("test"):
@@ -149,7 +153,10 @@ class ImageFolderDataModule(ImageDataModule):
         return ImageSet(images, torch.tensor(labels), [str(path) for path in paths])
 
     def _classes(self) -> list[str]:
-        """The class names: a checkpoint's where it knows every folder's name, else the training folders' (or test's)."""
+        """The class names.
+
+        A checkpoint's where it knows every folder's name, else the training folders' (or test's).
+        """
         root = self._folder()
         candidates = [root / "train", root, root / "val", root / "test"]
         names = next((found for folder in candidates if (found := class_folders(folder))), None)

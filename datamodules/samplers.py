@@ -1,4 +1,7 @@
-"""Which examples make which batch: orders that depend on (seed, epoch) alone, and a loader that can begin in mid-epoch."""
+"""Which examples make which batch.
+
+Orders that depend on (seed, epoch) alone, and a loader that can begin in mid-epoch.
+"""
 
 from __future__ import annotations
 
@@ -66,8 +69,9 @@ def evaluation_batches(size: int, batch_size: int, *, rank: int, world: int) -> 
 class BatchLoader(Generic[Batch]):
     """An iterable over whole batches that starts where the fit loop stands.
 
-    Lightning resumes inside an epoch by counting the batches done and starting the loader anew. So the position is asked
-    for when the first batch is wanted: after the loop has restored its counters, and not when ``iter()`` is called.
+    Lightning resumes inside an epoch by counting the batches done and starting the loader anew. So the position is
+    asked for when the first batch is wanted: after the loop has restored its counters, and not when ``iter()`` is
+    called.
 
     Args:
         plan: Gives the batches of an epoch, each in whatever form ``fetch`` takes.

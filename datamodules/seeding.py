@@ -1,4 +1,7 @@
-"""Random numbers that are a pure function of a key such as (seed, epoch, step, rank): nothing to save, nothing to restore."""
+"""Random numbers that are a pure function of a key such as (seed, epoch, step, rank).
+
+Nothing to save, nothing to restore.
+"""
 
 from __future__ import annotations
 

@@ -1,10 +1,11 @@
 """A classifier small enough to run a whole Trainer in a fraction of a second."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
-from lightning.pytorch import LightningDataModule, LightningModule, Trainer
+from lightning.pytorch import Callback, LightningDataModule, LightningModule, Trainer
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
@@ -96,8 +97,8 @@ class TinyClassifier(LightningModule):
 
 @pytest.fixture
 def make_trainer(tmp_path: Path):
-    def make(*callbacks: object, **arguments: object) -> Trainer:
-        settings: dict[str, object] = {
+    def make(*callbacks: Callback, **arguments: Any) -> Trainer:
+        settings: dict[str, Any] = {
             "accelerator": "cpu",
             "devices": 1,
             "logger": False,

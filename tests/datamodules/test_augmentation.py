@@ -1,4 +1,7 @@
-"""Batched augmentation against one image at a time: padding and slicing by numpy, formulas by hand, torchvision's ops."""
+"""Batched augmentation against one image at a time.
+
+Padding and slicing by numpy, formulas by hand, torchvision's ops.
+"""
 
 from __future__ import annotations
 
