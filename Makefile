@@ -1,0 +1,50 @@
+# The two commands of the README, `make quickstart` and `make test`, do all the set-up themselves.
+# Needs GNU Make and Python 3.11 (or 3.12) with pip; everything else goes into .venv.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+PYTEST_ARGS ?=
+
+.DEFAULT_GOAL := help
+.PHONY: help quickstart test slow lint format types clean
+
+help:  ## Show what there is
+	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
+
+quickstart: $(STAMP)  ## Train a network on scikit-learn's digits and test it: two minutes, no download of data
+	$(BIN)/oneforall fit --config configs/quickstart/images.yaml
+	@# `ls -t`: the run just made is the newest
+	$(BIN)/oneforall test --ckpt_path "$$(ls -td runs/images*/ | head -n 1)checkpoints/best.ckpt"
+
+test: $(STAMP)  ## Run the tests, without the slow ones and those that need a GPU or SLURM
+	$(BIN)/python -m pytest -m "not slow and not gpu and not slurm" $(PYTEST_ARGS)
+
+slow: $(STAMP)  ## Run the tests that train for a while
+	$(BIN)/python -m pytest -m "slow and not gpu and not slurm" $(PYTEST_ARGS)
+
+lint: $(STAMP)  ## Check style and format
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+format: $(STAMP)  ## Bring the code into form
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+types: $(STAMP)  ## Check types
+	$(BIN)/mypy
+
+clean:  ## Remove the environment and all caches; runs and data stay
+	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache build *.egg-info
+	find . -name __pycache__ -not -path './.git/*' -prune -exec rm -rf {} +
+
+# One environment for everything, made anew only when what it holds has changed. uv installs the same pinned, hashed
+# versions as pip, several times faster; where there is none, it is installed into the environment first.
+$(STAMP): requirements.txt pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 is needed: make PYTHON=python3.11")'
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	command -v uv > /dev/null || $(BIN)/python -m pip install --quiet uv
+	PATH="$$PATH:$(CURDIR)/$(BIN)" uv pip install --python $(BIN)/python --require-hashes --requirement requirements.txt
+	PATH="$$PATH:$(CURDIR)/$(BIN)" uv pip install --python $(BIN)/python --no-deps --editable .
+	touch $(STAMP)
