@@ -47,6 +47,8 @@ class ImageClassifier(L.LightningModule):
     """
 
     unit = "images"  # what progress bars count
+    mean: Tensor
+    std: Tensor
 
     def __init__(
         self,
@@ -135,13 +137,16 @@ class ImageClassifier(L.LightningModule):
             images = images[some[:INITIALIZATION_IMAGES]].to(self.device)
             self.architecture.initialize_from_data(self.normalize(images))
 
-    def configure_optimizers(self) -> dict[str, Any]:
+    def configure_optimizers(self) -> dict[str, Any]:  # type: ignore[override]
         groups = parameter_groups(self.architecture, self.architecture.head)
         optimizer = self.optimizer(groups)
         for group in optimizer.param_groups:
             if not group["name"].startswith("head"):
                 group["lr"] = group["lr"] * self.body_lr_scale
-        schedule = self.schedule(optimizer, int(self.trainer.estimated_stepping_batches))
+        steps = self.trainer.estimated_stepping_batches
+        if steps == float("inf"):
+            raise ValueError("a schedule needs an end: set trainer.max_epochs or trainer.max_steps, -1 is neither")
+        schedule = self.schedule(optimizer, int(steps))
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
     # --- one batch ---------------------------------------------------------------------------------------------
@@ -173,7 +178,7 @@ class ImageClassifier(L.LightningModule):
         loss = F.cross_entropy(logits, targets, label_smoothing=self.label_smoothing)
         with torch.no_grad():
             labels = targets if targets.ndim == 1 else targets.argmax(1)
-            self.train_accuracy.update(logits.detach().float(), labels)
+            self.train_accuracy.update(logits.argmax(1), labels)
             self.train_loss_sum = self.train_loss_sum.to(loss.device) + loss.double() * len(images)
             self.train_examples += len(images)
         self.log("train/loss", loss.detach(), prog_bar=True, logger=False)
@@ -185,10 +190,10 @@ class ImageClassifier(L.LightningModule):
     def test_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> dict[str, Tensor]:
         outputs = self._evaluate(batch, "test", self.test_metrics)
         images, labels = batch
-        self.test_class_accuracy.update(outputs["probabilities"], labels)
+        self.test_class_accuracy.update(_for_metrics(outputs["probabilities"]), labels)
         if self.tta != "none":
             outputs["probabilities_tta"] = self.predict_with_tta(images)
-            self.test_accuracy_tta.update(outputs["probabilities_tta"], labels)
+            self.test_accuracy_tta.update(_for_metrics(outputs["probabilities_tta"]), labels)
         return outputs
 
     def predict_step(self, batch: tuple[Tensor, Tensor, Tensor], batch_idx: int) -> dict[str, Tensor]:
@@ -207,7 +212,7 @@ class ImageClassifier(L.LightningModule):
         logits = self(images).float()
         loss = F.cross_entropy(logits, labels)  # no smoothing: a loss one can compare between recipes
         probabilities = logits.softmax(1)
-        metrics.update(probabilities, labels)
+        metrics.update(_for_metrics(probabilities), labels)
         self.log(f"{stage}/loss", loss, batch_size=len(images), on_epoch=True, sync_dist=True)
         return {"loss": loss, "probabilities": probabilities, "labels": labels, "images": images}
 
@@ -268,3 +273,8 @@ class ImageClassifier(L.LightningModule):
         both = torch.tensor([loss_sum.item(), examples], dtype=torch.float64)
         both = self.trainer.strategy.reduce(both.to(self.device), reduce_op="sum")
         return both[0].item(), both[1].item()
+
+
+def _for_metrics(probabilities: Tensor) -> Tensor:
+    """Probabilities [B, C] with an impossible second class where C is 1: torchmetrics wants two at least."""
+    return F.pad(probabilities, (0, 1)) if probabilities.shape[1] == 1 else probabilities

@@ -47,7 +47,9 @@ def load_network(network: ImageClassifierNet, path: str | Path) -> None:
         for name, value in weights.items()
         if not (name.startswith(head) and name in target and target[name].shape != value.shape)
     }
-    problems = [f"missing {name}" for name in target if name not in weights and not name.startswith(head)]
+    # files from before torch 0.4.1 have no such counters, and only a batch norm without momentum uses them
+    optional = [name for name in target if name.startswith(head) or name.endswith(".num_batches_tracked")]
+    problems = [f"missing {name}" for name in target if name not in weights and name not in optional]
     problems += [f"unexpected {name}" for name in weights if name not in target]
     problems += [
         f"{name} is {tuple(value.shape)}, not {tuple(target[name].shape)}"

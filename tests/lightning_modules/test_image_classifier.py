@@ -1,0 +1,343 @@
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from lightning.pytorch import LightningDataModule, Trainer
+from sklearn.metrics import accuracy_score, recall_score, top_k_accuracy_score
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.utils.data import DataLoader
+
+from architectures.base import ImageClassifierNet
+from datamodules.augmentation import mixup
+from lightning_modules.image_classifier import ImageClassifier
+from lightning_modules.schedules import Constant
+
+SIZE = 8
+
+
+class TinyNet(ImageClassifierNet):
+    head = "fc"
+
+    def __init__(self, num_classes: int = 10) -> None:
+        super().__init__(num_classes)
+        self.conv = nn.Conv2d(3, 4, 3)
+        self.norm = nn.BatchNorm2d(4)
+        self.fc = nn.Linear(4 * (SIZE - 2) ** 2, num_classes)
+        self.initial_images: Tensor | None = None
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.fc(self.norm(self.conv(images)).relu().flatten(1))
+
+    def initialize_from_data(self, images: Tensor) -> None:
+        self.initial_images = images
+
+
+class Data(LightningDataModule):
+    mean, std, input_size = (0.2, 0.4, 0.6), (0.1, 0.2, 0.3), SIZE
+
+    def __init__(self, classes: int = 10, count: int = 60, batch_size: int = 16, named: int | None = None) -> None:
+        super().__init__()
+        generator = torch.Generator().manual_seed(classes)
+        self.images = torch.randint(0, 256, (count, 3, SIZE, SIZE), generator=generator, dtype=torch.uint8)
+        self.labels = torch.randint(0, classes, (count,), generator=generator)
+        self.labels[:classes] = torch.arange(classes)
+        self.class_names = [f"class{k}" for k in range(named or classes)]
+        self.batch_size = batch_size
+        self.train_set = self  # what has `.images`
+
+    def train_dataloader(self) -> DataLoader:
+        pairs: Any = list(zip(self.images, self.labels, strict=True))
+        return DataLoader(pairs, batch_size=self.batch_size)
+
+    val_dataloader = test_dataloader = train_dataloader
+
+    def predict_dataloader(self) -> DataLoader:
+        triples: Any = list(zip(self.images, self.labels, torch.arange(len(self.images)), strict=True))
+        return DataLoader(triples, batch_size=self.batch_size)
+
+
+def classifier(num_classes: int = 10, **arguments: Any) -> ImageClassifier:
+    torch.manual_seed(0)
+    net = TinyNet(num_classes)
+    nn.init.normal_(net.fc.weight, std=0.1)
+    arguments.setdefault("optimizer", lambda groups: torch.optim.SGD(groups, lr=0.1))
+    arguments.setdefault("schedule", Constant)
+    return ImageClassifier(net, **arguments)
+
+
+@pytest.fixture
+def trainer(tmp_path: Path):
+    def make(**arguments: Any) -> Trainer:
+        return Trainer(
+            accelerator="cpu",
+            default_root_dir=tmp_path,
+            logger=False,
+            enable_checkpointing=False,
+            enable_progress_bar=False,
+            enable_model_summary=False,
+            **{"max_epochs": 1, "num_sanity_val_steps": 0, **arguments},
+        )
+
+    return make
+
+
+def by_hand(model: ImageClassifier, images: Tensor, mean: Any = 0.5, std: Any = 0.5) -> Tensor:
+    """Probabilities, with the images normalised one after the other."""
+    net = model.architecture.eval()
+    one_by_one = []
+    for image in images:
+        pixels = image.permute(1, 2, 0).numpy() / 255
+        one_by_one.append(torch.from_numpy((pixels - np.array(mean)) / np.array(std)).permute(2, 0, 1).float())
+    with torch.no_grad():
+        return net(torch.stack(one_by_one)).softmax(1)
+
+
+def calibration_error(probabilities: np.ndarray, labels: np.ndarray) -> float:
+    """Guo et al. 2017, equation 3, over 15 bins of equal width."""
+    sure, right = probabilities.max(1), probabilities.argmax(1) == labels
+    error = 0.0
+    for low in range(15):
+        inside = (sure > low / 15) & (sure <= (low + 1) / 15)
+        if inside.any():
+            error += inside.mean() * abs(right[inside].mean() - sure[inside].mean())
+    return error
+
+
+# --- what it is told -----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "named"),
+    [
+        ({"label_smoothing": 1.0}, ValueError, "label_smoothing"),
+        ({"label_smoothing": -0.1}, ValueError, "label_smoothing"),
+        ({"body_lr_scale": -1}, ValueError, "body_lr_scale"),
+        ({"init_from": "nowhere/weights.pt"}, FileNotFoundError, "nowhere/weights.pt"),
+    ],
+)
+def test_bad_arguments_are_named(arguments, error, named):
+    with pytest.raises(error, match=named):
+        classifier(**arguments)
+
+
+def test_other_class_count_than_the_data_is_an_error(trainer):
+    with pytest.raises(ValueError, match=r"10 classes but model.architecture.num_classes is 4"):
+        trainer().fit(classifier(4), datamodule=Data(10))
+
+
+def test_training_without_end_is_an_error(trainer):
+    with pytest.raises(ValueError, match="max_epochs"):
+        trainer(max_epochs=-1).fit(classifier(), datamodule=Data())
+
+
+# --- normalisation and views ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("channels_last", [False, True])
+def test_normalisation(channels_last):
+    model = classifier(channels_last=channels_last)
+    model.mean.copy_(torch.tensor([0.2, 0.4, 0.6]))
+    model.std.copy_(torch.tensor([0.1, 0.2, 0.3]))
+    images = Data().images[:4]
+    expected = (images.double() / 255 - model.mean.double().view(3, 1, 1)) / model.std.double().view(3, 1, 1)
+    for given in (images, images.float()):
+        torch.testing.assert_close(model.normalize(given).double(), expected, rtol=0, atol=1e-5)
+    memory = torch.channels_last if channels_last else torch.contiguous_format
+    assert model.normalize(images).is_contiguous(memory_format=memory)
+    model.eval()
+    with torch.no_grad():
+        torch.testing.assert_close(model(images), model.architecture(expected.float()), rtol=1e-4, atol=1e-4)
+
+
+def test_tta_is_the_mean_over_the_views():
+    model, images = classifier(tta="flip").eval(), Data().images[:5]
+    with torch.no_grad():
+        mean = (model(images) + model(images.flip(3))) / 2
+        torch.testing.assert_close(model.predict_with_tta(images), mean.softmax(1))
+        model.tta = "flip_translate"
+        padded = F.pad(images.float(), (1,) * 4, mode="reflect")
+        corners = [padded[..., :SIZE, :SIZE], padded[..., 2:, 2:]]
+        shifted = sum(model(corner) + model(corner.flip(3)) for corner in corners) / 4
+        torch.testing.assert_close(model.predict_with_tta(images), (mean / 2 + shifted / 2).softmax(1))
+
+
+# --- losses --------------------------------------------------------------------------------------------------------
+
+
+def step_loss(model: ImageClassifier, images: Tensor, targets: Tensor) -> Tensor:
+    model.log = lambda *args, **kwargs: None  # type: ignore[method-assign]
+    model.architecture.eval()  # keeps the batch's statistics out of what is compared
+    return model.training_step((images, targets), 0)
+
+
+def test_label_smoothing_is_its_formula():
+    data = Data()
+    model = classifier(label_smoothing=0.2)
+    log_p = by_hand(model, data.images).log()
+    true = log_p[torch.arange(60), data.labels]
+    expected = -(0.8 * true + 0.2 * log_p.mean(1)).mean()  # Szegedy et al. 2016, section 7
+    torch.testing.assert_close(step_loss(model, data.images, data.labels), expected, rtol=1e-4, atol=1e-5)
+
+
+def test_mixed_targets_are_scored_as_distributions():
+    data = Data()
+    model = classifier()
+    images, targets = mixup(data.images, F.one_hot(data.labels, 10).float(), 0.7)
+    log_p = by_hand(model, images).log()
+    own = log_p[torch.arange(60), data.labels]
+    neighbour = log_p[torch.arange(60), data.labels.roll(1)]
+    expected = -(0.7 * own + 0.3 * neighbour).mean()
+    torch.testing.assert_close(step_loss(model, images, targets), expected, rtol=1e-4, atol=1e-5)
+    # accuracy counts the image with the larger share
+    right = (log_p.argmax(1) == data.labels).float().mean()
+    torch.testing.assert_close(model.train_accuracy.compute(), right)
+
+
+# --- metrics -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("classes", [3, 10])
+def test_test_metrics_against_sklearn(trainer, classes):
+    data, model = Data(classes), classifier(classes, tta="flip")
+    metrics = trainer().test(model, datamodule=data, verbose=False)[0]
+    probabilities, labels = by_hand(model, data.images).numpy(), data.labels.numpy()
+    answers = probabilities.argmax(1)
+    expected = {
+        "test/accuracy": accuracy_score(labels, answers),
+        "test/calibration_error": calibration_error(probabilities, labels),
+        "test/loss": -np.log(probabilities[np.arange(len(labels)), labels]).mean(),
+        "test/accuracy_tta": accuracy_score(labels, model.predict_with_tta(data.images).argmax(1)),
+    }
+    recalls = recall_score(labels, answers, average=None, labels=range(classes))
+    expected |= {f"test/accuracy_{k}": recall for k, recall in enumerate(recalls)}
+    if classes >= 10:
+        expected["test/accuracy_top5"] = top_k_accuracy_score(labels, probabilities, k=5, labels=range(classes))
+    assert metrics == pytest.approx(expected, abs=1e-5)
+    assert 0 < expected["test/accuracy"] < 1
+
+
+def test_without_tta_none_is_reported(trainer):
+    assert "test/accuracy_tta" not in trainer().test(classifier(tta="none"), datamodule=Data(), verbose=False)[0]
+
+
+def test_a_fit_learns_what_the_model_eats_and_reports_each_epoch(trainer):
+    data, model = Data(), classifier(label_smoothing=0.1)
+    trained = trainer(max_epochs=2, limit_train_batches=2)
+    trained.fit(model, datamodule=data)
+    assert model.class_names == data.class_names and model.input_size == SIZE
+    torch.testing.assert_close(model.mean, torch.tensor(data.mean))
+    torch.testing.assert_close(model.std, torch.tensor(data.std))
+    metrics = trained.callback_metrics
+    probabilities = by_hand(model, data.images, data.mean, data.std).numpy()
+    labels = data.labels.numpy()
+    assert metrics["val/accuracy"] == pytest.approx(accuracy_score(labels, probabilities.argmax(1)), abs=1e-6)
+    assert metrics["val/loss"] == pytest.approx(-np.log(probabilities[np.arange(60), labels]).mean(), abs=1e-4)
+    assert metrics["val/calibration_error"] == pytest.approx(calibration_error(probabilities, labels), abs=1e-4)
+    assert {"val/accuracy_top5", "train/loss", "train/accuracy", "lr"} <= set(metrics)
+    assert metrics["lr"] == pytest.approx(0.1)
+
+
+def test_train_metrics_are_means_over_the_examples_of_the_epoch(trainer):
+    """With a rate of zero and batches of 16, 16, 16, 12 the epoch's loss is that of all 60 images."""
+    data = Data()
+    model = classifier(optimizer=lambda groups: torch.optim.SGD(groups, lr=0.0))
+    losses = []
+    for images, labels in zip(data.images.split(16), data.labels.split(16), strict=True):
+        model.mean.copy_(torch.tensor(data.mean))
+        model.std.copy_(torch.tensor(data.std))
+        net = model.architecture.train()
+        with torch.no_grad():
+            losses.append(F.cross_entropy(net(model.normalize(images)), labels, reduction="none"))
+    trained = trainer(limit_val_batches=0)
+    trained.fit(model, datamodule=data)
+    assert trained.callback_metrics["train/loss"] == pytest.approx(torch.cat(losses).mean().item(), rel=1e-5)
+    assert model.train_examples == 0 and model.train_loss_sum == 0  # begun anew
+
+
+def test_predictions_are_in_order(trainer):
+    data, model = Data(), classifier()
+    outputs = trainer().predict(model, datamodule=data)
+    probabilities = torch.cat([output["probabilities"] for output in outputs])
+    torch.testing.assert_close(probabilities, by_hand(model, data.images), rtol=1e-4, atol=1e-5)
+    assert torch.cat([output["index"] for output in outputs]).tolist() == list(range(60))
+    assert torch.equal(torch.cat([output["labels"] for output in outputs]), data.labels)
+
+
+def test_one_class_trains_and_is_always_right(trainer):
+    data, model = Data(1), classifier(1)
+    trainer().fit(model, datamodule=data)
+    metrics = trainer().test(model, datamodule=data, verbose=False)[0]
+    assert metrics["test/accuracy"] == metrics["test/accuracy_class0"] == 1.0
+    assert metrics["test/loss"] == 0.0 and metrics["test/calibration_error"] == 0.0
+    assert torch.equal(torch.cat([p["probabilities"] for p in trainer().predict(model, data)]), torch.ones(60, 1))
+
+
+# --- the first step, the rates, the compiler -----------------------------------------------------------------------
+
+
+def test_a_fresh_fit_shows_the_network_normalised_images(trainer):
+    data, model = Data(), classifier()
+    trainer(max_steps=1).fit(model, datamodule=data)
+    seen = model.architecture.initial_images
+    assert seen is not None and seen.shape == data.images.shape
+    whole = (data.images.double() / 255 - torch.tensor(data.mean).view(3, 1, 1)) / torch.tensor(data.std).view(3, 1, 1)
+    assert sorted(seen.double().sum((1, 2, 3)).tolist()) == pytest.approx(
+        sorted(whole.sum((1, 2, 3)).tolist()), rel=1e-3
+    )
+
+
+def test_init_from_starts_from_the_file(trainer, tmp_path):
+    source = TinyNet(4)
+    torch.save(source.state_dict(), tmp_path / "weights.pt")
+    model = classifier(init_from=str(tmp_path / "weights.pt"), optimizer=lambda groups: torch.optim.SGD(groups, lr=0.0))
+    head = model.architecture.fc.weight.detach().clone()  # type: ignore[union-attr]
+    trainer(max_steps=1).fit(model, datamodule=Data())
+    assert torch.equal(model.architecture.conv.weight, source.conv.weight)  # type: ignore[union-attr]
+    assert torch.equal(model.architecture.fc.weight, head)  # type: ignore[union-attr]
+    assert model.architecture.initial_images is None
+
+
+def test_body_lr_scale_spares_the_head(trainer):
+    model = classifier(body_lr_scale=0.25)
+    trained = trainer(max_steps=1, limit_val_batches=0)
+    trained.fit(model, datamodule=Data())
+    rates = {group["name"]: group["lr"] for group in trained.optimizers[0].param_groups}
+    assert rates == pytest.approx({"weights": 0.025, "head": 0.1, "vectors": 0.025, "head_vectors": 0.1})
+
+
+def test_a_compiled_network_keeps_its_names(trainer, monkeypatch):
+    compiled = []
+    monkeypatch.setattr(torch, "compile", lambda function, *args, **kwargs: compiled.append(function) or function)
+    model = classifier(compile_network=True)
+    expected = list(classifier().state_dict())
+    trained = trainer(max_steps=1, limit_val_batches=0)
+    trained.fit(model, datamodule=Data())
+    assert compiled and list(model.state_dict()) == expected
+    trained.save_checkpoint(Path(trained.default_root_dir) / "a.ckpt")
+    saved = torch.load(Path(trained.default_root_dir) / "a.ckpt", weights_only=False)
+    assert list(saved["state_dict"]) == expected
+
+
+def test_each_step_is_seeded_by_its_position(trainer):
+    """Dropout of a step depends on seed, epoch and batch, and on nothing drawn before."""
+
+    def draws(seed: int, disturbed: bool) -> list[float]:
+        class Drawing(ImageClassifier):
+            def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
+                drawn.append(torch.rand(()).item())
+                if disturbed:
+                    torch.rand(batch_idx + 1)
+                return super().training_step(batch, batch_idx)
+
+        drawn: list[float] = []
+        model = Drawing(TinyNet(), optimizer=lambda groups: torch.optim.SGD(groups, lr=0.1), seed=seed)
+        trainer(max_epochs=2, limit_train_batches=2, limit_val_batches=0).fit(model, datamodule=Data())
+        return drawn
+
+    first = draws(0, disturbed=False)
+    assert len(set(first)) == 4
+    assert draws(0, disturbed=True) == first
+    assert not set(draws(1, disturbed=False)) & set(first)
