@@ -44,7 +44,7 @@ clean:  ## Remove the environment and all caches; runs and data stay
 $(STAMP): requirements.txt pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 is needed: make PYTHON=python3.11")'
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	command -v uv > /dev/null || $(BIN)/python -m pip install --quiet uv
+	uv --version > /dev/null 2>&1 || $(BIN)/python -m pip install --quiet uv
 	PATH="$$PATH:$(CURDIR)/$(BIN)" uv pip install --python $(BIN)/python --require-hashes --requirement requirements.txt
 	PATH="$$PATH:$(CURDIR)/$(BIN)" uv pip install --python $(BIN)/python --no-deps --editable .
 	touch $(STAMP)

@@ -1,0 +1,140 @@
+"""Every file in configs/ is parsed and built, as `oneforall fit` would, without training anything."""
+
+import copy
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from lightning.pytorch.loggers import TensorBoardLogger, WandbLogger
+
+import cli
+from architectures.base import ImageClassifierNet
+from callbacks.metrics_csv import MetricsCSV
+from datamodules.image_data import ImageDataModule
+from lightning_modules.image_classifier import ImageClassifier
+
+ROOT = Path(__file__).parents[1]
+CONFIGS = ROOT / "configs"
+PRESETS = ("trainer", "logger")  # what is added to the config of a run
+BASE = "cifar10/resnet20.yaml"
+
+ALL = sorted(str(path.relative_to(CONFIGS)) for path in CONFIGS.rglob("*.yaml"))
+RUNS = [name for name in ALL if not name.startswith(PRESETS)]
+
+
+class Built(cli.OneForAllCLI):
+    """The command line up to the point where training would start."""
+
+    asked: dict[str, Any]
+
+    def before_instantiate_classes(self) -> None:
+        options = self.config[self.subcommand]
+        self.asked = copy.deepcopy(options.trainer)
+        # A machine without a GPU builds the rest of a GPU's config.
+        options.trainer.accelerator, options.trainer.devices, options.trainer.strategy = "cpu", 1, "auto"
+        super().before_instantiate_classes()
+
+    def _run_subcommand(self, subcommand: str) -> None:
+        pass
+
+
+@pytest.fixture(autouse=True)
+def command_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The environment of a command, given back as it was."""
+    cli.import_packages()
+    monkeypatch.setattr("sys.argv", ["oneforall"])
+    for name in (cli.RUN_DIR_VARIABLE, "PL_GLOBAL_SEED", "PL_SEED_WORKERS"):
+        monkeypatch.setenv(name, "0")
+        monkeypatch.delenv(name)
+
+
+def build(run_dir: Path, *names: str) -> Built:
+    return Built(["fit", *with_configs(*names), "--run_dir", str(run_dir / "run")])
+
+
+def with_configs(*names: str) -> list[str]:
+    return [argument for name in names for argument in ("--config", str(CONFIGS / name))]
+
+
+def printed(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
+    capsys.readouterr()
+    with pytest.raises(SystemExit) as stop:
+        cli.OneForAllCLI(["fit", *arguments, "--print_config"])
+    assert stop.value.code in (0, None)
+    return capsys.readouterr().out
+
+
+def names_of(objects: list[Any]) -> list[str]:
+    return [type(each).__name__ for each in objects]
+
+
+@pytest.mark.parametrize("name", RUNS)
+def test_the_config_of_a_run_is_built_whole(name: str, tmp_path: Path) -> None:
+    built = build(tmp_path, name)
+    written = yaml.safe_load((CONFIGS / name).read_text())
+
+    architecture = written["model"]["init_args"]["architecture"]
+    assert isinstance(built.model, ImageClassifier)
+    assert isinstance(built.datamodule, ImageDataModule)
+    assert isinstance(built.model.architecture, ImageClassifierNet)
+    assert type(built.model.architecture).__name__ == architecture["class_path"].rsplit(".", 1)[-1]
+    for field, value in written["data"]["init_args"].items():
+        assert field == "augmentation" or getattr(built.datamodule, field) == value, field
+    assert built.trainer.max_epochs == written["trainer"]["max_epochs"]
+    assert names_of(built.trainer.loggers) == ["MetricsCSV"]
+    for callback in written["trainer"].get("callbacks", []):
+        assert callback["class_path"].rsplit(".", 1)[-1] in names_of(built.trainer.callbacks)
+
+
+@pytest.mark.parametrize("name", [name for name in ALL if name.startswith("trainer")])
+def test_a_trainer_preset_changes_what_it_says_and_keeps_callbacks_and_loggers(name: str, tmp_path: Path) -> None:
+    built = build(tmp_path, BASE, name)
+
+    for key, value in yaml.safe_load((CONFIGS / name).read_text())["trainer"].items():
+        assert built.asked[key] == value, key
+    assert {"ConfusionMatrix", "ConfidentMistakes"} <= set(names_of(built.trainer.callbacks))
+    assert names_of(built.trainer.loggers) == ["MetricsCSV"]
+
+
+def test_a_logger_preset_adds_to_the_loggers_there_and_csv_goes_back_to_one(tmp_path: Path) -> None:
+    built = build(tmp_path, BASE, "trainer/debug.yaml", "logger/tensorboard.yaml", "logger/wandb_offline.yaml")
+    metrics, tensorboard, wandb = built.trainer.loggers
+
+    assert isinstance(metrics, MetricsCSV)
+    assert isinstance(tensorboard, TensorBoardLogger)
+    assert Path(tensorboard.log_dir) == tmp_path / "run" / "tensorboard"
+    assert isinstance(wandb, WandbLogger)
+    assert wandb.save_dir == str(tmp_path / "run")
+    assert {"ConfusionMatrix", "ConfidentMistakes"} <= set(names_of(built.trainer.callbacks))
+
+    again = build(tmp_path / "again", BASE, "logger/tensorboard.yaml", "logger/csv.yaml")
+    assert names_of(again.trainer.loggers) == ["MetricsCSV"]
+
+
+def test_wandb_online_is_the_offline_preset_but_for_one_field() -> None:
+    online, offline = (
+        yaml.safe_load((CONFIGS / f"logger/{name}.yaml").read_text()) for name in ("wandb", "wandb_offline")
+    )
+    assert online["trainer"]["logger+"][0]["init_args"].pop("offline") is False
+    assert offline["trainer"]["logger+"][0]["init_args"].pop("offline") is True
+    assert online == offline
+
+
+@pytest.mark.parametrize(
+    "names",
+    [("quickstart/images.yaml",), (BASE, "trainer/ddp.yaml", "logger/tensorboard.yaml")],
+    ids=["run", "presets"],
+)
+def test_a_printed_config_prints_itself(
+    names: tuple[str, ...], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    first = printed(capsys, *with_configs(*names))
+    (tmp_path / "printed.yaml").write_text(first)
+
+    assert printed(capsys, "--config", str(tmp_path / "printed.yaml")) == first
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_a_config_opens_with_what_it_gives(name: str) -> None:
+    assert (CONFIGS / name).read_text().startswith("# ")
