@@ -7,11 +7,14 @@ checkpoints that describe themselves, and errors that say what to do.
 import difflib
 import importlib
 import inspect
+import itertools
+import logging
 import os
 import pkgutil
 import re
 import sys
 import tempfile
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -32,15 +35,24 @@ from callbacks.metrics_csv import MetricsCSV
 from callbacks.predictions import Predictions
 from callbacks.progress import default_progress
 from callbacks.resume_checkpoint import ResumeCheckpoint
-from callbacks.run_folder import RunFolder, claim_folder, evaluation_folder, release_folder
+from callbacks.run_folder import RunFolder, claim_folder, evaluation_folder, make_folder, release_folder
 from callbacks.summary import Summary
 from callbacks.test_metrics import TestMetrics
 
+PACKAGES = (architectures, callbacks, datamodules, lightning_modules)
 DEBUG_VARIABLE = "ONEFORALL_DEBUG"
 RUN_DIR_VARIABLE = "ONEFORALL_RUN_DIR"  # tells the processes that Lightning starts for more GPUs which folder it is
 # What one invocation asks for and a saved config must not ask for again.
 TRANSIENT = ("name", "run_dir", "resume", "ckpt_path", "output", "debug")
 USER_ERRORS = (ValueError, OSError, MisconfigurationException)
+
+
+class ParserError(ValueError):
+    """What jsonargparse says of a config or a flag, and the parser that knows the right names."""
+
+    def __init__(self, message: str, parser: LightningArgumentParser):
+        super().__init__(message)
+        self.parser = parser
 
 
 class Parser(LightningArgumentParser):
@@ -51,25 +63,37 @@ class Parser(LightningArgumentParser):
         super().__init__(*args, **kwargs)
 
     def error(self, message: str, ex: Exception | None = None) -> None:  # type: ignore[override]
-        """Raises ValueError with the message in one line and the nearest name where one is misspelt."""
-        raise ValueError(explain_parser_error(message, self)) from ex
+        """Raises in place of printing the usage, all of it, and leaving."""
+        raise ParserError(message, self) from ex
 
 
 class OneForAllCLI(LightningCLI):
     """LightningCLI in which a run has one folder and a checkpoint is enough to go on from."""
 
     def __init__(self, args: list[str]):
-        super().__init__(
-            LightningModule,
-            LightningDataModule,
-            subclass_mode_model=True,
-            subclass_mode_data=True,
-            save_config_callback=None,  # RunFolder does it
-            trainer_defaults={"logger": [{"class_path": "callbacks.metrics_csv.MetricsCSV"}]},
-            parser_class=Parser,
-            auto_configure_optimizers=False,
-            args=with_checkpoint_config(args),
-        )
+        self.claimed: Path | None = None
+        try:
+            super().__init__(
+                LightningModule,
+                LightningDataModule,
+                subclass_mode_model=True,
+                subclass_mode_data=True,
+                save_config_callback=None,  # RunFolder does it
+                trainer_defaults={
+                    "logger": [{"class_path": "callbacks.metrics_csv.MetricsCSV"}],
+                    "enable_model_summary": False,  # summary.md has it
+                },
+                parser_class=Parser,
+                auto_configure_optimizers=False,
+                args=with_checkpoint_config(args),
+            )
+        except BaseException:
+            if self.claimed and not self._has_trained():
+                release_folder(self.claimed)
+            raise
+
+    def _has_trained(self) -> bool:
+        return hasattr(self, "trainer") and self.trainer.global_step > 0
 
     # --- parsing -----------------------------------------------------------------------------------------------
 
@@ -103,7 +127,6 @@ class OneForAllCLI(LightningCLI):
     def before_instantiate_classes(self) -> None:
         options = self.config[self.subcommand]
         self.saved_config = plain_config(self._parser(self.subcommand), options)
-        self.claimed = False
         self.run_dir = self._choose_run_dir(options)
         options.trainer.default_root_dir = str(self.run_dir)
         for logger in options.trainer.logger if isinstance(options.trainer.logger, list) else []:
@@ -121,10 +144,9 @@ class OneForAllCLI(LightningCLI):
         if rank_zero_only.rank != 0:  # RunFolder passes on what the first rank chose where no variable does
             return Path(os.environ.get(RUN_DIR_VARIABLE, folder))
         if options.resume:
-            folder.mkdir(parents=True, exist_ok=True)
+            make_folder(folder)
         else:
-            folder = claim_folder(folder, numbered=not options.run_dir)
-            self.claimed = True
+            folder = self.claimed = claim_folder(folder, numbered=not options.run_dir)
         os.environ[RUN_DIR_VARIABLE] = str(folder.absolute())
         return folder
 
@@ -170,14 +192,17 @@ class OneForAllCLI(LightningCLI):
         try:
             super()._run_subcommand(subcommand)
         except ValueError as error:
-            if self.trainer.global_step > 0 and subcommand == "fit":  # not a user's mistake: show all of it
+            if subcommand == "fit" and self._has_trained():  # not a user's mistake: show all of it
                 raise RuntimeError(f"training failed after {self.trainer.global_step} steps: {error}") from error
             raise
-        finally:
-            if self.claimed and self.trainer.global_step == 0:
-                release_folder(self.run_dir)
 
     # --- what the user reads at the end ------------------------------------------------------------------------
+
+    def before_fit(self) -> None:
+        """Says where the run writes."""
+        network = getattr(self.model, "architecture", self.model)
+        parameters = sum(parameter.numel() for parameter in network.parameters())
+        self._say(f"{type(network).__name__}, {parameters:,} parameters; run folder: {self.run_dir}")
 
     def after_fit(self) -> None:
         """Says where everything is and what to do next."""
@@ -244,9 +269,11 @@ def with_checkpoint_config(args: list[str]) -> list[str]:
     Raises:
         ValueError: validate, test or predict without a checkpoint.
     """
-    ckpt_path = option_value(args, "--ckpt_path")
     if not args or args[0] not in LightningCLI.subcommands() or "--help" in args or "-h" in args:
         return args
+    for path in [*option_values(args, "--config"), *option_values(args, "-c")]:
+        read_yaml(path)
+    ckpt_path = next(reversed(option_values(args, "--ckpt_path")), None)
     if ckpt_path is None:
         if args[0] != "fit" and "--print_config" not in args:
             raise ValueError(
@@ -259,68 +286,92 @@ def with_checkpoint_config(args: list[str]) -> list[str]:
     return [args[0], "--config", file.name, *args[1:]]
 
 
-def option_value(args: list[str], option: str) -> str | None:
-    """The value of the last `--option value` or `--option=value`."""
-    value = None
-    for position, argument in enumerate(args):
-        if argument == option and position + 1 < len(args):
-            value = args[position + 1]
-        elif argument.startswith(f"{option}="):
-            value = argument.split("=", 1)[1]
-    return value
+def option_values(args: list[str], option: str) -> list[str]:
+    """The values of every `--option value` and `--option=value`, in order."""
+    following = [value for argument, value in itertools.pairwise(args) if argument == option]
+    return following + [argument.split("=", 1)[1] for argument in args if argument.startswith(f"{option}=")]
+
+
+def read_yaml(path: str) -> Any:
+    """The content of a config file.
+
+    Raises:
+        FileNotFoundError: There is no such file.
+        ValueError: It is no YAML; the message names the line.
+    """
+    if not Path(path).is_file():
+        raise FileNotFoundError(f"config {path} does not exist; see configs/ for those that come with the program")
+    try:
+        return yaml.safe_load(Path(path).read_text())
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ValueError(f"config {path} is no valid YAML: {error}") from error
 
 
 # --- errors --------------------------------------------------------------------------------------------------------
 
 
-def one_line(error: BaseException) -> str:
-    """The message of an error as one line."""
-    return " ".join(str(error).split()) or type(error).__name__
+def explain(error: BaseException, args: list[str]) -> str:
+    """An error as one line: what is wrong and, for a misspelt name, the nearest one and the file it stands in."""
+    message = str(error) or type(error).__name__
+    if "Parser key" in message or "Union subtypes" in message:
+        message = objections(message)
+    if isinstance(error, ParserError):
+        message += suggestion(message, error.parser, args)
+    return " ".join(message.split())
 
 
-def explain_parser_error(message: str, parser: LightningArgumentParser) -> str:
-    """One line out of jsonargparse's several: the field, what is wrong, and the nearest name that exists.
+def objections(message: str) -> str:
+    """What matters of jsonargparse's report on a value: the field, and what its types have to object.
 
-    jsonargparse lists what each member of a Union has to object; the objections that name an option or a class say
-    most, those that just expected None say nothing.
+    A Union reports for each member; the objections that name an option, a class or a value say most, those that just
+    expected None say nothing.
     """
     lines = [line.strip(" -") for line in message.splitlines() if line.strip(" -")]
-    field = re.match(r'Parser key "([^"]+)"', message)
-    objections = [line for line in lines[1:] if not re.match(r"Expected a <class|Subtypes:|Errors:|Does not val", line)]
-    told = [line for line in objections if not line.startswith(("Given value", "Expected a path"))]
-    given = next((line.split(":", 1)[1].strip() for line in lines if line.startswith("Given value:")), "")
-    if field and told:
-        text = f"{field[1]}: {'; '.join(dict.fromkeys(told))}"
-    elif field:
-        expected = [
-            re.sub(r".*<class '([^']+)'>.*", r"\1", line) for line in lines if line.startswith("Expected a <class")
-        ]
-        text = f"{field[1]}: expected {' or '.join(dict.fromkeys(expected)) or 'another value'}, got {given}"
-    else:
-        text = "; ".join(lines)
-    return text + suggestion(message, parser)
-
-
-def suggestion(message: str, parser: LightningArgumentParser) -> str:
-    """`; did you mean X?` for the first name in the message that is like one that exists, else nothing."""
-    misspelt = re.findall(
-        r"(?:unrecognized arguments: |[Oo]ption '|Key '|import path string: |either not accessible.*?)-*([\w.]+)",
-        message,
+    fields = dict.fromkeys(re.findall(r'Parser key "([^"]+)"', message))
+    noise = (
+        r"Parser key|Expected a <class|Expected a path|Subtypes:|Errors:|Does not val|Given value|Problem with given"
     )
+    told = dict.fromkeys(line for line in lines if not re.match(noise, line))
+    if not told:
+        expected = dict.fromkeys(re.findall(r"Expected a <class '([^']+)'>", message))
+        given = next((line.split(":", 1)[1].strip() for line in lines if line.startswith("Given value:")), "nothing")
+        told = {f"expected {' or '.join(expected) or 'another value'}, got {given}": None}
+    return ": ".join([*fields, "; ".join(told)])
+
+
+def suggestion(message: str, parser: LightningArgumentParser, args: list[str]) -> str:
+    """` (in FILE); did you mean X?` for the first name in the message that is like one that exists."""
+    misspelt = re.findall(r"(?:unrecognized arguments: -*|[Oo]ption '|import path string: )([\w.]+)", message)
     known = known_names(parser)
     for name in misspelt:
         last = name.rsplit(".", 1)[-1]
-        near = difflib.get_close_matches(name, known, 1, 0.75) or difflib.get_close_matches(last, known, 1, 0.75)
+        files = [path for path in option_values(args, "--config") if mentions(read_yaml(path), last)]
+        where = f" (in {files[-1]})" if files else ""
+        near = difflib.get_close_matches(name, known, 1, 0.7) or difflib.get_close_matches(last, known, 1, 0.7)
         if near:
-            return f"; did you mean {near[0]}?"
+            return f"{where}; did you mean {near[0]}?"
+        if where:
+            return where
     return "; `oneforall fit --help` lists what there is"
 
 
+def mentions(config: Any, name: str) -> bool:
+    """Whether `name` stands anywhere in a config, as a key or as a value."""
+    if isinstance(config, dict):
+        return any(key == name or mentions(value, name) for key, value in config.items())
+    if isinstance(config, list):
+        return any(mentions(value, name) for value in config)
+    return config == name
+
+
 def known_names(parser: LightningArgumentParser) -> list[str]:
-    """Every option of the parser, and every class of this project with the names of its parameters."""
-    names = {action.dest for action in parser._actions}
-    names |= {dest.rsplit(".", 1)[-1] for dest in names}
-    for package in (architectures, callbacks, datamodules, lightning_modules):
+    """Every option of the parser and its subcommands, and every class here with the names of its parameters."""
+    names = set()
+    for action in parser._actions:
+        names |= {action.dest, action.dest.rsplit(".", 1)[-1]}
+        for subparser in action.choices.values() if isinstance(action.choices, dict) else []:
+            names |= set(known_names(subparser))
+    for package in PACKAGES:
         for module_name in [name for name in sys.modules if name.startswith(f"{package.__name__}.")]:
             for name, value in inspect.getmembers(sys.modules[module_name], inspect.isclass):
                 if value.__module__ == module_name and not issubclass(value, BaseException):
@@ -331,9 +382,18 @@ def known_names(parser: LightningArgumentParser) -> list[str]:
 # --- the program -----------------------------------------------------------------------------------------------
 
 
+def quieten() -> None:
+    """Leaves out what Lightning says at every start and nobody can act on."""
+    for text in ("LightningCLI's args", ".*LeafSpec", "The number of training batches", ".*does not have many workers"):
+        warnings.filterwarnings("ignore", message=text)
+    hints = ("litlogger", "LitLogger", "estimate number of stepping batches")
+    for name in ("lightning.pytorch.utilities.rank_zero", "lightning.fabric.utilities.seed"):
+        logging.getLogger(name).addFilter(lambda record: not any(hint in record.getMessage() for hint in hints))
+
+
 def import_packages() -> None:
     """Imports every module of the four packages, which makes bare class names resolve in configs and flags."""
-    for package in (architectures, callbacks, datamodules, lightning_modules):
+    for package in PACKAGES:
         for module in pkgutil.walk_packages(package.__path__, f"{package.__name__}."):
             importlib.import_module(module.name)
 
@@ -341,13 +401,14 @@ def import_packages() -> None:
 def main(args: list[str] | None = None) -> None:
     """Runs the command line; a user's mistake ends in one line and exit code 2."""
     args = sys.argv[1:] if args is None else args
+    quieten()
     import_packages()
     try:
         OneForAllCLI(args)
     except USER_ERRORS as error:
         if "--debug" in args or os.environ.get(DEBUG_VARIABLE):
             raise
-        print(f"oneforall: error: {one_line(error)}", file=sys.stderr, flush=True)
+        print(f"oneforall: error: {explain(error, args)}", file=sys.stderr, flush=True)
         sys.exit(2)
 
 

@@ -13,7 +13,7 @@ class BestCheckpoint(ModelCheckpoint):
     A run without validation data has nothing to choose by and gets no `best.ckpt`; `last.ckpt` is then the one to use.
 
     Args:
-        monitor: The logged metric to choose by; null for the module's own choice (`monitor` of the module).
+        monitor: The logged metric to choose by.
         mode: Whether the best value is the largest (`max`) or the smallest (`min`).
     """
 

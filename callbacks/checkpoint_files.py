@@ -35,10 +35,9 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
 
 
 def _reason(error: Exception) -> str:
-    text = str(error)
-    if "Weights only load failed" in text or "weights_only" in text:
+    if "Weights only load failed" in str(error):
         return "it is no plain data: loading it could run code"
-    return f"{type(error).__name__}: {text.splitlines()[0][:120]}" if text else type(error).__name__
+    return f"it is damaged or cut short: {type(error).__name__}"
 
 
 def is_sound(path: Path) -> bool:

@@ -68,14 +68,23 @@ class MetricsCSV(Logger):
         self.columns += [key for key in values if key not in self.columns]
 
     def load(self) -> None:
-        """Reads the rows of an earlier part of the run, once."""
+        """Reads the rows of an earlier part of the run, once.
+
+        Raises:
+            ValueError: A line of the file holds something else than numbers.
+        """
         if self._loaded:
             return
         self._loaded = True
         if self.path.is_file():
             with self.path.open(newline="") as file:
                 reader = csv.DictReader(file)
-                self.rows = [_numbers(row) for row in reader]
+                try:
+                    self.rows = [_numbers(row) for row in reader]
+                except (ValueError, TypeError, csv.Error) as error:  # TypeError: more fields than columns
+                    raise ValueError(
+                        f"{self.path} line {reader.line_num} is damaged ({error}); correct the line or remove it"
+                    ) from error
                 self.columns = list(reader.fieldnames or COLUMNS)
 
     @rank_zero_only

@@ -53,12 +53,13 @@ class ResumeCheckpoint(Callback):
             self.save(trainer)
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self.save(trainer)
+        if not trainer.fast_dev_run:  # Lightning's other checkpoints are off then too
+            self.save(trainer)
 
     def save(self, trainer: Trainer) -> None:
         """Writes `last.ckpt`, keeping the one before as `previous.ckpt`."""
         last, temporary = self.folder / "last.ckpt", self.folder / "last.ckpt.tmp"
-        trainer.save_checkpoint(temporary)
+        trainer.save_checkpoint(temporary, weights_only=False)
         if trainer.is_global_zero:
             if last.exists():
                 last.replace(self.folder / "previous.ckpt")

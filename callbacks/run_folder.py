@@ -1,5 +1,6 @@
 """The folder of a run: which one it is, and the config it keeps."""
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -12,26 +13,50 @@ from callbacks.files import atomic_path
 def claim_folder(wanted: Path, numbered: bool) -> Path:
     """Makes the folder of a new run, which no other run has: `wanted`, or with `numbered` `wanted-2`, `-3`, ...
 
-    Making a folder is atomic, so two runs that start at once get two folders.
+    An empty folder is free. The run that first makes config.yaml in it has it, and making a file is atomic, so two
+    runs that start at once get two folders.
 
     Raises:
         FileExistsError: `wanted` is taken and may not be numbered.
+        OSError: It cannot be made there.
     """
-    wanted.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(wanted.parent)
     folder, number = wanted, 1
     while True:
         try:
-            folder.mkdir()
-            return folder
-        except FileExistsError as error:
-            if folder.is_dir() and not any(folder.iterdir()):
+            folder.mkdir(exist_ok=True)
+            if not any(folder.iterdir()):
+                (folder / "config.yaml").touch(exist_ok=False)  # RunFolder fills it in
                 return folder
-            if not numbered:
-                raise FileExistsError(
-                    f"run folder {wanted} is taken; pass --resume to go on with that run, or another --run_dir"
-                ) from error
-            number += 1
-            folder = wanted.with_name(f"{wanted.name}-{number}")
+        except FileExistsError:
+            pass  # a file of that name, or another run was sooner
+        except OSError as error:
+            raise _unwritable(folder, error) from error
+        if not numbered:
+            raise FileExistsError(
+                f"run folder {wanted} is taken; pass --resume to go on with that run, or another --run_dir"
+            )
+        number += 1
+        folder = wanted.with_name(f"{wanted.name}-{number}")
+
+
+def make_folder(folder: Path) -> None:
+    """Makes a folder and those above it where they are missing.
+
+    Raises:
+        OSError: It cannot be made, or not written to.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        if not os.access(folder, os.W_OK):
+            raise PermissionError("no permission to write")
+    except OSError as error:
+        raise _unwritable(folder, error) from error
+
+
+def _unwritable(folder: Path, error: OSError) -> OSError:
+    reason = error.strerror or str(error)
+    return OSError(f"run folder {folder} cannot be made or written ({reason}); choose another by --run_dir or --name")
 
 
 def release_folder(folder: Path) -> None:
@@ -46,7 +71,7 @@ def evaluation_folder(run_dir: str | None, name: str | None, ckpt_path: str) -> 
     """Where `validate`, `test` and `predict` write: the folder of the run that the checkpoint came from."""
     if run_dir or name:
         folder = Path(run_dir) if run_dir else Path("runs") / str(name)
-        folder.mkdir(parents=True, exist_ok=True)
+        make_folder(folder)
         return folder
     folder = Path(ckpt_path).parent
     return folder.parent if folder.name == "checkpoints" else folder

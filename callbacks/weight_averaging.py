@@ -29,6 +29,8 @@ class EMA(EMAWeightAveraging):
     def __init__(self, decay: float = 0.999, update_every_n_steps: int = 1, update_starting_at_step: int = 0):
         if not 0 <= decay < 1:
             raise ValueError(f"decay must be in [0, 1), got {decay}")
+        if update_every_n_steps < 1:
+            raise ValueError(f"update_every_n_steps must be at least 1, got {update_every_n_steps}")
         super().__init__(
             decay=decay, update_every_n_steps=update_every_n_steps, update_starting_at_step=update_starting_at_step
         )
@@ -53,6 +55,10 @@ class EMA(EMAWeightAveraging):
         """Leaves the raw weights in place: the last checkpoint is about to be written."""
 
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Copies the averaged weights into the module: what a script does next uses them."""
+        """Copies the averaged weights into the module and lets go of them.
+
+        What a script does next with the same trainer, such as a test of a checkpoint, is as in a new process.
+        """
         self._follow_until_first_update(pl_module)
         self._copy_average_to_current(pl_module)
+        self._average_model = None

@@ -17,7 +17,6 @@ from architectures.base import ImageClassifierNet
 from lightning_modules.image_views import tta_views
 from lightning_modules.optimizers import parameter_groups
 from lightning_modules.pretrained import load_network
-from lightning_modules.schedules import WarmupCosine
 from lightning_modules.seeding import reseed
 
 # The images that a network may look at to initialise itself: enough for the covariance of a 12- or 27-pixel patch.
@@ -46,6 +45,8 @@ class ImageClassifier(L.LightningModule):
         seed: Seed of dropout and its like, drawn anew for every step from (seed, epoch, step, rank).
     """
 
+    # Neither optimizer nor schedule has a default: jsonargparse, told another class, keeps what the default class has
+    # of the same name, and AdamW's weight decay would go over to Muon unseen.
     unit = "images"  # what progress bars count
     mean: Tensor
     std: Tensor
@@ -53,8 +54,8 @@ class ImageClassifier(L.LightningModule):
     def __init__(
         self,
         architecture: ImageClassifierNet,
-        optimizer: Callable[[Iterable], Optimizer] = torch.optim.AdamW,
-        schedule: Callable[[Optimizer, int], LRScheduler] = WarmupCosine,
+        optimizer: Callable[[Iterable], Optimizer],
+        schedule: Callable[[Optimizer, int], LRScheduler],
         label_smoothing: float = 0.0,
         tta: Literal["none", "flip", "flip_translate"] = "flip",
         channels_last: bool = True,

@@ -1,0 +1,1 @@
+"""T5, written by hand: model, loss, decoding, and the published weight format."""

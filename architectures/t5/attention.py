@@ -1,0 +1,158 @@
+"""Attention of T5: no scale, no bias terms, and a learned offset for each distance between query and key.
+
+Raffel et al. 2020, arXiv:1910.10683, section 2.1; numerics as in Mesh TensorFlow's `transformer_layers.py`.
+
+Legend: B batch, L tokens of one sequence, Q queries, K keys, H heads, D = d_kv, M = d_model.
+"""
+
+import math
+from contextlib import nullcontext
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.nn.attention import SDPBackend, sdpa_kernel
+
+from architectures.t5.config import T5Config
+
+PADDING = -1e9
+"""Added to the score of a padded key: `exp` of it is 0 beside any real key, yet a row of nothing else stays finite."""
+
+FUTURE = 2 * PADDING
+"""Added to the score of a later token: below `PADDING`, so that a fully padded row does not look ahead either."""
+
+
+class Attention(nn.Module):
+    """Multi-head attention: queries from x_BQM, keys and values from memory_BKM -> [B, Q, M].
+
+    Args:
+        config: Gives M, D, H, the dropout of attention weights and the scale of first weights.
+    """
+
+    def __init__(self, config: T5Config) -> None:
+        super().__init__()
+        self.num_heads = config.num_heads
+        self.dropout_rate = config.dropout_rate
+        inner = config.num_heads * config.d_kv
+        self.q = nn.Linear(config.d_model, inner, bias=False)
+        self.k = nn.Linear(config.d_model, inner, bias=False)
+        self.v = nn.Linear(config.d_model, inner, bias=False)
+        self.o = nn.Linear(inner, config.d_model, bias=False)
+
+        factor = config.initializer_factor
+        # The missing scale of the scores, d_kv**-0.5, is in the queries' first weights.
+        nn.init.normal_(self.q.weight, std=factor * (config.d_model * config.d_kv) ** -0.5)
+        nn.init.normal_(self.k.weight, std=factor * config.d_model**-0.5)
+        nn.init.normal_(self.v.weight, std=factor * config.d_model**-0.5)
+        nn.init.normal_(self.o.weight, std=factor * inner**-0.5)
+
+    def forward(self, x_BQM: Tensor, memory_BKM: Tensor, bias: Tensor, record: list[Tensor] | None = None) -> Tensor:
+        """Attend from x to memory (x itself, or the encoder's output).
+
+        Args:
+            x_BQM: What asks.
+            memory_BKM: What answers.
+            bias: Added to the scores; broadcasts to [B, H, Q, K], in the dtype of the queries.
+            record: Where given, the weights [B, H, Q, K] are appended to it.
+        """
+        k_BHKD, v_BHKD = self.keys_and_values(memory_BKM)
+        return self.attend(self.queries(x_BQM), k_BHKD, v_BHKD, bias, record)
+
+    def queries(self, x_BQM: Tensor) -> Tensor:
+        """Project to queries, [B, Q, M] -> [B, H, Q, D]."""
+        return self._split_heads(self.q(x_BQM))
+
+    def keys_and_values(self, memory_BKM: Tensor) -> tuple[Tensor, Tensor]:
+        """Project to keys and values, [B, K, M] -> two of [B, H, K, D]."""
+        return self._split_heads(self.k(memory_BKM)), self._split_heads(self.v(memory_BKM))
+
+    def attend(
+        self, q_BHQD: Tensor, k_BHKD: Tensor, v_BHKD: Tensor, bias: Tensor, record: list[Tensor] | None = None
+    ) -> Tensor:
+        """Attend with projected queries, keys and values; see `forward`. Returns [B, Q, M]."""
+        if record is not None:
+            scores_BHQK = q_BHQD @ k_BHKD.transpose(-1, -2) + bias
+            record.append(scores_BHQK.float().softmax(dim=-1))
+        # Backends other than these two have returned wrong gradients of a bias.
+        trains_on_gpu = q_BHQD.is_cuda and torch.is_grad_enabled()
+        with sdpa_kernel([SDPBackend.EFFICIENT_ATTENTION, SDPBackend.MATH]) if trains_on_gpu else nullcontext():
+            out_BHQD = F.scaled_dot_product_attention(
+                q_BHQD, k_BHKD, v_BHKD, bias, dropout_p=self.dropout_rate if self.training else 0.0, scale=1.0
+            )
+        return self.o(out_BHQD.transpose(1, 2).flatten(2))
+
+    def _split_heads(self, x: Tensor) -> Tensor:
+        return x.unflatten(-1, (self.num_heads, -1)).transpose(1, 2)  # [B, L, H D] -> [B, H, L, D]
+
+
+class RelativePositionBias(nn.Module):
+    """Offset of each head's scores for each distance from query to key, shared by all blocks of a stack.
+
+    Args:
+        config: Gives the number of buckets, the largest distance told apart, and H.
+        bidirectional: Whether later keys have buckets of their own (encoder) or are never seen (decoder).
+    """
+
+    def __init__(self, config: T5Config, bidirectional: bool) -> None:
+        super().__init__()
+        self.bidirectional = bidirectional
+        self.num_buckets = config.relative_attention_num_buckets
+        self.max_distance = config.relative_attention_max_distance
+        self.embedding = nn.Embedding(self.num_buckets, config.num_heads)
+        nn.init.normal_(self.embedding.weight, std=config.initializer_factor * config.d_model**-0.5)
+
+    def forward(self, length: int) -> Tensor:
+        """Return bias_1HQK, [1, H, length, length], float32 where the weights are."""
+        # k - q alone decides: 2 length - 1 values, of which the row of query q is a window that starts at its key 0.
+        relative_position = torch.arange(1 - length, length, device=self.embedding.weight.device)
+        windows_HQK = self.values(relative_position).unfold(-1, length, 1)  # the last query's comes first
+        return windows_HQK.flip(1).unsqueeze(0)
+
+    def values(self, relative_position_N: Tensor) -> Tensor:
+        """Return the offsets [H, N] for N positions of keys less those of their queries."""
+        bucket_N = relative_position_bucket(
+            relative_position_N, self.bidirectional, self.num_buckets, self.max_distance
+        )
+        return self.embedding(bucket_N).T
+
+
+def relative_position_bucket(
+    relative_position: Tensor, bidirectional: bool, num_buckets: int, max_distance: int
+) -> Tensor:
+    """Return the bucket of each relative position: exact for short distances, logarithmic for long ones.
+
+    Half of the buckets of a direction stand for one distance each; the others grow by a constant factor up to
+    `max_distance`, and the last holds all beyond. The logarithm is taken in float32 and truncated, as it was when the
+    published weights were trained: in float64 some distances would land one bucket further.
+
+    Args:
+        relative_position: Position of the key less that of the query, integers of any shape.
+        bidirectional: Whether keys after the query take the upper half of the buckets; else they share bucket 0.
+        num_buckets: Buckets in all, at least 4.
+        max_distance: First distance that is certainly in the last bucket.
+
+    Returns:
+        Integers of the same shape, from 0 to `num_buckets` - 1.
+    """
+    offset = torch.zeros_like(relative_position)
+    if bidirectional:
+        num_buckets //= 2
+        offset = (relative_position > 0) * num_buckets
+        distance = relative_position.abs()
+    else:
+        distance = (-relative_position).clamp(min=0)
+
+    exact = num_buckets // 2
+    growth = (distance.clamp(min=exact).float() / exact).log() / math.log(max_distance / exact)
+    logarithmic = (exact + (growth * (num_buckets - exact)).long()).clamp(max=num_buckets - 1)
+    return offset + torch.where(distance < exact, distance, logarithmic)
+
+
+def padding_bias(mask_BK: Tensor) -> Tensor:
+    """Return bias_B11K in float32: 0 where `mask_BK` is true (or not 0), `PADDING` elsewhere."""
+    return (~mask_BK.bool())[:, None, None, :] * PADDING
+
+
+def causal_bias(length: int, device: torch.device) -> Tensor:
+    """Return bias_11QK in float32: 0 for the query's own and earlier tokens, `FUTURE` for later ones."""
+    return torch.full((1, 1, length, length), FUTURE, device=device).triu(diagonal=1)

@@ -1,0 +1,202 @@
+"""Read and write a folder of published weights: `config.json` beside safetensors or a PyTorch pickle.
+
+Only names differ between a published checkpoint and our modules; `published_name` is the whole translation.
+"""
+
+import json
+from collections.abc import Iterator
+from dataclasses import asdict, fields
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from architectures.t5.config import T5Config
+from architectures.t5.model import T5
+
+WEIGHT_FILES = ("model.safetensors", "pytorch_model.bin")
+"""Names of the weights of a folder, in order of preference; a sharded one has `<name>.index.json` and the shards."""
+
+SUBLAYERS = {
+    "encoder": ("self_attention", "feed_forward"),
+    "decoder": ("self_attention", "cross_attention", "feed_forward"),
+}
+PUBLISHED_MODULES = {
+    "self_attention": "SelfAttention",
+    "cross_attention": "EncDecAttention",
+    "feed_forward": "DenseReluDense",
+}
+EMBEDDING_COPIES = ("encoder.embed_tokens.weight", "decoder.embed_tokens.weight")
+"""Other names under which a checkpoint may repeat the embedding, or hold it."""
+
+NEVER_USED = "decoder.block.0.layer.1.EncDecAttention.relative_attention_bias.weight"
+"""Weight of early published checkpoints that no version of the model has read."""
+
+
+def load_pretrained(folder: str | Path) -> T5:
+    """Build the model of a published checkpoint folder, in float32, in training mode as any new module.
+
+    The output layer is untied when the folder holds a `lm_head.weight` other than the embedding. `d_model**-0.5` scales
+    what it reads as `scale_decoder_outputs` of config.json says or, where that is lacking, `tie_word_embeddings`.
+
+    Args:
+        folder: Holds config.json and model.safetensors or pytorch_model.bin, whole or in shards with their index.
+
+    Raises:
+        FileNotFoundError: There is no such folder, or config.json, the weights or a shard is not in it.
+        ValueError: A file cannot be read, config.json is not that of a T5, or names or shapes of the weights do not
+            fit it.
+    """
+    folder = Path(folder)
+    fields_of_json = read_config(folder)
+    weights = read_weights(folder)
+
+    embedding = pop_embedding(weights, folder)
+    weights.pop(NEVER_USED, None)
+    head = weights.get("lm_head.weight")
+    tied = head is None or torch.equal(head, embedding)
+    if head is None and fields_of_json.get("tie_word_embeddings", True) is False:
+        raise ValueError(f"{folder}: lm_head.weight is missing, and config.json says tie_word_embeddings: false")
+    if tied:
+        weights.pop("lm_head.weight", None)
+    scale = fields_of_json.get("scale_decoder_outputs", fields_of_json.get("tie_word_embeddings", True))
+
+    known = {field.name for field in fields(T5Config)}
+    changes = {"tie_word_embeddings": tied, "scale_decoder_outputs": scale}
+    try:
+        config = T5Config(**{key: value for key, value in fields_of_json.items() if key in known} | changes)
+    except ValueError as error:
+        raise ValueError(f"{folder / 'config.json'}: {error}") from error
+    return build(config, weights | {"shared.weight": embedding}, folder)
+
+
+def save_pretrained(model: T5, folder: str | Path) -> None:
+    """Write config.json and model.safetensors, which transformers and `load_pretrained` open; the folder is made.
+
+    Weights are written in the dtype they have.
+    """
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    config = asdict(model.config) | {
+        "architectures": ["T5ForConditionalGeneration"],
+        "model_type": "t5",
+        "is_encoder_decoder": True,
+        "num_decoder_layers": model.config.decoder_depth,
+        "scale_decoder_outputs": model.config.scales_decoder_outputs,
+    }
+    (folder / "config.json").write_text(json.dumps(config, indent=2, sort_keys=True) + "\n", encoding="utf-8")
+    weights = {published_name(name): tensor.detach().contiguous() for name, tensor in model.state_dict().items()}
+    save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
+
+
+def published_name(name: str) -> str:
+    """Return the name that published checkpoints give to the parameter `name` of `T5`."""
+    if name == "embedding.weight":
+        return "shared.weight"
+    if name == "lm_head.weight":
+        return name
+    stack, module, *rest = name.split(".")
+    if module == "position_bias":
+        return f"{stack}.block.0.layer.0.SelfAttention.relative_attention_bias.weight"
+    if module == "final_norm":
+        return f"{stack}.final_layer_norm.weight"
+    index, part, *rest = rest
+    sublayer = part.removesuffix("_norm")
+    layer = f"{stack}.block.{index}.layer.{SUBLAYERS[stack].index(sublayer)}"
+    return ".".join([layer, "layer_norm" if part.endswith("_norm") else PUBLISHED_MODULES[sublayer], *rest])
+
+
+def read_config(folder: Path) -> dict[str, Any]:
+    """Read config.json; ValueError unless it is that of a T5."""
+    if not folder.is_dir():
+        raise FileNotFoundError(f"{folder} is not a folder")
+    path = folder / "config.json"
+    config = read_json(path)
+    model_type = config.get("model_type", "t5")
+    if model_type != "t5":
+        raise ValueError(f"{path}: model_type must be 't5', got {model_type!r}")
+    # As published code has it, a null means the default.
+    return {key: value for key, value in config.items() if value is not None}
+
+
+def read_weights(folder: Path) -> dict[str, Tensor]:
+    """Read all tensors under their published names, floating ones as float32."""
+    weights: dict[str, Tensor] = {}
+    for path in weight_paths(folder):
+        try:
+            if path.suffix == ".safetensors":
+                weights |= load_file(path)
+            else:
+                weights |= torch.load(path, map_location="cpu", weights_only=True)
+        except FileNotFoundError:
+            raise
+        except (SafetensorError, RuntimeError, EOFError, OSError, TypeError, pickle_error()) as error:
+            raise ValueError(f"{path} cannot be read as weights: {error}") from error
+    return {name: tensor.float() for name, tensor in weights.items()}
+
+
+def pickle_error() -> type[Exception]:
+    """The error by which `torch.load(weights_only=True)` refuses a file."""
+    from pickle import UnpicklingError
+
+    return UnpicklingError
+
+
+def weight_paths(folder: Path) -> Iterator[Path]:
+    """Yield the file, or the shards that an index names."""
+    for name in WEIGHT_FILES:
+        index = folder / f"{name}.index.json"
+        if (folder / name).is_file():
+            yield folder / name
+            return
+        if index.is_file():
+            yield from (folder / shard for shard in sorted(set(read_json(index)["weight_map"].values())))
+            return
+    raise FileNotFoundError(f"{folder} holds none of {', '.join(WEIGHT_FILES)}, nor the index of a sharded one")
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """Read an object of JSON; ValueError, naming the file, if it is something else."""
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ValueError(f"{path} is not JSON: {error}") from error
+    if not isinstance(value, dict):
+        raise ValueError(f"{path} must hold an object, got {type(value).__name__}")
+    return value
+
+
+def pop_embedding(weights: dict[str, Tensor], folder: Path) -> Tensor:
+    """Take the embedding out of `weights`, under whichever of its names it is there; ValueError if two differ."""
+    copies = {name: weights.pop(name) for name in ("shared.weight", *EMBEDDING_COPIES) if name in weights}
+    if not copies:
+        raise ValueError(f"{folder}: shared.weight is missing")
+    first, *others = copies
+    for name in others:
+        if not torch.equal(copies[name], copies[first]):
+            raise ValueError(f"{folder}: {name} differs from {first}, but T5 has one embedding")
+    return copies[first]
+
+
+def build(config: T5Config, weights: dict[str, Tensor], folder: Path) -> T5:
+    """Build the model around published weights, each of which must have its place and its shape."""
+    with torch.device("meta"):  # no time spent on first weights
+        model = T5(config)
+    shapes = {name: tensor.shape for name, tensor in model.state_dict().items()}
+    expected = {published_name(name): shape for name, shape in shapes.items()}
+    missing, unexpected = expected.keys() - weights.keys(), weights.keys() - expected.keys()
+    if missing or unexpected:
+        raise ValueError(
+            f"{folder}: the weights do not fit config.json: "
+            f"missing {', '.join(sorted(missing)) or 'none'}; unexpected {', '.join(sorted(unexpected)) or 'none'}"
+        )
+    for name, shape in expected.items():
+        if weights[name].shape != shape:
+            raise ValueError(
+                f"{folder}: {name} must have the shape {tuple(shape)} by config.json, got {tuple(weights[name].shape)}"
+            )
+    model.load_state_dict({name: weights[published_name(name)] for name in shapes}, assign=True)
+    return model

@@ -1,0 +1,156 @@
+"""T5, an encoder-decoder for text written by hand and compatible with the published weights.
+
+Raffel et al. Exploring the Limits of Transfer Learning with a Unified Text-to-Text Transformer. JMLR 2020.
+arXiv:1910.10683
+
+Legend: B batch, S tokens of the source, T tokens of the target, M = d_model, V = vocab_size.
+"""
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from architectures.t5.config import T5Config
+from architectures.t5.loss import IGNORED, TokenSums, token_loss
+from architectures.t5.stack import AttentionRecord, Stack
+
+
+class AttentionWeights(NamedTuple):
+    """Attention weights in float32, one tensor a block; each row over the last dimension sums to 1.
+
+    Attributes:
+        encoder: Of [B, H, S, S] each.
+        decoder: Of [B, H, T, T] each.
+        cross: Of [B, H, T, S] each: how much each target token reads from each source token.
+    """
+
+    encoder: list[Tensor]
+    decoder: list[Tensor]
+    cross: list[Tensor]
+
+
+class T5(nn.Module):
+    """Text-to-text Transformer: source and target so far -> logits of each next target token.
+
+    Masks are bool or integer, true or not 0 at real tokens. Padding may stand anywhere; a row of nothing but padding
+    gives finite numbers and gradients.
+
+    Args:
+        config: Shape.
+        activation_checkpointing: Trade a third more work in training for the memory of one block instead of all.
+    """
+
+    def __init__(self, config: T5Config, activation_checkpointing: bool = False) -> None:
+        super().__init__()
+        self.config = config
+        self.embedding = nn.Embedding(config.vocab_size, config.d_model)
+        self.encoder = Stack(config, is_decoder=False, activation_checkpointing=activation_checkpointing)
+        self.decoder = Stack(config, is_decoder=True, activation_checkpointing=activation_checkpointing)
+        nn.init.normal_(self.embedding.weight, std=config.initializer_factor)
+        if not config.tie_word_embeddings:
+            self.lm_head = nn.Linear(config.d_model, config.vocab_size, bias=False)
+            # Published code starts it at 1, where an untrained model's loss is near 110 instead of near log(V).
+            nn.init.normal_(self.lm_head.weight, std=config.initializer_factor * config.d_model**-0.5)
+
+    def forward(
+        self,
+        input_ids: Tensor,
+        attention_mask: Tensor,
+        decoder_input_ids: Tensor,
+        decoder_attention_mask: Tensor | None = None,
+    ) -> Tensor:
+        """Return logits [B, T, V] of the token after each of `decoder_input_ids`.
+
+        Args:
+            input_ids: Source, integers [B, S].
+            attention_mask: Real tokens of the source, [B, S].
+            decoder_input_ids: Target shifted right by one (`shift_right`), integers [B, T].
+            decoder_attention_mask: Real tokens among them, [B, T]; not needed where padding comes last, since no token
+                sees a later one.
+
+        Raises:
+            ValueError: A mask does not fit its tokens, or the computation runs in float16.
+        """
+        memory_BSM = self.encode(input_ids, attention_mask)
+        return self.logits(self.decode(decoder_input_ids, decoder_attention_mask, memory_BSM, attention_mask))
+
+    def loss(
+        self,
+        input_ids: Tensor,
+        attention_mask: Tensor,
+        labels: Tensor,
+        label_smoothing: float = 0.0,
+        z_loss: float = 0.0,
+    ) -> TokenSums:
+        """Score `labels` [B, T], the target itself with -100 for padding; see `token_loss`."""
+        memory_BSM = self.encode(input_ids, attention_mask)
+        hidden_BTM = self.decode(self.shift_right(labels), None, memory_BSM, attention_mask)
+        scaled_NM = self.scale(hidden_BTM).flatten(0, 1)
+        return token_loss(scaled_NM, self.output_weight, labels.flatten(), label_smoothing, z_loss)
+
+    def attention_weights(
+        self,
+        input_ids: Tensor,
+        attention_mask: Tensor,
+        decoder_input_ids: Tensor,
+        decoder_attention_mask: Tensor | None = None,
+    ) -> AttentionWeights:
+        """Return the attention weights of every block, for plots; arguments as those of `forward`.
+
+        Dropout is left out, whatever mode the model is in, and there are no gradients.
+        """
+        encoder, decoder = AttentionRecord(), AttentionRecord()
+        training = self.training
+        self.eval()
+        try:
+            with torch.no_grad():
+                memory_BSM = self.encode(input_ids, attention_mask, encoder)
+                self.decode(decoder_input_ids, decoder_attention_mask, memory_BSM, attention_mask, decoder)
+        finally:
+            self.train(training)
+        return AttentionWeights(encoder.self_attention, decoder.self_attention, decoder.cross_attention)
+
+    def encode(self, input_ids: Tensor, attention_mask: Tensor, record: AttentionRecord | None = None) -> Tensor:
+        """Read sources [B, S] with their mask [B, S]; return memory_BSM."""
+        _check_mask("attention_mask", attention_mask, input_ids)
+        return self.encoder(self.embedding(input_ids), attention_mask, record=record)
+
+    def decode(
+        self,
+        decoder_input_ids: Tensor,
+        decoder_attention_mask: Tensor | None,
+        memory_BSM: Tensor,
+        attention_mask: Tensor,
+        record: AttentionRecord | None = None,
+    ) -> Tensor:
+        """Read targets so far [B, T] beside the encoder's output; return hidden_BTM."""
+        if decoder_attention_mask is not None:
+            _check_mask("decoder_attention_mask", decoder_attention_mask, decoder_input_ids)
+        x_BTM = self.embedding(decoder_input_ids)
+        return self.decoder(x_BTM, decoder_attention_mask, memory_BSM, attention_mask, record)
+
+    def logits(self, hidden: Tensor) -> Tensor:
+        """Return the logits [..., V] of hidden states [..., M]."""
+        return F.linear(self.scale(hidden), self.output_weight)
+
+    def scale(self, hidden: Tensor) -> Tensor:
+        """Scale what the output layer reads, [..., M], where the config says so."""
+        return hidden * self.config.d_model**-0.5 if self.config.scales_decoder_outputs else hidden
+
+    @property
+    def output_weight(self) -> Tensor:
+        """Weight of the output layer, [V, M]: the embedding's where they are tied."""
+        return self.embedding.weight if self.config.tie_word_embeddings else self.lm_head.weight
+
+    def shift_right(self, labels: Tensor) -> Tensor:
+        """Return the decoder's input for targets [B, T]: start token, then all but the last; -100 becomes padding."""
+        shifted = labels.roll(1, dims=-1)
+        shifted[:, 0] = self.config.decoder_start_token_id
+        return shifted.masked_fill(shifted == IGNORED, self.config.pad_token_id)
+
+
+def _check_mask(name: str, mask: Tensor, tokens: Tensor) -> None:
+    if mask.shape != tokens.shape:
+        raise ValueError(f"{name} must have the shape of its tokens, {tuple(tokens.shape)}, got {tuple(mask.shape)}")

@@ -1,0 +1,84 @@
+"""Pairs of our T5 and transformers' own with the same random weights, over configs in which they might differ."""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from architectures.t5.config import T5Config
+from architectures.t5.hf_weights import published_name
+from architectures.t5.model import T5
+
+SMALL: dict[str, Any] = {
+    "vocab_size": 40,
+    "d_model": 16,
+    "d_kv": 4,
+    "d_ff": 24,
+    "num_layers": 2,
+    "num_heads": 4,
+    "relative_attention_num_buckets": 8,
+    "relative_attention_max_distance": 10,
+}
+"""Few buckets, so that a dozen tokens reach the logarithmic ones and pass the largest distance."""
+
+CONFIGS = {
+    "tied": T5Config(**SMALL),
+    "untied-gated": T5Config(**SMALL | {"feed_forward_proj": "gated-gelu", "tie_word_embeddings": False}),
+    "tied-gated-unscaled": T5Config(**SMALL | {"feed_forward_proj": "gated-gelu", "scale_decoder_outputs": False}),
+    "untied-scaled": T5Config(**SMALL | {"tie_word_embeddings": False, "scale_decoder_outputs": True}),
+    "decoder-deeper": T5Config(**SMALL | {"num_layers": 1, "num_decoder_layers": 3}),
+    "encoder-deeper": T5Config(**SMALL | {"num_layers": 3, "num_decoder_layers": 1}),
+    "wide-heads": T5Config(**SMALL | {"d_kv": 7, "num_heads": 3, "relative_attention_num_buckets": 7}),
+    "odd-buckets": T5Config(
+        **SMALL
+        | {"relative_attention_num_buckets": 5, "relative_attention_max_distance": 3, "layer_norm_epsilon": 1e-3}
+    ),
+}
+
+
+def make_pair(config: T5Config, seed: int = 0) -> tuple[T5, Any]:
+    """Return (ours, theirs) in evaluation mode with equal weights, norms and position biases far from their start."""
+    import transformers
+
+    ours = T5(config).eval()
+    generator = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for name, weight in sorted(ours.named_parameters()):
+            if weight.ndim == 1:
+                weight.uniform_(0.5, 1.5, generator=generator)
+            else:
+                std = 1.0 if "embedding" in name else weight.shape[1] ** -0.5
+                weight.normal_(0.0, std, generator=generator)
+    their_config = transformers.T5Config(
+        **{name: value for name, value in vars(config).items() if name != "scale_decoder_outputs"}
+    )
+    their_config.scale_decoder_outputs = config.scales_decoder_outputs
+    theirs = transformers.T5ForConditionalGeneration(their_config).eval()
+    if not config.tie_word_embeddings:
+        theirs.lm_head.weight = torch.nn.Parameter(theirs.lm_head.weight.detach().clone())
+    published = {published_name(name): weight for name, weight in ours.state_dict().items()}
+    left_out = theirs.load_state_dict(published, strict=False)
+    assert not left_out.unexpected_keys
+    assert all("embed_tokens" in key or key == "lm_head.weight" for key in left_out.missing_keys)
+    return ours, theirs
+
+
+def random_batch(vocab_size: int, batch: int = 5, source: int = 13, target: int = 11, seed: int = 0) -> dict[str, Any]:
+    """Random sources of many lengths, padded on the right, and targets; 2 and up are text, 1 ends."""
+    generator = torch.Generator().manual_seed(seed)
+
+    def rows(length: int) -> tuple[Tensor, Tensor]:
+        tokens = torch.randint(2, vocab_size, (batch, length), generator=generator)
+        lengths = torch.randint(1, length + 1, (batch,), generator=generator)
+        lengths[0] = length
+        mask = torch.arange(length) < lengths[:, None]
+        tokens[torch.arange(batch), lengths - 1] = 1
+        return tokens * mask, mask.long()
+
+    input_ids, attention_mask = rows(source)
+    targets, target_mask = rows(target)
+    return {
+        "input_ids": input_ids,
+        "attention_mask": attention_mask,
+        "labels": targets.masked_fill(target_mask == 0, -100),
+    }

@@ -1,0 +1,76 @@
+"""Buckets of relative positions against tables made another way, and the window that lays their offsets out."""
+
+import numpy as np
+import pytest
+import torch
+
+from architectures.t5.attention import RelativePositionBias, relative_position_bucket
+from architectures.t5.config import T5Config
+from tests.architectures.t5.oracle import SMALL
+
+# Distances at which a new bucket begins, with T5's 32 buckets and largest distance 128. By the paper's rule the
+# bucket of a distance d >= e is e + floor(log(d / e) / log(128 / e) * (n - e)): n = 16 buckets a side and e = 8 in the
+# encoder, n = 32 and e = 16 in the decoder. Found with exact integers: d begins a bucket b when
+# d^(n-e) >= e^(n-e) * (128 / e)^(b-e).
+ENCODER_STARTS = [*range(8), 8, 12, 16, 23, 32, 46, 64, 91]
+DECODER_STARTS = [*range(16), 16, 19, 21, 24, 27, 31, 35, 40, 46, 52, 59, 67, 77, 87, 99, 113]
+
+
+def starts_by_integers(buckets: int, max_distance: int) -> list[int]:
+    """First distance of each bucket of one direction, without a logarithm and without rounding."""
+    exact = buckets // 2
+    large = buckets - exact
+    starts = list(range(exact))
+    distance = exact
+    for bucket in range(exact, buckets):
+        step = bucket - exact
+        while distance**large * exact**step < exact**large * max_distance**step:
+            distance += 1
+        starts.append(distance)
+    return starts
+
+
+def test_the_two_tables_agree() -> None:
+    assert starts_by_integers(16, 128) == ENCODER_STARTS
+    assert starts_by_integers(32, 128) == DECODER_STARTS
+
+
+@pytest.mark.parametrize(
+    ("buckets", "max_distance", "starts"),
+    [
+        (32, 128, DECODER_STARTS),
+        (7, 10, starts_by_integers(7, 10)),
+        (5, 3, starts_by_integers(5, 3)),
+        (13, 100, starts_by_integers(13, 100)),
+    ],
+)
+def test_causal_buckets(buckets: int, max_distance: int, starts: list[int]) -> None:
+    distance = np.arange(400)
+    expected = np.searchsorted(np.array(starts), distance, side="right") - 1
+    position = torch.from_numpy(-distance)
+    assert relative_position_bucket(position, False, buckets, max_distance).tolist() == expected.tolist()
+    assert relative_position_bucket(-position, False, buckets, max_distance).tolist() == [0] * 400
+
+
+@pytest.mark.parametrize(
+    ("buckets", "max_distance", "starts"),
+    [(32, 128, ENCODER_STARTS), (9, 10, starts_by_integers(4, 10)), (27, 100, starts_by_integers(13, 100))],
+)
+def test_bidirectional_buckets(buckets: int, max_distance: int, starts: list[int]) -> None:
+    distance = np.arange(400)
+    expected = np.searchsorted(np.array(starts), distance, side="right") - 1
+    position = torch.from_numpy(distance)
+    assert relative_position_bucket(-position, True, buckets, max_distance).tolist() == expected.tolist()
+    later = relative_position_bucket(position[1:], True, buckets, max_distance)
+    assert later.tolist() == (expected[1:] + buckets // 2).tolist()
+
+
+@pytest.mark.parametrize("bidirectional", [True, False])
+def test_offsets_stand_at_their_query_and_key(bidirectional: bool) -> None:
+    config = T5Config(**SMALL)
+    bias = RelativePositionBias(config, bidirectional)
+    offsets_1HQK = bias(9)
+    for query in range(9):
+        for key in range(9):
+            bucket = relative_position_bucket(torch.tensor(key - query), bidirectional, 8, 10)
+            assert torch.equal(offsets_1HQK[0, :, query, key], bias.embedding.weight[bucket])

@@ -1,0 +1,199 @@
+"""Checkpoint folders between us and transformers, both ways, and what is wrong with one that does not load."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from architectures.t5.config import T5Config
+from architectures.t5.hf_weights import load_pretrained, save_pretrained
+from architectures.t5.model import T5
+from tests.architectures.t5.oracle import CONFIGS, SMALL, make_pair, random_batch
+
+configs = pytest.mark.parametrize("config", CONFIGS.values(), ids=CONFIGS.keys())
+
+
+@torch.no_grad()
+def logits(model: Any) -> Tensor:
+    batch = random_batch(40)
+    labels = batch.pop("labels")
+    decoder_input_ids = torch.cat([torch.zeros_like(labels[:, :1]), labels[:, :-1].clamp(min=0)], dim=1)
+    result = model.eval()(**batch, decoder_input_ids=decoder_input_ids)
+    return result if isinstance(result, Tensor) else result.logits
+
+
+def edit_config(folder: Path, **changes: Any) -> None:
+    """Set fields of config.json, or take those out that are to be `...`."""
+    path = folder / "config.json"
+    config = json.loads(path.read_text()) | changes
+    path.write_text(json.dumps({key: value for key, value in config.items() if value is not ...}))
+
+
+def edit_weights(folder: Path, edit: Callable[[dict[str, Tensor]], object]) -> None:
+    weights = load_file(folder / "model.safetensors")
+    edit(weights)
+    save_file(weights, folder / "model.safetensors")
+
+
+def to_pickle(folder: Path) -> None:
+    """Turn model.safetensors into the pytorch_model.bin of old, whose tied weights all stood in it."""
+    weights = load_file(folder / "model.safetensors")
+    (folder / "model.safetensors").unlink()
+    for copy in ("encoder.embed_tokens.weight", "decoder.embed_tokens.weight"):
+        weights[copy] = weights["shared.weight"]
+    weights.setdefault("lm_head.weight", weights["shared.weight"])
+    weights["decoder.block.0.layer.1.EncDecAttention.relative_attention_bias.weight"] = torch.zeros(8, 4)
+    torch.save(weights, folder / "pytorch_model.bin")
+
+
+@configs
+@pytest.mark.parametrize("layout", ["whole", "sharded", "pickle"])
+def test_reads_what_transformers_writes(config: T5Config, layout: str, tmp_path: Path) -> None:
+    ours, theirs = make_pair(config)
+    theirs.save_pretrained(tmp_path, max_shard_size="4KB" if layout == "sharded" else "1GB")
+    assert (tmp_path / "model.safetensors.index.json").exists() == (layout == "sharded")
+    if layout == "pickle":
+        to_pickle(tmp_path)
+    loaded = load_pretrained(tmp_path)
+    assert loaded.config.tie_word_embeddings == config.tie_word_embeddings
+    assert loaded.config.scales_decoder_outputs == config.scales_decoder_outputs
+    assert torch.equal(logits(loaded), logits(ours))
+    assert (logits(loaded) - logits(theirs)).abs().max() <= 2e-5
+    assert all(weight.requires_grad for weight in loaded.parameters())
+
+
+@configs
+def test_transformers_reads_what_we_write(config: T5Config, tmp_path: Path) -> None:
+    import transformers
+
+    ours, _ = make_pair(config)
+    save_pretrained(ours, tmp_path / "new" / "folder")
+    theirs, info = transformers.T5ForConditionalGeneration.from_pretrained(
+        tmp_path / "new" / "folder", output_loading_info=True
+    )
+    assert not info["missing_keys"] and not info["unexpected_keys"] and not info["mismatched_keys"]
+    assert theirs.config.decoder_start_token_id == 0
+    assert (logits(theirs) - logits(ours)).abs().max() <= 2e-5
+
+    again = load_pretrained(tmp_path / "new" / "folder")
+    assert torch.equal(logits(again), logits(ours))
+    assert again.config == T5Config(
+        **vars(ours.config)
+        | {"num_decoder_layers": ours.config.decoder_depth, "scale_decoder_outputs": ours.config.scales_decoder_outputs}
+    )
+
+
+@pytest.mark.parametrize("tied", [True, False])
+def test_scaling_follows_the_tie_where_transformers_4_left_it_out(tied: bool, tmp_path: Path) -> None:
+    ours = T5(T5Config(**SMALL | {"tie_word_embeddings": tied}))
+    save_pretrained(ours, tmp_path)
+    edit_config(tmp_path, scale_decoder_outputs=..., tie_word_embeddings=... if tied else False)
+    loaded = load_pretrained(tmp_path)
+    assert (loaded.config.tie_word_embeddings, loaded.config.scales_decoder_outputs) == (tied, tied)
+    assert torch.equal(logits(loaded), logits(ours))
+
+
+def test_the_head_is_untied_by_its_weight_not_by_the_config(tmp_path: Path) -> None:
+    """Transformers 5 writes `tie_word_embeddings: true` whatever the file holds."""
+    ours = T5(CONFIGS["untied-gated"])
+    save_pretrained(ours, tmp_path)
+    edit_config(tmp_path, tie_word_embeddings=True)
+    loaded = load_pretrained(tmp_path)
+    assert not loaded.config.tie_word_embeddings and not loaded.config.scales_decoder_outputs
+    assert torch.equal(logits(loaded), logits(ours))
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_weights_in_half_are_read_as_float32(dtype: torch.dtype, tmp_path: Path) -> None:
+    save_pretrained(T5(CONFIGS["tied"]).to(dtype), tmp_path)
+    assert load_file(tmp_path / "model.safetensors")["shared.weight"].dtype == dtype
+    assert {weight.dtype for weight in load_pretrained(tmp_path).parameters()} == {torch.float32}
+
+
+def test_an_embedding_under_another_name_is_found(tmp_path: Path) -> None:
+    ours = T5(CONFIGS["tied"])
+    save_pretrained(ours, tmp_path)
+    edit_weights(tmp_path, lambda w: w.update({"decoder.embed_tokens.weight": w.pop("shared.weight")}))
+    assert torch.equal(logits(load_pretrained(tmp_path)), logits(ours))
+
+
+NORM = "encoder.final_layer_norm.weight"
+
+
+@pytest.mark.parametrize(
+    ("edit", "message"),
+    [
+        (lambda w: w.pop(NORM), f"missing {NORM}; unexpected none"),
+        (lambda w: w.update({"bias": torch.zeros(1)}), "missing none; unexpected bias"),
+        (lambda w: w.update({NORM: torch.zeros(3)}), rf"{NORM} must have the shape \(16,\) by config.json, got \(3,\)"),
+        (lambda w: w.update({"encoder.embed_tokens.weight": torch.zeros(40, 16)}), "embed_tokens.weight differs from"),
+        (lambda w: w.pop("shared.weight"), "shared.weight is missing"),
+    ],
+)
+def test_weights_that_do_not_fit_are_named(
+    edit: Callable[[dict[str, Tensor]], object], message: str, tmp_path: Path
+) -> None:
+    save_pretrained(T5(CONFIGS["tied"]), tmp_path)
+    edit_weights(tmp_path, edit)
+    with pytest.raises(ValueError, match=message):
+        load_pretrained(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"model_type": "bart"}, "config.json: model_type must be 't5', got 'bart'"),
+        ({"feed_forward_proj": "gated-silu"}, "config.json: feed_forward_proj must be one of .*got 'gated-silu'"),
+        ({"tie_word_embeddings": False}, "lm_head.weight is missing, and config.json says tie_word_embeddings: false"),
+        ({"d_ff": 25}, r"must have the shape \(25, 16\) by config.json, got \(24, 16\)"),
+    ],
+)
+def test_configs_that_do_not_fit_are_named(changes: dict[str, Any], message: str, tmp_path: Path) -> None:
+    save_pretrained(T5(CONFIGS["tied"]), tmp_path)
+    edit_config(tmp_path, **changes)
+    with pytest.raises(ValueError, match=message):
+        load_pretrained(tmp_path)
+
+
+def test_missing_files_are_named(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match="nowhere is not a folder"):
+        load_pretrained(tmp_path / "nowhere")
+    with pytest.raises(FileNotFoundError, match="config.json"):
+        load_pretrained(tmp_path)
+    save_pretrained(T5(CONFIGS["tied"]), tmp_path)
+    weights = tmp_path / "model.safetensors"
+    weights.rename(tmp_path / "model.safetensors.index.json")
+    with pytest.raises(ValueError, match="index.json is not JSON"):
+        load_pretrained(tmp_path)
+    (tmp_path / "model.safetensors.index.json").write_text('{"weight_map": {"shared.weight": "a-of-b.safetensors"}}')
+    with pytest.raises(FileNotFoundError, match="a-of-b.safetensors"):
+        load_pretrained(tmp_path)
+    (tmp_path / "model.safetensors.index.json").unlink()
+    with pytest.raises(FileNotFoundError, match="holds none of model.safetensors, pytorch_model.bin"):
+        load_pretrained(tmp_path)
+
+
+class Evil:
+    def __reduce__(self) -> tuple[Any, ...]:
+        return print, ("this ran",)
+
+
+def test_broken_and_hostile_files_are_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    save_pretrained(T5(CONFIGS["tied"]), tmp_path)
+    (tmp_path / "model.safetensors").write_bytes(b"cut short")
+    with pytest.raises(ValueError, match=r"model\.safetensors cannot be read as weights"):
+        load_pretrained(tmp_path)
+    (tmp_path / "model.safetensors").unlink()
+    for content in ({"shared.weight": Evil()}, [nn.Linear(1, 1)]):
+        torch.save(content, tmp_path / "pytorch_model.bin")
+        with pytest.raises(ValueError, match=r"pytorch_model\.bin cannot be read as weights"):
+            load_pretrained(tmp_path)
+    assert "this ran" not in capsys.readouterr().out
+    (tmp_path / "pytorch_model.bin").write_bytes(b"")
+    with pytest.raises(ValueError, match=r"pytorch_model\.bin cannot be read as weights"):
+        load_pretrained(tmp_path)

@@ -1,0 +1,296 @@
+"""T5 against transformers' own: logits, loss and gradients; and what neither may do, such as look ahead."""
+
+import math
+from dataclasses import replace
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from architectures.t5.config import PRESETS, T5Config
+from architectures.t5.hf_weights import published_name
+from architectures.t5.model import T5
+from tests.architectures.t5.oracle import CONFIGS, SMALL, make_pair, random_batch
+
+configs = pytest.mark.parametrize("config", CONFIGS.values(), ids=CONFIGS.keys())
+
+
+@configs
+@pytest.mark.parametrize("padded", ["no", "right", "left", "both sides"])
+@torch.no_grad()
+def test_logits_equal_transformers(config: T5Config, padded: str) -> None:
+    ours, theirs = make_pair(config)
+    batch = random_batch(config.vocab_size)
+    source_mask, target_mask = batch["attention_mask"], batch["labels"] != -100
+    if padded == "no":
+        source_mask, target_mask = torch.ones_like(source_mask), torch.ones_like(target_mask)
+    elif padded == "left":
+        source_mask, target_mask = source_mask.flip(1), target_mask.flip(1)
+    elif padded == "both sides":
+        target_mask = target_mask.flip(1)
+    inputs = {
+        "input_ids": batch["input_ids"],
+        "attention_mask": source_mask,
+        "decoder_input_ids": ours.shift_right(batch["labels"]),
+        "decoder_attention_mask": target_mask,
+    }
+    difference = (ours(**inputs) - theirs(**inputs).logits)[target_mask.bool()]
+    assert difference.abs().max() <= 2e-5
+
+
+@configs
+def test_loss_and_gradients_equal_transformers(config: T5Config) -> None:
+    ours, theirs = make_pair(config)
+    batch = random_batch(config.vocab_size)
+    theirs_loss = theirs(**batch).loss
+    theirs_loss.backward()
+    sums = ours.loss(**batch)
+    ours_loss = sums.loss / sums.tokens
+    ours_loss.backward()
+
+    assert abs(ours_loss - theirs_loss) <= 1e-6
+    assert sums.tokens == (batch["labels"] != -100).sum()
+    their_gradients = {name: weight.grad for name, weight in theirs.named_parameters()}
+    for name, weight in ours.named_parameters():
+        expected = their_gradients[published_name(name)]
+        assert weight.grad is not None and weight.grad.abs().max() > 0
+        assert (weight.grad - expected).norm() <= 1e-4 * expected.norm(), name
+
+
+@configs
+@torch.no_grad()
+def test_bfloat16_is_as_near_as_transformers(config: T5Config) -> None:
+    ours, theirs = make_pair(config)
+    batch = random_batch(config.vocab_size, batch=16)
+    inputs = {k: batch[k] for k in ("input_ids", "attention_mask")} | {
+        "decoder_input_ids": ours.shift_right(batch["labels"])
+    }
+    exact = ours(**inputs)
+    with torch.autocast("cpu", torch.bfloat16):
+        mixed = ours(**inputs)
+    rounded, theirs_rounded = ours.bfloat16()(**inputs), theirs.bfloat16()(**inputs).logits
+    assert mixed.dtype == rounded.dtype == torch.bfloat16
+    theirs_error = (theirs_rounded - exact).square().mean()
+    assert (rounded - exact).square().mean() <= 1.5 * theirs_error
+    assert (mixed - exact).square().mean() <= 1.5 * theirs_error
+
+
+@configs
+def test_bfloat16_gradients_are_as_near_as_transformers(config: T5Config) -> None:
+    ours, theirs = make_pair(config)
+    batch = random_batch(config.vocab_size, batch=16)
+
+    def gradients(model: nn.Module, bfloat16: bool) -> Tensor:
+        model.zero_grad()
+        with torch.autocast("cpu", torch.bfloat16, enabled=bfloat16):
+            sums = ours.loss(**batch)
+            loss = theirs(**batch).loss if model is theirs else sums.loss / sums.tokens
+        loss.backward()
+        return torch.cat([weight.grad.flatten() for weight in model.parameters() if weight.grad is not None])
+
+    our_error = (gradients(ours, True) - gradients(ours, False)).norm()
+    their_error = (gradients(theirs, True) - gradients(theirs, False)).norm()
+    assert 0 < our_error <= 1.5 * their_error
+
+
+@pytest.mark.parametrize("half", [True, False], ids=["half", "autocast"])
+def test_float16_is_refused(half: bool) -> None:
+    model = T5(CONFIGS["tied"])
+    ids = torch.ones(1, 2, dtype=torch.long)
+    with pytest.raises(ValueError, match="float16"), torch.autocast("cpu", torch.float16, enabled=not half):
+        (model.half() if half else model)(ids, ids, ids)
+
+
+@pytest.mark.parametrize("padding", ["none", "source", "target", "both"])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_fully_padded_rows_are_finite_and_see_no_later_token(padding: str, dtype: torch.dtype) -> None:
+    """Causality by exactly zero gradients: of no logit with respect to any later input, even among padding."""
+    model, _ = make_pair(CONFIGS["tied"])
+    embedded: list[Tensor] = []
+    model.to(dtype).embedding.register_forward_hook(lambda *args: embedded.append(args[-1]))
+    batch = random_batch(40)
+    source_mask, target_mask = batch["attention_mask"], batch["labels"] != -100
+    row = 2
+    source_mask[row] = padding not in ("source", "both")
+    target_mask[row] = padding not in ("target", "both")
+    logits = model(batch["input_ids"], source_mask, model.shift_right(batch["labels"]), target_mask)
+    assert logits.isfinite().all()
+    for t in range(logits.shape[1]):
+        (gradient,) = torch.autograd.grad(logits[:, t].square().sum(), embedded[-1], retain_graph=True)
+        assert (gradient[:, t + 1 :] == 0).all()
+        assert (gradient[:, t] != 0).any()
+    logits.square().sum().backward()
+    for weight in model.parameters():
+        assert weight.grad is not None and weight.grad.isfinite().all()
+
+
+def test_padding_is_never_read() -> None:
+    model, _ = make_pair(CONFIGS["tied"])
+    embedded: list[Tensor] = []
+    model.embedding.register_forward_hook(lambda *args: embedded.append(args[-1]))
+    batch = random_batch(40)
+    source_mask, target_mask = batch["attention_mask"].bool(), (batch["labels"] != -100).flip(1)
+    logits = model(batch["input_ids"], source_mask, model.shift_right(batch["labels"]), target_mask)
+    source_gradient, target_gradient = torch.autograd.grad(logits[target_mask].square().sum(), embedded)
+    assert (source_gradient[~source_mask] == 0).all() and (source_gradient[source_mask] != 0).any()
+    assert (target_gradient[~target_mask] == 0).all() and (target_gradient[target_mask] != 0).any()
+
+
+def test_an_untrained_model_knows_nothing() -> None:
+    """Its loss is about log(V), half a nat above since its logits have variance 1; a head begun at 1 gives near 110.
+
+    Tied weights start higher, there as here: the decoder's own input, still in the residual stream, wins.
+    """
+    torch.manual_seed(0)
+    model = T5(T5Config.preset("t5-tiny", num_layers=1, vocab_size=1000, tie_word_embeddings=False)).eval()
+    batch = random_batch(1000, batch=16)
+    with torch.no_grad():
+        sums = model.loss(**batch)
+    assert math.log(1000) <= sums.loss / sums.tokens <= math.log(1000) + 1
+
+
+def test_first_weights_have_the_spread_of_transformers() -> None:
+    import transformers
+
+    torch.manual_seed(0)
+    config = T5Config(**SMALL | {"d_model": 128, "d_kv": 32, "d_ff": 256, "num_layers": 1, "initializer_factor": 0.5})
+    ours = {published_name(name): weight for name, weight in T5(config).state_dict().items()}
+    fields = {k: v for k, v in vars(config).items() if k not in ("scale_decoder_outputs", "num_decoder_layers")}
+    theirs = transformers.T5ForConditionalGeneration(transformers.T5Config(**fields)).state_dict()
+    for name, weight in ours.items():
+        if "relative" in name:  # 32 numbers: compare the draw with its own definition
+            assert abs(weight.std() / (0.5 * 128**-0.5) - 1) < 0.4
+        elif weight.ndim == 1:
+            assert torch.equal(weight, theirs[name])
+        else:
+            assert abs(weight.std() / theirs[name].std() - 1) < 0.05, name
+
+
+class TestDropout:
+    def test_drops_in_training_at_the_places_and_rate_of_transformers(self) -> None:
+        """Both draw the same masks: seeded alike, the same numbers come out only if every place and order agrees."""
+        ours, theirs = make_pair(replace(CONFIGS["untied-gated"], dropout_rate=0.3))
+        batch = random_batch(40)
+        torch.manual_seed(1)
+        expected = theirs.train()(**batch).loss
+        torch.manual_seed(1)
+        sums = ours.train().loss(**batch)
+        assert abs(sums.loss / sums.tokens - expected) <= 1e-5
+        torch.manual_seed(2)
+        assert abs(ours.loss(**batch).loss / sums.tokens - expected) > 1e-3
+
+    def test_none_in_evaluation(self) -> None:
+        model, _ = make_pair(replace(CONFIGS["tied"], dropout_rate=0.3))
+        batch = random_batch(40)
+        assert model.loss(**batch).loss == model.loss(**batch).loss
+
+
+def test_activation_checkpointing_changes_memory_not_gradients() -> None:
+    config = replace(CONFIGS["untied-gated"], dropout_rate=0.2)
+    plain, _ = make_pair(config)
+    lean = T5(config, activation_checkpointing=True)
+    lean.load_state_dict(plain.state_dict())
+    batch = random_batch(40)
+    kept = []
+    for model in (plain, lean):
+        saved = 0
+
+        def count(tensor: Tensor) -> Tensor:
+            nonlocal saved
+            saved += tensor.numel()
+            return tensor
+
+        torch.manual_seed(0)
+        with torch.autograd.graph.saved_tensors_hooks(count, lambda tensor: tensor):
+            loss = model.train().loss(**batch).loss
+        kept.append(saved)
+        loss.backward()
+    assert kept[1] < 0.6 * kept[0]
+    for ours, theirs in zip(lean.parameters(), plain.parameters(), strict=True):
+        assert ours.grad is not None and theirs.grad is not None and torch.equal(ours.grad, theirs.grad)
+
+
+@torch.no_grad()
+def test_attention_weights_equal_transformers() -> None:
+    import transformers
+
+    config = CONFIGS["decoder-deeper"]
+    ours, theirs = make_pair(config)
+    assert isinstance(theirs, transformers.T5ForConditionalGeneration)
+    theirs.set_attn_implementation("eager")
+    batch = random_batch(40)
+    inputs = {k: batch[k] for k in ("input_ids", "attention_mask")} | {
+        "decoder_input_ids": ours.shift_right(batch["labels"])
+    }
+    expected = theirs(**inputs, output_attentions=True)
+    weights = ours.train().attention_weights(**inputs)
+    assert ours.training
+    real = batch["attention_mask"].bool()
+    for mine, his in zip(weights.encoder, expected.encoder_attentions, strict=True):
+        assert (mine - his).transpose(1, 2)[real].abs().max() <= 1e-5
+    for mine, his in zip(weights.decoder, expected.decoder_attentions, strict=True):
+        assert (mine - his).abs().max() <= 1e-5
+    for mine, his in zip(weights.cross, expected.cross_attentions, strict=True):
+        assert (mine - his).abs().max() <= 1e-5
+
+
+def test_masks_that_do_not_fit_are_named() -> None:
+    model = T5(CONFIGS["tied"])
+    ids = torch.ones(2, 3, dtype=torch.long)
+    with pytest.raises(ValueError, match=r"^attention_mask .*\(2, 3\), got \(2, 1\)"):
+        model(ids, ids[:, :1], ids)
+    with pytest.raises(ValueError, match=r"decoder_attention_mask .*\(2, 3\), got \(2, 2\)"):
+        model(ids, ids, ids, ids[:, :2])
+
+
+@pytest.mark.parametrize(
+    ("name", "millions"),
+    # The paper, section 3.7 ("60 million, ..."), and the weight counts of the published files.
+    [
+        ("t5-small", 60.507),
+        ("t5-base", 222.904),
+        ("t5-large", 737.668),
+        ("t5-3b", 2851.598),
+        ("t5-v1_1-small", 76.961),
+        ("flan-t5-base", 247.578),
+        ("flan-t5-large", 783.150),
+        ("t5-v1_1-xl", 2849.757),
+    ],
+)
+def test_presets_have_the_published_number_of_weights(name: str, millions: float) -> None:
+    with torch.device("meta"):
+        model = T5(T5Config.preset(name))
+    assert round(sum(weight.numel() for weight in model.parameters()) / 1e6, 3) == millions
+
+
+def test_every_preset_is_a_config() -> None:
+    assert {T5Config.preset(name).d_model for name in PRESETS} == {256, 512, 768, 1024, 2048}
+    assert T5Config.preset("t5-small") == T5Config()
+    assert T5Config.preset("t5-tiny", dropout_rate=0.3).dropout_rate == 0.3
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("vocab_size", 0),
+        ("d_model", 2.0),
+        ("num_decoder_layers", 0),
+        ("num_heads", True),
+        ("dropout_rate", 1.0),
+        ("layer_norm_epsilon", 0.0),
+        ("feed_forward_proj", "gelu"),
+        ("tie_word_embeddings", None),
+        ("scale_decoder_outputs", 1),
+        ("relative_attention_num_buckets", 3),
+        ("relative_attention_max_distance", 16),
+        ("eos_token_id", 32128),
+    ],
+)
+def test_impossible_fields_are_named(field: str, value: object) -> None:
+    with pytest.raises(ValueError, match=f"^{field} must .*got {value!r}"):
+        T5Config(**{field: value})  # type: ignore[arg-type]
+
+
+def test_an_unknown_preset_lists_the_known() -> None:
+    with pytest.raises(ValueError, match=r"'t5-small'.*got 't5-huge'"):
+        T5Config.preset("t5-huge")

@@ -1,0 +1,110 @@
+import os
+import threading
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+
+from callbacks.run_folder import RunFolder, claim_folder, evaluation_folder, release_folder
+
+
+def test_a_new_run_gets_the_folder_it_wants(tmp_path):
+    wanted = tmp_path / "runs" / "name"
+    assert claim_folder(wanted, numbered=True) == wanted
+    assert wanted.is_dir()
+
+
+def test_a_taken_folder_is_numbered_and_left_alone(tmp_path):
+    wanted = tmp_path / "name"
+    wanted.mkdir()
+    (wanted / "metrics.csv").write_text("mine")
+    assert [claim_folder(wanted, numbered=True).name for _ in range(3)] == ["name-2", "name-3", "name-4"]
+    assert os.listdir(wanted) == ["metrics.csv"] and (wanted / "metrics.csv").read_text() == "mine"
+
+
+def test_a_taken_run_dir_is_an_error(tmp_path):
+    (tmp_path / "config.yaml").write_text("")
+    with pytest.raises(FileExistsError, match=rf"{tmp_path} is taken.*--resume.*--run_dir"):
+        claim_folder(tmp_path, numbered=False)
+    (tmp_path / "file").write_text("")
+    with pytest.raises(FileExistsError, match="file"):
+        claim_folder(tmp_path / "file", numbered=False)
+
+
+def test_an_empty_folder_is_free(tmp_path):
+    assert claim_folder(tmp_path, numbered=False) == tmp_path
+
+
+def test_runs_that_start_at_once_get_a_folder_each(tmp_path):
+    start, folders = threading.Barrier(8), []
+
+    def claim() -> None:
+        start.wait()
+        folders.append(claim_folder(tmp_path / "name", numbered=True))
+
+    threads = [threading.Thread(target=claim) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert {folder.name for folder in folders} == {"name", *(f"name-{number}" for number in range(2, 9))}
+
+
+def test_what_was_claimed_is_taken_before_anything_is_written(tmp_path):
+    """The run that claimed it may still be loading its data."""
+    assert claim_folder(tmp_path / "a", numbered=True) == tmp_path / "a"
+    assert claim_folder(tmp_path / "a", numbered=True) == tmp_path / "a-2"
+    with pytest.raises(FileExistsError):
+        claim_folder(tmp_path / "a", numbered=False)
+
+
+def test_release_makes_it_free_again(tmp_path):
+    folder = claim_folder(tmp_path / "a", numbered=True)
+    (folder / "config.yaml").write_text("model: null")
+    (folder / "summary.md").write_text("")
+    release_folder(folder)
+    assert not folder.exists()
+    release_folder(folder)  # is there no more: nothing to do
+
+
+def test_release_keeps_what_a_run_has_written(tmp_path):
+    for name in ("metrics.csv", "checkpoints/last.ckpt"):
+        folder = claim_folder(tmp_path / name.replace("/", "-"), numbered=False)
+        (folder / name).parent.mkdir(exist_ok=True)
+        (folder / name).write_text("")
+        (folder / "config.yaml").write_text("")
+        release_folder(folder)
+        assert (folder / name).exists() and (folder / "config.yaml").exists()
+
+
+def test_an_unwritable_place_is_named(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(OSError, match=r"file/runs.*--run_dir"):
+        claim_folder(tmp_path / "file" / "runs" / "name", numbered=True)
+
+
+def test_evaluation_writes_into_the_folder_of_the_checkpoint(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    checkpoint = "runs/a/checkpoints/best.ckpt"
+    assert evaluation_folder(None, None, checkpoint) == Path("runs/a")
+    assert evaluation_folder(None, None, "elsewhere/best.ckpt") == Path("elsewhere")
+    assert evaluation_folder("deep/dir", None, checkpoint) == Path("deep/dir") and Path("deep/dir").is_dir()
+    assert evaluation_folder(None, "b", checkpoint) == Path("runs/b") and Path("runs/b").is_dir()
+    assert evaluation_folder("c", "b", checkpoint) == Path("c")
+
+
+def test_the_config_is_kept_in_the_folder_and_in_each_checkpoint(make_trainer, tiny_classifier, tiny_data, tmp_path):
+    config = {"model": {"class_path": "Ünïcode", "depth": 18}, "seed": None, "list": [1, 2.5, True]}
+    trainer = make_trainer(RunFolder(config), max_steps=1)
+    trainer.fit(tiny_classifier(), datamodule=tiny_data())
+    assert yaml.safe_load((tmp_path / "config.yaml").read_text()) == config
+    assert list(yaml.safe_load((tmp_path / "config.yaml").read_text())) == list(config)  # not sorted
+    trainer.save_checkpoint(tmp_path / "a.ckpt")
+    assert torch.load(tmp_path / "a.ckpt", weights_only=True)["config"] == config
+
+
+def test_an_evaluation_leaves_the_config_alone(make_trainer, tiny_classifier, tiny_data, tmp_path):
+    (tmp_path / "config.yaml").write_text("of the training")
+    make_trainer(RunFolder({"of": "test"})).test(tiny_classifier(), datamodule=tiny_data(), verbose=False)
+    assert (tmp_path / "config.yaml").read_text() == "of the training"

@@ -1,0 +1,182 @@
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from lightning.pytorch import Callback, LightningModule, Trainer
+from torch import Tensor
+
+from callbacks.resume_checkpoint import ResumeCheckpoint
+from callbacks.weight_averaging import EMA
+
+State = dict[str, Tensor]
+COUNTER = "architecture.1.num_batches_tracked"
+
+
+class Watch(Callback):
+    """Copies the weights after every step (the raw ones) and those that validation uses."""
+
+    def __init__(self) -> None:
+        self.raw: list[State] = []
+        self.validated: list[State] = []
+
+    def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *args: Any) -> None:
+        self.raw.append({name: value.clone() for name, value in pl_module.state_dict().items()})
+
+    def on_validation_batch_start(self, trainer: Trainer, pl_module: LightningModule, *args: Any) -> None:
+        self.validated.append({name: value.clone() for name, value in pl_module.state_dict().items()})
+
+
+@pytest.fixture
+def seeded(tiny_classifier):
+    """A classifier whose dropout is a function of the step, so that a resumed run can be exact."""
+
+    class Seeded(tiny_classifier):
+        def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
+            torch.manual_seed(self.trainer.global_step)
+
+    def make(seed: int = 0) -> LightningModule:
+        torch.manual_seed(seed)
+        return Seeded()
+
+    return make
+
+
+@pytest.fixture
+def fit(make_trainer, seeded, tiny_data):
+    """Two epochs of three steps, each validated at its end."""
+
+    def run(*callbacks: Callback, **arguments: Any) -> tuple[Watch, LightningModule, Trainer]:
+        watch, module = Watch(), seeded()
+        trainer = make_trainer(*callbacks, watch, **{"max_epochs": 2, "num_sanity_val_steps": 0, **arguments})
+        trainer.fit(module, datamodule=tiny_data())
+        return watch, module, trainer
+
+    return run
+
+
+def average(states: list[State], decay: float) -> State:
+    """The formula of the average, in double precision; whole numbers lose their fraction at every update."""
+    result = {name: value.double() for name, value in states[0].items()}
+    for state in states[1:]:
+        for name, value in state.items():
+            mixed = decay * result[name] + (1 - decay) * value.double()
+            result[name] = mixed if value.is_floating_point() else mixed.trunc()
+    return result
+
+
+def assert_close(mine: State, expected: State) -> None:
+    assert set(mine) == set(expected)
+    for name, value in mine.items():
+        torch.testing.assert_close(value.double(), expected[name].double(), rtol=1e-5, atol=1e-6, msg=name)
+
+
+def assert_equal(mine: State, expected: State) -> None:
+    assert set(mine) == set(expected)
+    assert [name for name in mine if not torch.equal(mine[name], expected[name])] == []
+
+
+def last_checkpoint(folder: Path) -> dict[str, Any]:
+    return torch.load(folder / "checkpoints" / "last.ckpt", weights_only=True)
+
+
+def test_validation_uses_the_average_by_its_formula(fit):
+    watch, module, _ = fit(EMA(decay=0.5))
+    assert len(watch.raw) == 6 and len(watch.validated) == 6
+    for validated, steps in ((watch.validated[0], 3), (watch.validated[-1], 6)):
+        assert_close(validated, average(watch.raw[:steps], 0.5))
+        assert not torch.equal(validated["architecture.0.weight"], watch.raw[steps - 1]["architecture.0.weight"])
+    assert [int(state[COUNTER]) for state in watch.raw] == [1, 2, 3, 4, 5, 6]
+    # 1, then (1 + 2) / 2 -> 1, (1 + 3) / 2 -> 2
+    assert int(watch.validated[0][COUNTER]) == 2 and watch.validated[0][COUNTER].dtype == torch.int64
+    assert_equal(module.state_dict(), watch.validated[-1])  # what a script does next uses the average
+
+
+def test_training_goes_on_from_the_raw_weights(fit):
+    averaged, _, _ = fit(EMA(decay=0.9))
+    plain, _, _ = fit()
+    for mine, expected in zip(averaged.raw, plain.raw, strict=True):
+        assert_equal(mine, expected)
+
+
+def test_before_the_first_update_it_is_the_current_weights(fit, tmp_path):
+    watch, _, _ = fit(EMA(decay=0.9, update_starting_at_step=4), ResumeCheckpoint(0))
+    assert_equal(watch.validated[0], watch.raw[2])  # after 3 steps
+    assert_close(watch.validated[-1], average(watch.raw[4:], 0.9))  # updated after the 5th and the 6th
+    previous = torch.load(tmp_path / "checkpoints" / "previous.ckpt", weights_only=True)
+    assert previous["global_step"] == 5 and previous["averaging_state"]["n_averaged"] == 1
+
+
+def test_a_run_shorter_than_the_first_update_ends_with_its_own_weights(fit, tmp_path):
+    watch, module, _ = fit(EMA(update_starting_at_step=100), ResumeCheckpoint(0))
+    assert_equal(module.state_dict(), watch.raw[-1])
+    checkpoint = last_checkpoint(tmp_path)
+    assert_equal(checkpoint["state_dict"], watch.raw[-1])
+    assert_equal(checkpoint["current_model_state"], watch.raw[-1])
+
+
+def test_updates_only_every_so_many_steps(fit):
+    watch, _, _ = fit(EMA(decay=0.5, update_every_n_steps=2))
+    assert_close(watch.validated[-1], average(watch.raw[::2], 0.5))
+
+
+def test_accumulated_batches_are_one_step(fit):
+    watch, _, _ = fit(EMA(decay=0.5), accumulate_grad_batches=2)
+    assert_close(watch.validated[-1], average([watch.raw[k] for k in (1, 2, 4, 5)], 0.5))
+
+
+def test_every_checkpoint_has_both_the_last_one_too(fit, tmp_path):
+    watch, _, _ = fit(EMA(decay=0.5), ResumeCheckpoint(0))
+    checkpoint = last_checkpoint(tmp_path)  # saved when training ended
+    assert_equal(checkpoint["current_model_state"], watch.raw[-1])
+    assert_equal(checkpoint["state_dict"], watch.validated[-1])
+    assert checkpoint["averaging_state"]["n_averaged"] == 6
+    previous = torch.load(tmp_path / "checkpoints" / "previous.ckpt", weights_only=True)  # saved in mid-training
+    assert_equal(previous["current_model_state"], watch.raw[4])
+    assert_close(previous["state_dict"], average(watch.raw[:5], 0.5))
+
+
+@pytest.mark.parametrize("start", [0, 3, 5])
+def test_a_resumed_run_is_exact(start, fit, make_trainer, seeded, tiny_data, tmp_path):
+    """Stopped after 3 of 6 steps: the first update comes before the stop, right after it, and at the last step."""
+    whole, _, _ = fit(EMA(decay=0.9, update_starting_at_step=start))
+    fit(EMA(decay=0.9, update_starting_at_step=start), ResumeCheckpoint(0), max_epochs=1)
+    resumed = Watch()
+    trainer = make_trainer(EMA(decay=0.9, update_starting_at_step=start), resumed, max_epochs=2)
+    trainer.fit(seeded(seed=1), datamodule=tiny_data(), ckpt_path=tmp_path / "checkpoints" / "last.ckpt")
+    for mine, expected in zip(resumed.raw, whole.raw[3:], strict=True):
+        assert_equal(mine, expected)
+    assert_equal(resumed.validated[-1], whole.validated[-1])
+
+
+@pytest.fixture
+def ended(fit, seeded, tiny_data):
+    """A trainer whose run has ended, a module with other weights, and what was raw and averaged."""
+    watch, _, trainer = fit(EMA(decay=0.9), ResumeCheckpoint(0))
+    return watch, trainer, seeded(seed=1), tiny_data()
+
+
+@pytest.mark.parametrize("stage", ["validate", "test"])
+def test_the_same_trainer_evaluates_a_checkpoint_by_its_average(stage, ended, tmp_path):
+    watch, trainer, module, data = ended
+    path = tmp_path / "checkpoints" / "previous.ckpt"
+    getattr(trainer, stage)(module, datamodule=data, ckpt_path=path, verbose=False)
+    assert_equal(module.state_dict(), torch.load(path, weights_only=True)["state_dict"])
+    if stage == "validate":
+        assert_equal(watch.validated[-1], module.state_dict())
+
+
+def test_a_new_trainer_tests_the_average(ended, make_trainer, tmp_path):
+    watch, _, module, data = ended
+    path = tmp_path / "checkpoints" / "last.ckpt"
+    make_trainer(EMA()).test(module, datamodule=data, ckpt_path=path, verbose=False)
+    assert_close(module.state_dict(), average(watch.raw, 0.9))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "named"),
+    [({"decay": 1.0}, "decay"), ({"decay": -0.1}, "decay"), ({"update_every_n_steps": 0}, "every")],
+)
+def test_bad_arguments_are_named(arguments, named):
+    with pytest.raises(ValueError, match=named):
+        EMA(**arguments)
