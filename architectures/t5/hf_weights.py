@@ -7,6 +7,7 @@ import json
 from collections.abc import Iterator
 from dataclasses import asdict, fields
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
 
 import torch
@@ -133,16 +134,9 @@ def read_weights(folder: Path) -> dict[str, Tensor]:
                 weights |= torch.load(path, map_location="cpu", weights_only=True)
         except FileNotFoundError:
             raise
-        except (SafetensorError, RuntimeError, EOFError, OSError, TypeError, pickle_error()) as error:
+        except (SafetensorError, RuntimeError, EOFError, OSError, TypeError, UnpicklingError) as error:
             raise ValueError(f"{path} cannot be read as weights: {error}") from error
     return {name: tensor.float() for name, tensor in weights.items()}
-
-
-def pickle_error() -> type[Exception]:
-    """The error by which `torch.load(weights_only=True)` refuses a file."""
-    from pickle import UnpicklingError
-
-    return UnpicklingError
 
 
 def weight_paths(folder: Path) -> Iterator[Path]:
