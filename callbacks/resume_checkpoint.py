@@ -47,9 +47,7 @@ class ResumeCheckpoint(Callback):
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
         mid_accumulation = batch_idx % trainer.accumulate_grad_batches != 0
-        # Lightning, resumed at a step where validation has just been done, counts one step too many
-        at_validation = trainer.val_check_batch is None or batch_idx % trainer.val_check_batch == 0
-        if not mid_accumulation and not at_validation and self._due(trainer):
+        if not mid_accumulation and not _validation_just_done(trainer, batch_idx) and self._due(trainer):
             self.save(trainer)
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -83,6 +81,16 @@ class ResumeCheckpoint(Callback):
 
 def _metrics_files(trainer: Trainer) -> list[MetricsCSV]:
     return [logger for logger in trainer.loggers if isinstance(logger, MetricsCSV)]
+
+
+def _validation_just_done(trainer: Trainer, batch_idx: int) -> bool:
+    """Whether an epoch begins or a validation may have been done: resumed there, Lightning counts one step too many."""
+    if batch_idx == 0:
+        return True
+    if trainer.val_check_batch is None:  # validation by the clock, which a resumed run starts anew
+        return False
+    over_epochs = trainer.check_val_every_n_epoch is None
+    return (trainer.fit_loop.total_batch_idx if over_epochs else batch_idx) % trainer.val_check_batch == 0
 
 
 def _forget_batch_in_hand(fit_loop: dict[str, Any]) -> None:

@@ -333,7 +333,7 @@ def test_each_step_is_seeded_by_its_position(trainer):
                 return super().training_step(batch, batch_idx)
 
         drawn: list[float] = []
-        model = Drawing(TinyNet(), optimizer=lambda groups: torch.optim.SGD(groups, lr=0.1), seed=seed)
+        model = Drawing(TinyNet(), lambda groups: torch.optim.SGD(groups, lr=0.1), Constant, seed=seed)
         trainer(max_epochs=2, limit_train_batches=2, limit_val_batches=0).fit(model, datamodule=Data())
         return drawn
 
