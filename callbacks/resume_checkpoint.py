@@ -51,7 +51,8 @@ class ResumeCheckpoint(Callback):
             self.save(trainer)
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        if not trainer.fast_dev_run:  # Lightning's other checkpoints are off then too
+        # Lightning's other checkpoints are off in a fast_dev_run too
+        if not trainer.fast_dev_run:  # type: ignore[attr-defined]
             self.save(trainer)
 
     def save(self, trainer: Trainer) -> None:

@@ -91,7 +91,8 @@ class RunFolder(Callback):
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         folder = trainer.strategy.broadcast(str(trainer.default_root_dir))
-        trainer._default_root_dir = folder  # Lightning has no setter, and ranks started by srun cannot agree earlier
+        # Lightning has no setter, and ranks started by srun cannot agree earlier
+        trainer._default_root_dir = folder  # type: ignore[attr-defined]
         if stage == "fit" and trainer.is_global_zero:
             with atomic_path(Path(folder) / "config.yaml") as temporary:
                 temporary.write_text(yaml.safe_dump(self.config, sort_keys=False, allow_unicode=True))

@@ -106,7 +106,7 @@ class Setting:
         self,
         folder: Path,
         augmentation: Augmentation | None = None,
-        ema: EMA | None = None,
+        ema: dict[str, Any] | None = None,
         optimizer: Any = None,
         schedule: Any = OneCycle,
         saving: dict[str, Any] | None = None,
@@ -114,7 +114,7 @@ class Setting:
     ) -> None:
         self.folder = folder
         self.augmentation = augmentation or Augmentation(crop_padding=2, flip="random", mixup_alpha=0.5)
-        self.ema = {"decay": 0.8, "update_starting_at_step": 3} if ema is None else ema
+        self.ema = ema or {"decay": 0.8, "update_starting_at_step": 3}
         self.optimizer = optimizer or (lambda groups: torch.optim.SGD(groups, lr=0.2, momentum=0.9, weight_decay=0.01))
         self.schedule = schedule
         self.saving = saving or {"every_n_seconds": 0.0}
