@@ -141,7 +141,8 @@ class OneForAllCLI(LightningCLI):
         folder = Path(options.run_dir) if options.run_dir else Path("runs") / (options.name or self._default_name())
         if options.resume:
             options.ckpt_path = newest_sound_checkpoint(folder) or options.ckpt_path
-        if rank_zero_only.rank != 0:  # RunFolder passes on what the first rank chose where no variable does
+        # RunFolder passes on what the first rank chose where no variable does
+        if rank_zero_only.rank != 0:  # type: ignore[attr-defined]
             return Path(os.environ.get(RUN_DIR_VARIABLE, folder))
         if options.resume:
             make_folder(folder)
