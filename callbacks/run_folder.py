@@ -1,6 +1,7 @@
 """The folder of a run: which one it is, and the config it keeps."""
 
 import os
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -60,11 +61,10 @@ def _unwritable(folder: Path, error: OSError) -> OSError:
 
 
 def release_folder(folder: Path) -> None:
-    """Removes the folder of a run that never began, unless it holds more than its config."""
-    if folder.is_dir() and {path.name for path in folder.iterdir()} <= {"config.yaml", "summary.md"}:
-        for path in folder.iterdir():
-            path.unlink()
-        folder.rmdir()
+    """Removes the folder of a run that never began, unless it holds more than what is written before the first step."""
+    files = [path for path in folder.rglob("*") if path.is_file()]
+    if all(path.name in ("config.yaml", "summary.md", "metrics.csv") for path in files):
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def evaluation_folder(run_dir: str | None, name: str | None, ckpt_path: str) -> Path:

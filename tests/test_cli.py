@@ -1,0 +1,343 @@
+"""The command line as a user meets it: run folders, checkpoints that describe themselves, resuming, and errors."""
+
+import csv
+import json
+import os
+import pickle
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+
+import cli
+
+ROOT = Path(__file__).parents[1]
+QUICKSTART = str(ROOT / "configs/quickstart/images.yaml")
+# a net and an epoch small enough for seconds
+SMALL = ["--model.architecture.widths", "[8,8,8]", "--trainer.limit_train_batches", "4", "--trainer.max_epochs", "2"]
+
+
+class Outcome:
+    """What a call of the command line left: its exit code and what it printed."""
+
+    def __init__(self, code: int, out: str, err: str):
+        self.code, self.out, self.err = code, out, err
+        self.last_line = err.strip().splitlines()[-1] if err.strip() else ""
+
+
+@pytest.fixture
+def oneforall(capsys, monkeypatch, tmp_path):
+    """Runs the command line in this process, in a folder of its own."""
+    monkeypatch.chdir(tmp_path)
+
+    def run(*args: str) -> Outcome:
+        monkeypatch.setattr(sys, "argv", ["oneforall", *args])
+        capsys.readouterr()
+        try:
+            cli.main(list(args))
+            code = 0
+        except SystemExit as leaving:
+            code = int(leaving.code or 0)
+        return Outcome(code, *capsys.readouterr())
+
+    return run
+
+
+@pytest.fixture(scope="module")
+def finished_run(tmp_path_factory):
+    """The run folder of a small finished run, shared by the tests that only read it."""
+    folder = tmp_path_factory.mktemp("finished") / "run"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "argv", ["oneforall"])
+        cli.main(["fit", "--config", QUICKSTART, *SMALL, "--run_dir", str(folder)])
+    return folder
+
+
+def checkpoint_of(folder: Path, name: str = "best.ckpt") -> str:
+    return str(folder / "checkpoints" / name)
+
+
+# --- the run folder ------------------------------------------------------------------------------------------------
+
+
+def test_fit_fills_one_folder(finished_run):
+    there = {path.name for path in finished_run.iterdir()}
+    assert {"config.yaml", "metrics.csv", "checkpoints", "curves.png", "confusion_matrix.png", "summary.md"} <= there
+    assert {path.name for path in (finished_run / "checkpoints").iterdir()} >= {"best.ckpt", "last.ckpt"}
+    with (finished_run / "metrics.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert [row["epoch"] for row in rows] == ["0", "1"]  # one row an epoch, train and validation together
+    assert all(row["train/loss"] and row["val/accuracy"] and row["lr"] for row in rows)
+
+
+def test_saved_config_asks_for_nothing_transient(finished_run):
+    config = yaml.safe_load((finished_run / "config.yaml").read_text())
+    assert all(config[key] is None for key in ("name", "run_dir", "resume", "ckpt_path", "output"))
+    assert config["trainer"]["default_root_dir"] is None
+    assert config["model"]["init_args"]["architecture"]["init_args"]["widths"] == [8, 8, 8]
+
+
+def test_names_follow_the_config_and_never_overwrite(oneforall, tmp_path):
+    for expected in ("images", "images-2"):
+        assert oneforall("fit", "--config", QUICKSTART, *SMALL, "--trainer.max_epochs", "1").code == 0
+        assert (tmp_path / "runs" / expected / "metrics.csv").is_file()
+
+
+def test_a_taken_run_dir_is_an_error(oneforall, finished_run):
+    before = (finished_run / "metrics.csv").read_bytes()
+    outcome = oneforall("fit", "--config", QUICKSTART, *SMALL, "--run_dir", str(finished_run))
+    assert outcome.code == 2 and str(finished_run) in outcome.last_line and "--resume" in outcome.last_line
+    assert (finished_run / "metrics.csv").read_bytes() == before
+
+
+def test_a_run_that_never_began_leaves_no_folder(oneforall, tmp_path):
+    outcome = oneforall("fit", "--config", QUICKSTART, "--model.architecture.num_classes", "7", "--name", "x")
+    assert outcome.code == 2 and "num_classes" in outcome.last_line and "10" in outcome.last_line
+    assert not (tmp_path / "runs" / "x").exists()
+
+
+# --- configs -------------------------------------------------------------------------------------------------------
+
+
+def test_printed_config_prints_itself_again(oneforall, tmp_path):
+    printed = oneforall("fit", "--config", QUICKSTART, "--print_config").out
+    (tmp_path / "again.yaml").write_text(printed)
+    assert oneforall("fit", "--config", "again.yaml", "--print_config").out == printed
+
+
+def test_a_preset_keeps_callbacks_and_loggers(oneforall, tmp_path):
+    (tmp_path / "preset.yaml").write_text(
+        "trainer:\n  callbacks+:\n    - class_path: EMA\n"
+        "  logger+:\n    - class_path: TensorBoardLogger\n      init_args: {save_dir: ''}\n"
+    )
+    printed = yaml.safe_load(oneforall("fit", "--config", QUICKSTART, "--config", "preset.yaml", "--print_config").out)[
+        "trainer"
+    ]
+    names = [entry["class_path"].rsplit(".", 1)[-1] for entry in printed["callbacks"]]
+    assert names == ["ConfusionMatrix", "ConfidentMistakes", "EMA"]
+    assert [entry["class_path"].rsplit(".", 1)[-1] for entry in printed["logger"]] == [
+        "MetricsCSV",
+        "TensorBoardLogger",
+    ]
+
+
+# --- checkpoints ---------------------------------------------------------------------------------------------------
+
+
+def test_a_checkpoint_is_enough_to_test(oneforall, finished_run):
+    metrics = (finished_run / "metrics.csv").read_bytes()
+    results = []
+    for _ in range(2):
+        assert oneforall("test", "--ckpt_path", checkpoint_of(finished_run)).code == 0
+        results.append((finished_run / "test_metrics.json").read_bytes())
+    assert results[0] == results[1]
+    assert (finished_run / "metrics.csv").read_bytes() == metrics
+    figures = json.loads(results[0])
+    assert figures["examples"] == 360 and figures["checkpoint"] == "checkpoints/best.ckpt"
+    assert "test/accuracy_tta" not in figures  # the quickstart has tta: none
+
+
+def test_a_flag_overrides_the_checkpoint(oneforall, finished_run, tmp_path):
+    outcome = oneforall("test", "--ckpt_path", checkpoint_of(finished_run), "--model.tta", "flip", "--run_dir", "other")
+    assert outcome.code == 0
+    assert "test/accuracy_tta" in json.loads((tmp_path / "other" / "test_metrics.json").read_text())
+
+
+def test_predict_writes_every_row_in_order(oneforall, finished_run, tmp_path):
+    ckpt_path = checkpoint_of(finished_run)
+    assert oneforall("predict", "--ckpt_path", ckpt_path, "--output", "p.csv").code == 0
+    with (tmp_path / "p.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert [int(row["index"]) for row in rows] == list(range(360))
+    assert sum(float(rows[0][f"p_{digit}"]) for digit in range(10)) == pytest.approx(1, abs=1e-5)
+    hits = sum(row["label"] == row["predicted"] for row in rows) / len(rows)
+    oneforall("test", "--ckpt_path", ckpt_path)
+    figures = json.loads((finished_run / "test_metrics.json").read_text())
+    assert hits == pytest.approx(figures["test/accuracy"], abs=1e-6)
+
+
+def test_load_from_checkpoint_needs_nothing_else(finished_run):
+    from lightning_modules.image_classifier import ImageClassifier
+
+    module = ImageClassifier.load_from_checkpoint(checkpoint_of(finished_run), weights_only=True)
+    assert module.class_names == [str(digit) for digit in range(10)]
+    saved = torch.load(checkpoint_of(finished_run), weights_only=True)["state_dict"]
+    assert all(torch.equal(value, saved[name]) for name, value in module.state_dict().items())
+
+
+# --- mistakes ------------------------------------------------------------------------------------------------------
+
+
+class Hostile:
+    """Unpickled carelessly, it makes a file."""
+
+    def __init__(self, path: Path):
+        self.path = path
+
+    def __reduce__(self):
+        return Path.touch, (self.path,)
+
+
+@pytest.mark.parametrize(
+    ("args", "words"),
+    [
+        (["--trainer.max_epoch", "3"], ["max_epoch", "trainer.max_epochs"]),
+        (["--model.architecture.dept", "20"], ["dept", "depth"]),
+        (["--model.architecture", "ResNett"], ["ResNett", "ResNet"]),
+        (["--model.architecture", "torch.nn.Linear"], ["torch.nn.Linear", "ImageClassifierNet"]),
+        (["--trainer.max_epochs", "three"], ["trainer.max_epochs", "int", "three"]),
+        (["--model.architecture.num_classes", "0"], ["num_classes", "at least 1"]),
+        (["--model.architecture", "ResNet", "--model.architecture.depth", "19"], ["depth", "19", "18, 20"]),
+        (["--config", "nowhere.yaml"], ["nowhere.yaml", "does not exist"]),
+        (
+            ["--data", "CIFAR10DataModule", "--data.root", "nowhere", "--data.download", "false"],
+            ["nowhere", "--data.root"],
+        ),
+        (["--run_dir", f"{__file__}/run"], ["run folder", "--run_dir"]),
+        (["--model.init_from", "nowhere.pt"], ["init_from", "nowhere.pt"]),
+    ],
+)
+def test_mistakes_end_in_one_line(oneforall, args, words):
+    outcome = oneforall("fit", "--config", QUICKSTART, *args)
+    assert outcome.code == 2
+    assert "Traceback" not in outcome.err
+    assert all(word in outcome.last_line for word in words), outcome.last_line
+
+
+def test_a_misspelt_key_names_its_file(oneforall, tmp_path):
+    (tmp_path / "mine.yaml").write_text("trainer:\n  max_epoch: 3\n")
+    outcome = oneforall("fit", "--config", QUICKSTART, "--config", "mine.yaml")
+    assert outcome.code == 2
+    assert "mine.yaml" in outcome.last_line and "did you mean trainer.max_epochs?" in outcome.last_line
+
+
+def test_broken_yaml_names_file_and_line(oneforall, tmp_path):
+    (tmp_path / "mine.yaml").write_text("trainer:\n  callbacks: [\n")
+    outcome = oneforall("fit", "--config", "mine.yaml")
+    assert outcome.code == 2 and "mine.yaml" in outcome.last_line and re.search(r"line \d", outcome.last_line)
+
+
+@pytest.mark.parametrize("damage", ["missing", "cut", "garbage", "foreign", "hostile", "hostile pickle"])
+def test_a_bad_checkpoint_ends_in_one_line(oneforall, finished_run, tmp_path, damage):
+    bad, trap = tmp_path / "bad.ckpt", tmp_path / "trap"
+    if damage == "cut":
+        bad.write_bytes(Path(checkpoint_of(finished_run)).read_bytes()[:20_000])
+    elif damage == "garbage":
+        bad.write_bytes(b"hello" * 1000)
+    elif damage == "foreign":
+        torch.save({"state_dict": {}}, bad)
+    elif damage == "hostile":
+        torch.save({"state_dict": {}, "config": {}, "more": Hostile(trap)}, bad)
+    elif damage == "hostile pickle":
+        bad.write_bytes(pickle.dumps(Hostile(trap)))
+    for command in ("test", "predict", "validate", "fit"):
+        outcome = oneforall(command, *(["--config", QUICKSTART] if command == "fit" else []), "--ckpt_path", str(bad))
+        assert outcome.code == 2 and str(bad) in outcome.last_line and "Traceback" not in outcome.err
+    assert not trap.exists()
+
+
+def test_evaluation_needs_a_checkpoint(oneforall):
+    outcome = oneforall("test", "--config", QUICKSTART)
+    assert outcome.code == 2 and "--ckpt_path" in outcome.last_line
+
+
+def test_debug_shows_the_trace(oneforall):
+    with pytest.raises(FileNotFoundError):
+        oneforall("test", "--ckpt_path", "nowhere.ckpt", "--debug")
+
+
+# --- the real command, killed and resumed --------------------------------------------------------------------------
+
+RECIPE = [
+    *["--model.architecture.widths", "[8,8,8]", "--trainer.max_epochs", "4", "--model.tta", "none"],
+    *["--data.augmentation.mixup_alpha", "0.2", "--data.augmentation.flip", "random"],
+    *["--resume_checkpoint.every_n_steps", "5", "--resume_checkpoint.every_n_seconds", "1000"],
+]
+EMA = "trainer:\n  callbacks+:\n    - class_path: EMA\n      init_args: {decay: 0.9}\n"
+
+
+def command(*args: str) -> list[str]:
+    return [sys.executable, str(ROOT / "cli.py"), *args]
+
+
+def environment() -> dict[str, str]:
+    return {**os.environ, "OMP_NUM_THREADS": "1"}
+
+
+def same(a, b) -> bool:
+    """Whether two nests of plain values and tensors are equal to the last bit."""
+    if isinstance(a, torch.Tensor):
+        return torch.equal(a, b)
+    if isinstance(a, dict):
+        return a.keys() == b.keys() and all(same(a[key], b[key]) for key in a)
+    if isinstance(a, list | tuple):
+        return len(a) == len(b) and all(map(same, a, b))
+    return a == b
+
+
+def test_killed_and_resumed_equals_never_interrupted(tmp_path):
+    (tmp_path / "ema.yaml").write_text(EMA)
+    fit = ["fit", "--config", QUICKSTART, "--config", "ema.yaml", *RECIPE]
+    subprocess.run(
+        command(*fit, "--run_dir", "whole"), cwd=tmp_path, env=environment(), check=True, capture_output=True
+    )
+
+    killed = tmp_path / "killed"
+    process = subprocess.Popen(
+        command(*fit, "--run_dir", "killed"), cwd=tmp_path, env=environment(), stdout=subprocess.DEVNULL
+    )
+    deadline = time.monotonic() + 240
+    while not (killed / "checkpoints" / "previous.ckpt").exists() and process.poll() is None:
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    process.send_signal(signal.SIGKILL)
+    assert process.wait() == -signal.SIGKILL, "the run ended before it could be killed"
+    last = killed / "checkpoints" / "last.ckpt"
+    last.write_bytes(last.read_bytes()[:-1000])  # and the disk lost the end of the newest checkpoint
+
+    resumed = subprocess.run(
+        command(*fit, "--run_dir", "killed", "--resume"),
+        cwd=tmp_path,
+        env=environment(),
+        capture_output=True,
+        text=True,
+    )
+    assert resumed.returncode == 0, resumed.stderr
+    assert "last.ckpt is damaged" in resumed.stderr
+    assert (killed / "metrics.csv").read_text() == (tmp_path / "whole" / "metrics.csv").read_text()
+    states = [
+        torch.load(tmp_path / run / "checkpoints" / "last.ckpt", weights_only=True) for run in ("whole", "killed")
+    ]
+    for key in ("state_dict", "current_model_state", "averaging_state", "optimizer_states", "lr_schedulers"):
+        assert same(states[0][key], states[1][key]), key
+    assert not same(states[0]["state_dict"], states[0]["current_model_state"])  # averaged and raw weights, both kept
+
+
+def test_resume_starts_where_there_is_nothing_and_stops_where_all_is_done(oneforall, tmp_path):
+    fit = ["fit", "--config", QUICKSTART, *SMALL, "--run_dir", "run", "--resume"]
+    assert oneforall(*fit).code == 0
+    before = (tmp_path / "run" / "metrics.csv").read_bytes()
+    assert oneforall(*fit).code == 0
+    assert (tmp_path / "run" / "metrics.csv").read_bytes() == before
+    assert not (tmp_path / "run-2").exists()
+
+
+def test_resume_with_no_sound_checkpoint_refuses_to_start_again(oneforall, tmp_path, finished_run):
+    shutil.copytree(finished_run, tmp_path / "run")
+    for path in (tmp_path / "run" / "checkpoints").iterdir():
+        path.write_bytes(b"no checkpoint")
+    outcome = oneforall("fit", "--config", QUICKSTART, *SMALL, "--run_dir", "run", "--resume")
+    assert outcome.code == 2 and "sound" in outcome.last_line
+
+
+def test_the_installed_command_explains_itself():
+    outcome = subprocess.run(command("fit", "--help"), capture_output=True, text=True, env=environment())
+    assert outcome.returncode == 0
+    assert "--resume" in outcome.stdout and "--run_dir" in outcome.stdout
