@@ -48,6 +48,8 @@ def make_pair(config: T5Config, seed: int = 0) -> tuple[T5, Any]:
                 weight.uniform_(0.5, 1.5, generator=generator)
             else:
                 std = 1.0 if "embedding" in name else weight.shape[1] ** -0.5
+                if name.endswith((".o.weight", ".wo.weight")):
+                    std *= 3  # or tied weights would only repeat the token they read
                 weight.normal_(0.0, std, generator=generator)
     their_config = transformers.T5Config(
         **{name: value for name, value in vars(config).items() if name != "scale_decoder_outputs"}

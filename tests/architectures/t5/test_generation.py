@@ -1,0 +1,277 @@
+"""Decoding against transformers' `generate`, and against the same model without caches and batches."""
+
+from dataclasses import replace
+from functools import cache
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from architectures.t5 import generation
+from architectures.t5.config import T5Config
+from architectures.t5.generation import generate
+from architectures.t5.model import T5
+from tests.architectures.t5.oracle import CONFIGS, SMALL, make_pair, random_batch
+
+
+def sources(batch: int = 64, seed: int = 0) -> dict[str, Any]:
+    inputs = random_batch(40, batch=batch, seed=seed)
+    return {name: inputs[name] for name in ("input_ids", "attention_mask")}
+
+
+@cache
+def ending(name: str) -> T5Config:
+    """The config of that name with an end token at which results end early, late and never: a random model seldom ends
+    at token 1."""
+    model, _ = make_pair(CONFIGS[name])
+    written = generate(model, **sources(), max_length=14, min_length=14)[0][:, 1:].tolist()
+    ends = {token: len({row.index(token) for row in written if token in row}) for token in range(2, 40)}
+    return replace(CONFIGS[name], eos_token_id=max(ends, key=lambda token: ends[token]))
+
+
+def rows(model: T5, sequences: Tensor) -> list[list[int]]:
+    """Each sequence without the start token, up to its end token: what follows, transformers fills with ends."""
+    eos = model.config.eos_token_id
+    tokens = [row[1:] for row in sequences.tolist()]
+    return [row[: row.index(eos) + 1] if eos in row else row for row in tokens]
+
+
+def assert_equals_transformers(ours: T5, theirs: Any, inputs: dict[str, Any], **options: Any) -> list[list[int]]:
+    sequences, scores = generate(ours, **inputs, **options)
+    # With its cache transformers cannot decode where the decoder is deeper than the encoder.
+    cache = ours.config.decoder_depth <= ours.config.num_layers
+    expected = theirs.generate(
+        **inputs, **options, do_sample=False, use_cache=cache, return_dict_in_generate=True, output_scores=True
+    )
+    assert rows(ours, sequences) == rows(ours, expected.sequences)
+    assert sequences.shape == expected.sequences.shape
+    if options.get("num_beams", 1) > 1:
+        torch.testing.assert_close(scores, expected.sequences_scores, rtol=1e-5, atol=1e-5)
+    return rows(ours, sequences)
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+@pytest.mark.parametrize("num_beams", [1, 4])
+def test_equals_transformers(name: str, num_beams: int) -> None:
+    found = assert_equals_transformers(*make_pair(ending(name)), sources(), max_length=14, num_beams=num_beams)
+    assert len({len(row) for row in found}) > 1  # some end, some max_length cuts
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"early_stopping": True},
+        {"early_stopping": True, "length_penalty": 2.0, "num_return_sequences": 4},
+        {"length_penalty": 0.0, "num_return_sequences": 3},
+        {"length_penalty": 2.5},
+        {"length_penalty": -1.0},
+        {"num_return_sequences": 2},
+        {"num_beams": 2, "min_length": 7, "num_return_sequences": 2},
+        {"no_repeat_ngram_size": 1},
+        {"no_repeat_ngram_size": 2, "early_stopping": True},
+        {"no_repeat_ngram_size": 3, "min_length": 5},
+        {"num_beams": 1, "no_repeat_ngram_size": 2, "min_length": 9},
+        {"num_beams": 7, "max_length": 2, "num_return_sequences": 7},
+        {"num_beams": 3, "max_length": 3},
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("name", ["tied", "untied-scaled"])
+def test_options_equal_transformers(name: str, options: dict[str, Any]) -> None:
+    assert_equals_transformers(*make_pair(ending(name)), sources(32), **{"max_length": 12, "num_beams": 4} | options)
+
+
+@torch.no_grad()
+def test_greedy_equals_the_model_without_caches() -> None:
+    model, _ = make_pair(ending("decoder-deeper"))
+    inputs = sources(8)
+    sequences, scores = generate(model, **inputs, max_length=10)
+    for row, score, ids, mask in zip(rows(model, sequences), scores, *inputs.values(), strict=True):
+        written, total = [0], 0.0
+        while written[-1] != model.config.eos_token_id and len(written) < 10:
+            logits = model(ids[None], mask[None], torch.tensor([written]))[0, -1]
+            written.append(int(logits.argmax()))
+            total += float(logits.log_softmax(-1).max())
+        assert row == written[1:]
+        assert abs(score - total / len(row)) <= 1e-5
+
+
+@pytest.mark.parametrize("options", [{}, {"num_beams": 4, "num_return_sequences": 2}], ids=["greedy", "beam"])
+@pytest.mark.parametrize("together", [1, 3, 1000])
+def test_a_result_does_not_depend_on_what_is_decoded_beside(
+    options: dict[str, Any], together: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model, _ = make_pair(ending("tied"))
+    inputs = sources(24)
+    beams = options.get("num_beams", 1)
+    monkeypatch.setattr(generation, "TOKENS_AT_ONCE", together * beams * 12)
+    sequences, scores = generate(model, **inputs, max_length=12, **options)
+    for i, (ids, mask) in enumerate(zip(*inputs.values(), strict=True)):
+        length = int(mask.sum())
+        alone, score = generate(model, ids[None, :length], mask[None, :length], max_length=12, **options)
+        returned = slice(i * len(alone), (i + 1) * len(alone))
+        assert rows(model, alone) == rows(model, sequences[returned])
+        assert (score - scores[returned]).abs().max() <= 1e-5
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("length_penalty", [0.0, 1.0, 2.0])
+def test_scores_are_the_models_own(length_penalty: float) -> None:
+    """Sum of log-probabilities, found by reading each result at once, over its length to the power."""
+    model, _ = make_pair(ending("untied-gated"))
+    inputs = sources(16)
+    sampling: dict[str, Any] = {"do_sample": True, "top_k": 5, "temperature": 2.0, "seed": 0}
+    for options in ({"num_beams": 3}, sampling):
+        results = generate(model, **inputs, max_length=12, length_penalty=length_penalty, **options)
+        for row, score, ids, mask in zip(rows(model, results[0]), results[1], *inputs.values(), strict=True):
+            log_p = model(ids[None], mask[None], torch.tensor([[0, *row[:-1]]]))[0].log_softmax(-1)
+            total = log_p.gather(1, torch.tensor(row)[:, None]).sum()
+            assert abs(score - total / len(row) ** length_penalty) <= 1e-4
+
+
+def test_padding_in_front_and_between_changes_nothing() -> None:
+    model, _ = make_pair(ending("tied"))
+    ids, mask = torch.tensor([[0, 0, 5, 0, 9, 1, 0]]), torch.tensor([[0, 0, 1, 0, 1, 1, 0]])
+    expected = model(ids, mask, torch.tensor([[0]]))[0, -1].log_softmax(-1)
+    other = ids.masked_fill(mask == 0, 7)
+    for source in (ids, other):
+        sequences, scores = generate(model, source, mask, max_length=2)
+        assert sequences[0, 1] == expected.argmax()
+        assert abs(scores[0] - expected.max()) <= 1e-5
+
+
+def test_no_source_and_a_source_of_padding() -> None:
+    model, _ = make_pair(ending("tied"))
+    inputs = sources(3)
+    inputs["attention_mask"][1] = 0
+    sequences, scores = generate(model, **inputs, max_length=8, num_beams=2)
+    assert scores.isfinite().all() and len(sequences) == 3
+    sequences, scores = generate(model, **{k: v[:0] for k, v in inputs.items()}, max_length=8, num_beams=2)
+    assert len(sequences) == len(scores) == 0
+
+
+class Calls:
+    """Shapes of what enters a layer, one a call."""
+
+    def __init__(self, layer: nn.Module) -> None:
+        self.shapes: list[tuple[int, ...]] = []
+        layer.register_forward_hook(lambda _, inputs, __: self.shapes.append(tuple(inputs[0].shape)))
+
+
+@pytest.mark.parametrize("num_beams", [1, 4])
+def test_work_is_done_once_and_for_running_rows_only(num_beams: int) -> None:
+    model, _ = make_pair(ending("tied"))
+    block = model.decoder.blocks[1]
+    keys, queries, encoder = Calls(block.cross_attention.k), Calls(block.self_attention.q), Calls(model.encoder)
+    inputs = sources(32)
+    sequences, _ = generate(model, **inputs, max_length=15, num_beams=num_beams, early_stopping=True)
+    assert len(encoder.shapes) == 1
+    assert keys.shapes == [(32, 13, 16)]  # once for each source, not for each beam and step
+    if num_beams == 1:
+        running = [sum(len(row) > t for row in rows(model, sequences)) for t in range(14)]
+        assert queries.shapes == [(n, 1, 16) for n in running if n] and running[-1] < 32
+    else:
+        sizes = [shape[0] for shape in queries.shapes]
+        assert sizes[0] == 32 * num_beams and sizes == sorted(sizes, reverse=True) and sizes[-1] < sizes[0]
+
+
+def test_bfloat16_decodes_as_the_model_without_caches() -> None:
+    model, _ = make_pair(ending("tied"))
+    inputs = sources(16)
+    with torch.autocast("cpu", torch.bfloat16), torch.no_grad():
+        sequences, scores = generate(model, **inputs, max_length=8, num_beams=2)
+        for row, score, ids, mask in zip(rows(model, sequences), scores, *inputs.values(), strict=True):
+            log_p = model(ids[None], mask[None], torch.tensor([[0, *row[:-1]]]))[0].float().log_softmax(-1)
+            total = log_p.gather(1, torch.tensor(row)[:, None]).sum()
+            assert abs(score - total / len(row)) <= 0.05
+    assert generate(model.bfloat16(), **inputs, max_length=8)[1].dtype == torch.float32
+
+
+def test_the_mode_is_left_and_dropout_is_off() -> None:
+    config = T5Config(**SMALL | {"dropout_rate": 0.5})
+    model, _ = make_pair(config)
+    expected = generate(model, **sources(8), max_length=10, num_beams=2)
+    found = generate(model.train(), **sources(8), max_length=10, num_beams=2)
+    assert model.training and all(module.training for module in model.modules())
+    assert torch.equal(found[0], expected[0]) and torch.equal(found[1], expected[1])
+    assert not found[1].requires_grad
+
+
+class TestSampling:
+    def test_a_seed_repeats_and_another_does_not(self) -> None:
+        model, _ = make_pair(ending("untied-gated"))
+        options: dict[str, Any] = {"max_length": 12, "do_sample": True, "num_return_sequences": 3}
+        first, again, other = (generate(model, **sources(16), **options, seed=seed)[0] for seed in (1, 1, 2))
+        assert torch.equal(first, again)
+        assert rows(model, first) != rows(model, other)
+        torch.manual_seed(5)
+        unseeded = generate(model, **sources(16), **options)[0]
+        torch.manual_seed(5)
+        assert torch.equal(unseeded, generate(model, **sources(16), **options)[0])
+        assert rows(model, unseeded) != rows(model, generate(model, **sources(16), **options)[0])
+
+    def test_grouping_changes_no_sample(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        model, _ = make_pair(ending("untied-gated"))
+        options: dict[str, Any] = {"max_length": 12, "do_sample": True, "num_return_sequences": 2, "seed": 3}
+        expected = generate(model, **sources(24), **options)
+        monkeypatch.setattr(generation, "TOKENS_AT_ONCE", 12 * 2 * 5)
+        found = generate(model, **sources(24), **options)
+        assert rows(model, found[0]) == rows(model, expected[0])
+        assert (found[1] - expected[1]).abs().max() <= 1e-5
+
+    @pytest.mark.parametrize(
+        "options",
+        [{}, {"temperature": 0.5}, {"top_k": 3}, {"top_p": 0.6}, {"top_k": 9, "top_p": 0.8, "temperature": 1.7}],
+        ids=str,
+    )
+    def test_frequencies_are_the_probabilities_of_transformers_filters(self, options: dict[str, Any]) -> None:
+        from transformers import LogitsProcessorList, TemperatureLogitsWarper, TopKLogitsWarper, TopPLogitsWarper
+
+        model, _ = make_pair(ending("untied-gated"))
+        one = {name: tensor[:1] for name, tensor in sources(1).items()}
+        filters = LogitsProcessorList(
+            [TemperatureLogitsWarper(float(options.get("temperature", 1.0)))]
+            + ([TopKLogitsWarper(options["top_k"])] if "top_k" in options else [])
+            + ([TopPLogitsWarper(options["top_p"])] if "top_p" in options else [])
+        )
+        with torch.no_grad():
+            logits = model(**one, decoder_input_ids=torch.tensor([[0]]))[:, -1]
+        expected = filters(torch.tensor([[0]]), logits).softmax(-1)[0]  # type: ignore[arg-type]
+
+        count = 20_000
+        drawn, _ = generate(model, **one, max_length=2, do_sample=True, num_return_sequences=count, seed=0, **options)
+        frequency = torch.bincount(drawn[:, 1], minlength=40) / count
+        assert (frequency[expected == 0] == 0).all()
+        assert (frequency - expected).abs().max() <= 4 * (0.25 / count) ** 0.5  # 4 standard deviations at the most
+
+    def test_top_k_of_one_is_greedy_and_rules_hold(self) -> None:
+        model, _ = make_pair(ending("tied"))
+        rules: dict[str, Any] = {"max_length": 12, "min_length": 6, "no_repeat_ngram_size": 2}
+        greedy = generate(model, **sources(16), **rules)
+        sampled = generate(model, **sources(16), **rules, do_sample=True, top_k=1, temperature=3.0, seed=0)
+        assert torch.equal(greedy[0], sampled[0])
+        free = generate(model, **sources(16), **rules, do_sample=True, temperature=3.0, seed=0)[0]
+        for row in rows(model, free):
+            pairs = list(zip([0, *row], row, strict=False))
+            assert len(set(pairs)) == len(pairs) and len(row) >= 6 - 1
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"max_length": 1}, "max_length must be a whole number of at least 2, got 1"),
+        ({"num_beams": 0}, "num_beams must be a whole number of at least 1, got 0"),
+        ({"num_return_sequences": 2}, "num_return_sequences must be at most num_beams, 1, .*got 2"),
+        ({"min_length": 9}, "min_length must be at most max_length, 8, got 9"),
+        ({"no_repeat_ngram_size": -1}, "no_repeat_ngram_size must be a whole number of at least 0, got -1"),
+        ({"early_stopping": "never"}, "early_stopping must be one of True, False, got 'never'"),
+        ({"top_k": 5}, "top_k, top_p and temperature must be 0, 1 and 1 where do_sample is false, got 5"),
+        ({"do_sample": True, "num_beams": 2}, "num_beams must be 1 where do_sample is true, got 2"),
+        ({"do_sample": True, "top_p": 1.5}, "top_p must be a number above 0 and at most 1, got 1.5"),
+        ({"do_sample": True, "temperature": 0.0}, "temperature must be a number above 0, got 0.0"),
+    ],
+)
+def test_impossible_arguments_are_named(options: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        generate(T5(CONFIGS["tied"]), **sources(2), **{"max_length": 8} | options)
