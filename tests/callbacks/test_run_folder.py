@@ -63,13 +63,15 @@ def test_release_makes_it_free_again(tmp_path):
     folder = claim_folder(tmp_path / "a", numbered=True)
     (folder / "config.yaml").write_text("model: null")
     (folder / "summary.md").write_text("")
+    (folder / "metrics.csv").write_text("epoch,step\n")  # begun before the first step, too
+    (folder / "checkpoints").mkdir()
     release_folder(folder)
     assert not folder.exists()
     release_folder(folder)  # is there no more: nothing to do
 
 
 def test_release_keeps_what_a_run_has_written(tmp_path):
-    for name in ("metrics.csv", "checkpoints/last.ckpt"):
+    for name in ("curves.png", "checkpoints/last.ckpt"):
         folder = claim_folder(tmp_path / name.replace("/", "-"), numbered=False)
         (folder / name).parent.mkdir(exist_ok=True)
         (folder / name).write_text("")
