@@ -162,7 +162,7 @@ class Calls:
 @pytest.mark.parametrize("num_beams", [1, 4])
 def test_work_is_done_once_and_for_running_rows_only(num_beams: int) -> None:
     model, _ = make_pair(ending("tied"))
-    block = model.decoder.blocks[1]
+    block: Any = model.decoder.blocks[1]
     keys, queries, encoder = Calls(block.cross_attention.k), Calls(block.self_attention.q), Calls(model.encoder)
     inputs = sources(32)
     sequences, _ = generate(model, **inputs, max_length=15, num_beams=num_beams, early_stopping=True)

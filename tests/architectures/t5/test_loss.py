@@ -58,11 +58,19 @@ def test_equals_cross_entropy(smoothing: float, z_loss: float, logits_at_once: i
 @pytest.mark.parametrize("gradients", [True, False])
 def test_large_logits_never_stand_whole(gradients: bool) -> None:
     hidden_NM, weight_VM, labels_N = example()
-    with torch.set_grad_enabled(gradients), LargestTensor() as largest:
+    kept = []
+
+    def keep(tensor: Tensor) -> Tensor:
+        kept.append(tensor.numel())
+        return tensor
+
+    hooks = torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor)
+    with torch.set_grad_enabled(gradients), LargestTensor() as largest, hooks:
         loss = token_loss(hidden_NM, weight_VM, labels_N, 0.1, 1e-4, logits_at_once=10 * 50).loss
         if gradients:
             loss.backward()
     assert largest.numel == 10 * 50  # of 37 * 50
+    assert not any(numel == 10 * 50 for numel in kept)  # nor in parts until the backward pass
 
 
 def test_nothing_to_score_is_zero_with_finite_gradients() -> None:

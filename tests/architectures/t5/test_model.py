@@ -109,7 +109,7 @@ def test_fully_padded_rows_are_finite_and_see_no_later_token(padding: str, dtype
     embedded: list[Tensor] = []
     model.to(dtype).embedding.register_forward_hook(lambda *args: embedded.append(args[-1]))
     batch = random_batch(40)
-    source_mask, target_mask = batch["attention_mask"], batch["labels"] != -100
+    source_mask, target_mask = batch["attention_mask"], (batch["labels"] != -100).flip(1)  # padding comes first
     row = 2
     source_mask[row] = padding not in ("source", "both")
     target_mask[row] = padding not in ("target", "both")
