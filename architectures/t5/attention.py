@@ -19,7 +19,7 @@ PADDING = -1e9
 """Added to the score of a padded key: `exp` of it is 0 beside any real key, yet a row of nothing else stays finite."""
 
 FUTURE = 2 * PADDING
-"""Added to the score of a later token: below `PADDING`, so that padding ahead of a target sees no later token either."""
+"""Added to the score of a later token: below `PADDING`, so that padding ahead of a target does not see one either."""
 
 
 class Attention(nn.Module):

@@ -255,6 +255,15 @@ class TestSampling:
         for row in rows(model, free):
             pairs = list(zip([0, *row], row, strict=False))
             assert len(set(pairs)) == len(pairs) and len(row) >= 6 - 1
+        for whole, row in zip(free.tolist(), rows(model, free), strict=True):
+            assert not any(whole[1 + len(row) :])  # nothing but padding after the end
+
+    def test_the_start_token_is_not_repeated_either(self) -> None:
+        model, _ = make_pair(ending("tied"))
+        options: dict[str, Any] = {"do_sample": True, "num_return_sequences": 3000, "temperature": 5.0, "seed": 0}
+        for size, repeats in ((0, True), (1, False)):
+            drawn, _ = generate(model, **sources(1), max_length=2, no_repeat_ngram_size=size, **options)
+            assert (drawn[:, 1] == 0).any() == repeats
 
 
 @pytest.mark.parametrize(
