@@ -205,6 +205,8 @@ class TestSampling:
         first, again, other = (generate(model, **sources(16), **options, seed=seed)[0] for seed in (1, 1, 2))
         assert torch.equal(first, again)
         assert rows(model, first) != rows(model, other)
+        for whole, row in zip(first.tolist(), rows(model, first), strict=True):
+            assert not any(whole[1 + len(row) :])  # nothing but padding after the end, though other samples go on
         torch.manual_seed(5)
         unseeded = generate(model, **sources(16), **options)[0]
         torch.manual_seed(5)
@@ -255,8 +257,6 @@ class TestSampling:
         for row in rows(model, free):
             pairs = list(zip([0, *row], row, strict=False))
             assert len(set(pairs)) == len(pairs) and len(row) >= 6 - 1
-        for whole, row in zip(free.tolist(), rows(model, free), strict=True):
-            assert not any(whole[1 + len(row) :])  # nothing but padding after the end
 
     def test_the_start_token_is_not_repeated_either(self) -> None:
         model, _ = make_pair(ending("tied"))
