@@ -6,6 +6,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 PYTEST_ARGS ?=
+# One worker a core, one thread a worker: torch's threads gain nothing on tensors this small.
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses auto --maxprocesses 8
 
 .DEFAULT_GOAL := help
 .PHONY: help quickstart test slow lint format types clean
@@ -19,10 +21,10 @@ quickstart: $(STAMP)  ## Train a network on scikit-learn's digits and test it: t
 	$(BIN)/oneforall test --ckpt_path "$$(ls -td runs/images*/ | head -n 1)checkpoints/best.ckpt"
 
 test: $(STAMP)  ## Run the tests, without the slow ones and those that need a GPU or SLURM
-	$(BIN)/python -m pytest -m "not slow and not gpu and not slurm" $(PYTEST_ARGS)
+	$(PYTEST) -m "not slow and not gpu and not slurm" $(PYTEST_ARGS)
 
 slow: $(STAMP)  ## Run the tests that train for a while
-	$(BIN)/python -m pytest -m "slow and not gpu and not slurm" $(PYTEST_ARGS)
+	$(PYTEST) -m "slow and not gpu and not slurm" $(PYTEST_ARGS)
 
 lint: $(STAMP)  ## Check style and format
 	$(BIN)/ruff check .
