@@ -16,7 +16,7 @@ from lightning_modules.image_classifier import ImageClassifier
 
 ROOT = Path(__file__).parents[1]
 CONFIGS = ROOT / "configs"
-PRESETS = ("trainer", "logger")  # what is added to the config of a run
+PRESETS = ("trainer", "logger", "cifar10/short")  # what is added to the config of a run
 BASE = "cifar10/resnet20.yaml"
 
 ALL = sorted(str(path.relative_to(CONFIGS)) for path in CONFIGS.rglob("*.yaml"))
