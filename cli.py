@@ -4,6 +4,7 @@ LightningCLI, to which this file adds what belongs to no single run of a Trainer
 checkpoints that describe themselves, and errors that say what to do.
 """
 
+import atexit
 import difflib
 import importlib
 import inspect
@@ -284,6 +285,7 @@ def with_checkpoint_config(args: list[str]) -> list[str]:
     config = read_checkpoint(ckpt_path)["config"]
     with tempfile.NamedTemporaryFile("w", suffix=CHECKPOINT_CONFIG_SUFFIX, delete=False) as file:
         yaml.safe_dump(config, file, sort_keys=False)
+    atexit.register(Path(file.name).unlink, missing_ok=True)
     return [args[0], "--config", file.name, *args[1:]]
 
 
