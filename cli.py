@@ -138,6 +138,8 @@ class OneForAllCLI(LightningCLI):
 
     def _choose_run_dir(self, options: Any) -> Path:
         if self.subcommand != "fit":
+            if options.output:
+                make_folder(Path(options.output).absolute().parent)
             return evaluation_folder(options.run_dir, options.name, options.ckpt_path)
         folder = Path(options.run_dir) if options.run_dir else Path("runs") / (options.name or self._default_name())
         if options.resume:
@@ -156,7 +158,8 @@ class OneForAllCLI(LightningCLI):
         options = self.config[self.subcommand]
         configs = [str(path) for path in options.config or [] if not str(path).endswith(CHECKPOINT_CONFIG_SUFFIX)]
         if configs:
-            return Path(configs[0]).stem
+            first = Path(configs[0]).absolute()
+            return first.parent.name if first.name == "config.yaml" else first.stem  # a run folder's own config
         return str(options.model.init_args.get("architecture", options.model)["class_path"]).rsplit(".", 1)[-1].lower()
 
     @staticmethod
@@ -271,7 +274,7 @@ def with_checkpoint_config(args: list[str]) -> list[str]:
     Raises:
         ValueError: validate, test or predict without a checkpoint.
     """
-    if not args or args[0] not in LightningCLI.subcommands() or "--help" in args or "-h" in args:
+    if not args or args[0] not in LightningCLI.subcommands() or any(re.search(r"^-h$|[-.]help\b", arg) for arg in args):
         return args
     for path in [*option_values(args, "--config"), *option_values(args, "-c")]:
         read_yaml(path)

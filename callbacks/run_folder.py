@@ -74,7 +74,9 @@ def evaluation_folder(run_dir: str | None, name: str | None, ckpt_path: str) -> 
         make_folder(folder)
         return folder
     folder = Path(ckpt_path).parent
-    return folder.parent if folder.name == "checkpoints" else folder
+    folder = folder.parent if folder.name == "checkpoints" else folder
+    make_folder(folder)
+    return folder
 
 
 class RunFolder(Callback):

@@ -72,7 +72,7 @@ def alternating_sides(index: Tensor, epoch: int, seed: int) -> Tensor:
         epoch: Counted from 0.
         seed: Seed of the run.
     """
-    bits = (index + 0x9E3779B9 * (seed + 1)) & 0xFFFFFFFF
+    bits = (index + (0x9E3779B9 * (seed + 1) & 0xFFFFFFFF)) & 0xFFFFFFFF
     for _ in range(2):
         bits = ((bits ^ (bits >> 16)) * 0x45D9F3B) & 0xFFFFFFFF
     return (((bits >> 16) + epoch) & 1).bool()

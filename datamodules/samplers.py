@@ -62,8 +62,18 @@ def training_batches(size: int, batch_size: int, *, seed: int, epoch: int, rank:
 
 
 def evaluation_batches(size: int, batch_size: int, *, rank: int, world: int) -> list[Tensor]:
-    """This rank's batches of an evaluation: positions rank, rank + world, ... in order, none twice and no padding."""
-    return list(torch.arange(rank, size, world).split(batch_size)) if rank < size else []
+    """This rank's batches of an evaluation: positions rank, rank + world, ... in order, none twice and no padding.
+
+    All ranks have equally many batches, where each has an example and `batch_size` is above 1: in a fit DDP
+    synchronises the network's buffers at every batch, and a rank with one batch more would wait for ever.
+    """
+    if rank >= size:
+        return []
+    batches = list(torch.arange(rank, size, world).split(batch_size))
+    most = math.ceil(math.ceil(size / world) / batch_size)  # the first rank's
+    if len(batches) < most and len(batches[-1]) > 1:
+        batches[-1:] = [batches[-1][:-1], batches[-1][-1:]]
+    return batches
 
 
 class BatchLoader(Generic[Batch]):

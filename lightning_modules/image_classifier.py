@@ -217,6 +217,21 @@ class ImageClassifier(L.LightningModule):
         self.log(f"{stage}/loss", loss, batch_size=len(images), on_epoch=True, sync_dist=True)
         return {"loss": loss, "probabilities": probabilities, "labels": labels, "images": images}
 
+    def on_validation_start(self) -> None:
+        self._check_classes()
+
+    def on_test_start(self) -> None:
+        self._check_classes()
+
+    def _check_classes(self) -> None:
+        """Refuses labels that mean other classes than the outputs do: every score would be wrong, and none say so."""
+        theirs = getattr(getattr(self.trainer, "datamodule", None), "class_names", None)
+        if self.class_names is not None and theirs is not None and list(theirs) != self.class_names:
+            raise ValueError(
+                f"the data's classes are {_listed(theirs)} but the model was trained on {_listed(self.class_names)}: "
+                "test on data of the same classes, or use `predict`"
+            )
+
     # --- one epoch ---------------------------------------------------------------------------------------------
 
     def on_train_epoch_end(self) -> None:
@@ -279,3 +294,8 @@ class ImageClassifier(L.LightningModule):
 def _for_metrics(probabilities: Tensor) -> Tensor:
     """Probabilities [B, C] with an impossible second class where C is 1: torchmetrics wants two at least."""
     return F.pad(probabilities, (0, 1)) if probabilities.shape[1] == 1 else probabilities
+
+
+def _listed(names: Iterable[str]) -> str:
+    names = list(names)
+    return ", ".join(names[:5]) + (f", ... ({len(names)} in all)" if len(names) > 5 else "")

@@ -63,6 +63,10 @@ def test_random_flip_takes_half() -> None:
     assert abs(flipped.float().mean().item() - 0.5) < 0.05
 
 
+def test_alternating_flip_takes_the_largest_seed() -> None:
+    assert alternating_sides(torch.arange(8), 0, seed=2**32 - 1).shape == (8,)
+
+
 def test_alternating_flip_shows_the_other_side_every_epoch() -> None:
     index = torch.arange(10_000)
     sides = [alternating_sides(index, epoch, seed=3) for epoch in range(4)]

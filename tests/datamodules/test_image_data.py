@@ -78,7 +78,7 @@ def test_fewer_examples_than_a_batch_make_one_small_batch() -> None:
         training_batches(11, 50, seed=0, epoch=0, rank=0, world=12)
 
 
-@pytest.mark.parametrize("size", [1, 3, 44, 45, 48])
+@pytest.mark.parametrize("size", [1, 3, 33, 44, 45, 48])
 @pytest.mark.parametrize("world", range(1, 6))
 def test_evaluation_sees_every_example_once_at_any_world_size(size: int, world: int) -> None:
     for rank in range(world):
@@ -91,6 +91,7 @@ def test_evaluation_sees_every_example_once_at_any_world_size(size: int, world: 
         loaders = [getattr(module, name)() for module in modules]
         seen = [number for loader in loaders for batch in loader for number in batch[0][:, 0, 0, 0].tolist()]
         assert sorted(seen) == list(range(size))
+        assert len({len(loader) for loader in loaders[:size]}) == 1  # else DDP waits for the rank that has fewer
         for loader in loaders:
             assert len(loader) == len(list(loader))
             for batch in loader:

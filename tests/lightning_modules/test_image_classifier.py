@@ -128,6 +128,15 @@ def test_other_class_count_than_the_data_is_an_error(trainer):
         trainer().fit(classifier(4), datamodule=Data(10))
 
 
+@pytest.mark.parametrize("stage", ["validate", "test"])
+def test_data_of_other_classes_than_the_model_was_trained_on_is_not_scored(trainer, stage):
+    model, data = classifier(3), Data(3)
+    model.class_names = ["ant", "cat", "dog"]
+    with pytest.raises(ValueError, match=r"class0, class1, class2 .* ant, cat, dog"):
+        getattr(trainer(), stage)(model, datamodule=data, verbose=False)
+    trainer().predict(model, datamodule=data)  # needs no labels
+
+
 def test_training_without_end_is_an_error(trainer):
     with pytest.raises(ValueError, match="max_epochs"):
         trainer(max_epochs=-1).fit(classifier(), datamodule=Data())
