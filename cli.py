@@ -33,6 +33,7 @@ from callbacks.best_checkpoint import BestCheckpoint
 from callbacks.checkpoint_files import newest_sound_checkpoint, read_checkpoint
 from callbacks.curves import Curves
 from callbacks.metrics_csv import MetricsCSV
+from callbacks.model_size import network_of
 from callbacks.predictions import Predictions
 from callbacks.progress import default_progress
 from callbacks.resume_checkpoint import ResumeCheckpoint
@@ -205,7 +206,7 @@ class OneForAllCLI(LightningCLI):
 
     def before_fit(self) -> None:
         """Says where the run writes."""
-        network = getattr(self.model, "architecture", self.model)
+        network = network_of(self.model)
         parameters = sum(parameter.numel() for parameter in network.parameters())
         self._say(f"{type(network).__name__}, {parameters:,} parameters; run folder: {self.run_dir}")
 

@@ -45,8 +45,6 @@ class ImageClassifier(L.LightningModule):
         seed: Seed of dropout and its like, drawn anew for every step from (seed, epoch, step, rank).
     """
 
-    # Neither optimizer nor schedule has a default: jsonargparse, told another class, keeps what the default class has
-    # of the same name, and AdamW's weight decay would go over to Muon unseen.
     unit = "images"  # what progress bars count
     mean: Tensor
     std: Tensor
@@ -54,6 +52,8 @@ class ImageClassifier(L.LightningModule):
     def __init__(
         self,
         architecture: ImageClassifierNet,
+        # Neither optimizer nor schedule has a default: jsonargparse, told another class, keeps what the default class
+        # has of the same name, and AdamW's weight decay would go over to Muon unseen.
         optimizer: Callable[[Iterable], Optimizer],
         schedule: Callable[[Optimizer, int], LRScheduler],
         label_smoothing: float = 0.0,
