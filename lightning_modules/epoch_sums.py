@@ -27,12 +27,19 @@ class EpochSums:
     def add(self, *values: Tensor | float) -> None:
         """Adds one value to each sum, in the order of the names, on the device of the first tensor: no waiting."""
         device = next((value.device for value in values if isinstance(value, Tensor)), self._sums.device)
-        new = torch.stack([torch.as_tensor(value, device=device).detach().double() for value in values])
-        self._sums = self._sums.to(device) + new
+        new = [
+            # torch.full, as copying a number to a GPU would wait for it
+            value.detach().to(device, torch.float64)
+            if isinstance(value, Tensor)
+            else torch.full((), value, dtype=torch.float64, device=device)
+            for value in values
+        ]
+        self._sums = self._sums.to(device) + torch.stack(new)
 
     def total(self, strategy: Strategy) -> dict[str, float]:
         """The sums over all processes, each of which must call this."""
-        everywhere = strategy.reduce(self._sums.to(strategy.root_device), reduce_op="sum")
+        # A copy: DDP reduces in place, and a total taken in mid-epoch, for a checkpoint, must leave the sums alone
+        everywhere = strategy.reduce(self._sums.to(strategy.root_device, copy=True), reduce_op="sum")
         return dict(zip(self.names, everywhere.tolist(), strict=True))
 
     def state_dict(self, strategy: Strategy) -> dict[str, Any]:
