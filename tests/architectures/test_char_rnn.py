@@ -1,0 +1,155 @@
+"""Our cells against torch's with the same weights; memory, dropout and sampling against their definitions."""
+
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from architectures.char_rnn import CharRNN
+
+VOCAB, HIDDEN, STREAMS, STEPS = 11, 6, 3, 8
+CELLS = ["rnn", "gru", "lstm"]
+
+
+def characters(streams: int = STREAMS, steps: int = STEPS) -> Tensor:
+    return torch.randint(0, VOCAB, (streams, steps), generator=torch.Generator().manual_seed(0))
+
+
+def network(cell: Any, num_layers: int = 1, **arguments: Any) -> CharRNN:
+    torch.manual_seed(1)
+    net = CharRNN(VOCAB, cell=cell, hidden_size=HIDDEN, num_layers=num_layers, **arguments)
+    for parameter in net.parameters():
+        nn.init.uniform_(parameter, -0.6, 0.6)  # biases too, which a fresh net has at zero
+    return net
+
+
+def reference(net: CharRNN, cell: str) -> nn.RNNBase:
+    """torch's own network with our weights: of its two biases, the second is zero but for GRU's new memory."""
+    made = {"rnn": nn.RNN, "gru": nn.GRU, "lstm": nn.LSTM}[cell](VOCAB, HIDDEN, len(net.layers), batch_first=True)
+    state = {}
+    for number, layer in enumerate(net.layers):
+        ours = {name: value.detach() for name, value in layer.named_parameters()}
+        state[f"weight_ih_l{number}"], state[f"weight_hh_l{number}"] = ours["weight_ih"], ours["weight_hh"]
+        state[f"bias_ih_l{number}"] = ours["bias"]
+        hidden = torch.zeros_like(ours["bias"])
+        if cell == "gru":
+            hidden[-HIDDEN:] = ours["bias_hn"]
+        state[f"bias_hh_l{number}"] = hidden
+    made.load_state_dict(state)
+    return made
+
+
+@pytest.mark.parametrize("num_layers", [1, 3])
+@pytest.mark.parametrize("cell", CELLS)
+def test_outputs_memory_and_gradients_are_torchs(cell, num_layers):
+    net = network(cell, num_layers)
+    theirs = reference(net, cell)
+    ids = characters()
+    state = torch.randn(num_layers, net.memories, STREAMS, HIDDEN, generator=torch.Generator().manual_seed(2))
+    logits, after = net(ids, state)
+
+    h, c = state[:, 0].contiguous(), state[:, -1].contiguous()
+    outputs, last = theirs(F.one_hot(ids, VOCAB).float(), (h, c) if cell == "lstm" else h)
+    expected = net.output(outputs)
+    torch.testing.assert_close(logits, expected, rtol=0, atol=1e-6)
+    memories = last if cell == "lstm" else (last,)
+    torch.testing.assert_close(after, torch.stack(memories, 1), rtol=0, atol=1e-6)
+
+    weight = torch.randn(logits.shape, generator=torch.Generator().manual_seed(3))
+    (logits * weight).sum().backward()
+    (expected * weight).sum().backward()
+    for number, layer in enumerate(net.layers):
+        for name in ("weight_ih", "weight_hh"):
+            ours, other = getattr(layer, name).grad, getattr(theirs, f"{name}_l{number}").grad
+            torch.testing.assert_close(ours, other, rtol=1e-5, atol=1e-5)
+        torch.testing.assert_close(layer.bias.grad, getattr(theirs, f"bias_ih_l{number}").grad, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("cell", CELLS)
+def test_carried_memory_equals_one_long_sequence(cell):
+    net = network(cell, num_layers=2).double()
+    ids = characters(steps=20)
+    whole, after = net(ids)
+    parts, state = [], None
+    for chunk in ids.split([7, 1, 12], 1):
+        logits, state = net(chunk, state)
+        parts.append(logits)
+    torch.testing.assert_close(torch.cat(parts, 1), whole, rtol=0, atol=1e-14)
+    torch.testing.assert_close(state, after, rtol=0, atol=1e-14)
+
+
+@pytest.mark.parametrize("cell", CELLS)
+def test_nothing_looks_ahead_or_at_another_stream(cell):
+    """A character changes the logits from its own place on, and no others."""
+    net, ids = network(cell, num_layers=2), characters()
+    changed = ids.clone()
+    changed[1, 4] = (ids[1, 4] + 1) % VOCAB
+    differs = (net(ids)[0] != net(changed)[0]).any(2)
+    expected = torch.zeros(STREAMS, STEPS, dtype=torch.bool)
+    expected[1, 4:] = True
+    assert torch.equal(differs, expected)
+
+
+@pytest.mark.parametrize("cell", CELLS)
+def test_every_parameter_is_trained(cell):
+    net = network(cell, num_layers=2)
+    net(characters())[0].square().sum().backward()
+    assert all(p.grad is not None and p.grad.abs().sum() > 0 for p in net.parameters())
+
+
+def test_dropout_spares_the_memory():
+    """What goes from step to step in the first layer is the same with dropout as without."""
+    net, ids = network("lstm", num_layers=2, dropout=0.5), characters()
+    plain_logits, plain = net.eval()(ids)
+    torch.manual_seed(0)
+    logits, state = net.train()(ids)
+    assert torch.equal(state[0], plain[0])
+    assert not torch.equal(state[1], plain[1]) and not torch.allclose(logits, plain_logits)
+
+
+def test_an_lstm_begins_by_remembering():
+    torch.manual_seed(0)
+    bias = CharRNN(VOCAB, hidden_size=HIDDEN).layers[0].bias
+    assert torch.equal(bias, torch.tensor([0.0, 1.0, 0.0, 0.0]).repeat_interleave(HIDDEN))
+
+
+def test_generate_draws_from_the_tempered_probabilities():
+    net, prompt = network("gru"), characters(1, 5)
+    many = prompt.expand(6000, -1)
+    drawn = net.generate(many, 1, temperature=2.0, generator=torch.Generator().manual_seed(0), characters=8)
+    expected = (net(prompt)[0][0, -1, :8] / 2).softmax(0)
+    shares = torch.bincount(drawn.flatten(), minlength=VOCAB) / len(many)
+    assert shares[8:].sum() == 0
+    torch.testing.assert_close(shares[:8], expected.detach(), rtol=0, atol=4 * 0.5 / 6000**0.5)
+
+
+@pytest.mark.parametrize("cell", CELLS)
+def test_generate_reads_what_it_has_written(cell):
+    """Near temperature zero, each character is the likeliest after prompt and all before it, computed in one go."""
+    net, prompt = network(cell, num_layers=2), characters(2, 4)
+    written = net.generate(prompt, 10, temperature=1e-4)
+    logits = net(torch.cat([prompt, written], 1))[0]
+    assert torch.equal(written, logits[:, 3:-1].argmax(2))
+    assert net.generate(prompt, 0).shape == (2, 0)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "named"),
+    [
+        ({"vocab_size": 0}, "vocab_size"),
+        ({"cell": "elman"}, "cell must be one of 'rnn', 'gru', 'lstm'"),
+        ({"hidden_size": 0}, "hidden_size"),
+        ({"num_layers": 0}, "num_layers"),
+        ({"dropout": 1.0}, "dropout"),
+    ],
+)
+def test_bad_arguments_are_named(arguments, named):
+    with pytest.raises(ValueError, match=named):
+        CharRNN(**{"vocab_size": VOCAB, **arguments})
+
+
+def test_a_temperature_of_zero_is_named():
+    with pytest.raises(ValueError, match="temperature"):
+        network("rnn").generate(characters(), 1, temperature=0.0)
