@@ -1,0 +1,216 @@
+"""Tokenizers in the manner of T5: trained here or published, always a plain `tokenizers.Tokenizer`.
+
+    python -m datamodules.tokenization --vocab_size 8000 --output tokenizer.json train.en.gz train.de.gz
+
+The vocabulary is `<pad>` 0, `</s>` 1, `<unk>` 2, a piece for each of the 256 bytes, the pieces learnt, and last the
+sentinels of span corruption, `<extra_id_0>` the very last (Raffel et al. 2020, arXiv:1910.10683; the bytes are an
+addition: what no piece covers is spelt in UTF-8, so that any text survives encoding and decoding).
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shutil
+import tempfile
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, get_args
+
+from datamodules.text_files import read_lines
+
+if TYPE_CHECKING:
+    from tokenizers import Tokenizer
+
+TokenizerModel = Literal["unigram", "bpe"]
+
+PAD_ID, EOS_ID, UNK_ID = 0, 1, 2
+SPECIAL = ("<pad>", "</s>", "<unk>")
+BYTES = tuple(f"<0x{byte:02X}>" for byte in range(256))
+WORD_START = "▁"
+# A word, a digit, a punctuation mark or a symbol is a unit that no piece crosses, together with the mark that it begins
+# a word. (SentencePiece too keeps scripts and digits apart: else "dog" and "dog." are two pieces that share nothing.)
+_UNITS = rf"{WORD_START}?([\p{{P}}\p{{S}}\p{{N}}]|[^{WORD_START}\p{{P}}\p{{S}}\p{{N}}]+)"
+
+
+def train_tokenizer(
+    texts: Iterable[str], vocab_size: int, model: TokenizerModel = "unigram", num_sentinels: int = 100
+) -> Tokenizer:
+    """Learn pieces from texts.
+
+    Text is brought to Unicode's NFC; runs of white space are one word boundary.
+
+    Args:
+        texts: What to learn from.
+        vocab_size: Size of the whole vocabulary, special tokens, bytes and sentinels included. It turns out smaller
+            where the texts hold fewer different words.
+        model: "unigram" (Kudo 2018, arXiv:1804.10959) or "bpe" (Sennrich et al. 2016, arXiv:1508.07909).
+        num_sentinels: Tokens `<extra_id_0>`, `<extra_id_1>`, ... at the end of the vocabulary.
+
+    Raises:
+        ValueError: An argument is impossible, or there is no text.
+    """
+    from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
+
+    if model not in get_args(TokenizerModel):
+        raise ValueError(f"tokenizer_model is {model!r}: it must be one of {', '.join(get_args(TokenizerModel))}")
+    if num_sentinels < 0:
+        raise ValueError(f"num_sentinels is {num_sentinels}: it must be at least 0")
+    fixed = len(SPECIAL) + len(BYTES) + num_sentinels
+    if vocab_size < fixed + 16:
+        raise ValueError(
+            f"vocab_size is {vocab_size}: it must be at least {fixed + 16}, since {len(SPECIAL)} special tokens, "
+            f"{len(BYTES)} bytes and {num_sentinels} sentinels are part of it"
+        )
+    normalizer = normalizers.NFC()
+    pre_tokenizer = pre_tokenizers.Sequence(
+        [
+            pre_tokenizers.WhitespaceSplit(),
+            pre_tokenizers.Metaspace(replacement=WORD_START, prepend_scheme="always", split=True),
+            pre_tokenizers.Split(Regex(_UNITS), behavior="isolated"),
+        ]
+    )
+    learner = Tokenizer(models.Unigram() if model == "unigram" else models.BPE())
+    learner.normalizer = normalizer
+    learner.pre_tokenizer = pre_tokenizer
+    known = _common_characters([normalizer.normalize_str(text) for text in texts], (vocab_size - fixed) // 2)
+    learner.train_from_iterator(known, _trainer(model, vocab_size - fixed))
+
+    tokenizer = Tokenizer(_with_bytes(model, json.loads(learner.to_str())["model"]))
+    tokenizer.normalizer = normalizer
+    tokenizer.pre_tokenizer = pre_tokenizer
+    tokenizer.decoder = decoders.Sequence(
+        [decoders.Replace(WORD_START, " "), decoders.ByteFallback(), decoders.Fuse(), decoders.Strip(" ", 1, 0)]
+    )
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single=f"$A {SPECIAL[EOS_ID]}",
+        pair=f"$A {SPECIAL[EOS_ID]} $B {SPECIAL[EOS_ID]}",
+        special_tokens=[(SPECIAL[EOS_ID], EOS_ID)],
+    )
+    tokenizer.add_special_tokens([*SPECIAL, *(f"<extra_id_{number}>" for number in reversed(range(num_sentinels)))])
+    return tokenizer
+
+
+def _common_characters(texts: list[str], most: int) -> list[str]:
+    """The texts without any but the commonest `most` characters: each character takes a piece, and may leave none.
+
+    What is left out here is spelt in bytes later.
+    """
+    counts = Counter(character for text in texts for character in text if not character.isspace())
+    if not counts:
+        raise ValueError("there is no text to train a tokenizer on")
+    # By the character itself where counts are equal: the order must not depend on where it came first.
+    ranked = sorted(counts, key=lambda character: (-counts[character], character))
+    rare = dict.fromkeys(map(ord, ranked[most:]))
+    return [text.translate(rare) for text in texts] if rare else texts
+
+
+def _trainer(model: TokenizerModel, pieces: int) -> Any:
+    from tokenizers import trainers
+
+    if model == "bpe":
+        return trainers.BpeTrainer(vocab_size=pieces, show_progress=False)
+    return trainers.UnigramTrainer(
+        vocab_size=pieces + 1, show_progress=False, unk_token=SPECIAL[UNK_ID], special_tokens=[SPECIAL[UNK_ID]]
+    )
+
+
+def _with_bytes(model: TokenizerModel, learnt: dict[str, Any]) -> Any:
+    """The learnt model with T5's first three ids and the bytes before its pieces."""
+    from tokenizers import models
+
+    if model == "bpe":
+        pieces = sorted(learnt["vocab"], key=learnt["vocab"].__getitem__)
+        vocabulary = {piece: place for place, piece in enumerate([*SPECIAL, *BYTES, *pieces])}
+        merges = [tuple(merge) for merge in learnt["merges"]]
+        return models.BPE(vocabulary, merges, unk_token=SPECIAL[UNK_ID], byte_fallback=True)
+    scored = [(piece, score) for piece, score in learnt["vocab"] if piece != SPECIAL[UNK_ID]]
+    # The score of a byte is never looked at; one below all others would make unknown characters dearer.
+    lowest = min(score for _, score in scored)
+    reserved = [(piece, 0.0) for piece in SPECIAL] + [(piece, lowest) for piece in BYTES]
+    return models.Unigram(reserved + scored, unk_id=UNK_ID, byte_fallback=True)
+
+
+def load_tokenizer(path: str | Path) -> Tokenizer:
+    """Open a tokenizer, of ours or a published T5's.
+
+    A `spiece.model` goes through transformers' T5Tokenizer with its 100 sentinels. That is the `legacy=True` behaviour
+    of transformers 4, the one published T5 checkpoints were trained with: text after a sentinel begins with the mark
+    of a word start.
+
+    Args:
+        path: A tokenizer.json, a spiece.model, or a folder that holds one of them (the first is preferred).
+
+    Raises:
+        FileNotFoundError: There is none.
+        ValueError: It cannot be read, or does not have T5's ids.
+    """
+    from tokenizers import Tokenizer
+
+    path = Path(path)
+    file = path
+    if path.is_dir():
+        file = next((path / name for name in ("tokenizer.json", "spiece.model") if (path / name).is_file()), path)
+    if not file.is_file():
+        raise FileNotFoundError(
+            f"tokenizer {path}: no such file, and no folder with a tokenizer.json or spiece.model in it"
+        )
+    try:
+        tokenizer = Tokenizer.from_file(str(file)) if file.suffix == ".json" else _from_sentencepiece(file)
+    except Exception as error:  # both libraries raise bare ones
+        raise ValueError(f"tokenizer {file} cannot be read: {error}") from error
+    # A published file may say that every text be cut at 512 tokens and filled up.
+    tokenizer.no_truncation()
+    tokenizer.no_padding()
+    check_tokenizer(tokenizer, str(file))
+    return tokenizer
+
+
+def _from_sentencepiece(file: Path) -> Tokenizer:
+    from transformers import T5Tokenizer
+
+    with tempfile.TemporaryDirectory() as folder:
+        shutil.copyfile(file, Path(folder) / "spiece.model")  # the name that from_pretrained looks for
+        return T5Tokenizer.from_pretrained(folder).backend_tokenizer
+
+
+def check_tokenizer(tokenizer: Tokenizer, name: str) -> None:
+    """Raise ValueError unless padding is 0, the end of a sequence 1, and encoding puts it there."""
+    for token, number in ((SPECIAL[PAD_ID], PAD_ID), (SPECIAL[EOS_ID], EOS_ID)):
+        if tokenizer.token_to_id(token) != number:
+            raise ValueError(
+                f"tokenizer {name}: {token} has id {tokenizer.token_to_id(token)}, and must have {number} as in T5"
+            )
+    if tokenizer.encode("a").ids[-1:] != [EOS_ID] or tokenizer.encode("").ids != [EOS_ID]:
+        raise ValueError(f"tokenizer {name} must end each sequence with {SPECIAL[EOS_ID]}, and begin it with nothing")
+
+
+def sentinel_ids(tokenizer: Tokenizer) -> list[int]:
+    """The ids of `<extra_id_0>`, `<extra_id_1>`, ..., as many as the tokenizer has."""
+    ids: list[int] = []
+    while (number := tokenizer.token_to_id(f"<extra_id_{len(ids)}>")) is not None:
+        ids.append(number)
+    return ids
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Train a tokenizer on text files."""
+    parser = argparse.ArgumentParser(prog="python -m datamodules.tokenization", description=main.__doc__)
+    parser.add_argument("files", nargs="+", help="text files, plain or gzip")
+    parser.add_argument("--vocab_size", type=int, default=8000, help="size of the vocabulary, all included")
+    parser.add_argument("--model", choices=get_args(TokenizerModel), default="unigram", help="how pieces are found")
+    parser.add_argument("--num_sentinels", type=int, default=100, help="tokens <extra_id_0>, ... for span corruption")
+    parser.add_argument("--output", default="tokenizer.json", help="file to write")
+    options = parser.parse_args(arguments)
+    try:
+        texts = [line for file in options.files for line in read_lines(file, "file")]
+        tokenizer = train_tokenizer(texts, options.vocab_size, options.model, options.num_sentinels)
+        tokenizer.save(options.output)
+    except (ValueError, OSError) as error:
+        parser.error(str(error))
+    print(f"{options.output}: {tokenizer.get_vocab_size():,} tokens from {len(texts):,} lines")
+
+
+if __name__ == "__main__":
+    main()
