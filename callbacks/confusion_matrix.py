@@ -49,8 +49,14 @@ class ConfusionMatrix(EvaluationPlot):
 
     def collect(self, trainer: Trainer) -> Tensor | None:
         counts, self._counts = self._counts, None
-        if counts is None:
+        # A process that was given no example takes part all the same: the others would wait for it for ever
+        device = trainer.strategy.root_device
+        size = torch.tensor(0 if counts is None else len(counts), device=device)
+        classes = int(trainer.strategy.reduce(size, reduce_op="max"))
+        if classes == 0:
             return None
+        if counts is None:
+            counts = torch.zeros(classes, classes, dtype=torch.int64, device=device)
         total = trainer.strategy.reduce(counts, reduce_op="sum")
         assert isinstance(total, Tensor)
         return total.cpu()

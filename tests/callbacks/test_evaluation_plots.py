@@ -52,6 +52,24 @@ def test_counts_are_summed_over_processes(make_trainer, tiny_data, tiny_classifi
     assert int(callback.drawn[0][0].sum()) == 20
 
 
+def test_a_process_without_examples_takes_part_in_the_sum(make_trainer, monkeypatch):
+    """The other process holds the counts [[1, 2, 3], ...]: this one must ask for them as often as that one does."""
+    callback, trainer = ConfusionMatrix(), make_trainer()
+    theirs = torch.arange(1, 10).view(3, 3)
+    asked = []
+
+    def reduce(mine, *args, reduce_op, **kwargs):
+        asked.append(reduce_op)
+        return torch.tensor(max(int(mine), 3)) if reduce_op == "max" else mine + theirs
+
+    monkeypatch.setattr(trainer.strategy, "reduce", reduce)
+    assert callback.collect(trainer).tolist() == theirs.tolist()
+    without, asked = asked, []
+    callback.add(trainer, {"probabilities": torch.eye(3), "labels": torch.arange(3)})
+    assert callback.collect(trainer).tolist() == (theirs + torch.eye(3)).tolist()
+    assert asked == without
+
+
 def test_other_outputs_are_passed_over(make_trainer, tiny_data, tiny_classifier, tmp_path):
     model = tiny_classifier()
     model.validation_step = lambda batch, batch_idx: torch.tensor(1.0)
