@@ -7,9 +7,8 @@ from torch.utils.flop_counter import FlopCounterMode
 
 
 def network_of(pl_module: LightningModule) -> nn.Module:
-    """The module's `architecture` (the one under a `torch.compile` wrapper), or the module itself without one."""
-    network = getattr(pl_module, "architecture", pl_module)
-    return getattr(network, "_orig_mod", network)
+    """The module's `architecture`, or the module itself without one."""
+    return getattr(pl_module, "architecture", pl_module)
 
 
 def parameters_by_part(network: nn.Module) -> dict[str, tuple[int, int]]:
