@@ -14,6 +14,7 @@ from torchmetrics import MetricCollection
 from torchmetrics.classification import MulticlassAccuracy, MulticlassCalibrationError
 
 from architectures.base import ImageClassifierNet
+from lightning_modules.epoch_sums import EpochSums
 from lightning_modules.image_views import tta_views
 from lightning_modules.optimizers import parameter_groups
 from lightning_modules.pretrained import load_network
@@ -90,9 +91,7 @@ class ImageClassifier(L.LightningModule):
 
         # torchmetrics wants two classes at least; a net with one class is legal, if dull.
         classes = max(2, architecture.num_classes)
-        self.train_accuracy = MulticlassAccuracy(classes, average="micro")
-        self.train_loss_sum = torch.zeros((), dtype=torch.float64)
-        self.train_examples = 0
+        self.train_sums = EpochSums("loss", "correct", "examples")
         scores: dict[str, Any] = {
             "accuracy": MulticlassAccuracy(classes, average="micro"),
             "calibration_error": MulticlassCalibrationError(classes, n_bins=15),
@@ -179,9 +178,8 @@ class ImageClassifier(L.LightningModule):
         loss = F.cross_entropy(logits, targets, label_smoothing=self.label_smoothing)
         with torch.no_grad():
             labels = targets if targets.ndim == 1 else targets.argmax(1)
-            self.train_accuracy.update(logits.argmax(1), labels)
-            self.train_loss_sum = self.train_loss_sum.to(loss.device) + loss.double() * len(images)
-            self.train_examples += len(images)
+            correct = (logits.argmax(1) == labels).sum()
+            self.train_sums.add(loss.double() * len(images), correct, len(images))
         self.log("train/loss", loss.detach(), prog_bar=True, logger=False)
         return loss
 
@@ -235,15 +233,16 @@ class ImageClassifier(L.LightningModule):
     # --- one epoch ---------------------------------------------------------------------------------------------
 
     def on_train_epoch_end(self) -> None:
-        loss_sum, examples = self._sum_over_ranks(self.train_loss_sum, self.train_examples)
+        sums = self.train_sums.total(self.trainer.strategy)
+        examples = max(1, sums["examples"])
         self.log_dict(
             {
-                "train/loss": loss_sum / max(1, examples),
-                "train/accuracy": self.train_accuracy.compute(),
+                "train/loss": sums["loss"] / examples,
+                "train/accuracy": sums["correct"] / examples,
                 "lr": self.optimizers().param_groups[0]["lr"],  # type: ignore[union-attr]
             }
         )
-        self._reset_train_metrics()
+        self.train_sums.reset()
 
     def on_validation_epoch_end(self) -> None:
         scores = self.val_metrics.compute()
@@ -269,26 +268,20 @@ class ImageClassifier(L.LightningModule):
         checkpoint["image_classifier"] = {
             "class_names": self.class_names,
             "input_size": self.input_size,
-            "train_accuracy": {name: getattr(self.train_accuracy, name) for name in self.train_accuracy._defaults},
-            "train_loss_sum": self.train_loss_sum.clone(),
-            "train_examples": self.train_examples,
+            "train_sums": self.train_sums.state_dict(self.trainer.strategy),
         }
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         state = checkpoint["image_classifier"]
         self.class_names, self.input_size = state["class_names"], state["input_size"]
-        self.train_loss_sum, self.train_examples = state["train_loss_sum"].cpu().clone(), state["train_examples"]
-        for name, value in state["train_accuracy"].items():
-            setattr(self.train_accuracy, name, value.to(self.device))
-
-    def _reset_train_metrics(self) -> None:
-        self.train_accuracy.reset()
-        self.train_loss_sum, self.train_examples = torch.zeros((), dtype=torch.float64), 0
-
-    def _sum_over_ranks(self, loss_sum: Tensor, examples: int) -> tuple[float, float]:
-        both = torch.tensor([loss_sum.item(), examples], dtype=torch.float64)
-        both = self.trainer.strategy.reduce(both.to(self.device), reduce_op="sum")
-        return both[0].item(), both[1].item()
+        if self._trainer is None or self.trainer.state.fn != "fit":
+            return  # an evaluation, or a script: no epoch goes on
+        if "train_sums" not in state:
+            raise ValueError(
+                "the checkpoint is of an earlier version of this program and training cannot go on from it: start "
+                "another run from its weights with --model.init_from"
+            )
+        self.train_sums.load_state_dict(state["train_sums"], self.global_rank)
 
 
 def _for_metrics(probabilities: Tensor) -> Tensor:

@@ -5,6 +5,8 @@ import numpy as np
 import pytest
 import torch
 from lightning.pytorch import LightningDataModule, Trainer
+from lightning.pytorch.strategies import SingleDeviceStrategy
+from lightning.pytorch.trainer.states import TrainerFn
 from sklearn.metrics import accuracy_score, recall_score, top_k_accuracy_score
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -16,6 +18,7 @@ from lightning_modules.image_classifier import ImageClassifier
 from lightning_modules.schedules import Constant
 
 SIZE = 8
+ALONE = SingleDeviceStrategy("cpu")
 
 
 class TinyNet(ImageClassifierNet):
@@ -202,7 +205,7 @@ def test_mixed_targets_are_scored_as_distributions():
     torch.testing.assert_close(step_loss(model, images, targets), expected, rtol=1e-4, atol=1e-5)
     # accuracy counts the image with the larger share
     right = (log_p.argmax(1) == data.labels).float().mean()
-    torch.testing.assert_close(model.train_accuracy.compute(), right)
+    assert model.train_sums.total(ALONE)["correct"] / 60 == pytest.approx(right.item())
 
 
 # --- metrics -------------------------------------------------------------------------------------------------------
@@ -263,7 +266,7 @@ def test_train_metrics_are_means_over_the_examples_of_the_epoch(trainer):
     trained = trainer(limit_val_batches=0)
     trained.fit(model, datamodule=data)
     assert trained.callback_metrics["train/loss"] == pytest.approx(torch.cat(losses).mean().item(), rel=1e-5)
-    assert model.train_examples == 0 and model.train_loss_sum == 0  # begun anew
+    assert set(model.train_sums.total(ALONE).values()) == {0.0}  # begun anew
 
 
 def test_predictions_are_in_order(trainer):
@@ -282,6 +285,44 @@ def test_one_class_trains_and_is_always_right(trainer):
     assert metrics["test/accuracy"] == metrics["test/accuracy_class0"] == 1.0
     assert metrics["test/loss"] == 0.0 and metrics["test/calibration_error"] == 0.0
     assert torch.equal(torch.cat([p["probabilities"] for p in trainer().predict(model, data)]), torch.ones(60, 1))
+
+
+# --- checkpoints ---------------------------------------------------------------------------------------------------
+
+
+def test_an_epoch_broken_off_is_counted_once_by_any_number_of_processes(trainer, monkeypatch):
+    """Of two processes with 20 images each: the checkpoint holds 40, and so do two that go on from it, not 80."""
+    model, saving = classifier(), trainer()
+    monkeypatch.setattr(saving.strategy, "reduce", lambda tensor, reduce_op: tensor.mul_(2))  # in place, as DDP does
+    model.trainer = saving
+    model.train_sums.add(3.0, 5, 20)
+    saved: dict[str, Any] = {}
+    for _ in range(2):  # saving does not change what is saved
+        model.on_save_checkpoint(saved)
+    totals = []
+    for rank in (0, 1):
+        resumed, fitting = classifier(), trainer()
+        fitting.state.fn, fitting.strategy.global_rank = TrainerFn.FITTING, rank
+        resumed.trainer = fitting
+        resumed.on_load_checkpoint(saved)
+        totals.append(resumed.train_sums.total(ALONE))
+    assert totals[0] == {"loss": 6.0, "correct": 10.0, "examples": 40.0}
+    assert set(totals[1].values()) == {0.0}
+
+
+def test_a_checkpoint_of_an_earlier_version_is_tested_but_not_gone_on_from(trainer, tmp_path):
+    data, path = Data(), tmp_path / "old.ckpt"
+    trained = trainer(max_steps=1)
+    trained.fit(classifier(), datamodule=data)
+    trained.save_checkpoint(path)
+    checkpoint = torch.load(path, weights_only=False)
+    del checkpoint["image_classifier"]["train_sums"]
+    torch.save(checkpoint, path)
+    with pytest.raises(ValueError, match="init_from"):
+        trainer(max_epochs=2).fit(classifier(), datamodule=data, ckpt_path=path, weights_only=False)
+    model = classifier()
+    trainer().test(model, datamodule=data, ckpt_path=path, weights_only=False, verbose=False)
+    assert model.class_names == data.class_names
 
 
 # --- the first step, the rates, the compiler -----------------------------------------------------------------------
