@@ -66,6 +66,27 @@ class WarmupCosine(LambdaLR):
         super().__init__(optimizer, after_warmup(cosine, steps, total_steps))
 
 
+class InverseSqrt(LambdaLR):
+    """Linear warm-up, then a decay with the inverse square root of the step (Vaswani et al. 2017, section 5.3).
+
+    The factor is 1 at the end of the warm-up, whatever its length, and depends on the length of the run only where the
+    warm-up is a fraction of it: training can go on for as long as one likes.
+
+    Args:
+        optimizer: The optimizer whose groups are scaled.
+        total_steps: Optimizer steps of the whole run.
+        warmup: Fraction of the run (below 1) or number of steps (1 and more) of linear warm-up.
+    """
+
+    def __init__(self, optimizer: Optimizer, total_steps: int, warmup: float = 0.1):
+        rise = max(1, warmup_steps(warmup, total_steps))
+
+        def decay(step: int) -> float:
+            return min((step + 1) / rise, (rise / (step + 1)) ** 0.5)
+
+        super().__init__(optimizer, decay)
+
+
 class OneCycle(LambdaLR):
     """One triangle: linearly up from `initial_factor`, linearly down to `final_factor` (Smith 2018, section 3).
 

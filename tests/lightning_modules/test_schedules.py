@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch.optim.lr_scheduler import CosineAnnealingLR, LRScheduler, MultiStepLR, OneCycleLR
 
-from lightning_modules.schedules import Constant, MultiStep, OneCycle, WarmupCosine, warmup_steps
+from lightning_modules.schedules import Constant, InverseSqrt, MultiStep, OneCycle, WarmupCosine, warmup_steps
 
 
 def optimizer(*rates: float) -> torch.optim.SGD:
@@ -59,6 +59,19 @@ def test_cosine_after_warmup_by_hand():
 def test_cosine_stays_at_its_end():
     schedule = WarmupCosine(optimizer(1.0), 4, warmup=0, final_factor=0.25)
     assert rates(schedule, 8)[4:] == [0.25] * 4
+
+
+def test_inverse_sqrt_is_that_of_the_transformer():
+    warmup, d_model = 4, 16
+    seen = rates(InverseSqrt(optimizer(0.8), 100, warmup=warmup), 60)
+    # Vaswani et al. 2017, equation 3, whose peak is (d_model * warmup)**-0.5
+    paper = [d_model**-0.5 * min(step**-0.5, step * warmup**-1.5) for step in range(1, 61)]
+    assert seen == pytest.approx([0.8 * rate * (d_model * warmup) ** 0.5 for rate in paper], rel=1e-12)
+    assert seen[:5] == pytest.approx([0.2, 0.4, 0.6, 0.8, 0.8 * (4 / 5) ** 0.5])
+
+
+def test_inverse_sqrt_without_warmup_begins_at_its_peak():
+    assert rates(InverseSqrt(optimizer(1.0), 9, warmup=0), 4) == pytest.approx([1, 2**-0.5, 3**-0.5, 0.5])
 
 
 def test_one_cycle_is_that_of_torch():

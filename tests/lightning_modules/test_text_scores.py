@@ -1,0 +1,99 @@
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from lightning_modules.text_scores import score_texts, signature
+
+HYPOTHESES = [
+    "Ein Mann fährt Fahrrad, und ein Hund läuft nebenher.",
+    "Zwei Kinder spielen im Garten.",
+    "the cat sat on the mat",
+    "Eine Frau mit Hut.",
+]
+REFERENCES = [
+    ("Ein Mann fährt mit dem Fahrrad und ein Hund läuft nebenher.", "Ein Mann radelt, der Hund läuft nebenher."),
+    ("Zwei Kinder spielen im Park.", "Zwei Kinder spielen im Garten."),
+    ("The cat sat on a mat.", "There is a cat on the mat."),
+    ("Eine Frau, die einen Hut trägt.", "Eine Frau mit einem Hut."),
+]
+
+
+@pytest.mark.parametrize("streams", [1, 2])
+def test_bleu_and_chrf_are_those_of_the_command_line(streams: int, tmp_path: Path) -> None:
+    references = [those[:streams] for those in REFERENCES]
+    files = []
+    for k in range(streams):
+        files.append(tmp_path / f"references{k}.txt")
+        files[-1].write_text("".join(f"{those[k]}\n" for those in references), encoding="utf-8")
+    (tmp_path / "hypotheses.txt").write_text("".join(f"{text}\n" for text in HYPOTHESES), encoding="utf-8")
+    command = [sys.executable, "-m", "sacrebleu", *map(str, files), "-i", str(tmp_path / "hypotheses.txt")]
+    done = subprocess.run(
+        [*command, "-m", "bleu", "chrf", "-w", "10", "-f", "json"], capture_output=True, text=True, check=True
+    )
+    bleu, chrf = json.loads(done.stdout)
+
+    scores = score_texts(HYPOTHESES, references, ["bleu", "chrf"])
+
+    assert scores == pytest.approx({"bleu": bleu["score"], "chrf": chrf["score"]}, abs=1e-9)
+    assert 5 < scores["bleu"] < 95
+    said = signature(references, ["bleu", "chrf"])
+    assert said == f"bleu {bleu['signature']}; chrf {chrf['signature']}"
+    assert f"nrefs:{streams}|case:mixed" in said and "tok:13a" in said
+
+
+def test_texts_may_have_unequal_numbers_of_references() -> None:
+    """One reference given twice is one reference: no n-gram more, no other length."""
+    unequal = [those[: 1 + k % 2] for k, those in enumerate(REFERENCES)]
+    doubled = [those if len(those) == 2 else (those[0], those[0]) for those in unequal]
+    ours, theirs = (score_texts(HYPOTHESES, references, ["bleu", "chrf"]) for references in (unequal, doubled))
+    assert ours == pytest.approx(theirs)
+    assert "nrefs:var" in signature(unequal, ["bleu"]) and "nrefs:2" in signature(doubled, ["bleu"])
+
+
+def test_exact_match_is_a_share_and_looks_past_white_space() -> None:
+    references = [("a b",), ("a  b ", "x"), ("A b",), ("ab",)]
+    assert score_texts(["a b", "a b", "a b", "a b"], references, ["exact_match"]) == {"exact_match": 0.5}
+
+
+def test_rouge_by_hand() -> None:
+    """Lin 2004, sections 2 and 3, with F-measures of precision and recall."""
+    hypotheses = ["the cat sat on the mat", "dogs bark"]
+    references = [("The cat was on the mat.", "A cat sat."), ("Birds sing!",)]
+    # first text, first reference: 5 of 6 words and 6 words (the, cat, on, the, mat); second: 2 of 6 and 3 (cat, sat)
+    one = (2 * 5 / (6 + 6), 2 * 2 / (6 + 3))
+    # bigrams: "the cat", "on the", "the mat" of 5 and 5; "cat sat" of 5 and 2
+    two = (2 * 3 / (5 + 5), 2 * 1 / (5 + 2))
+    # longest common subsequence: the cat on the mat; cat sat
+    longest = one
+    expected = {}
+    for name, (first, second) in {"rouge1": one, "rouge2": two, "rougeL": longest}.items():
+        expected[name] = 100 * max(first, second) / 2  # the second text scores 0
+        expected[f"{name}_mean"] = 100 * (first + second) / 2 / 2
+    assert score_texts(hypotheses, references, ["rouge"]) == pytest.approx(expected, abs=1e-4)
+
+
+def test_rouge_takes_the_best_reference_of_each_kind() -> None:
+    """The reference with most common words is not the one with the longest common subsequence."""
+    references = [("d c b a", "a b x y z")]
+    scores = score_texts(["a b c d"], references, ["rouge"])
+    assert scores["rouge1"] == pytest.approx(100)
+    assert scores["rouge2"] == pytest.approx(100 * 2 * 1 / (3 + 4))
+    assert scores["rougeL"] == pytest.approx(100 * 2 * 2 / (4 + 5), abs=1e-4)
+
+
+def test_one_reference_each_leaves_out_the_means() -> None:
+    assert set(score_texts(["a"], [("a",)], ["rouge"])) == {"rouge1", "rouge2", "rougeL"}
+
+
+def test_no_texts_have_no_scores_and_an_empty_text_scores_nothing() -> None:
+    names = ("exact_match", "bleu", "chrf", "rouge")
+    assert score_texts([], [], names) == {}
+    assert set(score_texts([""], [("a b c d",)], names).values()) == {0.0}
+
+
+def test_every_score_is_in_the_signature() -> None:
+    said = signature([("a",)], ["exact_match", "rouge"])
+    assert said.startswith("exact_match ") and "rouge F-measure" in said and "torchmetrics:" in said
