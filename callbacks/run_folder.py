@@ -6,9 +6,71 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from lightning.fabric.utilities.rank_zero import rank_zero_only
 from lightning.pytorch import Callback, LightningModule, Trainer
 
 from callbacks.files import atomic_path
+
+RUN_DIR_VARIABLE = "ONEFORALL_RUN_DIR"  # tells the processes that Lightning starts for more GPUs which folder it is
+
+# What stands in a run folder, in the words of someone who opens it for the first time.
+CONTENTS = {
+    "config.yaml": "the whole configuration; `oneforall fit --config` runs it again",
+    "metrics.csv": "losses, scores and learning rate of every epoch",
+    "checkpoints": "best.ckpt (best on validation), last.ckpt and previous.ckpt (for --resume)",
+    "tokenizer.json": "the vocabulary, and how text is cut into it",
+    "curves.png": "the same as metrics.csv, as plots",
+    "confusion_matrix.png": "which classes are taken for which",
+    "mistakes.png": "the surest wrong answers",
+    "samples.md": "what the model wrote at each validation, beside what it should have written",
+    "attention.png": "what it looked at as it wrote",
+    "summary.md": "the run on one page: size, cost, scores, time, command",
+    "test_metrics.json": "every test figure with all its digits",
+    "test_hypotheses.txt": "what the model wrote for each test example, a line each",
+    "test_outputs.jsonl": "the same with source, references and score",
+}
+WEIGHTS = {"best.ckpt": "the weights that did best on validation", "last.ckpt": "those at the end of training"}
+PREDICTIONS = ("predictions.csv", "predictions.txt")  # of images, of text
+
+
+def contents(folder: Path) -> list[str]:
+    """One line for each thing that stands in the run folder."""
+    return [f"  {name:<22}{what}" for name, what in CONTENTS.items() if (folder / name).exists()]
+
+
+def weights_in(folder: Path) -> list[tuple[Path, str]]:
+    """The checkpoints in the run folder that one may test, and what they are."""
+    there = [(folder / "checkpoints" / name, what) for name, what in WEIGHTS.items()]
+    return [(path, what) for path, what in there if path.is_file()]
+
+
+def newest_predictions(folder: Path) -> Path | None:
+    """The file in the run folder that `predict` wrote last; None where there is none."""
+    there = [folder / name for name in PREDICTIONS if (folder / name).is_file()]
+    return max(there, key=lambda path: path.stat().st_mtime_ns, default=None)
+
+
+def training_folder(wanted: Path, resume: bool, numbered: bool) -> tuple[Path, bool]:
+    """The folder that `fit` writes into, and whether this process has just claimed it for a new run.
+
+    Args:
+        wanted: The folder asked for.
+        resume: Whether to go on in exactly that folder.
+        numbered: Whether a new run may have `wanted-2`, `-3`, ... where it is taken.
+
+    Raises:
+        OSError: As `claim_folder` and `make_folder`.
+    """
+    # RunFolder passes on what the first rank chose where no variable does
+    if rank_zero_only.rank != 0:  # type: ignore[attr-defined]
+        return Path(os.environ.get(RUN_DIR_VARIABLE, wanted)), False
+    if resume:
+        make_folder(wanted)
+        folder = wanted
+    else:
+        folder = claim_folder(wanted, numbered)
+    os.environ[RUN_DIR_VARIABLE] = str(folder.absolute())
+    return folder, not resume
 
 
 def claim_folder(wanted: Path, numbered: bool) -> Path:
@@ -62,9 +124,18 @@ def _unwritable(folder: Path, error: OSError) -> OSError:
 
 def release_folder(folder: Path) -> None:
     """Removes the folder of a run that never began, unless it holds more than what is written before the first step."""
-    files = [path for path in folder.rglob("*") if path.is_file()]
-    if all(path.name in ("config.yaml", "summary.md", "metrics.csv") for path in files):
+    if all(_written_before_training(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()):
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def _written_before_training(path: Path) -> bool:
+    """Whether a file of a run folder, named from there, says nothing but that a run was about to begin."""
+    return (
+        path.name in ("config.yaml", "summary.md", "metrics.csv", "tokenizer.json")
+        or path.name == "hparams.yaml"  # of TensorBoard and of Lightning's own CSV logger
+        or path.name.startswith("events.out.tfevents.")
+        or path.parts[0] == "wandb"
+    )
 
 
 def evaluation_folder(run_dir: str | None, name: str | None, ckpt_path: str) -> Path:

@@ -6,7 +6,17 @@ import pytest
 import torch
 import yaml
 
-from callbacks.run_folder import RunFolder, claim_folder, evaluation_folder, release_folder
+from callbacks.run_folder import (
+    RUN_DIR_VARIABLE,
+    RunFolder,
+    claim_folder,
+    contents,
+    evaluation_folder,
+    newest_predictions,
+    release_folder,
+    training_folder,
+    weights_in,
+)
 
 
 def test_a_new_run_gets_the_folder_it_wants(tmp_path):
@@ -65,19 +75,48 @@ def test_release_makes_it_free_again(tmp_path):
     (folder / "summary.md").write_text("")
     (folder / "metrics.csv").write_text("epoch,step\n")  # begun before the first step, too
     (folder / "checkpoints").mkdir()
+    for name in ("tensorboard/events.out.tfevents.1", "tensorboard/hparams.yaml", "wandb/run-1/files/wandb.txt"):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text("")
     release_folder(folder)
     assert not folder.exists()
     release_folder(folder)  # is there no more: nothing to do
 
 
 def test_release_keeps_what_a_run_has_written(tmp_path):
-    for name in ("curves.png", "checkpoints/last.ckpt"):
+    for name in ("curves.png", "checkpoints/last.ckpt", "samples.md", "mine/wandb/notes.txt"):
         folder = claim_folder(tmp_path / name.replace("/", "-"), numbered=False)
-        (folder / name).parent.mkdir(exist_ok=True)
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_text("")
         (folder / "config.yaml").write_text("")
         release_folder(folder)
         assert (folder / name).exists() and (folder / "config.yaml").exists()
+
+
+def test_a_training_claims_its_folder_or_goes_on_in_it(tmp_path, monkeypatch):
+    monkeypatch.setenv(RUN_DIR_VARIABLE, "")  # given back as it was
+    wanted = tmp_path / "a"
+    assert training_folder(wanted, resume=False, numbered=True) == (wanted, True)
+    assert training_folder(wanted, resume=False, numbered=True) == (tmp_path / "a-2", True)
+    assert os.environ[RUN_DIR_VARIABLE] == str(tmp_path / "a-2")
+    assert training_folder(wanted, resume=True, numbered=True) == (wanted, False)
+    monkeypatch.setattr("callbacks.run_folder.rank_zero_only.rank", 1)  # started by the process that chose
+    monkeypatch.setenv(RUN_DIR_VARIABLE, str(tmp_path / "theirs"))
+    assert training_folder(wanted, resume=False, numbered=True) == (tmp_path / "theirs", False)
+    assert not (tmp_path / "theirs").exists() and not (tmp_path / "a-3").exists()
+
+
+def test_what_is_listed_is_there(tmp_path):
+    assert contents(tmp_path) == [] and weights_in(tmp_path) == [] and newest_predictions(tmp_path) is None
+    (tmp_path / "checkpoints").mkdir()
+    for name in ("tokenizer.json", "notes.txt", "predictions.csv", "predictions.txt", "checkpoints/last.ckpt"):
+        (tmp_path / name).write_text("")
+    assert [line.split()[0] for line in contents(tmp_path)] == ["checkpoints", "tokenizer.json"]
+    assert [path for path, _ in weights_in(tmp_path)] == [tmp_path / "checkpoints" / "last.ckpt"]
+    for newest, older in (("csv", "txt"), ("txt", "csv")):
+        os.utime(tmp_path / f"predictions.{older}", (1, 1))
+        os.utime(tmp_path / f"predictions.{newest}", (2, 2))
+        assert newest_predictions(tmp_path) == tmp_path / f"predictions.{newest}"
 
 
 def test_an_unwritable_place_is_named(tmp_path):
