@@ -1,11 +1,16 @@
 """Reading checkpoint files that may be damaged, foreign, or hostile."""
 
+import atexit
+import tempfile
 import warnings
 import zipfile
 from pathlib import Path
 from typing import Any
 
 import torch
+import yaml
+
+CONFIG_SUFFIX = ".checkpoint-config.yaml"
 
 
 def read_checkpoint(path: str | Path) -> dict[str, Any]:
@@ -32,6 +37,19 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
             f"--model.init_from {path}"
         )
     return checkpoint
+
+
+def write_config_of(path: str | Path) -> str:
+    """Writes the config that a checkpoint carries into a file that lasts as long as this process, and names that file.
+
+    Raises:
+        FileNotFoundError, ValueError: As `read_checkpoint`.
+    """
+    config = read_checkpoint(path)["config"]
+    with tempfile.NamedTemporaryFile("w", suffix=CONFIG_SUFFIX, delete=False) as file:
+        yaml.safe_dump(config, file, sort_keys=False)
+    atexit.register(Path(file.name).unlink, missing_ok=True)
+    return file.name
 
 
 def _reason(error: Exception) -> str:

@@ -2,6 +2,7 @@
 
 import json
 import math
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,30 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 
 from callbacks.batches import count_examples
 from callbacks.files import atomic_path
+
+# The figures that people ask for, in their words; the file has all others too.
+FIGURES = {
+    "accuracy": ("accuracy", ".2%"),
+    "exact_match": ("exact match", ".2%"),
+    "bleu": ("BLEU", ".2f"),
+    "chrf": ("chrF", ".2f"),
+    "rouge1": ("ROUGE-1", ".2f"),
+    "rouge2": ("ROUGE-2", ".2f"),
+    "rougeL": ("ROUGE-L", ".2f"),
+    "bits_per_character": ("bits a character", ".3f"),
+}
+
+
+def headline(metrics: Mapping[str, Any]) -> str:
+    """The main figures among logged metrics in one line, such as `test BLEU 31.25, chrF 55.02`; empty without any."""
+    parts = []
+    for name, (words, form) in FIGURES.items():
+        if f"test/{name}" in metrics:
+            part = f"{words} {float(metrics[f'test/{name}']):{form}}"
+            augmented = metrics.get(f"test/{name}_tta")
+            also = "" if augmented is None else f" ({float(augmented):{form}} with test-time augmentation)"
+            parts.append(part + also)
+    return f"test {', '.join(parts)}" if parts else ""
 
 
 class TestMetrics(Callback):

@@ -1,9 +1,11 @@
 import json
 import math
 
+import pytest
+import torch
 from torchmetrics import Accuracy
 
-from callbacks.test_metrics import TestMetrics
+from callbacks.test_metrics import TestMetrics, headline
 
 
 def test_values_equal_torchmetrics_and_repeat(make_trainer, tiny_data, tiny_classifier, tmp_path):
@@ -29,6 +31,29 @@ def test_values_equal_torchmetrics_and_repeat(make_trainer, tiny_data, tiny_clas
 
     trainer.test(model, data, ckpt_path=str(checkpoint), verbose=False)
     assert (tmp_path / "test_metrics.json").read_text() == text
+
+
+@pytest.mark.parametrize(
+    ("metrics", "line"),
+    [
+        ({"test/accuracy": torch.tensor(0.93103), "test/loss": torch.tensor(0.2)}, "test accuracy 93.10%"),
+        (
+            {"test/accuracy_tta": 0.9384, "test/accuracy": 0.931},
+            "test accuracy 93.10% (93.84% with test-time augmentation)",
+        ),
+        (
+            {"test/chrf": 55.021, "test/bleu": 31.254, "test/exact_match": 0.125, "test/token_accuracy": 0.6},
+            "test exact match 12.50%, BLEU 31.25, chrF 55.02",
+        ),
+        (
+            {"test/rougeL": 30.0, "test/rouge1": 40.0, "test/rouge2": 20.0},
+            "test ROUGE-1 40.00, ROUGE-2 20.00, ROUGE-L 30.00",
+        ),
+        ({"val/accuracy": 0.5, "test/loss": 1.0}, ""),
+    ],
+)
+def test_the_headline(metrics, line):
+    assert headline(metrics) == line
 
 
 def test_no_checkpoint_no_signature_and_nan(make_trainer, tiny_data, tiny_classifier, tmp_path):
