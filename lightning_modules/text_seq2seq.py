@@ -1,0 +1,359 @@
+"""Trains, scores and runs T5 on any task that turns text into text."""
+
+import dataclasses
+import inspect
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, NamedTuple
+
+import lightning as L
+import torch
+import torch.distributed
+from tokenizers import Tokenizer
+from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler
+
+from architectures.t5.config import T5Config
+from architectures.t5.generation import Search, generate
+from architectures.t5.hf_weights import load_pretrained
+from architectures.t5.model import T5
+from lightning_modules.epoch_sums import EpochSums
+from lightning_modules.optimizers import parameter_groups
+from lightning_modules.seeding import reseed
+from lightning_modules.text_scores import ScoreName, score_texts, signature
+
+
+class GeneratedText(NamedTuple):
+    """What the model wrote for one example.
+
+    Attributes:
+        index: The example's place in its split.
+        source: What was read, without the task's prefix.
+        references: What might have been written.
+        hypothesis: What was.
+        score: The sum of its log-probabilities divided by length**length_penalty.
+    """
+
+    index: int
+    source: str
+    references: tuple[str, ...]
+    hypothesis: str
+    score: float
+
+
+class TextSeq2Seq(L.LightningModule):
+    """Text in, text out: loss, optimizer, schedule, decoding and scores around a T5; the task is data.
+
+    The tokenizer is taken from the datamodule when training starts and travels in the checkpoint, so any datamodule
+    that yields token ids can follow. Batches are those of `TextSeq2SeqDataModule`: `input_ids` [B, S],
+    `attention_mask` [B, S], `labels` [B, T], `index` [B], `sources`, `references`, `step_tokens`.
+
+    Args:
+        architecture: The network: `T5` with the fields of its `config`.
+        optimizer: Any torch optimizer (`class_path` and `init_args`), `ScaledAdamW` for training from scratch; weight
+            decay is kept off norms.
+        schedule: A schedule of `lightning_modules.schedules`, counted in optimizer steps.
+        label_smoothing: Share of the target spread evenly over the vocabulary in training, in [0, 1).
+        z_loss: Weight of the squared log of the softmax's denominator in training; 1e-4 keeps long bf16 runs stable.
+        scores: What is computed of generated text: `exact_match`, `bleu`, `chrf`, `rouge`; the progress bar shows the
+            first.
+        max_length: Most tokens of a generated text, its end token included.
+        num_beams: Hypotheses that beam search keeps in `test` and `predict`; validation is greedy.
+        length_penalty: Power of the length by which beam search divides a sum of log-probabilities.
+        no_repeat_ngram_size: In `test` and `predict`, no run of this many tokens stands twice in a text; 0 for any.
+        validation_examples: For so many examples, the first of the validation data, text is generated and scored at
+            each validation.
+        init_from: Folder of a published checkpoint (config.json and weights) to start from; its shape must be that of
+            `architecture`, and `data.tokenizer` its tokenizer.
+        compile_network: Whether `torch.compile` compiles encoder and decoder at the first step.
+        seed: Seed of dropout, drawn anew for every step from (seed, epoch, step, rank).
+    """
+
+    unit = "sentences"  # what progress bars count
+
+    def __init__(
+        self,
+        architecture: T5,
+        # No defaults: see ImageClassifier.
+        optimizer: Callable[[Iterable], Optimizer],
+        schedule: Callable[[Optimizer, int], LRScheduler],
+        label_smoothing: float = 0.1,
+        z_loss: float = 0.0,
+        scores: Sequence[ScoreName] = ("exact_match", "bleu", "chrf"),
+        max_length: int = 128,
+        num_beams: int = 4,
+        length_penalty: float = 1.0,
+        no_repeat_ngram_size: int = 0,
+        validation_examples: int = 200,
+        init_from: str | None = None,
+        compile_network: bool = False,
+        seed: int = 0,
+    ):
+        super().__init__()
+        if not 0 <= label_smoothing < 1:
+            raise ValueError(f"label_smoothing must be in [0, 1), got {label_smoothing}")
+        for name, value in (("z_loss", z_loss), ("validation_examples", validation_examples)):
+            if value < 0:
+                raise ValueError(f"{name} must not be negative, got {value}")
+        if max_length < 1:
+            raise ValueError(f"max_length must be at least 1, got {max_length}")
+        self.save_hyperparameters()
+        self.architecture = architecture
+        self.optimizer = optimizer
+        self.schedule = schedule
+        self.label_smoothing = label_smoothing
+        self.z_loss = z_loss
+        self.scores = tuple(scores)
+        self.greedy = {"max_length": max_length + 1}  # generate counts the start token
+        self.beams = {
+            **self.greedy,
+            "num_beams": num_beams,
+            "length_penalty": length_penalty,
+            "no_repeat_ngram_size": no_repeat_ngram_size,
+        }
+        check_search(self.beams)
+        self.validation_examples = validation_examples
+        self.init_from = init_from
+        self.compile_network = compile_network
+        self.seed = seed
+
+        self.tokenizer: Tokenizer | None = None
+        self.generated: list[GeneratedText] = []
+        self.signature: str | None = None
+        self.train_sums = EpochSums("nll", "correct", "tokens")
+        self.eval_sums = EpochSums("nll", "correct", "tokens")
+
+    # --- before the first step ---------------------------------------------------------------------------------
+
+    def setup(self, stage: str) -> None:
+        if stage == "fit":
+            self._take_tokenizer()
+            if self.compile_network:  # in place: the state dict keeps its names
+                self.architecture.encoder.compile(dynamic=True)
+                self.architecture.decoder.compile(dynamic=True)
+
+    def on_fit_start(self) -> None:
+        if self.trainer.ckpt_path is not None:
+            self._check_same_tokenizer()
+            return
+        self.train_sums.reset()  # of a fit that was interrupted
+        if self.init_from:
+            load_published(self.architecture, self.init_from)
+
+    def configure_optimizers(self) -> dict[str, Any]:  # type: ignore[override]
+        optimizer = self.optimizer(parameter_groups(self.architecture))
+        steps = self.trainer.estimated_stepping_batches
+        if steps == float("inf"):
+            raise ValueError("a schedule needs an end: set trainer.max_epochs or trainer.max_steps, -1 is neither")
+        schedule = self.schedule(optimizer, int(steps))
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+    def _take_tokenizer(self) -> None:
+        tokenizer = getattr(getattr(self.trainer, "datamodule", None), "tokenizer", None)
+        if tokenizer is None:
+            raise ValueError("there is no tokenizer: neither a checkpoint nor the datamodule has one")
+        tokens, rows = tokenizer.get_vocab_size(), self.architecture.config.vocab_size
+        if tokens > rows:
+            raise ValueError(
+                f"the tokenizer has {tokens} tokens but model.architecture.config.vocab_size is {rows}; "
+                f"pass --model.architecture.config.vocab_size {tokens}, or the tokenizer that belongs to "
+                "the weights"
+            )
+        self.tokenizer = tokenizer
+
+    def _check_same_tokenizer(self) -> None:
+        """Refuses to go on from a checkpoint with ids that mean other pieces: nothing else would notice."""
+        theirs = getattr(getattr(self.trainer, "datamodule", None), "tokenizer", None)
+        if theirs is not None and self.tokenizer is not None and theirs.to_str() != self.tokenizer.to_str():
+            raise ValueError(
+                f"the data's tokenizer is not the one of {self.trainer.ckpt_path}: "
+                "pass --data.tokenizer RUN/tokenizer.json of the run that the checkpoint is from"
+            )
+
+    # --- one batch ---------------------------------------------------------------------------------------------
+
+    def forward(self, input_ids: Tensor, attention_mask: Tensor, labels: Tensor) -> Tensor:
+        """Logits [B, T, vocab_size] of each token of the targets `labels` [B, T] (-100 for padding)."""
+        return self.architecture(input_ids, attention_mask, self.architecture.shift_right(labels))
+
+    def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
+        reseed(self.seed, self.current_epoch, batch_idx, self.global_rank)
+
+    def training_step(self, batch: Any, batch_idx: int) -> Tensor:
+        sums = self.architecture.loss(
+            batch.input_ids, batch.attention_mask, batch.labels, self.label_smoothing, self.z_loss
+        )
+        self.train_sums.add(sums.nll, sums.correct, sums.tokens)
+        self.log("train/loss", sums.nll / sums.tokens, prog_bar=True, logger=False)
+        # Lightning takes the mean over ranks and accumulated batches, whose numbers of tokens differ.
+        parts = self.trainer.world_size * self.trainer.accumulate_grad_batches
+        return sums.loss * (parts / batch.step_tokens)
+
+    def validation_step(self, batch: Any, batch_idx: int) -> None:
+        self._add_loss(batch)
+        if not self.trainer.sanity_checking:  # untrained, it would write until max_length
+            # Here and not at the end of the epoch: averaged weights, where there are any, are in place only till then.
+            self._write(batch, batch.index < self.validation_examples, self.greedy)
+
+    def test_step(self, batch: Any, batch_idx: int) -> None:
+        self._add_loss(batch)
+        self._write(batch, torch.ones_like(batch.index, dtype=torch.bool), self.beams)
+
+    def predict_step(self, batch: Any, batch_idx: int) -> dict[str, Any]:
+        hypotheses, _ = self._generate(batch.input_ids, batch.attention_mask, self.beams)
+        return {"index": batch.index, "hypotheses": hypotheses}
+
+    def translate(self, texts: Sequence[str], **search: Any) -> list[str]:
+        """What the model writes for each text; "" for a blank one, as `predict` does.
+
+        Args:
+            texts: Sources as the model was trained on them: with the task's prefix where it has one.
+            **search: Arguments of `generate` other than those of `test`, such as `num_beams=1`; always one result.
+
+        Raises:
+            ValueError: The model has no tokenizer yet, or an argument is impossible.
+        """
+        if self.tokenizer is None:
+            raise ValueError("there is no tokenizer before training: use TextSeq2Seq.load_from_checkpoint")
+        ids = [torch.tensor(self.tokenizer.encode(text).ids) for text in texts if text.strip()]
+        if not ids:
+            return [""] * len(texts)
+        lengths = torch.tensor([len(each) for each in ids])
+        input_ids = pad_sequence(ids, batch_first=True, padding_value=self.architecture.config.pad_token_id)
+        mask = torch.arange(int(lengths.max())) < lengths[:, None]
+        hypotheses, _ = self._generate(input_ids.to(self.device), mask.to(self.device), {**self.beams, **search})
+        written = iter(hypotheses)
+        return [next(written) if text.strip() else "" for text in texts]
+
+    def _generate(self, input_ids: Tensor, mask: Tensor, search: dict[str, Any]) -> tuple[list[str], list[float]]:
+        assert self.tokenizer is not None
+        sequences, scores = generate(self.architecture, input_ids, mask, **search)
+        config = self.architecture.config
+        silent = {config.decoder_start_token_id, config.pad_token_id, config.eos_token_id}
+        rows = [[token for token in row if token not in silent] for row in sequences.tolist()]
+        # Not skipping special tokens: sentinels are what span corruption writes.
+        return self.tokenizer.decode_batch(rows, skip_special_tokens=False), scores.tolist()
+
+    def _add_loss(self, batch: Any) -> None:
+        # No smoothing: a loss one can compare between recipes.
+        sums = self.architecture.loss(batch.input_ids, batch.attention_mask, batch.labels)
+        self.eval_sums.add(sums.nll, sums.correct, sums.tokens)
+
+    def _write(self, batch: Any, chosen: Tensor, search: dict[str, Any]) -> None:
+        rows = chosen.nonzero()[:, 0]
+        if not len(rows):
+            return
+        hypotheses, scores = self._generate(batch.input_ids[rows], batch.attention_mask[rows], search)
+        places = rows.tolist()
+        self.generated += [
+            GeneratedText(index, batch.sources[row], tuple(batch.references[row]), hypothesis, score)
+            for row, index, hypothesis, score in zip(
+                places, batch.index[rows].tolist(), hypotheses, scores, strict=True
+            )
+        ]
+
+    # --- one epoch ---------------------------------------------------------------------------------------------
+
+    def on_train_epoch_end(self) -> None:
+        rate = self.optimizers().param_groups[0]["lr"]  # type: ignore[union-attr]
+        self.log_dict({**self._token_means("train", self.train_sums), "lr": rate})
+
+    def on_validation_start(self) -> None:
+        self._begin_evaluation()
+
+    def on_test_start(self) -> None:
+        self._begin_evaluation()
+
+    def on_predict_start(self) -> None:
+        if self.tokenizer is None:
+            self._take_tokenizer()
+
+    def on_validation_epoch_end(self) -> None:
+        self._end_evaluation("val")
+
+    def on_test_epoch_end(self) -> None:
+        self._end_evaluation("test")
+
+    def _begin_evaluation(self) -> None:
+        if self.tokenizer is None:
+            self._take_tokenizer()
+        self.generated = []
+        self.eval_sums.reset()
+
+    def _end_evaluation(self, stage: str) -> None:
+        means = self._token_means(stage, self.eval_sums)
+        self.log(f"{stage}/loss", means.pop(f"{stage}/loss"), prog_bar=True)
+        self.log_dict(means)
+        self.generated = sorted(gathered(self.generated))
+        if self.generated:
+            references = [text.references for text in self.generated]
+            scores = score_texts([text.hypothesis for text in self.generated], references, self.scores)
+            self.signature = signature(references, self.scores)
+            for place, (name, value) in enumerate(scores.items()):
+                self.log(f"{stage}/{name}", value, prog_bar=place == 0)
+
+    def _token_means(self, stage: str, sums: EpochSums) -> dict[str, float]:
+        total = sums.total(self.trainer.strategy)
+        sums.reset()
+        tokens = max(1.0, total["tokens"])
+        return {f"{stage}/loss": total["nll"] / tokens, f"{stage}/token_accuracy": total["correct"] / tokens}
+
+    # --- checkpoints -------------------------------------------------------------------------------------------
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Adds the tokenizer and, in the middle of an epoch, the epoch's sums so far."""
+        checkpoint["text_seq2seq"] = {
+            "tokenizer": None if self.tokenizer is None else self.tokenizer.to_str(),
+            "train_sums": self.train_sums.state_dict(self.trainer.strategy),
+        }
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        state = checkpoint["text_seq2seq"]
+        self.tokenizer = None if state["tokenizer"] is None else Tokenizer.from_str(state["tokenizer"])
+        if self._trainer is not None and self.trainer.state.fn == "fit":  # else no epoch goes on
+            self.train_sums.load_state_dict(state["train_sums"], self.global_rank)
+
+
+def check_search(arguments: dict[str, Any]) -> None:
+    """Has arguments of `generate` checked now rather than at the end of the training."""
+    defaults = {name: value.default for name, value in inspect.signature(generate).parameters.items()}
+    fields = {field.name for field in dataclasses.fields(Search)}
+    Search(**{name: value for name, value in {**defaults, **arguments}.items() if name in fields})
+
+
+def gathered(mine: list[Any]) -> list[Any]:
+    """The items of all processes, each of which must call this."""
+    if not (torch.distributed.is_available() and torch.distributed.is_initialized()):
+        return mine
+    parts: list[Any] = [None] * torch.distributed.get_world_size()
+    torch.distributed.all_gather_object(parts, mine)
+    return [item for part in parts for item in part]
+
+
+# Fields in which a model may differ from the checkpoint that it starts from: they shape no weight and no output.
+FREE_FIELDS = ("dropout_rate", "initializer_factor")
+
+
+def load_published(network: T5, folder: str) -> None:
+    """Copies the weights of a published checkpoint folder into `network`.
+
+    Raises:
+        FileNotFoundError: There is no such folder, or a file is not in it.
+        ValueError: The network has another shape; the message names each field that differs.
+    """
+    published = load_pretrained(folder)
+    mine, theirs = shape_of(network.config), shape_of(published.config)
+    changes = [f"{name} {theirs[name]} (not {mine[name]})" for name in mine if mine[name] != theirs[name]]
+    if changes:
+        raise ValueError(f"init_from: {folder} needs model.architecture.config with {', '.join(changes)}")
+    network.load_state_dict(published.state_dict())
+
+
+def shape_of(config: T5Config) -> dict[str, Any]:
+    """The fields that a checkpoint's weights depend on, nulls replaced by what they stand for."""
+    fields = dataclasses.asdict(config) | {
+        "num_decoder_layers": config.decoder_depth,
+        "scale_decoder_outputs": config.scales_decoder_outputs,
+    }
+    return {name: value for name, value in fields.items() if name not in FREE_FIELDS}
