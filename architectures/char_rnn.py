@@ -7,8 +7,8 @@ and `LSTM` (which tests compare them with):
 - LSTM: Hochreiter and Schmidhuber, Long Short-Term Memory. Neural Computation 9, 1997; forget gate: Gers et al. 2000.
 - GRU: Cho et al., arXiv:1406.1078, 2014, in the variant of cuDNN, which resets after the matrix product.
 
-Legend: B streams of text, T steps, V characters, I inputs and H hidden units of a layer, G gates (RNN 1, GRU 3, LSTM 4),
-L layers, S vectors of memory a layer (LSTM 2: h and c; else 1: h).
+Legend: B streams of text, T steps, V characters, L layers; of a layer: I inputs, H hidden units, G gates (RNN 1, GRU 3,
+LSTM 4), S vectors of memory (LSTM 2: h and c; else 1: h).
 """
 
 from typing import ClassVar, Literal, get_args

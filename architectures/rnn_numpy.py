@@ -4,9 +4,9 @@ It reads a text one character at a time and learns to say which comes next. Run 
 
     python -m architectures.rnn_numpy input.txt
 
-After Andrej Karpathy's min-char-rnn (gist.github.com/karpathy/d4dee566867f8291f086, 2015), with the mean loss, a clipped
-norm, and gradients derived here line by line. `architectures/char_rnn.py` has the same network in torch, where autograd
-finds the gradients, and its gated successors.
+After Andrej Karpathy's min-char-rnn (gist.github.com/karpathy/d4dee566867f8291f086, 2015), with the mean loss, a
+clipped norm, and gradients derived line by line. `architectures/char_rnn.py` has the same network in torch, where
+autograd finds the gradients, and its gated successors.
 
 Legend: V different characters, H hidden units, T steps of one chunk of text. Vectors are columns of no width: [H], [V].
 """
@@ -78,10 +78,8 @@ def forward(parameters: Arrays, characters: Array, targets: Array, hidden: Array
         before, hidden = hidden, next_hidden(parameters, character, hidden)
         scores = parameters["W_hy"] @ hidden + parameters["b_y"]  # y_t = W_hy h_t + b_y
         steps.append(Step(character, target, before, hidden, softmax(scores)))
-    loss = -sum(np.log(step.probabilities[step.target]) for step in steps) / len(
-        steps
-    )  # L = -1/T sum_t log p_t[target]
-    return float(loss), steps, hidden
+    log_p = [np.log(step.probabilities[step.target]) for step in steps]
+    return -float(np.mean(log_p)), steps, hidden  # L = -1/T sum_t log p_t[target]
 
 
 def backward(parameters: Arrays, steps: list[Step]) -> Arrays:
@@ -201,9 +199,8 @@ def train(text: str, hidden_size: int, chunk: int, rate: float, steps: int, repo
         position += len(characters)
         if number % report_every == 0 or number == steps:
             drawn = sample(parameters, int(targets[-1]), hidden, 200, generator)
-            print(
-                f"step {number}  {smooth:.3f} bits per character\n{''.join(alphabet[i] for i in drawn)}\n", flush=True
-            )
+            written = "".join(alphabet[i] for i in drawn)
+            print(f"step {number}  {smooth:.3f} bits per character\n{written}\n", flush=True)
     return parameters
 
 

@@ -1,0 +1,301 @@
+"""Any text file as streams of characters, and prompts to continue."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from lightning.pytorch import LightningDataModule
+from torch import Tensor
+
+from datamodules.samplers import BatchLoader, rank_and_world, training_position
+from datamodules.seeding import torch_generator
+
+NO_TARGET = -100  # what torch's cross-entropy passes over
+
+
+class CharBatch(NamedTuple):
+    """The next steps of B streams: ids int64 [B, T], and those of the characters that follow each (or -100: none)."""
+
+    characters: Tensor
+    targets: Tensor
+
+
+class CharTextDataModule(LightningDataModule):
+    """A text, cut into training (its beginning), validation and test (its end), for models that read characters.
+
+    Each part is read in contiguous streams side by side: batch k + 1 goes on where batch k stopped, so that a model
+    can carry its memory over (truncated back-propagation through time). It starts anew with the first batch.
+
+    Args:
+        path: A UTF-8 text file; none: the English documentation that comes with Python (`pydoc_data.topics`, 0.5 MB).
+        sequence_length: Characters of each stream in a batch: how far back gradients go.
+        batch_size: Streams that the training text is cut into, per process. What does not fill a batch, another
+            part of the text each epoch, is left out.
+        eval_batch_size: Streams that the validation and the test text are cut into, over all processes.
+        validation_fraction: Share of the text for validation.
+        test_fraction: Share of the text for the test.
+        seed: Seed of where each epoch's streams begin.
+        predict_path: A UTF-8 text file with a prompt on each line, for `predict`; blank lines are none.
+
+    Raises:
+        ValueError: A number that is not possible.
+    """
+
+    # Ranks beyond the number of prompts have nothing to continue.
+    allow_zero_length_dataloader_with_multiple_devices = True
+
+    def __init__(
+        self,
+        path: str | None = None,
+        sequence_length: int = 100,
+        batch_size: int = 32,
+        eval_batch_size: int = 16,
+        validation_fraction: float = 0.05,
+        test_fraction: float = 0.05,
+        seed: int = 0,
+        predict_path: str | None = None,
+    ) -> None:
+        super().__init__()
+        for name, value, least in (
+            ("sequence_length", sequence_length, 1),
+            ("batch_size", batch_size, 1),
+            ("eval_batch_size", eval_batch_size, 1),
+            ("seed", seed, 0),
+        ):
+            if value < least:
+                raise ValueError(f"data.{name} is {value}: it must be at least {least}")
+        for name, share in (("validation_fraction", validation_fraction), ("test_fraction", test_fraction)):
+            if not 0 < share < 1:
+                raise ValueError(f"data.{name} is {share}: it must be above 0 and below 1")
+        if validation_fraction + test_fraction >= 1:
+            raise ValueError(
+                f"data.validation_fraction is {validation_fraction} and data.test_fraction {test_fraction}: "
+                "nothing is left for training, they must add up to less than 1"
+            )
+        self.path = path
+        self.sequence_length = sequence_length
+        self.batch_size = batch_size
+        self.eval_batch_size = eval_batch_size
+        self.validation_fraction = validation_fraction
+        self.test_fraction = test_fraction
+        self.seed = seed
+        self.predict_path = predict_path
+        self.predict_count = 0
+        self._text: str | None = None
+
+    @property
+    def text(self) -> str:
+        """The whole text, read on first use.
+
+        Raises:
+            FileNotFoundError: There is no such file.
+            ValueError: It is not UTF-8, or too short.
+        """
+        if self._text is None:
+            self._text = read_text(self.path, "data.path") if self.path is not None else python_documentation()
+            if len(self._text) < 2:
+                raise ValueError(f"data.path {self._source} has no text to learn: {len(self._text)} characters in all")
+        return self._text
+
+    @property
+    def vocabulary(self) -> str:
+        """Every character of the text once, in the order of code points: a character's id is its place in it."""
+        return "".join(sorted(set(self.text)))
+
+    @property
+    def _source(self) -> str:
+        return self.path or "pydoc_data.topics"
+
+    def setup(self, stage: str) -> None:
+        if stage == "predict":
+            self._prompts()  # a file that is not there is said before the model is loaded
+        elif stage == "fit":
+            for name in ("train", "val"):
+                self._check_length(name)
+
+    def part(self, name: str) -> tuple[int, int]:
+        """Where a part of the text ("train", "val" or "test") begins and ends."""
+        size = len(self.text)
+        test = size - round(size * self.test_fraction)
+        val = test - round(size * self.validation_fraction)
+        return {"train": (0, val), "val": (val, test), "test": (test, size)}[name]
+
+    def _check_length(self, name: str) -> None:
+        begin, end = self.part(name)
+        world = rank_and_world(self.trainer)[1]
+        needed = self.batch_size * world * self.sequence_length + 1 if name == "train" else 2
+        if end - begin < needed:
+            share = {"train": "training", "val": "validation", "test": "test"}[name]
+            advice = "lower data.batch_size or data.sequence_length, or " if name == "train" else ""
+            raise ValueError(
+                f"data.path {self._source}: the {share} part has {end - begin} characters but at least {needed} are "
+                f"needed; {advice}take a longer text"
+            )
+
+    def train_dataloader(self) -> BatchLoader[CharBatch]:
+        self._check_length("train")
+        begin, end = self.part("train")
+        ids = encode(self.text[begin:end], self._model_vocabulary(), f"data.path {self._source}")
+        rank, world = rank_and_world(self.trainer)
+
+        def plan(epoch: int) -> tuple[Tensor, ...]:
+            return training_positions(
+                len(ids), self.batch_size, self.sequence_length, seed=self.seed, epoch=epoch, rank=rank, world=world
+            ).unbind()
+
+        def fetch(starts: Tensor, epoch: int, step: int) -> CharBatch:
+            places = starts[:, None] + torch.arange(self.sequence_length)  # [B, T]
+            return CharBatch(ids[places], ids[places + 1])
+
+        return BatchLoader(plan, fetch, lambda: training_position(self.trainer))
+
+    def val_dataloader(self) -> BatchLoader[CharBatch]:
+        return self._evaluation_loader("val")
+
+    def test_dataloader(self) -> BatchLoader[CharBatch]:
+        return self._evaluation_loader("test")
+
+    def _evaluation_loader(self, name: str) -> BatchLoader[CharBatch]:
+        self._check_length(name)
+        begin, end = self.part(name)
+        ids = encode(
+            self.text[begin:end], self._model_vocabulary(), f"data.path {self._source}", self.text.count("\n", 0, begin)
+        )
+        rank, world = rank_and_world(self.trainer)
+        # The streams are the same for any number of processes, and so is the score.
+        streams = evaluation_streams(ids, self.eval_batch_size)
+        characters, targets = (part[rank::world] for part in streams)  # [B, length]
+
+        def fetch(columns: Tensor, epoch: int, step: int) -> CharBatch:
+            return CharBatch(characters[:, columns], targets[:, columns])
+
+        columns = torch.arange(targets.shape[1]).split(self.sequence_length)
+        return BatchLoader(lambda epoch: columns, fetch)
+
+    def predict_dataloader(self) -> BatchLoader[tuple[Tensor, Tensor]]:
+        """Prompts, one a batch since their lengths differ: (ids int64 [1, P], number of the line int64 [1])."""
+        lines = self._prompts()
+        self.predict_count = len(lines)
+        vocabulary = self._model_vocabulary()
+        prompts = {
+            number: encode(line, vocabulary, f"data.predict_path {self.predict_path}", number)
+            for number, line in enumerate(lines)
+            if line.strip()
+        }
+        rank, world = rank_and_world(self.trainer)
+        mine = torch.tensor(list(prompts)[rank::world], dtype=torch.int64).split(1) if len(prompts) > rank else ()
+
+        def fetch(index: Tensor, epoch: int, step: int) -> tuple[Tensor, Tensor]:
+            return prompts[int(index)][None], index
+
+        return BatchLoader(lambda epoch: mine, fetch)
+
+    def _prompts(self) -> list[str]:
+        if self.predict_path is None:
+            raise ValueError("predict continues prompts: pass --data.predict_path FILE, a text file with one a line")
+        lines = read_text(self.predict_path, "data.predict_path").removesuffix("\n").split("\n")
+        if not any(line.strip() for line in lines):
+            raise ValueError(f"data.predict_path {self.predict_path} holds no prompt: write one on each line")
+        return lines
+
+    def _model_vocabulary(self) -> str:
+        """The vocabulary of the trainer's model, which a checkpoint restores after `setup`; else the text's own."""
+        module: Any = self.trainer.lightning_module if self.trainer is not None else None
+        return getattr(module, "vocabulary", None) or self.vocabulary
+
+
+def training_positions(
+    size: int, batch_size: int, length: int, *, seed: int, epoch: int, rank: int, world: int
+) -> Tensor:
+    """Where each batch of an epoch begins in each of this rank's streams: int64 [steps, B], a pure function.
+
+    All ranks' streams follow one another in the text; the first begins at a place drawn from what they leave over, so
+    that chunks are cut at other characters in each epoch.
+
+    Args:
+        size: Characters of the text.
+        batch_size: B, streams of each rank.
+        length: T, characters of a stream in a batch.
+        seed, epoch: Together they draw the beginning.
+        rank, world: This process and how many there are.
+    """
+    streams = batch_size * world
+    steps = (size - 1) // (streams * length)  # the last character is only a target
+    spare = size - 1 - steps * streams * length
+    first = int(torch.randint(spare + 1, (), generator=torch_generator(seed, epoch)))
+    heads = first + torch.arange(rank * batch_size, (rank + 1) * batch_size) * steps * length
+    return heads + torch.arange(steps)[:, None] * length
+
+
+def evaluation_streams(ids: Tensor, streams: int) -> tuple[Tensor, Tensor]:
+    """A text [N] as streams of equal length, at most so many: characters and targets, both int64 [B, length].
+
+    Every character but the first is the target once. What the last streams lack is filled with -100 (characters: 0).
+    """
+    length = -(-(len(ids) - 1) // streams)
+    rows = -(-(len(ids) - 1) // length)
+    fill = rows * length - (len(ids) - 1)
+    characters = torch.cat([ids[:-1], ids.new_zeros(fill)]).view(rows, length)
+    targets = torch.cat([ids[1:], ids.new_full((fill,), NO_TARGET)]).view(rows, length)
+    return characters, targets
+
+
+def encode(text: str, vocabulary: str, source: str, first_line: int = 0) -> Tensor:
+    """The ids of a text, int64 [N].
+
+    Args:
+        text: The text.
+        vocabulary: Every known character once, in the order of code points.
+        source: What to call the text in an error.
+        first_line: How many lines stand before it in its file.
+
+    Raises:
+        ValueError: A character is unknown; the message names it and the line.
+    """
+    points, known = (np.frombuffer(part.encode("utf-32-le"), np.uint32) for part in (text, vocabulary))
+    ids = np.searchsorted(known, points).clip(max=len(known) - 1)
+    if len(unknown := np.flatnonzero(known[ids] != points)):
+        place = int(unknown[0])
+        line = first_line + 1 + text.count("\n", 0, place)
+        raise ValueError(
+            f"{source} line {line} has the character {text[place]!r} (U+{points[place]:04X}), which the model has "
+            f"never seen: it knows the {len(vocabulary)} characters of the text that it was trained on"
+        )
+    return torch.from_numpy(ids.astype(np.int64))
+
+
+def read_text(path: str, option: str) -> str:
+    """A UTF-8 text with lines that end in a single newline, without a byte order mark.
+
+    Args:
+        path: The file.
+        option: Which option named it, for the error.
+
+    Raises:
+        FileNotFoundError: There is no such file.
+        ValueError: It is not UTF-8; the message names the first bad byte and its line.
+    """
+    if not Path(path).is_file():
+        raise FileNotFoundError(f"{option} {path} does not exist: name a text file")
+    content = Path(path).read_bytes()
+    try:
+        text = content.decode("utf-8")
+    except UnicodeDecodeError as error:
+        line = content.count(b"\n", 0, error.start) + 1
+        raise ValueError(
+            f"{option} {path} is no UTF-8 text: byte {error.start} (line {line}) is 0x{content[error.start]:02x}; "
+            "convert it, with iconv for example"
+        ) from error
+    return text.removeprefix("\ufeff").replace("\r\n", "\n")
+
+
+def python_documentation() -> str:
+    """The topics of Python's `help()`, one after the other: about 460,000 characters in English."""
+    try:
+        from pydoc_data.topics import topics
+    except ImportError as error:
+        raise ValueError("this Python comes without pydoc_data: pass --data.path FILE, any text file") from error
+    return "\n".join(topics.values())
