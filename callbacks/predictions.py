@@ -5,11 +5,11 @@ import os
 from pathlib import Path
 from typing import Any
 
-import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 
 from callbacks.batches import class_name, classified
 from callbacks.files import atomic_path
+from callbacks.gather import gather_rows
 
 Row = tuple[int, list[float]]  # label (-1: unknown), probability of each class
 
@@ -49,19 +49,10 @@ class Predictions(Callback):
         self._rows.update(zip(outputs["index"].tolist(), rows, strict=True))
 
     def on_predict_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        rows = _gather(self._rows, trainer)
+        rows = gather_rows(self._rows, trainer)
         self._rows = {}
         if rows and trainer.is_global_zero:
             _write(self.output or Path(trainer.default_root_dir) / "predictions.csv", rows, trainer, pl_module)
-
-
-def _gather(rows: dict[int, Row], trainer: Trainer) -> dict[int, Row]:
-    """The rows of all processes, on the first one."""
-    if trainer.world_size == 1:
-        return rows
-    parts: list[Any] | None = [None] * trainer.world_size if trainer.is_global_zero else None
-    torch.distributed.gather_object(rows, parts)
-    return {index: row for part in parts or [] for index, row in part.items()}
 
 
 def _write(output: str | os.PathLike[str], rows: dict[int, Row], trainer: Trainer, pl_module: LightningModule) -> None:
