@@ -2,6 +2,8 @@
 
 import os
 import shutil
+import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +11,7 @@ import yaml
 from lightning.fabric.utilities.rank_zero import rank_zero_only
 from lightning.pytorch import Callback, LightningModule, Trainer
 
+from callbacks.checkpoint_files import CONFIG_SUFFIX
 from callbacks.files import atomic_path
 
 RUN_DIR_VARIABLE = "ONEFORALL_RUN_DIR"  # tells the processes that Lightning starts for more GPUs which folder it is
@@ -48,6 +51,20 @@ def newest_predictions(folder: Path) -> Path | None:
     """The file in the run folder that `predict` wrote last; None where there is none."""
     there = [folder / name for name in PREDICTIONS if (folder / name).is_file()]
     return max(there, key=lambda path: path.stat().st_mtime_ns, default=None)
+
+
+def default_name(configs: Sequence[str], network: str) -> str:
+    """The name of a run that was given none.
+
+    Args:
+        configs: The config files of the command line; the first one's name is the run's, or, where it is the
+            config.yaml of a run folder, that folder's.
+        network: The class path of the network, after which a run without configs is named.
+    """
+    of_the_user = [Path(config).absolute() for config in configs if not config.endswith(CONFIG_SUFFIX)]
+    if not of_the_user:
+        return network.rsplit(".", 1)[-1].lower()
+    return of_the_user[0].parent.name if of_the_user[0].name == "config.yaml" else of_the_user[0].stem
 
 
 def training_folder(wanted: Path, resume: bool, numbered: bool) -> tuple[Path, bool]:
@@ -124,6 +141,8 @@ def _unwritable(folder: Path, error: OSError) -> OSError:
 
 def release_folder(folder: Path) -> None:
     """Removes the folder of a run that never began, unless it holds more than what is written before the first step."""
+    if "wandb" in sys.modules:
+        sys.modules["wandb"].finish(exit_code=1)  # else it writes into the folder, and to the terminal, as we leave
     if all(_written_before_training(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()):
         shutil.rmtree(folder, ignore_errors=True)
 

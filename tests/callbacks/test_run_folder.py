@@ -1,6 +1,8 @@
 import os
+import sys
 import threading
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -11,6 +13,7 @@ from callbacks.run_folder import (
     RunFolder,
     claim_folder,
     contents,
+    default_name,
     evaluation_folder,
     newest_predictions,
     release_folder,
@@ -83,6 +86,14 @@ def test_release_makes_it_free_again(tmp_path):
     release_folder(folder)  # is there no more: nothing to do
 
 
+def test_release_ends_a_run_of_wandb_before_its_files_go(tmp_path, monkeypatch):
+    ended = []
+    finish = SimpleNamespace(finish=lambda exit_code: ended.append((exit_code, tmp_path.exists())))
+    monkeypatch.setitem(sys.modules, "wandb", finish)
+    release_folder(tmp_path)
+    assert ended == [(1, True)] and not tmp_path.exists()
+
+
 def test_release_keeps_what_a_run_has_written(tmp_path):
     for name in ("curves.png", "checkpoints/last.ckpt", "samples.md", "mine/wandb/notes.txt"):
         folder = claim_folder(tmp_path / name.replace("/", "-"), numbered=False)
@@ -91,6 +102,20 @@ def test_release_keeps_what_a_run_has_written(tmp_path):
         (folder / "config.yaml").write_text("")
         release_folder(folder)
         assert (folder / name).exists() and (folder / "config.yaml").exists()
+
+
+@pytest.mark.parametrize(
+    ("configs", "name"),
+    [
+        ([], "resnet"),
+        (["/tmp/x.checkpoint-config.yaml"], "resnet"),
+        (["configs/cifar10/mine.yaml", "configs/trainer/gpu.yaml"], "mine"),
+        (["/tmp/x.checkpoint-config.yaml", "configs/multi30k/en-de.yaml"], "en-de"),
+        (["runs/earlier/config.yaml"], "earlier"),
+    ],
+)
+def test_a_run_is_named_after_its_config_or_its_network(configs, name):
+    assert default_name(configs, "architectures.resnet.ResNet") == name
 
 
 def test_a_training_claims_its_folder_or_goes_on_in_it(tmp_path, monkeypatch):
