@@ -1,5 +1,6 @@
 """Pairs of our T5 and transformers' own with the same random weights, over configs in which they might differ."""
 
+import random
 from typing import Any
 
 import torch
@@ -38,8 +39,6 @@ CONFIGS = {
 
 def make_pair(config: T5Config, seed: int = 0) -> tuple[T5, Any]:
     """Return (ours, theirs) in evaluation mode with equal weights, norms and position biases far from their start."""
-    import transformers
-
     ours = T5(config).eval()
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
@@ -51,11 +50,7 @@ def make_pair(config: T5Config, seed: int = 0) -> tuple[T5, Any]:
                 if name.endswith((".o.weight", ".wo.weight")):
                     std *= 3  # or tied weights would only repeat the token they read
                 weight.normal_(0.0, std, generator=generator)
-    their_config = transformers.T5Config(
-        **{name: value for name, value in vars(config).items() if name != "scale_decoder_outputs"}
-    )
-    their_config.scale_decoder_outputs = config.scales_decoder_outputs
-    theirs = transformers.T5ForConditionalGeneration(their_config).eval()
+    theirs = make_theirs(config)
     if not config.tie_word_embeddings:
         theirs.lm_head.weight = torch.nn.Parameter(theirs.lm_head.weight.detach().clone())
     published = {published_name(name): weight for name, weight in ours.state_dict().items()}
@@ -63,6 +58,45 @@ def make_pair(config: T5Config, seed: int = 0) -> tuple[T5, Any]:
     assert not left_out.unexpected_keys
     assert all("embed_tokens" in key or key == "lm_head.weight" for key in left_out.missing_keys)
     return ours, theirs
+
+
+def make_theirs(config: T5Config) -> Any:
+    """Return transformers' model of that shape in evaluation mode, with first weights of its own.
+
+    Its output layer is always tied, whatever the config says.
+    """
+    import transformers
+
+    fields = {name: value for name, value in vars(config).items() if name != "scale_decoder_outputs"}
+    their_config = transformers.T5Config(**fields)
+    their_config.scale_decoder_outputs = config.scales_decoder_outputs
+    return transformers.T5ForConditionalGeneration(their_config).eval()
+
+
+def make_pair_as_theirs_begins(config: T5Config) -> tuple[T5, Any]:
+    """Return (ours, theirs) in evaluation mode, both with the first weights that transformers draws."""
+    ours, theirs = T5(config).eval(), make_theirs(config)
+    published = theirs.state_dict()
+    ours.load_state_dict({name: published[published_name(name)] for name in ours.state_dict()})
+    return ours, theirs
+
+
+def random_config(seed: int, widths: tuple[int, int] = (32, 128)) -> T5Config:
+    """A shape drawn at random, with `d_model` within `widths`."""
+    draw = random.Random(seed)
+    d_model = draw.randint(*widths)
+    return T5Config(
+        vocab_size=draw.randint(50, 500),
+        d_model=d_model,
+        d_kv=draw.randint(8, 64),
+        d_ff=draw.randint(d_model, 4 * d_model),
+        num_layers=draw.randint(1, 4),
+        num_decoder_layers=draw.randint(1, 4),
+        num_heads=draw.randint(2, 6),
+        relative_attention_num_buckets=draw.randint(4, 32),
+        feed_forward_proj=draw.choice(("relu", "gated-gelu")),
+        scale_decoder_outputs=draw.choice((True, False)),
+    )
 
 
 def random_batch(vocab_size: int, batch: int = 5, source: int = 13, target: int = 11, seed: int = 0) -> dict[str, Any]:

@@ -1,6 +1,7 @@
 """T5 against transformers' own: logits, loss and gradients; and what neither may do, such as look ahead."""
 
 import math
+import shutil
 from dataclasses import replace
 
 import pytest
@@ -10,7 +11,14 @@ from torch import Tensor, nn
 from architectures.t5.config import PRESETS, T5Config
 from architectures.t5.hf_weights import published_name
 from architectures.t5.model import T5
-from tests.architectures.t5.oracle import CONFIGS, SMALL, make_pair, random_batch
+from tests.architectures.t5.oracle import (
+    CONFIGS,
+    SMALL,
+    make_pair,
+    make_pair_as_theirs_begins,
+    random_batch,
+    random_config,
+)
 
 configs = pytest.mark.parametrize("config", CONFIGS.values(), ids=CONFIGS.keys())
 
@@ -50,11 +58,77 @@ def test_loss_and_gradients_equal_transformers(config: T5Config) -> None:
 
     assert abs(ours_loss - theirs_loss) <= 1e-6
     assert sums.tokens == (batch["labels"] != -100).sum()
+    assert all(weight.grad is not None and weight.grad.abs().max() > 0 for weight in ours.parameters())
+    assert_gradients_equal(ours, theirs)
+
+
+def assert_gradients_equal(ours: T5, theirs: nn.Module) -> None:
     their_gradients = {name: weight.grad for name, weight in theirs.named_parameters()}
     for name, weight in ours.named_parameters():
         expected = their_gradients[published_name(name)]
-        assert weight.grad is not None and weight.grad.abs().max() > 0
+        assert weight.grad is not None and expected is not None
         assert (weight.grad - expected).norm() <= 1e-4 * expected.norm(), name
+
+
+@pytest.mark.parametrize(
+    "config",
+    [random_config(seed) for seed in range(30)] + [random_config(seed, widths=(256, 512)) for seed in range(4)],
+    ids=lambda config: f"{config.d_model}-{config.feed_forward_proj}",
+)
+def test_random_shapes_equal_transformers(config: T5Config) -> None:
+    """Also where logits reach hundreds: there, one operation in another order can show."""
+    seed = config.vocab_size
+    torch.manual_seed(seed)
+    ours, theirs = make_pair_as_theirs_begins(config)
+    batch = random_batch(config.vocab_size, batch=3, source=2 + seed % 39, target=2 + seed % 36, seed=seed)
+    inputs = {k: batch[k] for k in ("input_ids", "attention_mask")} | {
+        "decoder_input_ids": ours.shift_right(batch["labels"])
+    }
+    expected = theirs(**batch)
+    assert (ours(**inputs) - expected.logits).abs().max() <= 2e-5
+    with torch.no_grad():  # where attention takes another kernel
+        assert (ours(**inputs) - theirs(**inputs).logits).abs().max() <= 2e-5
+
+    expected.loss.backward()
+    sums = ours.loss(**batch)
+    (sums.loss / sums.tokens).backward()
+    assert_gradients_equal(ours, theirs)
+
+
+@configs
+@torch.no_grad()
+def test_float64_shows_the_same_function(config: T5Config, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Differences in float32 are rounding: none is left in float64."""
+    from transformers.models.t5.modeling_t5 import T5LayerNorm
+
+    def norm_in_float64(self: T5LayerNorm, x: Tensor) -> Tensor:  # theirs takes the mean in float32
+        return self.weight * x / (x.square().mean(-1, keepdim=True) + self.variance_epsilon).sqrt()
+
+    monkeypatch.setattr(T5LayerNorm, "forward", norm_in_float64)
+    ours, theirs = (model.double() for model in make_pair(config))
+    batch = random_batch(config.vocab_size)
+    inputs = {k: batch[k] for k in ("input_ids", "attention_mask")} | {
+        "decoder_input_ids": ours.shift_right(batch["labels"])
+    }
+    assert (ours(**inputs) - theirs(**inputs).logits).abs().max() <= 1e-10
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(shutil.which("c++") is None, reason="torch.compile needs a C++ compiler")
+@pytest.mark.parametrize("name", ["tied", "untied-gated"])
+def test_compiled_equals_eager(name: str) -> None:
+    model, _ = make_pair(CONFIGS[name])
+    batch = random_batch(40)
+    expected = model.loss(**batch).loss
+    expected.backward()
+    gradients = [weight.grad for weight in model.parameters()]
+    model.zero_grad()
+    loss = torch.compile(model.loss)(**batch).loss
+    loss.backward()
+    torch.testing.assert_close(loss, expected, rtol=1e-5, atol=0)
+    for weight, gradient in zip(model.parameters(), gradients, strict=True):
+        assert weight.grad is not None and gradient is not None
+        assert (weight.grad - gradient).norm() <= 1e-4 * gradient.norm()
 
 
 @configs
