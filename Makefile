@@ -5,6 +5,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+UV := uv==0.13.9
 PYTEST_ARGS ?=
 # One worker a core, one thread a worker: torch's threads gain nothing on tensors this small.
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses auto --maxprocesses 8
@@ -15,10 +16,15 @@ PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses auto --maxpro
 help:  ## Show what there is
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
 
-quickstart: $(STAMP)  ## Train a network on scikit-learn's digits and test it: two minutes, no download of data
-	$(BIN)/oneforall fit --config configs/quickstart/images.yaml
-	@# `ls -t`: the run just made is the newest
-	$(BIN)/oneforall test --ckpt_path "$$(ls -td runs/images*/ | head -n 1)checkpoints/best.ckpt"
+# Its argument is the name of a config. `ls -t`: the run just made is the newest.
+define fit_and_test
+$(BIN)/oneforall fit --config configs/quickstart/$(1).yaml
+$(BIN)/oneforall test --ckpt_path "$$(ls -td runs/$(1)*/ | head -n 1)checkpoints/best.ckpt"
+endef
+
+quickstart: $(STAMP)  ## Train and test two networks, for images and for text: five minutes, no download of data
+	$(call fit_and_test,images)
+	$(call fit_and_test,seq2seq)
 
 test: $(STAMP)  ## Run the tests, without the slow ones and those that need a GPU or SLURM
 	$(PYTEST) -m "not slow and not gpu and not slurm" $(PYTEST_ARGS)
@@ -42,11 +48,11 @@ clean:  ## Remove the environment and all caches; runs and data stay
 	find . -name __pycache__ -not -path './.git/*' -prune -exec rm -rf {} +
 
 # One environment for everything, made anew only when what it holds has changed. uv installs the same pinned, hashed
-# versions as pip, several times faster; where there is none, it is installed into the environment first.
+# versions as pip, several times faster; where there is none, UV is installed into the environment first.
 $(STAMP): requirements.txt pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 is needed: make PYTHON=python3.11")'
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	uv --version > /dev/null 2>&1 || $(BIN)/python -m pip install --quiet uv
+	uv --version > /dev/null 2>&1 || $(BIN)/python -m pip install --quiet $(UV)
 	PATH="$$PATH:$(CURDIR)/$(BIN)" uv pip install --python $(BIN)/python --require-hashes --requirement requirements.txt
 	PATH="$$PATH:$(CURDIR)/$(BIN)" uv pip install --python $(BIN)/python --no-deps --editable .
 	touch $(STAMP)
