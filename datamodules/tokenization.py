@@ -29,6 +29,7 @@ PAD_ID, EOS_ID, UNK_ID = 0, 1, 2
 SPECIAL = ("<pad>", "</s>", "<unk>")
 BYTES = tuple(f"<0x{byte:02X}>" for byte in range(256))
 WORD_START = "▁"
+_DOUBLE = "\ue000"  # for private use: no text has it
 # A word, a digit, a punctuation mark or a symbol is a unit that no piece crosses, together with the mark that it begins
 # a word. (SentencePiece too keeps scripts and digits apart: else "dog" and "dog." are two pieces that share nothing.)
 _UNITS = rf"{WORD_START}?([\p{{P}}\p{{S}}\p{{N}}]|[^{WORD_START}\p{{P}}\p{{S}}\p{{N}}]+)"
@@ -51,7 +52,7 @@ def train_tokenizer(
     Raises:
         ValueError: An argument is impossible, or there is no text.
     """
-    from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
+    from tokenizers import Regex, Tokenizer, decoders, normalizers, pre_tokenizers, processors
 
     if model not in get_args(TokenizerModel):
         raise ValueError(f"tokenizer_model is {model!r}: it must be one of {', '.join(get_args(TokenizerModel))}")
@@ -71,13 +72,9 @@ def train_tokenizer(
             pre_tokenizers.Split(Regex(_UNITS), behavior="isolated"),
         ]
     )
-    learner = Tokenizer(models.Unigram() if model == "unigram" else models.BPE())
-    learner.normalizer = normalizer
-    learner.pre_tokenizer = pre_tokenizer
     known = _common_characters([normalizer.normalize_str(text) for text in texts], (vocab_size - fixed) // 2)
-    learner.train_from_iterator(known, _trainer(model, vocab_size - fixed))
-
-    tokenizer = Tokenizer(_with_bytes(model, json.loads(learner.to_str())["model"]))
+    learn = _learn_unigram if model == "unigram" else _learn_bpe
+    tokenizer = Tokenizer(learn(known, pre_tokenizer, vocab_size - fixed))
     tokenizer.normalizer = normalizer
     tokenizer.pre_tokenizer = pre_tokenizer
     tokenizer.decoder = decoders.Sequence(
@@ -106,26 +103,48 @@ def _common_characters(texts: list[str], most: int) -> list[str]:
     return [text.translate(rare) for text in texts] if rare else texts
 
 
-def _trainer(model: TokenizerModel, pieces: int) -> Any:
-    from tokenizers import trainers
+def _learn_bpe(texts: list[str], pre_tokenizer: Any, count: int) -> Any:
+    """A BPE model with `count` pieces, after T5's first three ids and the bytes."""
+    from tokenizers import Tokenizer, models, trainers
 
-    if model == "bpe":
-        return trainers.BpeTrainer(vocab_size=pieces, show_progress=False)
-    return trainers.UnigramTrainer(
-        vocab_size=pieces + 1, show_progress=False, unk_token=SPECIAL[UNK_ID], special_tokens=[SPECIAL[UNK_ID]]
+    learner = Tokenizer(models.BPE())
+    learner.pre_tokenizer = pre_tokenizer
+    learner.train_from_iterator(texts, trainers.BpeTrainer(vocab_size=count, show_progress=False))
+    learnt = json.loads(learner.to_str())["model"]
+    pieces = sorted(learnt["vocab"], key=learnt["vocab"].__getitem__)
+    vocabulary = {piece: place for place, piece in enumerate([*SPECIAL, *BYTES, *pieces])}
+    merges = [tuple(merge) for merge in learnt["merges"]]
+    return models.BPE(vocabulary, merges, unk_token=SPECIAL[UNK_ID], byte_fallback=True)
+
+
+def _learn_unigram(texts: list[str], pre_tokenizer: Any, count: int) -> Any:
+    """A Unigram model with `count` pieces, after T5's first three ids and the bytes.
+
+    The trainer of `tokenizers` begins with the substrings that occur in two different words. A frequent word that is
+    part of no other ("wearing") would not be among them: on Multi30k's 58,000 sentences that made sequences a sixth
+    longer than BPE's. So each is given a double with a mark at its end, and what contains the mark is left out.
+    """
+    from tokenizers import Tokenizer, models, trainers
+
+    words = Counter(word for text in texts for word, _ in pre_tokenizer.pre_tokenize_str(text))
+    doubles = [
+        word[1:] + _DOUBLE for word, times in words.items() if times > 2 and len(word) > 2 and word[0] == WORD_START
+    ]
+    learner = Tokenizer(models.Unigram())
+    learner.pre_tokenizer = pre_tokenizer
+    trainer = trainers.UnigramTrainer(
+        vocab_size=count + count // 8 + 2,
+        show_progress=False,
+        unk_token=SPECIAL[UNK_ID],
+        special_tokens=[SPECIAL[UNK_ID]],
     )
-
-
-def _with_bytes(model: TokenizerModel, learnt: dict[str, Any]) -> Any:
-    """The learnt model with T5's first three ids and the bytes before its pieces."""
-    from tokenizers import models
-
-    if model == "bpe":
-        pieces = sorted(learnt["vocab"], key=learnt["vocab"].__getitem__)
-        vocabulary = {piece: place for place, piece in enumerate([*SPECIAL, *BYTES, *pieces])}
-        merges = [tuple(merge) for merge in learnt["merges"]]
-        return models.BPE(vocabulary, merges, unk_token=SPECIAL[UNK_ID], byte_fallback=True)
-    scored = [(piece, score) for piece, score in learnt["vocab"] if piece != SPECIAL[UNK_ID]]
+    learner.train_from_iterator([*texts, *doubles], trainer)
+    # Rounded: the sums of several threads differ in the last digits, and not every double survives JSON.
+    learnt = [(piece, round(score, 6)) for piece, score in json.loads(learner.to_str())["model"]["vocab"]]
+    scored = [(piece, score) for piece, score in learnt if piece != SPECIAL[UNK_ID] and _DOUBLE not in piece]
+    # Single characters stay, as in the trainer's own last step; of the others the likeliest do.
+    scored.sort(key=lambda pair: (len(pair[0]) > 1, -pair[1], pair[0]))
+    scored = scored[:count]
     # The score of a byte is never looked at; one below all others would make unknown characters dearer.
     lowest = min(score for _, score in scored)
     reserved = [(piece, 0.0) for piece in SPECIAL] + [(piece, lowest) for piece in BYTES]
