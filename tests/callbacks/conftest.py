@@ -106,8 +106,9 @@ def make_trainer(tmp_path: Path):
             "enable_progress_bar": False,
             "enable_model_summary": False,
             "max_epochs": 1,
+            "default_root_dir": tmp_path,
         }
-        return Trainer(callbacks=list(callbacks), default_root_dir=tmp_path, **{**settings, **arguments})
+        return Trainer(callbacks=list(callbacks), **{**settings, **arguments})
 
     return make
 

@@ -1,0 +1,182 @@
+"""A text module small enough to run a whole Trainer in a fraction of a second."""
+
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from lightning.pytorch import Callback, LightningDataModule, LightningModule, Trainer
+from torch import Tensor, nn
+
+EOS = 1
+
+
+class Batch(NamedTuple):
+    input_ids: Tensor
+    attention_mask: Tensor
+    labels: Tensor
+    index: Tensor
+
+
+class Generated(NamedTuple):
+    index: int
+    source: str
+    references: tuple[str, ...]
+    hypothesis: str
+    score: float | None
+
+
+class Encoding(NamedTuple):
+    ids: list[int]
+
+
+class CharacterTokenizer:
+    """A token a character, the mark of a word's start for a space, and </s> at the end; id 0 is unknown to it."""
+
+    def __init__(self, alphabet: str = "abcdefghij ") -> None:
+        self.tokens = [None, "</s>", *alphabet.replace(" ", "▁")]
+
+    def encode(self, text: str) -> Encoding:
+        return Encoding([*(self.tokens.index(character) for character in text.replace(" ", "▁")), EOS])
+
+    def id_to_token(self, token: int) -> str | None:
+        return self.tokens[token]
+
+
+class Weights(NamedTuple):
+    cross: list[Tensor]
+
+
+class TinyNetwork(nn.Module):
+    """Two heads and `depth` layers of an attention that says which layer, head, token and place it is."""
+
+    def __init__(self, depth: int = 3, vocab_size: int = 16) -> None:
+        super().__init__()
+        self.depth = depth
+        self.embedding = nn.Embedding(vocab_size, 4)
+        self.decoder = nn.Sequential(nn.Linear(4, 4), nn.Tanh())
+        self.head = nn.Linear(4, vocab_size)
+
+    def forward(self, input_ids: Tensor) -> Tensor:
+        return self.head(self.decoder(self.embedding(input_ids)))
+
+    def shift_right(self, labels: Tensor) -> Tensor:
+        return torch.cat([torch.zeros_like(labels[:, :1]), labels[:, :-1]], 1)
+
+    def attention_weights(self, input_ids: Tensor, attention_mask: Tensor, decoder_input_ids: Tensor) -> Weights:
+        assert attention_mask.all() and attention_mask.shape == input_ids.shape
+        heads = torch.tensor([1.0, 3.0])[:, None, None]  # [H, 1, 1]
+        scores = heads * (decoder_input_ids[0, :, None] + 1) * input_ids[0] / 50  # [H, T, S]
+        return Weights([(scores * (layer + 1)).softmax(-1)[None] for layer in range(self.depth)])
+
+
+class TinyWriter(LightningModule):
+    """Writes `hypotheses[index]` for each example; during a fit, the epoch and the step after it."""
+
+    unit = "tokens"
+
+    def __init__(self, hypotheses: list[str], depth: int = 3) -> None:
+        super().__init__()
+        self.hypotheses = hypotheses
+        self.architecture = TinyNetwork(depth)
+        self.tokenizer: Any = CharacterTokenizer()
+        self.generated: list[Generated] = []
+        self.references: tuple[str, ...] = ("ab", "cd")
+
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        logits = self.architecture(batch.input_ids)
+        loss = nn.functional.cross_entropy(logits.flatten(0, 1), batch.input_ids.flatten())
+        self.log("train/step_loss", loss)
+        return loss
+
+    def validation_step(self, batch: Batch, batch_idx: int) -> None:
+        self.log("val/loss", 1.0, batch_size=len(batch.index))
+
+    def test_step(self, batch: Batch, batch_idx: int) -> None:
+        pass
+
+    def predict_step(self, batch: Batch, batch_idx: int) -> dict[str, Any]:
+        return {"index": batch.index, "hypotheses": [self.hypotheses[index] for index in batch.index.tolist()]}
+
+    def _generate(self) -> None:
+        when = f" {self.current_epoch}.{self.global_step}" if self.trainer.state.fn == "fit" else ""
+        self.generated = [
+            Generated(index, f"source {index}", self.references, text + when, -float(index))
+            for index, text in enumerate(self.hypotheses)
+        ]
+
+    on_validation_epoch_end = on_test_epoch_end = _generate
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        return torch.optim.SGD(self.parameters(), lr=0.5)
+
+
+class Batches:
+    """A loader of ready batches that begins where the training stands."""
+
+    def __init__(self, batches: list[Batch], position: Callable[[], int] = lambda: 0) -> None:
+        self.batches, self.position = batches, position
+
+    def __len__(self) -> int:
+        return len(self.batches)
+
+    def __iter__(self) -> Iterator[Batch]:
+        return iter(self.batches[self.position() :])
+
+
+class TinyText(LightningDataModule):
+    """The same batches in every split; `lines` is what the file to predict has."""
+
+    def __init__(self, batches: list[Batch], lines: int | None = None) -> None:
+        super().__init__()
+        self.batches = batches
+        if lines is not None:
+            self.predict_count = lines
+
+    def _position(self) -> int:
+        return self.trainer.fit_loop.epoch_loop.batch_progress.current.ready  # type: ignore[union-attr]
+
+    def train_dataloader(self) -> Batches:
+        return Batches(self.batches, self._position)
+
+    def val_dataloader(self) -> Batches:
+        return Batches(self.batches)
+
+    test_dataloader = predict_dataloader = val_dataloader
+
+
+def batch_of(sources: dict[int, list[int]], left: bool = False) -> Batch:
+    """Sources by index, padded with 0 on either side."""
+    longest = max(map(len, sources.values()))
+    padded = [
+        [0] * (longest - len(row)) + row if left else row + [0] * (longest - len(row)) for row in sources.values()
+    ]
+    input_ids = torch.tensor(padded)
+    return Batch(input_ids, input_ids != 0, torch.full((len(sources), 1), EOS), torch.tensor(list(sources)))
+
+
+def random_batches(count: int) -> list[Batch]:
+    generator = torch.Generator().manual_seed(0)
+    draw = torch.randint(2, 16, (count, 2, 5), generator=generator)
+    return [batch_of({2 * k: rows[0].tolist(), 2 * k + 1: rows[1].tolist()}) for k, rows in enumerate(draw)]
+
+
+class Snapshots(Callback):
+    """Copies the run folder after every batch, validation and epoch: what a run killed there leaves."""
+
+    def __init__(self, folder: Path, copies: Path) -> None:
+        self.folder, self.copies = folder, copies
+
+    def _copy(self, trainer: Trainer, name: str) -> None:
+        if not trainer.sanity_checking:
+            shutil.copytree(self.folder, self.copies / f"{name}-{trainer.fit_loop.total_batch_idx + 1}")
+
+    def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *args: Any) -> None:
+        self._copy(trainer, "batch")
+
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._copy(trainer, "validation")
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._copy(trainer, "epoch")
