@@ -21,7 +21,7 @@ from callbacks.files import atomic_path
 from callbacks.model_size import multiply_adds, network_of, parameters_by_part
 
 TEST_BEGIN, TEST_END = "<!-- test -->", "<!-- end of test -->"
-LOWER_IS_BETTER = ("loss", "error", "perplexity")
+LOWER_IS_BETTER = ("loss", "error", "perplexity", "bits_per_character")
 HIDDEN_TRAINER_KEYS = ("callbacks", "logger", "default_root_dir", "enable_progress_bar", "plugins", "profiler")
 
 

@@ -1,0 +1,96 @@
+"""The character language model as a user meets it: any text file in, samples and continued prompts out."""
+
+import csv
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import cli
+
+ROOT = Path(__file__).parents[1]
+TEXT = "the cat sat on the mat.\nthat hat is the cat's hat!\n" * 12
+FIT = [
+    *["fit", "--config", str(ROOT / "configs/char_rnn.yaml"), "--data.path", "text.txt"],
+    *["--data.batch_size", "3", "--data.sequence_length", "10", "--data.eval_batch_size", "3"],
+    *["--model.architecture.hidden_size", "8", "--model.sample_length", "20", "--trainer.max_epochs", "1"],
+    *["--run_dir", "run"],
+]
+PREDICT = ["predict", "--ckpt_path", "run/checkpoints/best.ckpt", "--data.predict_path", "prompts.txt"]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a text and a finished run."""
+    made = tmp_path_factory.mktemp("characters")
+    (made / "text.txt").write_text(TEXT)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(made)
+        patch.setattr(sys, "argv", ["oneforall", *FIT])
+        cli.main(FIT)
+    return made
+
+
+@pytest.fixture
+def oneforall(folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Any:
+    """Runs the command line in that folder: (exit code, last line of the errors)."""
+    monkeypatch.chdir(folder)
+
+    def run(*args: str) -> tuple[int, str]:
+        monkeypatch.setattr(sys, "argv", ["oneforall", *args])
+        capsys.readouterr()
+        code = 0
+        try:
+            cli.main(list(args))
+        except SystemExit as leaving:
+            code = int(leaving.code or 0)
+        errors = capsys.readouterr().err.strip()
+        assert "Traceback" not in errors
+        return code, errors.splitlines()[-1] if errors else ""
+
+    return run
+
+
+def test_a_run_has_its_figures_and_samples(folder: Path) -> None:
+    with (folder / "run" / "metrics.csv").open() as file:
+        (row,) = csv.DictReader(file)
+    assert all(0 < float(row[f"{stage}/bits_per_character"]) < 8 for stage in ("train", "val"))
+    samples = (folder / "run" / "samples.md").read_text().splitlines()
+    assert "## Epoch 1, step 18" in samples and sum(line.startswith("|") for line in samples) == 2 + 3
+
+
+def test_a_checkpoint_is_enough_to_test_and_to_continue_prompts(oneforall: Any, folder: Path) -> None:
+    (folder / "prompts.txt").write_text("the cat\n\nhat is")
+    assert oneforall("test", "--ckpt_path", "run/checkpoints/best.ckpt")[0] == 0
+    figures = json.loads((folder / "run" / "test_metrics.json").read_text())
+    assert 0 < figures["test/bits_per_character"] < 8
+
+    (folder / "text.txt").rename(folder / "away.txt")  # the text is not needed to write
+    assert oneforall(*PREDICT)[0] == 0
+    lines = (folder / "run" / "predictions.txt").read_text().split("\n")
+    assert len(lines) == 4 and lines[1] == lines[3] == ""
+    assert lines[0].startswith("the cat") and len(lines[0]) == 7 + 20
+    assert lines[2].startswith("hat is") and len(lines[2]) == 6 + 20
+    (folder / "away.txt").rename(folder / "text.txt")
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (b"", ["bad.txt", "no text to learn"]),
+        (b"one\ntwo\xff", ["bad.txt", "byte 7 (line 2)", "0xff"]),
+    ],
+)
+def test_a_bad_text_ends_in_one_line(oneforall: Any, folder: Path, content: bytes, words: list[str]) -> None:
+    (folder / "bad.txt").write_bytes(content)
+    code, last = oneforall(*FIT[:-1], "other", "--data.path", "bad.txt")
+    assert code == 2 and all(word in last for word in words), last
+    assert not (folder / "other").exists()
+
+
+def test_a_prompt_with_a_character_never_seen_ends_in_one_line(oneforall: Any, folder: Path) -> None:
+    (folder / "prompts.txt").write_text("the cat\nZzz\n")
+    code, last = oneforall(*PREDICT)
+    assert code == 2 and "prompts.txt line 2" in last and "'Z' (U+005A)" in last, last
