@@ -18,7 +18,8 @@ class SpanCorruption(TextTask):
     """Plain text in which spans are replaced by sentinels; the target gives each sentinel and what it stands for.
 
     The text is read as one stream of tokens and cut into segments whose corrupted form just fits `max_source_length`
-    and `max_target_length`. Spans are drawn anew in each epoch for training, and once for validation and test.
+    and `max_target_length`. Spans are drawn anew in each epoch for training, and once for validation and test. As in
+    the published code a segment ends with a span taken out: where there is room for one span only, it is always that.
 
     Args:
         train: Training text; plain text or gzip, UTF-8. Line breaks count as spaces, and empty lines for nothing.

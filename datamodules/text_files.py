@@ -110,4 +110,4 @@ def _csv_rows(lines: list[str], suffix: str, path: str, argument: str) -> Iterat
                 raise ValueError(f"{argument}: {path}, line {reader.line_num}: more cells than the header names")
             yield reader.line_num, row
     except csv.Error as error:
-        raise ValueError(f"{argument}: {path}, line {reader.line_num}: malformed ({error})") from error
+        raise ValueError(f"{argument}: {path}, line {reader.reader.line_num}: malformed ({error})") from error

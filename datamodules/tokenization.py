@@ -139,9 +139,8 @@ def _learn_unigram(texts: list[str], pre_tokenizer: Any, count: int) -> Any:
         special_tokens=[SPECIAL[UNK_ID]],
     )
     learner.train_from_iterator([*texts, *doubles], trainer)
-    # Rounded: the sums of several threads differ in the last digits, and not every double survives JSON.
-    learnt = [(piece, round(score, 6)) for piece, score in json.loads(learner.to_str())["model"]["vocab"]]
-    scored = [(piece, score) for piece, score in learnt if piece != SPECIAL[UNK_ID] and _DOUBLE not in piece]
+    learnt = [pair for pair in json.loads(learner.to_str())["model"]["vocab"] if pair[0] != SPECIAL[UNK_ID]]
+    scored = [(piece, score) for piece, score in _settled(learnt) if _DOUBLE not in piece]
     # Single characters stay, as in the trainer's own last step; of the others the likeliest do.
     scored.sort(key=lambda pair: (len(pair[0]) > 1, -pair[1], pair[0]))
     scored = scored[:count]
@@ -149,6 +148,18 @@ def _learn_unigram(texts: list[str], pre_tokenizer: Any, count: int) -> Any:
     lowest = min(score for _, score in scored)
     reserved = [(piece, 0.0) for piece in SPECIAL] + [(piece, lowest) for piece in BYTES]
     return models.Unigram(reserved + scored, unk_id=UNK_ID, byte_fallback=True)
+
+
+def _settled(scored: list[tuple[str, float]]) -> list[tuple[str, float]]:
+    """The scores without what differs from one training on the same texts to the next.
+
+    The trainer gives characters that no sentence needed the lowest score plus 0.0001, 0.0002, ..., in the order of a
+    hash table: here they get the lowest. And sums of several threads differ in their last digits, which are rounded off
+    (few digits also survive JSON as they are).
+    """
+    lowest = min(score for _, score in scored)
+    unneeded = lowest + 0.0001 * sum(len(piece) == 1 for piece, _ in scored) + 1e-6
+    return [(piece, round(lowest if len(piece) == 1 and score < unneeded else score, 6)) for piece, score in scored]
 
 
 def load_tokenizer(path: str | Path) -> Tokenizer:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import warnings
 from collections import Counter
 from pathlib import Path
@@ -193,25 +194,25 @@ def test_tasks_are_mixed_by_weight(tokenizer_file: str, world: int) -> None:
 
 
 def test_long_pairs_are_cut_or_dropped_and_counted(tokenizer_file: str) -> None:
-    limits = {"max_source_length": 12, "max_target_length": 5}
+    limits = {"max_source_length": 12, "max_target_length": 3}
     task = Counting()
     encoded = [TOKENIZER.encode(f"say: {example.source}").ids for example in task.examples("train")]
     wanted = [TOKENIZER.encode(example.references[0]).ids for example in task.examples("train")]
     long = sum(len(ids) > 12 for ids in encoded)
-    wide = sum(len(ids) > 5 for ids in wanted)
+    wide = sum(len(ids) > 3 for ids in wanted)
     assert long and wide
     with pytest.warns(UserWarning) as said:
         cut = list(make(task, tokenizer_file, **limits).train_dataloader())
     messages = [str(warning.message) for warning in said]
     assert f"train: {long} of 45 sources are over data.max_source_length 12 and cut" in messages
-    assert f"train: {wide} of 45 targets are over data.max_target_length 5 and cut" in messages
+    assert f"train: {wide} of 45 targets are over data.max_target_length 3 and cut" in messages
     rows = {int(n): row for batch in cut for n, row in zip(numbers([batch]), batch.input_ids, strict=True)}
     for number, ids in enumerate(encoded):
         assert rows[number][rows[number] != 0].tolist() == (ids if len(ids) <= 12 else [*ids[:11], EOS_ID])
-    assert max(int((batch.labels != -100).sum(1).max()) for batch in cut) == 5
+    assert max(int((batch.labels != -100).sum(1).max()) for batch in cut) == 3
     with pytest.warns(UserWarning, match="and dropped"):
         dropped = list(make(task, tokenizer_file, over_length="drop", **limits).train_dataloader())
-    kept = [n for n in range(45) if len(encoded[n]) <= 12 and len(wanted[n]) <= 5]
+    kept = [n for n in range(45) if len(encoded[n]) <= 12 and len(wanted[n]) <= 3]
     assert sorted(numbers(dropped)) == kept and 0 < len(kept) < 45
     with pytest.raises(ValueError, match="every training pair is over"), warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -224,7 +225,7 @@ def test_long_pairs_are_cut_or_dropped_and_counted(tokenizer_file: str) -> None:
 def test_span_corruption_covers_the_text_and_is_drawn_anew(tokenizer_file: str, tmp_path: Path) -> None:
     lines = [f"say: {number} x x" for number in range(80)]
     (tmp_path / "text").write_text("\n\n".join(lines))
-    task = SpanCorruption(str(tmp_path / "text"), str(tmp_path / "text"))
+    task = SpanCorruption(str(tmp_path / "text"), str(tmp_path / "text"), mean_span_length=1.0)
     stream = [token for line in lines for token in TOKENIZER.encode(line).ids[:-1]]
     sentinels = [TOKENIZER.token_to_id(f"<extra_id_{number}>") for number in range(20)]
     sources = []
@@ -247,7 +248,7 @@ def test_span_corruption_covers_the_text_and_is_drawn_anew(tokenizer_file: str, 
         starts = {tuple(row[:4]) for row in found}
         assert sorted(len(row) for row in found) and len(starts) > 1
         # Segments in some order are the text: put them in the order of the text.
-        text, remaining = list(stream), list(found)
+        text, remaining = list(stream), sorted(found, key=len, reverse=True)
         while remaining:
             fitting = next(row for row in remaining if text[: len(row)] == row)
             remaining.remove(fitting)
@@ -262,7 +263,7 @@ def test_span_corruption_covers_the_text_and_is_drawn_anew(tokenizer_file: str, 
     assert sources[2] == sources[3]
     few = make(task, None)
     few._tokenizer = train_tokenizer(lines, 400, "bpe", 1)
-    with pytest.raises(ValueError, match=r"SpanCorruption needs 2 sentinels .* has 1: set data.num_sentinels"):
+    with pytest.raises(ValueError, match=r"SpanCorruption needs 4 sentinels .* has 1: set data.num_sentinels"):
         few.train_dataloader()
 
 
@@ -446,7 +447,7 @@ def test_a_run_resumed_after_any_batch_sees_the_same(tokenizer_file: str, tmp_pa
     assert (1, 0) in whole.seen and len(steps) % 2 == 0
     assert len(steps) // 2 % 3  # the last group of an epoch is short
     # Each optimizer step was one whole weighted mean: gradient 1.
-    assert torch.allclose(whole.weight, torch.tensor(-2.0 * -(-len(steps) // 2 // -3) * -1))
+    assert torch.allclose(whole.weight, torch.tensor(-2.0 * math.ceil(len(steps) // 2 / 3)))
     for number in (0, 1, len(steps) // 2 - 1, len(steps) // 2 + 1):
         rest = Recorder()
         epoch, step = steps[number]

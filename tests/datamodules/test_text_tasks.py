@@ -144,5 +144,6 @@ def test_real_files() -> None:
     assert task.examples("train")[0].references == (
         "Zwei junge weiße Männer sind im Freien in der Nähe vieler Büsche.",
     )
-    summaries = TableFiles(str(DATA / "scitldr/train.jsonl"), str(DATA / "scitldr/dev.jsonl"))
+    summaries = TableFiles(*(str(DATA / f"scitldr/{name}.jsonl") for name in ("train", "dev")), target_field="targets")
     assert len(summaries.examples("train")) > 1000
+    assert max(len(example.references) for example in summaries.examples("val")) > 1

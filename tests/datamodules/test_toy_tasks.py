@@ -62,7 +62,7 @@ def test_number_words() -> None:
 
 def test_impossible_arguments_are_refused() -> None:
     with pytest.raises(ValueError, match="is 40, more than there are"):
-        ReverseTask(38, 1, 1, letters="ab", min_length=1, max_length=3)
+        ReverseTask(38, 1, 1, letters="ab", min_length=1, max_length=3).examples("val")
     with pytest.raises(ValueError, match="num_val is 0"):
         NumberTask(num_val=0)
     with pytest.raises(ValueError, match="letters is 'a'"):
