@@ -4,7 +4,6 @@ LightningCLI, to which this file adds what belongs to no single run of a Trainer
 checkpoints that describe themselves, and errors that say what to do.
 """
 
-import atexit
 import difflib
 import importlib
 import inspect
@@ -14,7 +13,6 @@ import os
 import pkgutil
 import re
 import sys
-import tempfile
 import warnings
 from pathlib import Path
 from typing import Any
@@ -22,6 +20,7 @@ from typing import Any
 import yaml
 from lightning.fabric.utilities.rank_zero import rank_zero_only
 from lightning.pytorch import Callback, LightningDataModule, LightningModule, Trainer
+from lightning.pytorch.callbacks import ProgressBar
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
@@ -30,22 +29,34 @@ import callbacks
 import datamodules
 import lightning_modules
 from callbacks.best_checkpoint import BestCheckpoint
-from callbacks.checkpoint_files import newest_sound_checkpoint, read_checkpoint
+from callbacks.checkpoint_files import newest_sound_checkpoint, write_config_of
 from callbacks.curves import Curves
 from callbacks.metrics_csv import MetricsCSV
 from callbacks.model_size import network_of
 from callbacks.predictions import Predictions
 from callbacks.progress import default_progress
 from callbacks.resume_checkpoint import ResumeCheckpoint
-from callbacks.run_folder import RunFolder, claim_folder, evaluation_folder, make_folder, release_folder
+from callbacks.run_folder import (
+    RunFolder,
+    contents,
+    default_name,
+    evaluation_folder,
+    make_folder,
+    newest_predictions,
+    release_folder,
+    training_folder,
+    weights_in,
+)
 from callbacks.summary import Summary
-from callbacks.test_metrics import TestMetrics
+from callbacks.test_metrics import TestMetrics, headline
+from callbacks.text_outputs import TextOutputs
+from callbacks.text_predictions import TextPredictions
 
 PACKAGES = (architectures, callbacks, datamodules, lightning_modules)
 DEBUG_VARIABLE = "ONEFORALL_DEBUG"
-RUN_DIR_VARIABLE = "ONEFORALL_RUN_DIR"  # tells the processes that Lightning starts for more GPUs which folder it is
 # What one invocation asks for and a saved config must not ask for again.
 TRANSIENT = ("name", "run_dir", "resume", "ckpt_path", "output", "debug")
+CONFIG_OPTIONS = ("--config", "-c")
 USER_ERRORS = (ValueError, OSError, MisconfigurationException)
 
 
@@ -131,11 +142,13 @@ class OneForAllCLI(LightningCLI):
         self.saved_config = plain_config(self._parser(self.subcommand), options)
         self.run_dir = self._choose_run_dir(options)
         options.trainer.default_root_dir = str(self.run_dir)
-        for logger in options.trainer.logger if isinstance(options.trainer.logger, list) else []:
+        loggers = options.trainer.logger if isinstance(options.trainer.logger, list) else []
+        for logger in loggers:
             if "save_dir" in logger.init_args and logger.init_args.save_dir in (None, "", "."):
                 logger.init_args.save_dir = str(self.run_dir)
-        if self.subcommand != "fit":  # metrics.csv is the record of the training
-            self._drop_metrics_csv(options)
+        if self.subcommand != "fit" and loggers:  # metrics.csv is the record of the training
+            kept = [logger for logger in loggers if not logger.class_path.endswith(MetricsCSV.__name__)]
+            options.trainer.logger = kept or False
 
     def _choose_run_dir(self, options: Any) -> Path:
         if self.subcommand != "fit":
@@ -145,29 +158,14 @@ class OneForAllCLI(LightningCLI):
         folder = Path(options.run_dir) if options.run_dir else Path("runs") / (options.name or self._default_name())
         if options.resume:
             options.ckpt_path = newest_sound_checkpoint(folder) or options.ckpt_path
-        # RunFolder passes on what the first rank chose where no variable does
-        if rank_zero_only.rank != 0:  # type: ignore[attr-defined]
-            return Path(os.environ.get(RUN_DIR_VARIABLE, folder))
-        if options.resume:
-            make_folder(folder)
-        else:
-            folder = self.claimed = claim_folder(folder, numbered=not options.run_dir)
-        os.environ[RUN_DIR_VARIABLE] = str(folder.absolute())
+        folder, claimed = training_folder(folder, resume=bool(options.resume), numbered=not options.run_dir)
+        self.claimed = folder if claimed else None
         return folder
 
     def _default_name(self) -> str:
         options = self.config[self.subcommand]
-        configs = [str(path) for path in options.config or [] if not str(path).endswith(CHECKPOINT_CONFIG_SUFFIX)]
-        if configs:
-            first = Path(configs[0]).absolute()
-            return first.parent.name if first.name == "config.yaml" else first.stem  # a run folder's own config
-        return str(options.model.init_args.get("architecture", options.model)["class_path"]).rsplit(".", 1)[-1].lower()
-
-    @staticmethod
-    def _drop_metrics_csv(options: Any) -> None:
-        if isinstance(options.trainer.logger, list):
-            kept = [logger for logger in options.trainer.logger if not logger.class_path.endswith(MetricsCSV.__name__)]
-            options.trainer.logger = kept or False
+        network = options.model.init_args.get("architecture", options.model)["class_path"]
+        return default_name([str(path) for path in options.config or []], network)
 
     # --- the trainer -------------------------------------------------------------------------------------------
 
@@ -181,9 +179,13 @@ class OneForAllCLI(LightningCLI):
             RunFolder(self.saved_config),
             Summary(),
             TestMetrics(),
+            TextOutputs(),
             Predictions(options.output),
+            TextPredictions(options.output),
         ]
-        if options.trainer.enable_progress_bar is not False:
+        given = self.config_init[self.subcommand].trainer.callbacks
+        has_bar = any(isinstance(each, ProgressBar) for each in (given if isinstance(given, list) else [given]))
+        if options.trainer.enable_progress_bar is not False and not has_bar:
             observers.append(default_progress())
         return observers
 
@@ -212,53 +214,26 @@ class OneForAllCLI(LightningCLI):
 
     def after_fit(self) -> None:
         """Says where everything is and what to do next."""
-        best = Path(self.run_dir) / "checkpoints" / "best.ckpt"
-        chosen = best if best.exists() else best.with_name("last.ckpt")
-        self._say(f"\nrun folder: {self.run_dir}", f"next: oneforall test --ckpt_path {chosen}")
+        tests = [f"  oneforall test --ckpt_path {path}  # {what}" for path, what in weights_in(self.run_dir)]
+        self._say(f"\nrun folder: {self.run_dir}", *(["next:", *tests] if tests else []))
 
     def after_test(self) -> None:
         """Prints the figures, what the run folder holds, and what to do next."""
-        metrics = self.trainer.callback_metrics
-        ckpt_path = self.config[self.subcommand].ckpt_path
-        lines = [""]
-        if "test/accuracy" in metrics:
-            plain = f"test accuracy {metrics['test/accuracy']:.2%}"
-            with_tta = metrics.get("test/accuracy_tta")
-            lines.append(plain + (f" ({with_tta:.2%} with test-time augmentation)" if with_tta is not None else ""))
-        lines += [f"run folder: {self.run_dir}", *contents(self.run_dir)]
-        lines.append(f"next: oneforall predict --ckpt_path {ckpt_path} --data.predict_path PATH")
-        self._say(*lines)
+        figures = headline(self.trainer.callback_metrics)
+        predict = f"oneforall predict --ckpt_path {self.config[self.subcommand].ckpt_path} --data.predict_path PATH"
+        self._say("", *([figures] if figures else []), f"run folder: {self.run_dir}", *contents(self.run_dir))
+        self._say(f"next: {predict}")
 
     def after_predict(self) -> None:
         """Says where the predictions are."""
-        self._say(f"predictions: {self.config[self.subcommand].output or self.run_dir / 'predictions.csv'}")
+        self._say(f"predictions: {self.config[self.subcommand].output or newest_predictions(self.run_dir)}")
 
     @rank_zero_only
     def _say(self, *lines: str) -> None:
         print(*lines, sep="\n", flush=True)
 
 
-# What stands in a run folder, in the words of someone who opens it for the first time.
-CONTENTS = {
-    "config.yaml": "the whole configuration; `oneforall fit --config` runs it again",
-    "metrics.csv": "loss, accuracy and learning rate of every epoch",
-    "checkpoints": "best.ckpt (best on validation), last.ckpt and previous.ckpt (for --resume)",
-    "curves.png": "the same as plots",
-    "confusion_matrix.png": "which classes are taken for which",
-    "mistakes.png": "the surest wrong answers",
-    "summary.md": "the run on one page: size, cost, accuracy, time, command",
-    "test_metrics.json": "every test figure with all its digits",
-}
-
-
-def contents(run_dir: Path) -> list[str]:
-    """One line for each thing that stands in the run folder."""
-    return [f"  {name:<22}{what}" for name, what in CONTENTS.items() if (run_dir / name).exists()]
-
-
 # --- configs -------------------------------------------------------------------------------------------------------
-
-CHECKPOINT_CONFIG_SUFFIX = ".checkpoint-config.yaml"
 
 
 def plain_config(parser: LightningArgumentParser, options: Any) -> dict[str, Any]:
@@ -277,26 +252,27 @@ def with_checkpoint_config(args: list[str]) -> list[str]:
     """
     if not args or args[0] not in LightningCLI.subcommands() or any(re.search(r"^-h$|[-.]help\b", arg) for arg in args):
         return args
-    for path in [*option_values(args, "--config"), *option_values(args, "-c")]:
+    for path in option_values(args, *CONFIG_OPTIONS):
         read_yaml(path)
-    ckpt_path = next(reversed(option_values(args, "--ckpt_path")), None)
-    if ckpt_path is None:
+    ckpt_paths = option_values(args, "--ckpt_path")
+    if not ckpt_paths:
         if args[0] != "fit" and "--print_config" not in args:
             raise ValueError(
                 f"oneforall {args[0]} needs a checkpoint: pass --ckpt_path runs/NAME/checkpoints/best.ckpt"
             )
         return args
-    config = read_checkpoint(ckpt_path)["config"]
-    with tempfile.NamedTemporaryFile("w", suffix=CHECKPOINT_CONFIG_SUFFIX, delete=False) as file:
-        yaml.safe_dump(config, file, sort_keys=False)
-    atexit.register(Path(file.name).unlink, missing_ok=True)
-    return [args[0], "--config", file.name, *args[1:]]
+    return [args[0], "--config", write_config_of(ckpt_paths[-1]), *args[1:]]
 
 
-def option_values(args: list[str], option: str) -> list[str]:
-    """The values of every `--option value` and `--option=value`, in order."""
-    following = [value for argument, value in itertools.pairwise(args) if argument == option]
-    return following + [argument.split("=", 1)[1] for argument in args if argument.startswith(f"{option}=")]
+def option_values(args: list[str], *options: str) -> list[str]:
+    """The values given by `--option value` and `--option=value` for any of the options, in the order of the command."""
+    values = []
+    left = iter(args)
+    for argument in left:
+        name, equals, value = argument.partition("=")
+        if name in options:
+            values += [value] if equals else itertools.islice(left, 1)
+    return values
 
 
 def read_yaml(path: str) -> Any:
@@ -352,7 +328,7 @@ def suggestion(message: str, parser: LightningArgumentParser, args: list[str]) -
     known = known_names(parser)
     for name in misspelt:
         last = name.rsplit(".", 1)[-1]
-        files = [path for path in option_values(args, "--config") if mentions(read_yaml(path), last)]
+        files = [path for path in option_values(args, *CONFIG_OPTIONS) if mentions(read_yaml(path), last)]
         where = f" (in {files[-1]})" if files else ""
         near = difflib.get_close_matches(name, known, 1, 0.7) or difflib.get_close_matches(last, known, 1, 0.7)
         if near:

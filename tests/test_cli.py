@@ -20,6 +20,7 @@ import cli
 
 ROOT = Path(__file__).parents[1]
 QUICKSTART = str(ROOT / "configs/quickstart/images.yaml")
+SEQ2SEQ = str(ROOT / "configs/quickstart/seq2seq.yaml")
 # a net and an epoch small enough for seconds
 SMALL = ["--model.architecture.widths", "[8,8,8]", "--trainer.limit_train_batches", "4", "--trainer.max_epochs", "2"]
 
@@ -86,8 +87,11 @@ def test_saved_config_asks_for_nothing_transient(finished_run):
 
 def test_names_follow_the_config_and_never_overwrite(oneforall, tmp_path):
     for expected in ("images", "images-2"):
-        assert oneforall("fit", "--config", QUICKSTART, *SMALL, "--trainer.max_epochs", "1").code == 0
+        outcome = oneforall("fit", "--config", QUICKSTART, *SMALL, "--trainer.max_epochs", "1")
+        assert outcome.code == 0
         assert (tmp_path / "runs" / expected / "metrics.csv").is_file()
+        for weights in ("best.ckpt", "last.ckpt"):
+            assert f"oneforall test --ckpt_path runs/{expected}/checkpoints/{weights}  # " in outcome.out
 
 
 def test_a_taken_run_dir_is_an_error(oneforall, finished_run):
@@ -128,6 +132,23 @@ def test_a_preset_keeps_callbacks_and_loggers(oneforall, tmp_path):
     ]
 
 
+@pytest.mark.parametrize(("bar", "setting"), [("PlainProgress", "every_n_seconds"), ("RichProgress", "refresh_rate")])
+def test_a_progress_bar_of_the_config_takes_the_place_of_the_default(oneforall, monkeypatch, tmp_path, bar, setting):
+    shown = []
+
+    def look(self, subcommand):
+        shown.append(self.trainer.progress_bar_callback)
+
+    monkeypatch.setattr(cli.OneForAllCLI, "_run_subcommand", look)
+    (tmp_path / "bar.yaml").write_text(
+        f"trainer:\n  callbacks+:\n    - class_path: {bar}\n      init_args: {{{setting}: 7}}\n"
+    )
+    assert oneforall("fit", "--config", QUICKSTART, "--config", "bar.yaml").code == 0
+    assert oneforall("fit", "--config", QUICKSTART).code == 0
+    assert type(shown[0]).__name__ == bar and getattr(shown[0], setting) == 7
+    assert type(shown[1]).__name__ == "PlainProgress" and shown[1].every_n_seconds == 30
+
+
 # --- checkpoints ---------------------------------------------------------------------------------------------------
 
 
@@ -152,7 +173,8 @@ def test_a_flag_overrides_the_checkpoint(oneforall, finished_run, tmp_path):
 
 def test_predict_writes_every_row_in_order(oneforall, finished_run, tmp_path):
     ckpt_path = checkpoint_of(finished_run)
-    assert oneforall("predict", "--ckpt_path", ckpt_path, "--output", "p.csv").code == 0
+    outcome = oneforall("predict", "--ckpt_path", ckpt_path, "--output", "p.csv")
+    assert outcome.code == 0 and "predictions: p.csv" in outcome.out
     with (tmp_path / "p.csv").open() as file:
         rows = list(csv.DictReader(file))
     assert [int(row["index"]) for row in rows] == list(range(360))
@@ -170,6 +192,30 @@ def test_load_from_checkpoint_needs_nothing_else(finished_run):
     assert module.class_names == [str(digit) for digit in range(10)]
     saved = torch.load(checkpoint_of(finished_run), weights_only=True)["state_dict"]
     assert all(torch.equal(value, saved[name]) for name, value in module.state_dict().items())
+
+
+# --- text ----------------------------------------------------------------------------------------------------------
+
+
+def test_text_goes_the_same_way(oneforall, tmp_path):
+    sizes = ["--data.task.num_train", "64", "--data.task.num_val", "8", "--data.task.num_test", "8"]
+    assert oneforall("fit", "--config", SEQ2SEQ, *sizes, "--trainer.max_epochs", "1").code == 0
+    folder, ckpt_path = tmp_path / "runs" / "seq2seq", "runs/seq2seq/checkpoints/best.ckpt"
+
+    tested = oneforall("test", "--ckpt_path", ckpt_path)
+    assert tested.code == 0 and re.search(r"^test exact match \d+\.\d\d%$", tested.out, re.MULTILINE)
+    for name in ("tokenizer.json", "samples.md", "attention.png", "test_hypotheses.txt", "test_outputs.jsonl"):
+        assert (folder / name).is_file() and re.search(rf"^  {name} ", tested.out, re.MULTILINE), name
+    figures = json.loads((folder / "test_metrics.json").read_text())
+    assert figures["examples"] == 8 and "test/exact_match" in figures
+    outputs = [json.loads(line) for line in (folder / "test_outputs.jsonl").read_text().splitlines()]
+    assert [output["index"] for output in outputs] == list(range(8))
+
+    (tmp_path / "dates.txt").write_text("the 3rd of May 1977\n\nMonday, 1 June 2020\n")
+    predicted = oneforall("predict", "--ckpt_path", ckpt_path, "--data.predict_path", "dates.txt")
+    assert predicted.code == 0 and "predictions: runs/seq2seq/predictions.txt" in predicted.out
+    lines = (folder / "predictions.txt").read_text().split("\n")
+    assert len(lines) == 4 and lines[1] == lines[3] == ""
 
 
 # --- mistakes ------------------------------------------------------------------------------------------------------
@@ -211,11 +257,42 @@ def test_mistakes_end_in_one_line(oneforall, args, words):
     assert all(word in outcome.last_line for word in words), outcome.last_line
 
 
-def test_a_misspelt_key_names_its_file(oneforall, tmp_path):
+@pytest.mark.parametrize("option", ["--config mine.yaml", "--config=mine.yaml", "-c mine.yaml", "-c=mine.yaml"])
+def test_a_misspelt_key_names_its_file(oneforall, tmp_path, option):
     (tmp_path / "mine.yaml").write_text("trainer:\n  max_epoch: 3\n")
-    outcome = oneforall("fit", "--config", QUICKSTART, "--config", "mine.yaml")
+    outcome = oneforall("fit", "--config", QUICKSTART, *option.split())
     assert outcome.code == 2
     assert "mine.yaml" in outcome.last_line and "did you mean trainer.max_epochs?" in outcome.last_line
+
+
+def test_values_of_an_option_stand_in_the_order_of_the_command():
+    args = [
+        "fit",
+        "--config=a",
+        "-c",
+        "b",
+        "--ckpt_path",
+        "x",
+        "--config",
+        "c",
+        "--ckpt_path=y",
+        "-c=d",
+        "--configs",
+        "e",
+    ]
+    args += ["--ckpt_path", "z", "--config"]
+    assert cli.option_values(args, "--ckpt_path") == ["x", "y", "z"]
+    assert cli.option_values(args, "--config", "-c") == ["a", "b", "c", "d"]
+
+
+def test_the_last_of_two_checkpoints_is_taken(oneforall, finished_run):
+    good = checkpoint_of(finished_run)
+    for args in (
+        ["--ckpt_path=" + good, "--ckpt_path", "nowhere.ckpt"],
+        ["--ckpt_path", good, "--ckpt_path=nowhere.ckpt"],
+    ):
+        outcome = oneforall("test", *args)
+        assert outcome.code == 2 and "checkpoint nowhere.ckpt does not exist" in outcome.last_line
 
 
 def test_broken_yaml_names_file_and_line(oneforall, tmp_path):
