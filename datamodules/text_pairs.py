@@ -145,6 +145,33 @@ def cut_segments(
     return TokenTable(stream, starts), sentinels
 
 
+class ScoredTexts(NamedTuple):
+    """What is evaluated: ids and texts of each example, and its place (or line)."""
+
+    source_ids: TokenTable
+    target_ids: TokenTable
+    sources: list[str]
+    references: list[tuple[str, ...]]
+    places: np.ndarray
+
+
+def joined_texts(parts: list[ScoredTexts], in_turn: bool) -> ScoredTexts:
+    """The texts of several tasks, one after the other or an example of each in turn; `places` are those in that."""
+    sources = [source for part in parts for source in part.sources]
+    references = [reference for part in parts for reference in part.references]
+    turns = np.concatenate([part.places for part in parts])
+    order = np.argsort(turns, kind="stable") if in_turn else np.arange(len(turns))
+    index = np.empty(len(order), np.int64)
+    index[order] = np.arange(len(order))
+    return ScoredTexts(
+        TokenTable.joined([part.source_ids for part in parts]),
+        TokenTable.joined([part.target_ids for part in parts]),
+        sources,
+        references,
+        index,
+    )
+
+
 class EpochPlan(NamedTuple):
     """What an epoch trains on.
 

@@ -19,7 +19,16 @@ from datamodules.samplers import BatchLoader, rank_and_world, training_position
 from datamodules.seeding import numpy_generator
 from datamodules.span_corruption import SpanCorruption
 from datamodules.text_files import read_lines
-from datamodules.text_pairs import Pair, Pairs, Segments, TrainingPart, TrainingPlan, cut_segments
+from datamodules.text_pairs import (
+    Pair,
+    Pairs,
+    ScoredTexts,
+    Segments,
+    TrainingPart,
+    TrainingPlan,
+    cut_segments,
+    joined_texts,
+)
 from datamodules.text_tasks import Example, Split, TextTask
 from datamodules.token_batches import cut_batches, padded
 from datamodules.token_cache import TokenTable, encode_texts
@@ -50,20 +59,10 @@ class Seq2SeqBatch(NamedTuple):
     input_ids: Tensor
     attention_mask: Tensor
     labels: Tensor
-    index: Tensor
+    index: Tensor  # type: ignore[assignment]  # hides a method of tuples
     sources: list[str]
     references: list[tuple[str, ...]]
     step_tokens: int
-
-
-class ScoredTexts(NamedTuple):
-    """What is evaluated: ids and texts of each example, and its place (or line)."""
-
-    source_ids: TokenTable
-    target_ids: TokenTable
-    sources: list[str]
-    references: list[tuple[str, ...]]
-    index: np.ndarray
 
 
 class TextSeq2SeqDataModule(LightningDataModule):
@@ -86,7 +85,8 @@ class TextSeq2SeqDataModule(LightningDataModule):
             evaluation and prediction sources are always cut, so that none is missing. It is said how many there are.
         batch_tokens: Most tokens of a training batch, per process: sources and targets together, padding included.
         eval_batch_tokens: Most tokens of a batch in validation, test and prediction, per process.
-        pad_to_multiple: Lengths are padded up to a multiple of it: a larger one gives fewer shapes and more padding.
+        pad_to_multiple: Lengths are padded up to a multiple of it. On Multi30k 2, 4 and 8 give 92, 42 and 17 shapes,
+            and 3%, 7% and 14% of padding.
         cache_dir: Folder that keeps tokenised texts for the next run, under names made from their content; null: none.
         seed: Seed of the order, of the choice among references and of the noise of span corruption.
         predict_path: A text file to predict, plain or gzip, one text a line; null: the test sources.
@@ -111,7 +111,7 @@ class TextSeq2SeqDataModule(LightningDataModule):
         over_length: Literal["cut", "drop"] = "cut",
         batch_tokens: int = 4096,
         eval_batch_tokens: int = 4096,
-        pad_to_multiple: int = 8,
+        pad_to_multiple: int = 4,
         cache_dir: str | None = "data/cache",
         seed: int = 0,
         predict_path: str | None = None,
@@ -329,16 +329,16 @@ class TextSeq2SeqDataModule(LightningDataModule):
 
     def val_dataloader(self) -> BatchLoader[Seq2SeqBatch]:
         parts = [self._scored(number, task, "val") for number, task in enumerate(self.task.parts())]
-        return self._evaluation_loader(_joined(parts, in_turn=True))
+        return self._evaluation_loader(joined_texts(parts, in_turn=True))
 
     def test_dataloader(self) -> BatchLoader[Seq2SeqBatch]:
         parts = [self._scored(number, task, "test") for number, task in enumerate(self.task.parts())]
-        return self._evaluation_loader(_joined(parts, in_turn=False))
+        return self._evaluation_loader(joined_texts(parts, in_turn=False))
 
     def predict_dataloader(self) -> BatchLoader[Seq2SeqBatch]:
         if self.predict_path is None:
             parts = [self._scored(number, task, "test") for number, task in enumerate(self.task.parts())]
-            texts = _joined(parts, in_turn=False)
+            texts = joined_texts(parts, in_turn=False)
             self.predict_count = len(texts.sources)
         else:
             texts = self._predicted()
@@ -375,8 +375,8 @@ class TextSeq2SeqDataModule(LightningDataModule):
             [self.tokenizer.decode(ids[:-1].tolist(), skip_special_tokens=False) for ids in pair] for pair in pairs
         ]
         return ScoredTexts(
-            TokenTable.of([source for source, _ in pairs]),
-            TokenTable.of([target for _, target in pairs]),
+            TokenTable.of([source.tolist() for source, _ in pairs]),
+            TokenTable.of([target.tolist() for _, target in pairs]),
             [source for source, _ in texts],
             [(target,) for _, target in texts],
             np.arange(len(pairs)),
@@ -425,7 +425,7 @@ class TextSeq2SeqDataModule(LightningDataModule):
             pairs = [(texts.source_ids.row(number), texts.target_ids.row(number)) for number in numbers]
             return self._batch(
                 pairs,
-                torch.from_numpy(texts.index[places.numpy()]),
+                torch.from_numpy(texts.places[places.numpy()]),
                 [texts.sources[number] for number in numbers],
                 [texts.references[number] for number in numbers] if texts.references else [],
             )
@@ -440,20 +440,3 @@ def _filled(rows: list[np.ndarray], fill: int, multiple: int) -> Tensor:
     for place, row in enumerate(rows):
         filled[place, : len(row)] = row
     return torch.from_numpy(filled)
-
-
-def _joined(parts: list[ScoredTexts], in_turn: bool) -> ScoredTexts:
-    """The texts of several tasks, one after the other or an example of each in turn; `index` is the place in that."""
-    sources = [source for part in parts for source in part.sources]
-    references = [reference for part in parts for reference in part.references]
-    turns = np.concatenate([part.index for part in parts])
-    order = np.argsort(turns, kind="stable") if in_turn else np.arange(len(turns))
-    index = np.empty(len(order), np.int64)
-    index[order] = np.arange(len(order))
-    return ScoredTexts(
-        TokenTable.joined([part.source_ids for part in parts]),
-        TokenTable.joined([part.target_ids for part in parts]),
-        sources,
-        references,
-        index,
-    )

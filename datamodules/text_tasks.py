@@ -146,17 +146,27 @@ class TableFiles(TextTask):
         path = self._checked(split, self.files[split], split)
         examples = []
         for number, (source, target) in read_table(path, (self.source_field, self.target_field), split):
-            references = target if isinstance(target, list) else [target]
-            for field, texts in ((self.source_field, [source]), (self.target_field, references)):
-                place = f"{split}: {path}, line {number}: field {field!r}"
-                if not all(isinstance(text, str) for text in texts):
-                    raise ValueError(f"{place} must be text")
-                if not texts or not all(text.strip() for text in texts):
-                    raise ValueError(f"{place} is empty: fill it or remove the row")
-            examples.append(Example(str(source), tuple(references)))
+            place = f"{split}: {path}, line {number}: field"
+            (text,) = _texts([source], f"{place} {self.source_field!r}")
+            targets = target if isinstance(target, list) else [target]
+            examples.append(Example(text, _texts(targets, f"{place} {self.target_field!r}")))
         if not examples:
             raise ValueError(f"{split}: {path} has no rows")
         return examples
+
+
+def _texts(values: list[object], place: str) -> tuple[str, ...]:
+    """The values, all of them text that is not empty."""
+    texts = []
+    for value in values:
+        if not isinstance(value, str):
+            raise ValueError(f"{place} must be text, and is {value!r}")
+        if not value.strip():
+            raise ValueError(f"{place} is empty: fill it or remove the row")
+        texts.append(value)
+    if not texts:
+        raise ValueError(f"{place} is empty: fill it or remove the row")
+    return tuple(texts)
 
 
 class MixedTasks(TextTask):

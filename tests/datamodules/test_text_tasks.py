@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 from jsonargparse import ArgumentParser
@@ -24,7 +25,7 @@ def paired(folder: Path, source: bytes, target: bytes) -> PairedFiles:
     return PairedFiles(*files, *files)
 
 
-def table(folder: Path, name: str, content: str, **fields: str) -> TableFiles:
+def table(folder: Path, name: str, content: str, **fields: Any) -> TableFiles:
     (folder / name).write_text(content, encoding="utf-8", newline="")
     return TableFiles(str(folder / name), str(folder / name), **fields)
 
@@ -65,7 +66,7 @@ def test_a_missing_file_is_named() -> None:
 
 
 def test_tables_of_all_formats(tmp_path: Path) -> None:
-    fields = {"source_field": "en", "target_field": "de"}
+    fields: dict[str, Any] = {"source_field": "en", "target_field": "de"}
     assert table(tmp_path, "x.tsv", 'en\tid\tde\na "b\t1\tc\n', **fields).examples("val") == [Example('a "b', ("c",))]
     csv = 'id,en,de\n1,"a, b\nc","d ""e"""\n2,f,g\n'
     assert table(tmp_path, "x.csv", csv, **fields).examples("train") == [
@@ -134,7 +135,7 @@ def test_a_command_line_can_name_any_task() -> None:
 
 @pytest.mark.skipif(not DATA.is_dir(), reason="needs ../shared/data")
 def test_real_files() -> None:
-    files = {
+    files: dict[str, Any] = {
         f"{split}_{side}": str(DATA / f"multi30k/{name}.{language}.gz")
         for split, name in (("train", "train"), ("val", "val"), ("test", "test_2016_flickr"))
         for side, language in (("source", "en"), ("target", "de"))
@@ -144,6 +145,6 @@ def test_real_files() -> None:
     assert task.examples("train")[0].references == (
         "Zwei junge weiße Männer sind im Freien in der Nähe vieler Büsche.",
     )
-    summaries = TableFiles(*(str(DATA / f"scitldr/{name}.jsonl") for name in ("train", "dev")), target_field="targets")
+    summaries = TableFiles(str(DATA / "scitldr/train.jsonl"), str(DATA / "scitldr/dev.jsonl"), target_field="targets")
     assert len(summaries.examples("train")) > 1000
     assert max(len(example.references) for example in summaries.examples("val")) > 1
