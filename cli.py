@@ -266,7 +266,7 @@ def with_checkpoint_config(args: list[str]) -> list[str]:
 
 def option_values(args: list[str], *options: str) -> list[str]:
     """The values given by `--option value` and `--option=value` for any of the options, in the order of the command."""
-    values = []
+    values: list[str] = []
     left = iter(args)
     for argument in left:
         name, equals, value = argument.partition("=")
