@@ -55,7 +55,7 @@ def test_texts_may_have_unequal_numbers_of_references() -> None:
 
 def test_exact_match_is_a_share_and_looks_past_white_space() -> None:
     references = [("a b",), ("a  b ", "x"), ("A b",), ("ab",)]
-    assert score_texts(["a b", "a b", "a b", "a b"], references, ["exact_match"]) == {"exact_match": 0.5}
+    assert score_texts(["a b", " a   b", "a b", "a b"], references, ["exact_match"]) == {"exact_match": 0.5}
 
 
 def test_rouge_by_hand() -> None:
