@@ -22,13 +22,13 @@ class Sample(NamedTuple):
     """What the model wrote on from a prompt.
 
     Attributes:
-        index: The number of the validation stream that the prompt is the beginning of.
+        stream: The number of the validation stream that the prompt is the beginning of.
         source: The prompt.
         references: How the stream goes on.
         hypothesis: What the model wrote in its place.
     """
 
-    index: int
+    stream: int
     source: str
     references: tuple[str, ...]
     hypothesis: str
@@ -209,11 +209,11 @@ class CharLanguageModel(L.LightningModule):
         """Continues the first half of the first streams' first characters; the second half is the reference."""
         half = max(1, batch.characters.shape[1] // 2)
         for row, characters in enumerate(batch.characters):
-            index = row * self.trainer.world_size + self.global_rank  # processes take streams in turn
-            if index < self.validation_samples:
-                written = self._write_on(characters[None, :half], self.sample_length, self.temperature, index)
+            stream = row * self.trainer.world_size + self.global_rank  # processes take streams in turn
+            if stream < self.validation_samples:
+                written = self._write_on(characters[None, :half], self.sample_length, self.temperature, stream)
                 prompt, reference = self.decode(characters[:half]), self.decode(characters[half:])
-                self.generated.append(Sample(index, prompt, (reference,), self.decode(written[0])))
+                self.generated.append(Sample(stream, prompt, (reference,), self.decode(written[0])))
 
     # --- one epoch ---------------------------------------------------------------------------------------------
 

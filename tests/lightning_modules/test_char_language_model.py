@@ -208,9 +208,9 @@ def test_validation_continues_the_beginnings_of_its_streams(trainer, data):
     trainer().validate(model, datamodule=module, verbose=False)
     validation = TEXT[slice(*module.part("val"))]
     length = math.ceil((len(validation) - 1) / 4)
-    assert [sample.index for sample in model.generated] == [0, 1]
+    assert [sample.stream for sample in model.generated] == [0, 1]
     for sample in model.generated:
-        begin = sample.index * length
+        begin = sample.stream * length
         assert sample.source == validation[begin : begin + len(sample.source)]
         assert sample.source + sample.references[0] == validation[begin : begin + min(10, length)]
         assert len(sample.hypothesis) == 12 and set(sample.hypothesis) <= set(module.vocabulary)

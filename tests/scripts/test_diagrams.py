@@ -1,0 +1,45 @@
+"""The drawings say what is known of the networks: published parameters and multiply-adds, shapes, nothing twice."""
+
+from xml.etree import ElementTree
+
+import torch
+
+from architectures.resnet import ResNet
+from architectures.t5.config import T5Config
+from architectures.t5.model import T5
+from scripts.diagrams import Outline, cnn_outline, folded, outline, svg
+
+
+def totals(drawn: Outline) -> tuple[int, int]:
+    rows = folded(drawn.rows)
+    return sum(row.parameters for row in rows), sum(row.multiply_adds for row in rows)
+
+
+def test_resnet20_has_its_published_size_and_shapes() -> None:
+    """He et al. 2015, table 6: 0.27 M parameters; 40.55 M multiply-adds are 19 convolutions and the last layer."""
+    drawn = cnn_outline("ResNet-20", ResNet(20))
+    parameters, multiply_adds = totals(drawn)
+    assert parameters == sum(parameter.numel() for parameter in ResNet(20).parameters()) == 269_722
+    stages = [(16, 32, 6), (32, 16, 5), (64, 8, 5)]  # channels, pixels, convolutions between equal channels
+    convolutions = sum(width * width * 9 * side * side * count for width, side, count in stages)
+    convolutions += 3 * 16 * 9 * 32**2 + 16 * 32 * 9 * 16**2 + 32 * 64 * 9 * 8**2
+    assert multiply_adds == convolutions + 640
+    rows = folded(drawn.rows)
+    assert [row.repeats for row in rows] == [1, 3, 1, 2, 1, 2, 1]
+    assert [row.shape[1:] for row in rows[1::2]] == [(16, 32, 32), (32, 16, 16), (64, 8, 8)]
+
+
+def test_t5_counts_attention_and_the_tied_output() -> None:
+    config = T5Config(vocab_size=50, d_model=8, d_kv=4, d_ff=16, num_layers=2, num_heads=2)
+    network, tokens = T5(config), torch.ones(1, 6, dtype=torch.int64)
+    parameters, multiply_adds = totals(outline("", "", network, [tokens, tokens.bool(), tokens], "logits"))
+    assert parameters == sum(parameter.numel() for parameter in network.parameters())
+    attention = 4 * 6 * 8 * 8 + 2 * 2 * 6 * 6 * 4  # four projections; scores and sums of two heads
+    feed_forward = 2 * 6 * 8 * 16
+    assert multiply_adds == 2 * (attention + feed_forward) + 2 * (2 * attention + feed_forward) + 6 * 8 * 50
+
+
+def test_a_drawing_is_sound_xml_and_shows_its_rows() -> None:
+    drawn = cnn_outline("A < B", ResNet(20))
+    words = " ".join(ElementTree.fromstring(svg(drawn)).itertext())
+    assert "A < B" in words and "269,722 parameters" in words and "2 x 3x3 conv 16" in words
