@@ -115,6 +115,7 @@ def test_weights(weight: float) -> None:
     assert np.array_equal(again.positions, drawn.positions) and np.array_equal(again.cycles, drawn.cycles)
     one, other = (draw_examples(200, weight, seed=seed, epoch=9).positions for seed in (3, 4))
     assert not np.array_equal(one, other)
+    assert not np.array_equal(one, draw_examples(200, weight, seed=3, epoch=9, part=1).positions)
 
 
 def test_weight_1_is_each_example_once_an_epoch() -> None:
