@@ -35,7 +35,7 @@ class GeneratedText(NamedTuple):
         score: The sum of its log-probabilities divided by length**length_penalty.
     """
 
-    index: int
+    index: int  # type: ignore[assignment]  # hides a method of tuple that nobody needs
     source: str
     references: tuple[str, ...]
     hypothesis: str

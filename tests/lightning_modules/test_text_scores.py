@@ -2,10 +2,11 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from typing import get_args
 
 import pytest
 
-from lightning_modules.text_scores import score_texts, signature
+from lightning_modules.text_scores import ScoreName, score_texts, signature
 
 HYPOTHESES = [
     "Ein Mann fährt Fahrrad, und ein Hund läuft nebenher.",
@@ -89,7 +90,7 @@ def test_one_reference_each_leaves_out_the_means() -> None:
 
 
 def test_no_texts_have_no_scores_and_an_empty_text_scores_nothing() -> None:
-    names = ("exact_match", "bleu", "chrf", "rouge")
+    names = get_args(ScoreName)
     assert score_texts([], [], names) == {}
     assert set(score_texts([""], [("a b c d",)], names).values()) == {0.0}
 
