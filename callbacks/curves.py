@@ -160,6 +160,8 @@ def _panel_and_label(column: str) -> tuple[str, str]:
     if name == "lr" or name.startswith("lr-"):
         return "learning rate", name
     stage, slash, rest = name.partition("/")
+    if stage == "grad_norm":  # one panel for those of all parts
+        return "gradient norm", rest or "total"
     return (rest, stage) if slash else (name, name)
 
 

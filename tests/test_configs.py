@@ -1,9 +1,13 @@
 """Every file in configs/ is parsed and built, as `oneforall fit` would, without training anything."""
 
 import copy
+import csv
+import math
+import pickle
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import yaml
 from lightning.pytorch.loggers import TensorBoardLogger, WandbLogger
@@ -86,6 +90,32 @@ def test_the_config_of_a_run_is_built_whole(name: str, tmp_path: Path) -> None:
     assert names_of(built.trainer.loggers) == ["MetricsCSV"]
     for callback in written["trainer"].get("callbacks", []):
         assert callback["class_path"].rsplit(".", 1)[-1] in names_of(vars(built.trainer)["callbacks"])
+
+
+@pytest.fixture(scope="module")
+def cifar10(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Random images in the files of CIFAR-10."""
+    root = tmp_path_factory.mktemp("cifar10")
+    (root / "cifar-10-batches-py").mkdir()
+    draw = np.random.default_rng(0)
+    for name in (*(f"data_batch_{k}" for k in range(1, 6)), "test_batch"):
+        content = {"data": draw.integers(0, 256, (20, 3072), dtype=np.uint8), "labels": [k % 10 for k in range(20)]}
+        (root / "cifar-10-batches-py" / name).write_bytes(pickle.dumps(content, protocol=2))
+    return root
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", [name for name in RUNS if name.startswith("cifar10")])
+def test_a_config_for_cifar10_trains(name: str, cifar10: Path, tmp_path: Path) -> None:
+    small = ["--data.root", str(cifar10), "--data.verify", "false", "--data.validation_size", "10"]
+    small += ["--data.batch_size", "8", "--trainer.max_steps", "2", "--trainer.enable_progress_bar", "false"]
+
+    cli.main(["fit", *with_configs(name), *small, "--run_dir", str(tmp_path / "run")])
+
+    with (tmp_path / "run" / "metrics.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert math.isfinite(float(rows[-1]["train/loss"]))
+    assert (tmp_path / "run" / "checkpoints" / "last.ckpt").exists()
 
 
 @pytest.mark.parametrize("name", [name for name in ALL if name.startswith("trainer")])

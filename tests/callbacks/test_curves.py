@@ -19,7 +19,7 @@ def metrics_csv(tmp_path):
 
 def test_panels_hand_computed(metrics_csv):
     path = metrics_csv(
-        "epoch,step,val/accuracy,train/loss_step,train/loss_epoch,val/loss,lr,grad_norm,test/loss,train/x_step\n"
+        "epoch,step,val/accuracy,train/loss_step,train/loss_epoch,val/loss,lr,grad_norm/head,test/loss,train/x_step\n"
         "0,4,,9,,,,5,,1\n"
         "0,9,0.5,9,,2.0,0.1,7,,2\n"
         "0,9,,,3.0,,,,,\n"
@@ -31,7 +31,7 @@ def test_panels_hand_computed(metrics_csv):
         "loss": {"train": ([1, 2], [3.0, 1.5]), "val": ([1], [2.0])},
         "accuracy": {"val": ([1, 2, 3], [0.5, 0.75, 0.8])},
         "learning rate": {"lr": ([1, 2], [0.1, 0.01])},
-        "grad_norm": {"grad_norm": ([0.5, 1.0], [5.0, 7.0])},
+        "gradient norm": {"head": ([0.5, 1.0], [5.0, 7.0])},
         "x": {"train": ([0.5, 1.0], [1.0, 2.0])},
     }
 

@@ -1,0 +1,88 @@
+"""Draws results/cifar10_cpu.png: test accuracy against multiply-adds of the CIFAR-10 runs kept under results/.
+
+    python -m scripts.plot_cifar10 [RESULTS_FOLDER]
+
+Each run folder needs `config.yaml` (which network), `test_metrics.json` and, for the open marks, `test_metrics_originals.json`.
+"""
+
+import importlib
+import json
+import sys
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import yaml
+from lightning.pytorch import LightningModule
+from matplotlib.figure import Figure
+from torch import nn
+
+from callbacks.files import atomic_path
+from callbacks.model_size import multiply_adds
+
+
+class Run(NamedTuple):
+    """One kept run: accuracies in percent, cost in millions of multiply-adds for a 32x32 image."""
+
+    name: str
+    cost: float
+    accuracy: float
+    originals: float | None
+
+
+class _Sized(LightningModule):
+    """What `multiply_adds` asks of a module: a network and the size of its images."""
+
+    def __init__(self, architecture: nn.Module):
+        super().__init__()
+        self.architecture, self.input_size = architecture, 32
+
+
+def read_run(folder: Path) -> Run:
+    """Read a kept run and count its network's multiply-adds."""
+    named = yaml.safe_load((folder / "config.yaml").read_text())["model"]["init_args"]["architecture"]
+    module, _, class_name = named["class_path"].rpartition(".")
+    network = getattr(importlib.import_module(module), class_name)(**named.get("init_args", {}))
+    depth = named.get("init_args", {}).get("depth")
+    name = f"{class_name}-{depth}" if depth else class_name
+    cost = multiply_adds(_Sized(network))
+    assert cost is not None, f"{folder}: its network cannot be counted"
+    originals = folder / "test_metrics_originals.json"
+    return Run(
+        name, cost / 1e6, _percent(folder / "test_metrics.json"), _percent(originals) if originals.exists() else None
+    )
+
+
+def draw(runs: list[Run]) -> Figure:
+    """One mark a run, named; filled on the JPEG-75 copy, open on the original images."""
+    figure = Figure(figsize=(7.5, 5), layout="constrained")
+    axes: Any = figure.add_subplot()
+    for place, run in enumerate(runs):
+        axes.plot(run.cost, run.accuracy, "o", color=f"C{place}", markersize=9)
+        axes.annotate(run.name, (run.cost, run.accuracy), (7, -4), textcoords="offset points")
+        if run.originals is not None:
+            axes.plot(run.cost, run.originals, "o", color=f"C{place}", markersize=7, fillstyle="none")
+    axes.plot([], [], "ko", label="test set, JPEG-75 copy")
+    axes.plot([], [], "ko", fillstyle="none", label="1,017 originals")
+    axes.margins(x=0.18)
+    axes.set(
+        xlabel="multiply-adds of one 32x32 image (millions)",
+        ylabel="test accuracy without TTA (%)",
+        title="CIFAR-10 on two CPU cores",
+    )
+    axes.grid(alpha=0.3)
+    axes.legend()
+    return figure
+
+
+def _percent(file: Path) -> float:
+    return 100 * json.loads(file.read_text())["test/accuracy"]
+
+
+if __name__ == "__main__":
+    results = Path(sys.argv[1] if len(sys.argv) > 1 else "results")
+    found = [folder for folder in sorted(results.iterdir()) if (folder / "test_metrics.json").exists()]
+    runs = [read_run(folder) for folder in found if "ImageClassifier" in (folder / "config.yaml").read_text()]
+    with atomic_path(results / "cifar10_cpu.png") as path:
+        draw(runs).savefig(path, dpi=110)
+    for run in runs:
+        print(f"{run.name:<14}{run.cost:8.1f}M  {run.accuracy:.2f}")
