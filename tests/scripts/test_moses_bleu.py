@@ -1,0 +1,39 @@
+"""BLEU over Moses' tokens, against tokens and products made by hand."""
+
+from pathlib import Path
+
+import pytest
+
+from scripts.moses_bleu import main, moses_tokens
+
+
+def write(folder: Path, hypotheses: str, references: str) -> list[str]:
+    (folder / "test_hypotheses.txt").write_text(hypotheses, encoding="utf-8")
+    (folder / "test_references.txt").write_text(references, encoding="utf-8")
+    return [str(folder), "--language", "en"]
+
+
+def test_tokens_are_those_of_moses() -> None:
+    assert moses_tokens(["A man's “red” dog, here.", ""], "en") == ["A man &apos;s &quot; red &quot; dog , here .", ""]
+    assert moses_tokens(["Z. B. ein Hund."], "de") == ["Z. B. ein Hund ."]
+
+
+def test_case_and_the_way_of_punctuation_are_passed_over(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Six tokens: of their n-grams 5/6, 3/5, 2/4 and 1/3 are right, and the fourth root of the product is 0.5373."""
+    main(write(tmp_path, "A man sees the dog .\n", "a Man sees the cat.\n"))
+    printed = capsys.readouterr().out
+    assert printed.startswith("BLEU 53.73 (") and "case:lc" in printed and "tok:none" in printed
+
+
+def test_examples_may_have_unequal_numbers_of_references(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    main(write(tmp_path, "One two three four\nA b c d e\n", "five\tone two three four\na b c d e\n"))
+    assert capsys.readouterr().out.startswith("BLEU 100.00 (")
+
+
+def test_what_cannot_be_scored_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main([str(tmp_path), "--language", "en"])
+    assert "test_hypotheses.txt" in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        main(write(tmp_path, "a\nb\n", "a\n"))
+    assert "2 hypotheses and 1 lines of references" in capsys.readouterr().err
