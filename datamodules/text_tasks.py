@@ -163,6 +163,12 @@ def _texts(values: list[object], place: str) -> tuple[str, ...]:
             raise ValueError(f"{place} must be text, and is {value!r}")
         if not value.strip():
             raise ValueError(f"{place} is empty: fill it or remove the row")
+        try:
+            value.encode()
+        except UnicodeEncodeError as error:  # JSON can spell one as an escape
+            raise ValueError(
+                f"{place} has {value[error.start]!r}, half of a surrogate pair: write the whole character or none"
+            ) from error
         texts.append(value)
     if not texts:
         raise ValueError(f"{place} is empty: fill it or remove the row")

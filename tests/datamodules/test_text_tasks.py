@@ -99,6 +99,7 @@ def test_tables_of_all_formats(tmp_path: Path) -> None:
         ("x.jsonl", '{"source": "a", "target": []}', "x.jsonl, line 1: field 'target' is empty"),
         ("x.jsonl", '{"source": "a", "target": ["b", " "]}', "x.jsonl, line 1: field 'target' is empty"),
         ("x.jsonl", '{"source": "a", "target": ["b", 1]}', "x.jsonl, line 1: field 'target' must be text"),
+        ("x.jsonl", '{"source": "a", "target": "b\\ud83d"}', r"x.jsonl, line 1: field 'target' has '\\ud83d', half of"),
     ],
 )
 def test_bad_tables_are_named(tmp_path: Path, name: str, content: str, message: str) -> None:
