@@ -11,7 +11,7 @@ PYTEST_ARGS ?=
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses auto --maxprocesses 8
 
 .DEFAULT_GOAL := help
-.PHONY: help quickstart test slow lint format types clean
+.PHONY: help quickstart test slow notebooks lint format types clean
 
 help:  ## Show what there is
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
@@ -32,6 +32,9 @@ test: $(STAMP)  ## Run the tests, without the slow ones and those that need a GP
 slow: $(STAMP)  ## Run the tests that train for a while
 	$(PYTEST) -m "slow and not gpu and not slurm" $(PYTEST_ARGS)
 
+notebooks: $(STAMP)  ## Run every notebook from its source; none is changed
+	$(PYTEST) tests/notebooks --durations=0 $(PYTEST_ARGS)
+
 lint: $(STAMP)  ## Check style and format
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -51,8 +54,9 @@ clean:  ## Remove the environment and all caches; runs and data stay
 # versions as pip, several times faster; where there is none, UV is installed into the environment first.
 $(STAMP): requirements.txt pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 is needed: make PYTHON=python3.11")'
-	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	uv --version > /dev/null 2>&1 || $(BIN)/python -m pip install --quiet $(UV)
+	@# Debian's Python has no ensurepip: there the environment is made without a pip of its own
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV) || $(PYTHON) -m venv --clear --without-pip $(VENV)
+	uv --version > /dev/null 2>&1 || $(PYTHON) -m pip --python $(BIN)/python install --quiet $(UV)
 	PATH="$$PATH:$(CURDIR)/$(BIN)" uv pip install --python $(BIN)/python --require-hashes --requirement requirements.txt
 	PATH="$$PATH:$(CURDIR)/$(BIN)" uv pip install --python $(BIN)/python --no-deps --editable .
 	touch $(STAMP)

@@ -1,0 +1,49 @@
+"""Every notebook is small, sound, free of this machine's traces, and runs from the first cell to the last."""
+
+import json
+import re
+from pathlib import Path
+
+import nbformat
+import pytest
+from nbclient import NotebookClient
+
+NOTEBOOKS = sorted((Path(__file__).parents[2] / "notebooks").glob("*.ipynb"))
+MOST_OUTPUT = 4096  # characters of all outputs of a notebook, as JSON: some lines of text, no picture
+CELL_SECONDS = 300  # a cell takes some seconds, on a busy machine many times that
+MACHINE_PATH = re.compile(r"(?<![\w.])/(?:home|root|Users|work|tmp|mnt|data)/|[A-Z]:\\")
+
+each_notebook = pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+
+
+def test_there_are_notebooks() -> None:
+    assert {"presentation", "test"} < {path.stem for path in NOTEBOOKS}
+    assert [path.stem[0] for path in NOTEBOOKS if path.stem[0].isdigit()] == ["1", "2", "3", "4"]
+
+
+@each_notebook
+def test_is_valid_small_and_of_no_machine(path: Path) -> None:
+    text = path.read_text(encoding="utf-8")
+    notebook = nbformat.reads(text, as_version=nbformat.NO_CONVERT)
+    nbformat.validate(notebook)
+    code = [cell for cell in notebook.cells if cell.cell_type == "code"]
+    assert len(json.dumps([cell.outputs for cell in code])) < MOST_OUTPUT + 2 * len(code)
+    assert not MACHINE_PATH.findall(text)
+    assert notebook.metadata.kernelspec.name == "python3"
+
+
+@each_notebook
+def test_links_lead_somewhere(path: Path) -> None:
+    notebook = nbformat.read(path, as_version=4)
+    prose = "\n".join(cell.source for cell in notebook.cells if cell.cell_type == "markdown")
+    targets = [target for target in re.findall(r"\]\(([^)]+)\)", prose) if "://" not in target]
+    assert [target for target in targets if not (path.parent / target).exists()] == []
+
+
+@pytest.mark.slow
+@each_notebook
+def test_runs(path: Path) -> None:
+    notebook = nbformat.read(path, as_version=4)
+    # The kernel starts where the notebook lies, as in Jupyter; a cell that fails raises, with its trace.
+    NotebookClient(notebook, timeout=CELL_SECONDS, resources={"metadata": {"path": str(path.parent)}}).execute()
+    assert all(cell.execution_count for cell in notebook.cells if cell.cell_type == "code")
