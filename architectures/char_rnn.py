@@ -102,7 +102,7 @@ class GRULayer(RecurrentLayer):
         hidden_rz, hidden_n = (h @ self.weight_hh.T).split(size, 1)
         r, z = (input_rz + hidden_rz).sigmoid().chunk(2, 1)  # r, z = sigmoid(W_ih x + b + W_hh h)
         n = (input_n + r * (hidden_n + self.bias_hn)).tanh()  # n = tanh(W_in x + b_n + r * (W_hn h + b_hn))
-        return (torch.lerp(n, h, z),)  # h' = (1 - z) * n + z * h
+        return (n + z * (h - n),)  # h' = (1 - z) * n + z * h; not torch.lerp, which autocast gives mixed types
 
 
 class LSTMLayer(RecurrentLayer):

@@ -68,6 +68,18 @@ def test_outputs_memory_and_gradients_are_torchs(cell, num_layers):
 
 
 @pytest.mark.parametrize("cell", CELLS)
+def test_bf16_autocast_is_near_float32(cell):
+    """Two layers: the second's gates are bf16, what it remembers is not."""
+    net, ids = network(cell, num_layers=2), characters()
+    with torch.autocast("cpu", torch.bfloat16):
+        logits, _ = net(ids)
+        logits.float().square().mean().backward()
+    expected, _ = net(ids)
+    torch.testing.assert_close(logits.float(), expected, rtol=0, atol=0.03)
+    assert all(p.grad is not None and p.grad.isfinite().all() for p in net.parameters())
+
+
+@pytest.mark.parametrize("cell", CELLS)
 def test_carried_memory_equals_one_long_sequence(cell):
     net = network(cell, num_layers=2).double()
     ids = characters(steps=20)
