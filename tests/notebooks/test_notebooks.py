@@ -11,7 +11,7 @@ from nbclient import NotebookClient
 NOTEBOOKS = sorted((Path(__file__).parents[2] / "notebooks").glob("*.ipynb"))
 MOST_OUTPUT = 4096  # characters of all outputs of a notebook, as JSON: some lines of text, no picture
 CELL_SECONDS = 300  # a cell takes some seconds, on a busy machine many times that
-MACHINE_PATH = re.compile(r"(?<![\w.])/(?:home|root|Users|work|tmp|mnt|data)/|[A-Z]:\\")
+MACHINE_PATH = re.compile(r"(?<![\w.])/(?:home|root|Users|work|tmp|mnt|data)/|[A-Z]:\\\\")  # JSON doubles backslashes
 
 each_notebook = pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 
