@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -12,6 +11,7 @@ from torch import Tensor
 
 from datamodules.samplers import BatchLoader, rank_and_world, training_position
 from datamodules.seeding import torch_generator
+from datamodules.text_files import read_text
 
 NO_TARGET = -100  # what torch's cross-entropy passes over
 
@@ -30,7 +30,8 @@ class CharTextDataModule(LightningDataModule):
     can carry its memory over (truncated back-propagation through time). It starts anew with the first batch.
 
     Args:
-        path: A UTF-8 text file; none: the English documentation that comes with Python (`pydoc_data.topics`, 0.5 MB).
+        path: A text file, UTF-8, plain or gzip; none: the English documentation that comes with Python
+            (`pydoc_data.topics`, 0.5 MB).
         sequence_length: Characters of each stream in a batch: how far back gradients go.
         batch_size: Streams that the training text is cut into, per process. What does not fill a batch, another
             part of the text each epoch, is left out.
@@ -38,7 +39,8 @@ class CharTextDataModule(LightningDataModule):
         validation_fraction: Share of the text for validation.
         test_fraction: Share of the text for the test.
         seed: Seed of where each epoch's streams begin.
-        predict_path: A UTF-8 text file with a prompt on each line, for `predict`; blank lines are none.
+        predict_path: A text file, UTF-8, plain or gzip, with a prompt on each line, for `predict`; blank lines are
+            none.
 
     Raises:
         ValueError: A number that is not possible.
@@ -92,7 +94,7 @@ class CharTextDataModule(LightningDataModule):
 
         Raises:
             FileNotFoundError: There is no such file.
-            ValueError: It is not UTF-8, or too short.
+            ValueError: It is not UTF-8 (the line is named), or too short.
         """
         if self._text is None:
             self._text = read_text(self.path, "data.path") if self.path is not None else python_documentation()
@@ -265,31 +267,6 @@ def encode(text: str, vocabulary: str, source: str, first_line: int = 0) -> Tens
             f"never seen: it knows the {len(vocabulary)} characters of the text that it was trained on"
         )
     return torch.from_numpy(ids.astype(np.int64))
-
-
-def read_text(path: str, option: str) -> str:
-    """A UTF-8 text with lines that end in a single newline, without a byte order mark.
-
-    Args:
-        path: The file.
-        option: Which option named it, for the error.
-
-    Raises:
-        FileNotFoundError: There is no such file.
-        ValueError: It is not UTF-8; the message names the first bad byte and its line.
-    """
-    if not Path(path).is_file():
-        raise FileNotFoundError(f"{option} {path} does not exist: name a text file")
-    content = Path(path).read_bytes()
-    try:
-        text = content.decode("utf-8")
-    except UnicodeDecodeError as error:
-        line = content.count(b"\n", 0, error.start) + 1
-        raise ValueError(
-            f"{option} {path} is no UTF-8 text: byte {error.start} (line {line}) is 0x{content[error.start]:02x}; "
-            "convert it, with iconv for example"
-        ) from error
-    return text.removeprefix("\ufeff").replace("\r\n", "\n")
 
 
 def python_documentation() -> str:

@@ -30,6 +30,12 @@ def read_lines(path: str, argument: str) -> list[str]:
     return [_decoded(line, number, path, argument) for number, line in enumerate(raw, start=1)]
 
 
+def read_text(path: str, argument: str) -> str:
+    r"""The whole of a text file, "\n" alone at the ends of its lines; arguments and errors as `read_lines`."""
+    raw = read_bytes(path, argument).split(b"\n")
+    return "\n".join(_decoded(line, number, path, argument) for number, line in enumerate(raw, start=1))
+
+
 def read_bytes(path: str, argument: str) -> bytes:
     """The content of a file, a gzip unpacked, without a UTF-8 byte order mark; errors as `read_lines`."""
     if not Path(path).is_file():

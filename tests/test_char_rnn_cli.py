@@ -79,8 +79,8 @@ def test_a_checkpoint_is_enough_to_test_and_to_continue_prompts(oneforall: Any, 
 @pytest.mark.parametrize(
     ("content", "words"),
     [
-        (b"", ["bad.txt", "no text to learn"]),
-        (b"one\ntwo\xff", ["bad.txt", "byte 7 (line 2)", "0xff"]),
+        (b"", ["bad.txt is empty"]),
+        (b"one\ntwo\xff", ["bad.txt, line 2", "0xff"]),
     ],
 )
 def test_a_bad_text_ends_in_one_line(oneforall: Any, folder: Path, content: bytes, words: list[str]) -> None:

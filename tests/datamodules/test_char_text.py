@@ -1,5 +1,6 @@
 """Streams of characters: what follows what, who reads which part, and what is said of a bad file."""
 
+import gzip
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -11,9 +12,9 @@ from datamodules.char_text import (
     CharTextDataModule,
     encode,
     evaluation_streams,
-    read_text,
     training_positions,
 )
+from datamodules.text_files import read_text
 
 # Numbers in words: no two places of the text look alike for long.
 TEXT = " ".join(f"{number * 7919 % 10007}" for number in range(400))
@@ -155,18 +156,20 @@ def test_ids_of_any_script() -> None:
 def test_line_ends_and_byte_order_marks_do_not_matter(tmp_path) -> None:
     (tmp_path / "text.txt").write_bytes("\ufeffone\r\ntwo\n".encode())
     assert read_text(str(tmp_path / "text.txt"), "data.path") == "one\ntwo\n"
+    (tmp_path / "text.gz").write_bytes(gzip.compress("ä\n\nb".encode()))
+    assert read_text(str(tmp_path / "text.gz"), "data.path") == "ä\n\nb"
 
 
 def test_invalid_utf8_is_named_with_byte_and_line(data) -> None:
-    with pytest.raises(ValueError, match=r"data.path .*text.txt is no UTF-8 text: byte 8 \(line 3\) is 0xff") as raised:
-        data(b"one\ntwo\n\xff three").setup("fit")
+    with pytest.raises(ValueError, match=r"text.txt, line 3: no valid UTF-8 \(byte 2 of the line is 0xff") as raised:
+        data(b"one\ntwo\n \xff three").setup("fit")
     assert "\n" not in str(raised.value)
 
 
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ("", "no text to learn: 0 characters"),
+        ("", "text.txt is empty"),
         ("a", "no text to learn"),
         ("ab" * 18, "training part has 32 .* least 41"),
     ],
@@ -177,10 +180,10 @@ def test_texts_that_are_too_short(data, text, words) -> None:
 
 
 def test_missing_files_and_prompts(tmp_path) -> None:
-    with pytest.raises(FileNotFoundError, match=r"data\.path nowhere\.txt does not exist"):
+    with pytest.raises(FileNotFoundError, match=r"data\.path: there is no file nowhere\.txt"):
         CharTextDataModule("nowhere.txt").setup("fit")
     module = CharTextDataModule("nowhere.txt", predict_path=str(tmp_path / "prompts.txt"))  # its text is not needed
-    with pytest.raises(FileNotFoundError, match=r"data\.predict_path .*prompts\.txt does not exist"):
+    with pytest.raises(FileNotFoundError, match=r"data\.predict_path: there is no file .*prompts\.txt"):
         module.setup("predict")
     (tmp_path / "prompts.txt").write_text(" \n\n")
     with pytest.raises(ValueError, match="holds no prompt"):
