@@ -14,12 +14,11 @@ from torch.nn.utils.rnn import pad_sequence
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
-from architectures.t5.config import T5Config
 from architectures.t5.generation import Search, generate
-from architectures.t5.hf_weights import load_pretrained
 from architectures.t5.model import T5
 from lightning_modules.epoch_sums import EpochSums
 from lightning_modules.optimizers import parameter_groups
+from lightning_modules.pretrained_t5 import load_weights
 from lightning_modules.seeding import reseed
 from lightning_modules.text_scores import ScoreName, score_texts, signature
 
@@ -64,8 +63,8 @@ class TextSeq2Seq(L.LightningModule):
         no_repeat_ngram_size: In `test` and `predict`, no run of this many tokens stands twice in a text; 0 for any.
         validation_examples: For so many examples, the first of the validation data, text is generated and scored at
             each validation.
-        init_from: Folder of a published checkpoint (config.json and weights) to start from; its shape must be that of
-            `architecture`, and `data.tokenizer` its tokenizer.
+        init_from: What to start from: the folder of a published checkpoint (config.json and weights), or a checkpoint
+            of this program. Its shape must be that of `architecture`, and `data.tokenizer` its tokenizer.
         compile_network: Whether `torch.compile` compiles encoder and decoder at the first step.
         seed: Seed of dropout, drawn anew for every step from (seed, epoch, step, rank).
     """
@@ -135,11 +134,12 @@ class TextSeq2Seq(L.LightningModule):
 
     def on_fit_start(self) -> None:
         if self.trainer.ckpt_path is not None:
-            self._check_same_tokenizer()
+            known = None if self.tokenizer is None else self.tokenizer.to_str()
+            self._check_same_tokenizer(known, self.trainer.ckpt_path)
             return
         self.train_sums.reset()  # of a fit that was interrupted
         if self.init_from:
-            load_published(self.architecture, self.init_from)
+            self._check_same_tokenizer(load_weights(self.architecture, self.init_from), self.init_from)
 
     def configure_optimizers(self) -> dict[str, Any]:  # type: ignore[override]
         optimizer = self.optimizer(parameter_groups(self.architecture))
@@ -162,12 +162,12 @@ class TextSeq2Seq(L.LightningModule):
             )
         self.tokenizer = tokenizer
 
-    def _check_same_tokenizer(self) -> None:
+    def _check_same_tokenizer(self, known: str | None, checkpoint: Any) -> None:
         """Refuses to go on from a checkpoint with ids that mean other pieces: nothing else would notice."""
         theirs = getattr(getattr(self.trainer, "datamodule", None), "tokenizer", None)
-        if theirs is not None and self.tokenizer is not None and theirs.to_str() != self.tokenizer.to_str():
+        if theirs is not None and known is not None and theirs.to_str() != known:
             raise ValueError(
-                f"the data's tokenizer is not the one of {self.trainer.ckpt_path}: "
+                f"the data's tokenizer is not the one of {checkpoint}: "
                 "pass --data.tokenizer RUN/tokenizer.json of the run that the checkpoint is from"
             )
 
@@ -329,31 +329,3 @@ def gathered(mine: list[Any]) -> list[Any]:
     parts: list[Any] = [None] * torch.distributed.get_world_size()
     torch.distributed.all_gather_object(parts, mine)
     return [item for part in parts for item in part]
-
-
-# Fields in which a model may differ from the checkpoint that it starts from: they shape no weight and no output.
-FREE_FIELDS = ("dropout_rate", "initializer_factor")
-
-
-def load_published(network: T5, folder: str) -> None:
-    """Copies the weights of a published checkpoint folder into `network`.
-
-    Raises:
-        FileNotFoundError: There is no such folder, or a file is not in it.
-        ValueError: The network has another shape; the message names each field that differs.
-    """
-    published = load_pretrained(folder)
-    mine, theirs = shape_of(network.config), shape_of(published.config)
-    changes = [f"{name} {theirs[name]} (not {mine[name]})" for name in mine if mine[name] != theirs[name]]
-    if changes:
-        raise ValueError(f"init_from: {folder} needs model.architecture.config with {', '.join(changes)}")
-    network.load_state_dict(published.state_dict())
-
-
-def shape_of(config: T5Config) -> dict[str, Any]:
-    """The fields that a checkpoint's weights depend on, nulls replaced by what they stand for."""
-    fields = dataclasses.asdict(config) | {
-        "num_decoder_layers": config.decoder_depth,
-        "scale_decoder_outputs": config.scales_decoder_outputs,
-    }
-    return {name: value for name, value in fields.items() if name not in FREE_FIELDS}

@@ -495,6 +495,44 @@ def test_init_from_names_each_field_that_differs(trainer, published, tmp_path):
         trainer().fit(seq2seq(init_from="nowhere"), datamodule=Data())
 
 
+@pytest.fixture
+def own_checkpoint(trainer, tmp_path: Path) -> Any:
+    """As `oneforall fit` writes it: with the config, plain data alone."""
+    trained = trainer(max_steps=1)
+    trained.fit(model := seq2seq(network(layer_norm_epsilon=1e-3)), datamodule=Data())
+    trained.save_checkpoint(tmp_path / "whole.ckpt")
+    content = torch.load(tmp_path / "whole.ckpt", weights_only=False)
+    del content["hyper_parameters"]
+    fields = dataclasses.asdict(model.architecture.config)
+    architecture = {"class_path": "T5", "init_args": {"config": fields}}
+    content["config"] = {"model": {"class_path": "TextSeq2Seq", "init_args": {"architecture": architecture}}}
+    torch.save(content, tmp_path / "own.ckpt")
+    return model.architecture
+
+
+def test_init_from_starts_from_a_checkpoint_of_this_program(trainer, own_checkpoint, tmp_path):
+    net = network(layer_norm_epsilon=1e-3, dropout_rate=0.3)
+    model = seq2seq(net, optimizer=sgd(0.0), init_from=str(tmp_path / "own.ckpt"))
+    assert not torch.equal(net.embedding.weight, own_checkpoint.embedding.weight)
+    trainer().fit(model, datamodule=Data())
+    for (name, mine), theirs in zip(net.state_dict().items(), own_checkpoint.state_dict().values(), strict=True):
+        assert torch.equal(mine, theirs), name
+
+
+def test_init_from_refuses_a_checkpoint_that_does_not_fit(trainer, own_checkpoint, tmp_path):
+    source = str(tmp_path / "own.ckpt")
+    with pytest.raises(ValueError, match=r"own\.ckpt.*layer_norm_epsilon 0\.001 \(not 1e-06\)"):
+        trainer().fit(seq2seq(init_from=source), datamodule=Data())  # which no weight would tell
+    data = Data()
+    data.tokenizer = word_tokenizer([*WORDS[:3], *reversed(WORDS[3:])])
+    with pytest.raises(ValueError, match=r"own\.ckpt: pass --data\.tokenizer RUN/tokenizer\.json"):
+        trainer().fit(seq2seq(network(layer_norm_epsilon=1e-3), init_from=source), datamodule=data)
+    (tmp_path / "cut.ckpt").write_bytes((tmp_path / "own.ckpt").read_bytes()[:-900])
+    for name in ("cut.ckpt", "whole.ckpt"):  # the second holds more than data
+        with pytest.raises(ValueError, match=rf"init_from: .*{name} is no whole checkpoint"):
+            trainer().fit(seq2seq(init_from=str(tmp_path / name)), datamodule=Data())
+
+
 def test_init_from_is_not_read_when_a_run_goes_on(trainer, tmp_path):
     """A checkpoint is enough: the folder it once started from may be gone."""
     trained = trainer(max_steps=1)
