@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from datamodules.bpe_dropout import BPEDropout
 from datamodules.seeding import numpy_generator
 from datamodules.span_corruption import SpanCorruption
 from datamodules.token_batches import Draws, cut_into, draw_examples, padded, shuffled_steps
@@ -70,15 +71,62 @@ class Pairs(TrainingPart):
             self._chosen = (cycle, self._first + drawn)
         return self._chosen[1]
 
+    def _tables(self, cycle: int) -> tuple[TokenTable, TokenTable]:
+        """The ids of all sources and of all targets."""
+        return self.sources, self.targets
+
     def lengths(self, draws: Draws) -> tuple[np.ndarray, np.ndarray]:
-        rows = np.zeros_like(draws.positions)
-        for cycle in np.unique(draws.cycles):
+        source_lengths, target_lengths = np.zeros_like(draws.positions), np.zeros_like(draws.positions)
+        for cycle in np.unique(draws.cycles).tolist():
             now = draws.cycles == cycle
-            rows[now] = self._targets_of(int(cycle))[draws.positions[now]]
-        return self.sources.lengths()[draws.positions], self.targets.lengths()[rows]
+            sources, targets = self._tables(cycle)
+            source_lengths[now] = sources.lengths()[draws.positions[now]]
+            target_lengths[now] = targets.lengths()[self._targets_of(cycle)[draws.positions[now]]]
+        return source_lengths, target_lengths
 
     def pair(self, cycle: int, position: int) -> Pair:
-        return self.sources.row(position), self.targets.row(int(self._targets_of(cycle)[position]))
+        sources, targets = self._tables(cycle)
+        return sources.row(position), targets.row(int(self._targets_of(cycle)[position]))
+
+
+class RespeltPairs(Pairs):
+    """Pairs whose texts are tokenised anew each time.
+
+    Args:
+        sources: The texts of the sources.
+        targets: Those of all targets, those of the first source first.
+        longest: Most tokens of a source and of a target; what is longer is cut.
+        counts: How many targets each source has, int64 [N].
+        weight: How often an epoch has each pair.
+        seed: Draws the targets and the tokens, together with `part`.
+        part: Number of the task.
+    """
+
+    def __init__(
+        self,
+        sources: BPEDropout,
+        targets: BPEDropout,
+        longest: tuple[int, int],
+        counts: np.ndarray,
+        weight: float,
+        seed: int,
+        part: int,
+    ) -> None:
+        nothing = TokenTable.of([])
+        super().__init__(nothing, nothing, counts, weight, seed, part)
+        self._texts = (sources, targets)
+        self._longest = longest
+        self._drawn: dict[int, tuple[TokenTable, TokenTable]] = {}
+
+    def _tables(self, cycle: int) -> tuple[TokenTable, TokenTable]:
+        if cycle not in self._drawn:
+            sources, targets = (
+                texts.draw(numpy_generator(*self._key, cycle, side)).cut(longest, EOS_ID)
+                for side, (texts, longest) in enumerate(zip(self._texts, self._longest, strict=True), start=1)
+            )
+            # An epoch may end one cycle and begin the next.
+            self._drawn = {known: self._drawn[known] for known in list(self._drawn)[-1:]} | {cycle: (sources, targets)}
+        return self._drawn[cycle]
 
 
 class Segments(TrainingPart):

@@ -6,6 +6,7 @@ Legend of shapes: B pairs of a batch, S tokens of the longest source, T of the l
 from __future__ import annotations
 
 import os
+from itertools import compress
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
@@ -14,6 +15,7 @@ import torch
 from lightning.pytorch import LightningDataModule
 from lightning.pytorch.utilities.rank_zero import rank_zero_info, rank_zero_warn
 from torch import Tensor
+from datamodules.bpe_dropout import BPEDropout
 
 from datamodules.samplers import BatchLoader, rank_and_world, training_position
 from datamodules.seeding import numpy_generator
@@ -22,6 +24,7 @@ from datamodules.text_files import read_lines
 from datamodules.text_pairs import (
     Pair,
     Pairs,
+    RespeltPairs,
     ScoredTexts,
     Segments,
     TrainingPart,
@@ -79,6 +82,9 @@ class TextSeq2SeqDataModule(LightningDataModule):
         tokenizer_model: Kind of the tokenizer that is trained: unigram or bpe.
         vocab_size: Size of the vocabulary of the tokenizer that is trained, all included.
         num_sentinels: Tokens `<extra_id_0>`, ... of the tokenizer that is trained; span corruption needs them.
+        bpe_dropout: In training, the probability of each merge of a BPE tokenizer to be passed over, drawn anew in each
+            epoch (Provilkov et al. 2020, arXiv:1910.13267: 0.1). Sequences come out longer, and are cut at the limits.
+            Span corruption goes without.
         max_source_length: Most tokens of a source, prefix and end of sequence included.
         max_target_length: Most tokens of a target, end of sequence included.
         over_length: What happens to longer training pairs: "cut" keeps their beginning, "drop" leaves the pair out. In
@@ -103,6 +109,7 @@ class TextSeq2SeqDataModule(LightningDataModule):
         self,
         task: TextTask,
         tokenizer: str | None = None,
+        bpe_dropout: float = 0.0,
         tokenizer_model: TokenizerModel = "unigram",
         vocab_size: int = 8000,
         num_sentinels: int = 100,
@@ -130,6 +137,8 @@ class TextSeq2SeqDataModule(LightningDataModule):
         for name, value in (("batch_tokens", batch_tokens), ("eval_batch_tokens", eval_batch_tokens)):
             if value < longest:
                 raise ValueError(
+        if not 0 <= bpe_dropout < 1:
+            raise ValueError(f"data.bpe_dropout is {bpe_dropout}: it must be at least 0 and below 1")
                     f"data.{name} is {value}: it must be at least {longest}, the size of one pair of max_source_length "
                     f"{max_source_length} and max_target_length {max_target_length}"
                 )
@@ -137,6 +146,7 @@ class TextSeq2SeqDataModule(LightningDataModule):
             raise ValueError(f"data.over_length is {over_length!r}: it must be cut or drop")
         self.task = task
         self.tokenizer_path = tokenizer
+        self.bpe_dropout = bpe_dropout
         self.tokenizer_model = tokenizer_model
         self.vocab_size = vocab_size
         self.num_sentinels = num_sentinels
@@ -228,8 +238,23 @@ class TextSeq2SeqDataModule(LightningDataModule):
         for split in splits:
             for part in range(len(self.task.parts())):
                 self._read(part, split)
+            self._share_tokenizer()
 
     def setup(self, stage: str) -> None:
+    def _share_tokenizer(self) -> None:
+        """Gives every process the first one's: processes that srun or torchrun start may not know the run's folder yet.
+
+        They would take the tokenizer of the run whose folder they think it is.
+        """
+        if self.trainer is None or self.trainer.world_size == 1:
+            return
+        first = self.trainer.is_global_zero
+        content = self.trainer.strategy.broadcast(self.tokenizer.to_str() if first else "")
+        if not first:
+            from tokenizers import Tokenizer
+
+            self._tokenizer = Tokenizer.from_str(content)
+
         if stage == "fit":
             self._parts()
 
@@ -245,28 +270,32 @@ class TextSeq2SeqDataModule(LightningDataModule):
         if isinstance(task, SpanCorruption):
             segments, sentinels = self._segments(task, examples)
             return Segments(segments, task, sentinels, self.seed, number)
-        sources, targets = self._encode(
-            [task.prefix + example.source for example in examples],
-            [reference for example in examples for reference in example.references],
-        )
+        source_texts = [task.prefix + example.source for example in examples]
+        target_texts = [reference for example in examples for reference in example.references]
+        sources, targets = self._encode(source_texts, target_texts)
         counts = np.array([len(example.references) for example in examples])
+        owners = np.repeat(np.arange(len(counts)), counts)
+        kept = np.ones(len(counts), bool)
         long_sources = sources.lengths() > self.max_source_length
         long_targets = targets.lengths() > self.max_target_length
         self._report("train", long_sources, long_targets, "cut" if self.over_length == "cut" else "dropped")
         if self.over_length == "drop":
-            owners = np.repeat(np.arange(len(counts)), counts)
-            dropped = long_sources.copy()
-            dropped[owners[long_targets]] = True
-            if dropped.all():
+            kept = ~long_sources
+            kept[owners[long_targets]] = False
+            if not kept.any():
                 raise ValueError(
                     "data.over_length is drop, and every training pair is over max_source_length "
                     f"{self.max_source_length} or max_target_length {self.max_target_length}: raise them"
                 )
-            sources, targets, counts = sources.select(~dropped), targets.select(~dropped[owners]), counts[~dropped]
+        limits = (self.max_source_length, self.max_target_length)
+        if self.bpe_dropout > 0:
+            texts = (compress(source_texts, kept), compress(target_texts, kept[owners]))
+            respelt = [BPEDropout(self.tokenizer, list(each), self.bpe_dropout) for each in texts]
+            return RespeltPairs(respelt[0], respelt[1], limits, counts[kept], task.weight, self.seed, number)
         return Pairs(
-            sources.cut(self.max_source_length, EOS_ID),
-            targets.cut(self.max_target_length, EOS_ID),
-            counts,
+            sources.select(kept).cut(limits[0], EOS_ID),
+            targets.select(kept[owners]).cut(limits[1], EOS_ID),
+            counts[kept],
             task.weight,
             self.seed,
             number,
@@ -383,11 +412,7 @@ class TextSeq2SeqDataModule(LightningDataModule):
         )
 
     def _predict_lines(self) -> list[str]:
-        path = str(self.predict_path)
-        lines = read_lines(path, "data.predict_path")
-        if not any(line.strip() for line in lines):
-            raise ValueError(f"data.predict_path {path} has only empty lines: there is nothing to predict")
-        return lines
+        return read_lines(str(self.predict_path), "data.predict_path")
 
     def _predicted(self) -> ScoredTexts:
         lines = self._predict_lines()

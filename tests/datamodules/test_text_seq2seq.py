@@ -15,6 +15,7 @@ import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from torch import Tensor
 
+from callbacks.text_predictions import TextPredictions
 from datamodules.span_corruption import SpanCorruption
 from datamodules.text_seq2seq import Seq2SeqBatch, TextSeq2SeqDataModule
 from datamodules.text_tasks import Example, MixedTasks, PairedFiles, Split, TextTask
@@ -114,11 +115,14 @@ def test_a_batch_is_what_it_says(tokenizer_file: str) -> None:
             assert wanted.tolist() == TOKENIZER.encode(task.reference(number, 0)).ids
 
 
+@pytest.mark.parametrize("bpe_dropout", [0.0, 0.3])
 @pytest.mark.parametrize("world", [1, 2, 3, 4])
-def test_training_sees_every_pair_once_at_any_world_size(tokenizer_file: str, world: int) -> None:
+def test_training_sees_every_pair_once_at_any_world_size(tokenizer_file: str, world: int, bpe_dropout: float) -> None:
+    options = {"bpe_dropout": bpe_dropout, "max_source_length": 60, "max_target_length": 60}
     for epoch in (0, 1, 7):
         loaders = [
-            as_rank(make(Counting(), tokenizer_file), rank, world, epoch).train_dataloader() for rank in range(world)
+            as_rank(make(Counting(), tokenizer_file, **options), rank, world, epoch).train_dataloader()
+            for rank in range(world)
         ]
         ranks = [list(loader) for loader in loaders]
         assert {len(batches) for batches in ranks} == {len(loaders[0])}
@@ -218,6 +222,35 @@ def test_long_pairs_are_cut_or_dropped_and_counted(tokenizer_file: str) -> None:
     with pytest.raises(ValueError, match="every training pair is over"), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         make(task, tokenizer_file, over_length="drop", max_source_length=3).train_dataloader()
+
+
+def test_bpe_dropout_spells_training_texts_anew_each_epoch(tokenizer_file: str) -> None:
+    task = Counting(20, weight=0.5)  # two epochs go through the data once
+    options: dict[str, Any] = {"bpe_dropout": 0.4, "max_source_length": 16, "max_target_length": 16}
+    module = make(task, tokenizer_file, **options)
+
+    def spelt(epoch: int) -> dict[int, list[int]]:
+        batches = list(as_rank(module, 0, 1, epoch).train_dataloader())
+        assert all(batch.input_ids.shape[1] <= 16 and batch.labels.shape[1] <= 16 for batch in batches)
+        for batch in batches:
+            assert batch.step_tokens == int((batch.labels != -100).sum())
+            assert all(EOS_ID in row.tolist() for row in batch.labels)
+        rows = [row[row != 0].tolist() for batch in batches for row in batch.input_ids]
+        return dict(zip(numbers(batches), rows, strict=True))
+
+    halves = [spelt(epoch) for epoch in range(4)]
+    first, second = halves[0] | halves[1], halves[2] | halves[3]
+    assert sorted(first) == sorted(second) == list(range(20))
+    assert sum(first[number] != second[number] for number in range(20)) > 10
+    assert spelt(1) == halves[1]
+    plain = [TOKENIZER.encode(f"say: {example.source}").ids for example in task.examples("val")]
+    (batch, *_) = make(task, tokenizer_file, **options).val_dataloader()  # evaluation has none of it
+    for place, row in zip(batch.index.tolist(), batch.input_ids, strict=True):
+        assert row[row != 0].tolist() == (plain[place] if len(plain[place]) <= 16 else [*plain[place][:15], EOS_ID])
+    unigram = make(task, None, **options)
+    unigram._tokenizer = train_tokenizer([f"say: {number} x" for number in range(99)], 400, "unigram", 0)
+    with pytest.raises(ValueError, match=r"data.bpe_dropout is 0.4: it needs a plain BPE tokenizer.* is Unigram"):
+        unigram.train_dataloader()
 
 
 # --- span corruption -----------------------------------------------------------------------------------------------
@@ -347,11 +380,9 @@ def test_predict_takes_the_prefix_of_the_task_or_its_own(tokenizer_file: str, tm
 
 
 def test_bad_input_is_named_before_anything_starts(tokenizer_file: str, tmp_path: Path) -> None:
-    (tmp_path / "blank").write_text("\n \n")
     (tmp_path / "bad").write_bytes(b"a\nb\n\xfe\n")
     (tmp_path / "empty").write_bytes(b"")
     for name, message in (
-        ("blank", "has only empty lines"),
         ("bad", "data.predict_path: .*bad, line 3: no valid UTF-8"),
         ("empty", "data.predict_path: .*empty is empty"),
     ):
@@ -377,6 +408,7 @@ def test_bad_input_is_named_before_anything_starts(tokenizer_file: str, tmp_path
             make(Counting(), tokenizer_file, **changes)
     with pytest.raises(ValueError, match=r"the model has no tokenizer and data.tokenizer is not set"):
         as_rank(make(Counting(), None), 0, 1, state=SimpleNamespace(fn=SimpleNamespace(value="test"))).test_dataloader()
+        ({"bpe_dropout": 1.0}, "data.bpe_dropout is 1.0"),
 
 
 # --- under a Trainer -----------------------------------------------------------------------------------------------
@@ -437,10 +469,11 @@ def trainer_in(folder: Path, **changes: Any) -> Trainer:
 
 
 @pytest.mark.filterwarnings("error:.*mid-epoch.*", "error:.*not resumable.*", "ignore")
-def test_a_run_resumed_after_any_batch_sees_the_same(tokenizer_file: str, tmp_path: Path) -> None:
+def test_a_run_resumed_after_any_batch_sees_the_same(tokenizer_file: str, tmp_path: Path, bpe_dropout: float) -> None:
     def module() -> TextSeq2SeqDataModule:
-        return make(Counting(30, references=2), tokenizer_file, batch_tokens=100)
+        return make(Counting(30, references=2), tokenizer_file, batch_tokens=100, bpe_dropout=bpe_dropout)
 
+@pytest.mark.parametrize("bpe_dropout", [0.0, 0.3])
     batches = len(module().train_dataloader())
     accumulated = next(number for number in (3, 4, 5) if batches % number)  # the last group of an epoch is short
     whole = Recorder()
@@ -501,6 +534,41 @@ def test_multi30k(tokenizer_file: str) -> None:
     files: dict[str, Any] = {
         f"{split}_{side}": str(DATA / f"multi30k/val.{language}.gz")
         for split in ("train", "val")
+@pytest.mark.filterwarnings("ignore")
+def test_a_file_of_blank_lines_is_predicted_as_such(tmp_path: Path) -> None:
+    (tmp_path / "lines").write_text("\n \n\t\n")
+    model = Recorder()
+    model.tokenizer = TOKENIZER
+    module = make(Counting(), None, predict_path=str(tmp_path / "lines"), cache_dir=str(tmp_path / "cache"))
+    trainer_in(tmp_path, callbacks=[TextPredictions()]).predict(model, module, return_predictions=False)
+    assert (tmp_path / "predictions.txt").read_text() == "\n\n\n" and model.predicted == []
+
+
+def test_all_processes_of_a_fit_have_the_first_ones_tokenizer(tokenizer_file: str, tmp_path: Path) -> None:
+    """The folder that the others think is the run's is another one's, with another tokenizer."""
+    train_tokenizer(["say: 1 x"] * 9, 300, "bpe", 0).save(str(tmp_path / "tokenizer.json"))
+    sent: list[str] = []
+
+    def broadcast(content: str) -> str:
+        sent.append(content)
+        return sent[0]
+
+    for rank, folder in enumerate(["no/such/folder", str(tmp_path), str(tmp_path)]):
+        module = as_rank(
+            make(Counting(), tokenizer_file),
+            rank,
+            3,
+            default_root_dir=folder,
+            is_global_zero=rank == 0,
+            state=SimpleNamespace(fn=SimpleNamespace(value="fit")),
+            strategy=SimpleNamespace(broadcast=broadcast),
+        )
+        module.setup("fit")
+        assert module.tokenizer.to_str() == TOKENIZER.to_str() == sent[0]
+        assert all(texts(batch.input_ids)[0].startswith("say: ") for batch in module.train_dataloader())
+    assert sent[1:] == ["", ""]
+
+
         for side, language in (("source", "en"), ("target", "de"))
     }
     task = PairedFiles(**files, prefix="translate English to German: ")
