@@ -36,7 +36,7 @@ class AttentionMap(NamedTuple):
         depth: Layers there are.
     """
 
-    index: int
+    index: int  # type: ignore[assignment]  # hides a method of tuples
     source: list[str]
     written: list[str]
     layers: dict[int, Tensor]
@@ -51,8 +51,8 @@ class AttentionMaps(Callback):
     fit redraw the file at most every so often; the newest is always drawn when the fit ends or breaks.
 
     Batches must have `input_ids`, `attention_mask` [B, S] and `index` [B]; the module `generated` (each with `index`
-    and `hypothesis`), a `tokenizer` (of the `tokenizers` library) and an `architecture` with `shift_right` and
-    `attention_weights`. Where one of them is missing, nothing is drawn.
+    and `hypothesis`; its steps add to it, in any order), a `tokenizer` (of the `tokenizers` library) and an
+    `architecture` with `shift_right` and `attention_weights`. Where one of them is missing, nothing is drawn.
 
     Args:
         count: Examples drawn, at most 8.
@@ -84,7 +84,14 @@ class AttentionMaps(Callback):
         batch_idx: int,
         dataloader_idx: int = 0,
     ) -> None:
+        if trainer.sanity_checking:
+            return
         self._keep_sources(trainer, batch)
+        # Not at the end of the validation: averaged weights, where there are any, are taken out before that
+        if batch_idx + 1 == trainer.num_val_batches[dataloader_idx]:
+            fitting = trainer.state.fn == "fit"
+            title = f"validation, epoch {trainer.current_epoch + 1}" if fitting else "validation"
+            self._newest = (self._maps(pl_module), title)
 
     def on_test_batch_end(
         self,
@@ -96,6 +103,8 @@ class AttentionMaps(Callback):
         dataloader_idx: int = 0,
     ) -> None:
         self._keep_sources(trainer, batch)
+        if batch_idx + 1 == trainer.num_test_batches[dataloader_idx]:
+            self._newest = (self._maps(pl_module), "test")
 
     def _keep_sources(self, trainer: Trainer, batch: Any) -> None:
         """Keep the tokens of the examples that come first in the data, among those of this process."""
@@ -109,17 +118,10 @@ class AttentionMaps(Callback):
     # --- what is drawn, and when ---------------------------------------------------------------------------------
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        if trainer.sanity_checking:
-            return
-        fitting = trainer.state.fn == "fit"
-        title = f"validation, epoch {trainer.current_epoch + 1}" if fitting else "validation"
-        # The weights are read now: when the fit breaks, the model may be past answering
-        self._newest = (self._maps(pl_module), title)
-        if not fitting or self._throttle.due():
+        if not trainer.sanity_checking and (trainer.state.fn != "fit" or self._throttle.due()):
             self._draw(trainer)
 
     def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self._newest = (self._maps(pl_module), "test")
         self._draw(trainer)
 
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:

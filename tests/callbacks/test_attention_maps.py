@@ -1,11 +1,15 @@
+from typing import Any
+
 import pytest
 import torch
+from lightning.pytorch import Callback
 from matplotlib.image import imread
 
 from architectures.t5.config import T5Config
 from architectures.t5.model import T5
 from callbacks import attention_maps
 from callbacks.attention_maps import AttentionMap, AttentionMaps, attention_map, evenly
+from callbacks.weight_averaging import EMA
 from tests.callbacks.text_fakes import EOS, CharacterTokenizer, TinyText, TinyWriter, batch_of
 
 
@@ -67,6 +71,35 @@ def test_fit_draws_when_due_and_the_last_at_the_end(make_trainer, tmp_path):
     assert [title for _, title in often.drawn] == [f"validation, epoch {epoch}" for epoch in (1, 2, 3)]
     assert [title for _, title in seldom.drawn] == ["validation, epoch 1", "validation, epoch 3"]
     assert "".join(seldom.drawn[1][0][0].written) == "ab␣2.3</s>"
+
+
+def test_the_averaged_weights_are_drawn(make_trainer):
+    """Those that wrote the texts and scored them, in the last validation too."""
+    average, read = EMA(decay=0.5), []
+
+    class Reading(TinyWriter):
+        def __init__(self) -> None:
+            super().__init__(["ab"])
+            self.tokenizer = CharacterTokenizer("abcd 0123456789.")
+            answer = self.architecture.attention_weights
+
+            def attention_weights(*arguments: Any) -> Any:
+                read.append(self.architecture.embedding.weight.detach().clone())
+                return answer(*arguments)
+
+            self.architecture.attention_weights = attention_weights  # type: ignore[method-assign]
+
+    class Compare(Callback):
+        def on_validation_end(self, trainer, pl_module):
+            averaged = average._average_model.module.architecture.embedding.weight
+            assert torch.equal(read[-1], averaged) and not torch.equal(
+                averaged, pl_module.architecture.embedding.weight
+            )
+
+    batches = [batch_of({0: [2, 3]}), batch_of({1: [4]})]
+    trainer = make_trainer(average, AttentionMaps(count=1), Compare(), max_epochs=3, num_sanity_val_steps=0)
+    trainer.fit(Reading(), TinyText(batches))
+    assert len(read) == 3
 
 
 def test_an_exception_draws_the_newest_without_asking_the_model(make_trainer, tmp_path):
