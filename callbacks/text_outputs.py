@@ -15,7 +15,8 @@ class TextOutputs(Callback):
     """Writes three files into the run folder when a test ends, a line for each example in each, in the data's order.
 
     `test_hypotheses.txt` and `test_references.txt` are what the `sacrebleu` command line reads: several references of
-    an example are separated by tabs (`--num-refs`). Line breaks become spaces there, and tabs in a reference too.
+    an example are separated by tabs (`--num-refs N`, which wants N of every example). Line breaks become spaces there,
+    and tabs in a reference too.
     `test_outputs.jsonl` has every text as it is: `index`, `source`, `references`, `hypothesis`, and `score` (null where
     there is no finite one).
 
