@@ -3,6 +3,7 @@ import csv
 import torch
 
 from callbacks.predictions import Predictions
+from tests.callbacks.text_fakes import Batches
 
 
 def read(path):
@@ -55,6 +56,25 @@ def test_labels_are_named_by_the_data_and_may_be_partly_unknown(make_trainer, ti
     rows = read(tmp_path / "predictions.csv")
     assert [row["label"] for row in rows] == ["x", "", "z"]
     assert [row["predicted"] for row in rows] == ["a", "b", "c"]
+
+
+def test_labels_in_another_order_than_the_data_s_classes(make_trainer, tiny_data, tiny_classifier, tmp_path):
+    """A folder to predict whose labels count the model's classes, beside a data set that numbers them otherwise."""
+    data = tiny_data(count=3)
+    data.class_names, data.predict_classes = ["c", "a", "b"], ["a", "b", "c"]
+    make_trainer(Predictions()).predict(tiny_classifier(class_names=["a", "b", "c"]), data)
+    rows = read(tmp_path / "predictions.csv")
+    assert [row["label"] for row in rows] == [row["predicted"] for row in rows] == ["a", "b", "c"]
+
+
+def test_a_process_without_an_image_takes_part(make_trainer, tiny_data, tiny_classifier, tmp_path, monkeypatch):
+    """Lightning passes over `on_predict_end` there, and a process that waits for its rows would wait for ever."""
+    monkeypatch.setattr("callbacks.prediction_file.gather_rows", lambda rows, trainer: {**rows, 0: (-1, [0.25, 0.75])})
+    data = tiny_data()
+    data.predict_dataloader = lambda: Batches([])
+    make_trainer(Predictions()).predict(tiny_classifier(), data)
+    (row,) = read(tmp_path / "predictions.csv")
+    assert (row["index"], row["predicted"], row["p_1"]) == ("0", "1", "0.75")
 
 
 def test_outputs_of_another_kind_write_nothing(make_trainer, tiny_data, tiny_classifier, tmp_path):
