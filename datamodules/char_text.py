@@ -46,9 +46,6 @@ class CharTextDataModule(LightningDataModule):
         ValueError: A number that is not possible.
     """
 
-    # Ranks beyond the number of prompts have nothing to continue.
-    allow_zero_length_dataloader_with_multiple_devices = True
-
     def __init__(
         self,
         path: str | None = None,
@@ -179,6 +176,7 @@ class CharTextDataModule(LightningDataModule):
 
     def predict_dataloader(self) -> BatchLoader[tuple[Tensor, Tensor]]:
         """Prompts, one a batch since their lengths differ: (ids int64 [1, P], number of the line int64 [1])."""
+        self.allow_zero_length_dataloader_with_multiple_devices = True  # a single prompt: one process has nothing
         lines = self._prompts()
         self.predict_count = len(lines)
         vocabulary = self._model_vocabulary()

@@ -20,6 +20,7 @@ from datamodules.samplers import (
     evaluation_batches,
     planned_epochs,
     rank_and_world,
+    require_one_each,
     training_batches,
     training_position,
 )
@@ -104,10 +105,8 @@ class ImageDataModule(LightningDataModule):
         mean, std: Per channel, of images scaled to [0, 1]; None until the training images are loaded, unless constants.
         input_size: Height and width of the images.
         predict_names: The name of each example of the predict loader: its path, or its number.
+        predict_classes: The classes that the labels of the predict loader count; None: `class_names`.
     """
-
-    # Ranks beyond the number of examples have nothing to evaluate.
-    allow_zero_length_dataloader_with_multiple_devices = True
 
     def __init__(
         self,
@@ -139,6 +138,7 @@ class ImageDataModule(LightningDataModule):
         self.std: tuple[float, float, float] | None = None
         self.input_size = 32
         self.predict_names: list[str] = []
+        self.predict_classes: list[str] | None = None
         self._training: tuple[ImageSet, ImageSet | None] | None = None
         self._test: ImageSet | None = None
 
@@ -196,12 +196,13 @@ class ImageDataModule(LightningDataModule):
         return BatchLoader(plan, fetch, lambda: training_position(self.trainer))
 
     def val_dataloader(self) -> BatchLoader[tuple[Tensor, Tensor]] | list[Any]:
-        return self._evaluation_loader(self.val_set) if self.val_set is not None else []
+        return self._evaluation_loader(self.val_set, "validation") if self.val_set is not None else []
 
     def test_dataloader(self) -> BatchLoader[tuple[Tensor, Tensor]]:
-        return self._evaluation_loader(self.test_set)
+        return self._evaluation_loader(self.test_set, "test")
 
     def predict_dataloader(self) -> BatchLoader[tuple[Tensor, Tensor, Tensor]]:
+        self.allow_zero_length_dataloader_with_multiple_devices = True  # a single image, say: one process has nothing
         examples = self.load_predict()
         self.predict_names = examples.names or [str(number) for number in range(len(examples.images))]
 
@@ -221,12 +222,14 @@ class ImageDataModule(LightningDataModule):
             ValueError: it holds no images, or one that cannot be decoded.
         """
         if self.predict_path is None:
+            self.predict_classes = None
             return self.test_set
         path = Path(self.predict_path)
         if not path.exists():
             raise FileNotFoundError(f"data.predict_path {path} does not exist: name an image or a folder of images")
         files = [path] if path.is_file() else find_images(path)
         classes = self.model_attribute("class_names") or self.class_names or []
+        self.predict_classes = list(classes)
         labels = torch.tensor([_folder_label(file.relative_to(path).parts[:-1], classes) for file in files])
         return ImageSet(decode_images(files, self.prediction_size()), labels, [str(file) for file in files])
 
@@ -242,7 +245,9 @@ class ImageDataModule(LightningDataModule):
         rank, world = rank_and_world(self.trainer)
         return lambda epoch: evaluation_batches(len(examples.images), self.eval_batch_size, rank=rank, world=world)
 
-    def _evaluation_loader(self, examples: ImageSet) -> BatchLoader[tuple[Tensor, Tensor]]:
+    def _evaluation_loader(self, examples: ImageSet, part: str) -> BatchLoader[tuple[Tensor, Tensor]]:
+        require_one_each(part, len(examples.images), rank_and_world(self.trainer)[1])
+
         def fetch(index: Tensor, epoch: int, step: int) -> tuple[Tensor, Tensor]:
             return take(examples.images, index), examples.labels[index]
 

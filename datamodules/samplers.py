@@ -52,8 +52,7 @@ def training_batches(size: int, batch_size: int, *, seed: int, epoch: int, rank:
     Raises:
         ValueError: fewer examples than processes.
     """
-    if size < world:
-        raise ValueError(f"the training set has {size} examples, fewer than the {world} processes: use fewer devices")
+    require_one_each("training", size, world)
     order = torch.randperm(size, generator=torch_generator(seed, epoch))
     steps = size // (batch_size * world)
     if steps == 0:
@@ -61,17 +60,35 @@ def training_batches(size: int, batch_size: int, *, seed: int, epoch: int, rank:
     return list(order[: steps * world * batch_size].view(steps, world, batch_size)[:, rank].unbind())
 
 
+def require_one_each(part: str, size: int, world: int) -> None:
+    """Refuses data of which a process would get nothing: the others would wait for it for ever.
+
+    Args:
+        part: Which data: training, validation or test.
+        size: Number of examples.
+        world: Number of processes.
+
+    Raises:
+        ValueError: Fewer examples than processes.
+    """
+    if size < world:
+        raise ValueError(f"the {part} set has {size} examples, fewer than the {world} processes: use fewer devices")
+
+
 def evaluation_batches(size: int, batch_size: int, *, rank: int, world: int) -> list[Tensor]:
     """This rank's batches of an evaluation: positions rank, rank + world, ... in order, none twice and no padding.
 
-    All ranks have equally many batches, where each has an example and `batch_size` is above 1: in a fit DDP
-    synchronises the network's buffers at every batch, and a rank with one batch more would wait for ever.
+    All ranks have equally many batches, where each has an example: in a fit DDP synchronises the network's buffers at
+    every batch, and a rank with one batch more would wait for ever. A rank with one fewer parts its last batch in two;
+    where that has but one example, those with one more put their last two together.
     """
     if rank >= size:
         return []
     batches = list(torch.arange(rank, size, world).split(batch_size))
     most = math.ceil(math.ceil(size / world) / batch_size)  # the first rank's
-    if len(batches) < most and len(batches[-1]) > 1:
+    if batch_size == 1 and len(batches) > size // world > 0:
+        batches[-2:] = [torch.cat(batches[-2:])]
+    elif len(batches) < most and len(batches[-1]) > 1:
         batches[-1:] = [batches[-1][:-1], batches[-1][-1:]]
     return batches
 

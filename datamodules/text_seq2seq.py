@@ -15,9 +15,9 @@ import torch
 from lightning.pytorch import LightningDataModule
 from lightning.pytorch.utilities.rank_zero import rank_zero_info, rank_zero_warn
 from torch import Tensor
-from datamodules.bpe_dropout import BPEDropout
 
-from datamodules.samplers import BatchLoader, rank_and_world, training_position
+from datamodules.bpe_dropout import BPEDropout
+from datamodules.samplers import BatchLoader, rank_and_world, require_one_each, training_position
 from datamodules.seeding import numpy_generator
 from datamodules.span_corruption import SpanCorruption
 from datamodules.text_files import read_lines
@@ -102,17 +102,14 @@ class TextSeq2SeqDataModule(LightningDataModule):
         ValueError: A number is not possible.
     """
 
-    # Ranks beyond the number of examples have nothing to evaluate.
-    allow_zero_length_dataloader_with_multiple_devices = True
-
     def __init__(
         self,
         task: TextTask,
         tokenizer: str | None = None,
-        bpe_dropout: float = 0.0,
         tokenizer_model: TokenizerModel = "unigram",
         vocab_size: int = 8000,
         num_sentinels: int = 100,
+        bpe_dropout: float = 0.0,
         max_source_length: int = 128,
         max_target_length: int = 128,
         over_length: Literal["cut", "drop"] = "cut",
@@ -137,19 +134,19 @@ class TextSeq2SeqDataModule(LightningDataModule):
         for name, value in (("batch_tokens", batch_tokens), ("eval_batch_tokens", eval_batch_tokens)):
             if value < longest:
                 raise ValueError(
-        if not 0 <= bpe_dropout < 1:
-            raise ValueError(f"data.bpe_dropout is {bpe_dropout}: it must be at least 0 and below 1")
                     f"data.{name} is {value}: it must be at least {longest}, the size of one pair of max_source_length "
                     f"{max_source_length} and max_target_length {max_target_length}"
                 )
+        if not 0 <= bpe_dropout < 1:
+            raise ValueError(f"data.bpe_dropout is {bpe_dropout}: it must be at least 0 and below 1")
         if over_length not in ("cut", "drop"):
             raise ValueError(f"data.over_length is {over_length!r}: it must be cut or drop")
         self.task = task
         self.tokenizer_path = tokenizer
-        self.bpe_dropout = bpe_dropout
         self.tokenizer_model = tokenizer_model
         self.vocab_size = vocab_size
         self.num_sentinels = num_sentinels
+        self.bpe_dropout = bpe_dropout
         self.max_source_length = max_source_length
         self.max_target_length = max_target_length
         self.over_length = over_length
@@ -238,9 +235,12 @@ class TextSeq2SeqDataModule(LightningDataModule):
         for split in splits:
             for part in range(len(self.task.parts())):
                 self._read(part, split)
-            self._share_tokenizer()
 
     def setup(self, stage: str) -> None:
+        if stage == "fit":
+            self._share_tokenizer()
+            self._parts()
+
     def _share_tokenizer(self) -> None:
         """Gives every process the first one's: processes that srun or torchrun start may not know the run's folder yet.
 
@@ -254,9 +254,6 @@ class TextSeq2SeqDataModule(LightningDataModule):
             from tokenizers import Tokenizer
 
             self._tokenizer = Tokenizer.from_str(content)
-
-        if stage == "fit":
-            self._parts()
 
     # --- training ----------------------------------------------------------------------------------------------
 
@@ -274,11 +271,11 @@ class TextSeq2SeqDataModule(LightningDataModule):
         target_texts = [reference for example in examples for reference in example.references]
         sources, targets = self._encode(source_texts, target_texts)
         counts = np.array([len(example.references) for example in examples])
-        owners = np.repeat(np.arange(len(counts)), counts)
-        kept = np.ones(len(counts), bool)
         long_sources = sources.lengths() > self.max_source_length
         long_targets = targets.lengths() > self.max_target_length
         self._report("train", long_sources, long_targets, "cut" if self.over_length == "cut" else "dropped")
+        owners = np.repeat(np.arange(len(counts)), counts)
+        kept = np.ones(len(counts), bool)
         if self.over_length == "drop":
             kept = ~long_sources
             kept[owners[long_targets]] = False
@@ -358,13 +355,14 @@ class TextSeq2SeqDataModule(LightningDataModule):
 
     def val_dataloader(self) -> BatchLoader[Seq2SeqBatch]:
         parts = [self._scored(number, task, "val") for number, task in enumerate(self.task.parts())]
-        return self._evaluation_loader(joined_texts(parts, in_turn=True))
+        return self._evaluation_loader(joined_texts(parts, in_turn=True), "validation")
 
     def test_dataloader(self) -> BatchLoader[Seq2SeqBatch]:
         parts = [self._scored(number, task, "test") for number, task in enumerate(self.task.parts())]
-        return self._evaluation_loader(joined_texts(parts, in_turn=False))
+        return self._evaluation_loader(joined_texts(parts, in_turn=False), "test")
 
     def predict_dataloader(self) -> BatchLoader[Seq2SeqBatch]:
+        self.allow_zero_length_dataloader_with_multiple_devices = True  # a single line, say: one process has nothing
         if self.predict_path is None:
             parts = [self._scored(number, task, "test") for number, task in enumerate(self.task.parts())]
             texts = joined_texts(parts, in_turn=False)
@@ -437,8 +435,11 @@ class TextSeq2SeqDataModule(LightningDataModule):
             )
         return prefixes.pop()
 
-    def _evaluation_loader(self, texts: ScoredTexts) -> BatchLoader[Seq2SeqBatch]:
+    def _evaluation_loader(self, texts: ScoredTexts, part: str | None = None) -> BatchLoader[Seq2SeqBatch]:
+        """Batches of all texts; of a `part` that is scored each process must have one."""
         rank, world = rank_and_world(self.trainer)
+        if part is not None:
+            require_one_each(part, len(texts.sources), world)
         sources = padded(texts.source_ids.lengths(), self.pad_to_multiple)
         targets = padded(texts.target_ids.lengths(), self.pad_to_multiple)
         # What is to be generated is not known: as long as the source, say.

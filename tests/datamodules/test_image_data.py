@@ -88,6 +88,11 @@ def test_evaluation_sees_every_example_once_at_any_world_size(size: int, world: 
         assert flat == list(range(rank, size, world))
     for name in ("val_dataloader", "test_dataloader", "predict_dataloader"):
         modules = [as_rank(Numbers(size), rank, world) for rank in range(world)]
+        if size < world and name != "predict_dataloader":  # a process without any would leave the others waiting
+            for module in modules:
+                with pytest.raises(ValueError, match=rf"set has {size} examples, fewer than the {world} processes"):
+                    getattr(module, name)()
+            continue
         loaders = [getattr(module, name)() for module in modules]
         seen = [number for loader in loaders for batch in loader for number in batch[0][:, 0, 0, 0].tolist()]
         assert sorted(seen) == list(range(size))
@@ -96,6 +101,23 @@ def test_evaluation_sees_every_example_once_at_any_world_size(size: int, world: 
             assert len(loader) == len(list(loader))
             for batch in loader:
                 assert torch.equal(batch[1], batch[0][:, 0, 0, 0].long() % 2) and len(batch[1]) <= 8
+
+
+@pytest.mark.parametrize("batch_size", [1, 2, 3])
+@pytest.mark.parametrize("world", range(1, 5))
+def test_ranks_have_equally_many_evaluation_batches(world: int, batch_size: int) -> None:
+    for size in range(world, 15):
+        ranks = [evaluation_batches(size, batch_size, rank=rank, world=world) for rank in range(world)]
+        assert len({len(batches) for batches in ranks}) == 1, size
+        for rank, batches in enumerate(ranks):
+            assert torch.cat(batches).tolist() == list(range(rank, size, world)) and all(map(len, batches))
+    assert [len(batch) for batch in evaluation_batches(7, 1, rank=0, world=1)] == [1] * 7
+
+
+def test_a_process_may_be_without_anything_to_predict() -> None:
+    module = as_rank(Numbers(1), 1, 2)
+    assert not module.allow_zero_length_dataloader_with_multiple_devices  # Lightning's: else it refuses that process
+    assert len(module.predict_dataloader()) == 0 and module.allow_zero_length_dataloader_with_multiple_devices
 
 
 def test_predictions_carry_names_and_numbers() -> None:

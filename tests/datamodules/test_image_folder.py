@@ -204,6 +204,7 @@ def test_class_names_and_size_of_the_model_hold_for_prediction(tree: Path) -> No
     module = make(None, predict_path=str(tree))
     attach(module, "predict", class_names=["emu", "ant", "dog"], input_size=48)
     images, labels, _ = predict_all(module)
+    assert module.predict_classes == ["emu", "ant", "dog"]  # what the labels count
     assert images.shape == (60, 3, 48, 48)
     assert labels == [-1] * 20 + [2] * 20 + [0] * 20
 
