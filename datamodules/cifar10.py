@@ -99,10 +99,10 @@ class CIFAR10DataModule(ImageDataModule):
         So that a bad one is found before training.
         """
         stage = self.trainer.state.fn if self.trainer is not None else None
-        if self.test_file is not None:
-            read_npz(self.test_file)
         if stage == "predict" and self.predict_path is not None:
             return
+        if self.test_file is not None and stage != "validate":
+            read_npz(self.test_file)
         if stage in ("test", "predict") and self.test_file is not None:
             return
         if self.download and not self.folder.exists():

@@ -164,10 +164,18 @@ def fetch_archive(root: Path, *, verify: bool) -> None:
 
     Raises:
         FileNotFoundError: the download failed.
+        OSError: `root` cannot be made or written to.
         ValueError: an archive that lies there is damaged or not the original.
     """
-    root.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=".cifar10-", dir=root) as temporary:
+    try:
+        root.mkdir(parents=True, exist_ok=True)
+        folder = tempfile.TemporaryDirectory(prefix=".cifar10-", dir=root)
+    except OSError as error:
+        raise OSError(
+            f"data.root {root} cannot be made or written to ({error.strerror or error}): unpack {URL} elsewhere and "
+            f"point --data.root at the folder that holds {FOLDER}, or choose another --data.root to download into"
+        ) from error
+    with folder as temporary:
         archive = root / ARCHIVE
         if archive.is_file():
             if verify:

@@ -248,6 +248,15 @@ def test_without_network_the_error_says_what_to_do(tmp_path: Path, monkeypatch: 
     assert list((tmp_path / "new").iterdir()) == []
 
 
+def test_a_root_that_cannot_be_made_is_named(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(
+        OSError, match=r"data.root .*file/new cannot be made or written to \(.*point --data.root"
+    ) as raised:
+        make(tmp_path / "file" / "new", download=True).prepare_data()
+    assert "\n" not in str(raised.value)
+
+
 def test_an_archive_that_lies_there_is_unpacked(root: Path, tmp_path: Path) -> None:
     new = tmp_path / "new"
     new.mkdir()
@@ -296,7 +305,8 @@ def test_impossible_validation_sizes_are_named(root: Path, size: int) -> None:
 
 
 def test_predicting_a_folder_needs_no_data_set(tmp_path: Path) -> None:
-    module = make(tmp_path / "none", predict_path=str(tmp_path))
+    # test_file: as a checkpoint has it, on another machine
+    module = make(tmp_path / "none", predict_path=str(tmp_path), test_file="nowhere.npz")
     module.trainer = SimpleNamespace(state=SimpleNamespace(fn="predict"))  # type: ignore[assignment]
     module.prepare_data()
     module.setup("predict")
