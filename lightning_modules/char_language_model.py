@@ -104,6 +104,8 @@ class CharLanguageModel(L.LightningModule):
                 f"the text has other characters than the one that {self.trainer.ckpt_path} was trained on: "
                 "go on with --data.path as it was, or start a new run"
             )
+        if self.trainer.ckpt_path is None:
+            self.train_sums.reset()  # of a fit that was interrupted
 
     def configure_optimizers(self) -> dict[str, Any]:  # type: ignore[override]
         optimizer = self.optimizer(parameter_groups(self.architecture, self.architecture.head))
@@ -216,6 +218,10 @@ class CharLanguageModel(L.LightningModule):
                 self.generated.append(Sample(stream, prompt, (reference,), self.decode(written[0])))
 
     # --- one epoch ---------------------------------------------------------------------------------------------
+
+    def validation_metrics(self) -> list[str]:
+        """The names that validation logs, of which `checkpoint.monitor` must be one."""
+        return ["val/bits_per_character", "val/accuracy"]
 
     def on_train_epoch_end(self) -> None:
         rate = self.optimizers().param_groups[0]["lr"]  # type: ignore[union-attr]

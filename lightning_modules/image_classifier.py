@@ -70,8 +70,6 @@ class ImageClassifier(L.LightningModule):
             raise ValueError(f"label_smoothing must be in [0, 1), got {label_smoothing}")
         if body_lr_scale < 0:
             raise ValueError(f"body_lr_scale must not be negative, got {body_lr_scale}")
-        if init_from and not Path(init_from).is_file():
-            raise FileNotFoundError(f"init_from: no such file: {init_from}")
         self.save_hyperparameters()
         self.architecture = architecture
         self.optimizer = optimizer
@@ -128,8 +126,11 @@ class ImageClassifier(L.LightningModule):
 
     def on_fit_start(self) -> None:
         if self.trainer.ckpt_path is not None:
-            return  # the weights come from a checkpoint
+            return  # the weights come from a checkpoint, and what they once began from may be gone
+        self.train_sums.reset()  # of a fit that was interrupted
         if self.init_from:
+            if not Path(self.init_from).is_file():
+                raise FileNotFoundError(f"init_from: no such file: {self.init_from}")
             load_network(self.architecture, self.init_from)
         elif (datamodule := getattr(self.trainer, "datamodule", None)) is not None:
             images = datamodule.train_set.images
@@ -215,8 +216,13 @@ class ImageClassifier(L.LightningModule):
         self.log(f"{stage}/loss", loss, batch_size=len(images), on_epoch=True, sync_dist=True)
         return {"loss": loss, "probabilities": probabilities, "labels": labels, "images": images}
 
+    def validation_metrics(self) -> list[str]:
+        """The names that validation logs, of which `checkpoint.monitor` must be one."""
+        return ["val/loss", *self.val_metrics.keys()]
+
     def on_validation_start(self) -> None:
         self._check_classes()
+        self.val_metrics.reset()  # of a validation that was interrupted
 
     def on_test_start(self) -> None:
         self._check_classes()

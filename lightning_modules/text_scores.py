@@ -41,6 +41,14 @@ def score_texts(hypotheses: Sequence[str], references: References, scores: Seque
     return results
 
 
+def names_of(scores: Sequence[ScoreName]) -> list[str]:
+    """Every name that `score_texts` may give a number."""
+    names: list[str] = []
+    for name in scores:
+        names += [*ROUGE_TYPES, *(f"{kind}_mean" for kind in ROUGE_TYPES)] if name == "rouge" else [name]
+    return names
+
+
 def signature(references: References, scores: Sequence[ScoreName]) -> str:
     """How the scores were computed, in one line: sacreBLEU's own signatures, and their like for the others.
 

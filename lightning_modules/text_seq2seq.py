@@ -20,7 +20,7 @@ from lightning_modules.epoch_sums import EpochSums
 from lightning_modules.optimizers import parameter_groups
 from lightning_modules.pretrained_t5 import load_weights
 from lightning_modules.seeding import reseed
-from lightning_modules.text_scores import ScoreName, score_texts, signature
+from lightning_modules.text_scores import ScoreName, names_of, score_texts, signature
 
 
 class GeneratedText(NamedTuple):
@@ -254,6 +254,11 @@ class TextSeq2Seq(L.LightningModule):
         ]
 
     # --- one epoch ---------------------------------------------------------------------------------------------
+
+    def validation_metrics(self) -> list[str]:
+        """The names that validation logs, of which `checkpoint.monitor` must be one."""
+        written = names_of(self.scores) if self.validation_examples else []
+        return ["val/loss", "val/token_accuracy", *(f"val/{name}" for name in written)]
 
     def on_train_epoch_end(self) -> None:
         rate = self.optimizers().param_groups[0]["lr"]  # type: ignore[union-attr]

@@ -106,6 +106,24 @@ def test_room_for_more_characters_changes_nothing(trainer, data):
     assert set(generated) <= set(module.vocabulary)
 
 
+def test_it_names_what_validation_logs(trainer, data):
+    model = language_model()
+    logged = trainer().validate(model, datamodule=data(), verbose=False)[0]
+    assert set(model.validation_metrics()) == set(logged)
+
+
+def test_a_fit_after_one_that_was_interrupted_counts_from_zero(trainer, data):
+    figures = []
+    for interrupted in (False, True):
+        model = language_model()
+        if interrupted:
+            model.train_sums.add(100.0, 0, 1000)
+        trained = trainer(limit_train_batches=3, limit_val_batches=0)
+        trained.fit(model, datamodule=data())
+        figures.append(trained.callback_metrics)
+    assert figures[0] == figures[1]
+
+
 # --- memory --------------------------------------------------------------------------------------------------------
 
 

@@ -118,12 +118,25 @@ def calibration_error(probabilities: np.ndarray, labels: np.ndarray) -> float:
         ({"label_smoothing": 1.0}, ValueError, "label_smoothing"),
         ({"label_smoothing": -0.1}, ValueError, "label_smoothing"),
         ({"body_lr_scale": -1}, ValueError, "body_lr_scale"),
-        ({"init_from": "nowhere/weights.pt"}, FileNotFoundError, "nowhere/weights.pt"),
     ],
 )
 def test_bad_arguments_are_named(arguments, error, named):
     with pytest.raises(error, match=named):
         classifier(**arguments)
+
+
+def test_the_file_it_starts_from_is_needed_for_a_fresh_fit_alone(trainer, tmp_path):
+    data, model = Data(), classifier(init_from=str(tmp_path / "weights.pt"))
+    with pytest.raises(FileNotFoundError, match=r"init_from: no such file: .*weights.pt"):
+        trainer().fit(model, datamodule=data)
+    torch.save(classifier().architecture.state_dict(), tmp_path / "weights.pt")
+    first = trainer(max_steps=1, limit_val_batches=0)
+    first.fit(model, datamodule=data)
+    first.save_checkpoint(tmp_path / "a.ckpt")
+    (tmp_path / "weights.pt").unlink()
+    model, settings = classifier(init_from=str(tmp_path / "weights.pt")), {"ckpt_path": tmp_path / "a.ckpt"}
+    trainer().test(model, data, weights_only=False, verbose=False, **settings)
+    trainer(max_steps=2).fit(model, datamodule=data, weights_only=False, **settings)
 
 
 def test_other_class_count_than_the_data_is_an_error(trainer):
@@ -267,6 +280,23 @@ def test_train_metrics_are_means_over_the_examples_of_the_epoch(trainer):
     trained.fit(model, datamodule=data)
     assert trained.callback_metrics["train/loss"] == pytest.approx(torch.cat(losses).mean().item(), rel=1e-5)
     assert set(model.train_sums.total(ALONE).values()) == {0.0}  # begun anew
+
+
+@pytest.mark.parametrize("classes", [3, 10])
+def test_it_names_what_validation_logs(trainer, classes):
+    model = classifier(classes)
+    logged = trainer().validate(model, datamodule=Data(classes), verbose=False)[0]
+    assert set(model.validation_metrics()) == set(logged)
+
+
+def test_a_fit_after_one_that_was_interrupted_counts_from_zero(trainer):
+    model = classifier(optimizer=lambda groups: torch.optim.SGD(groups, lr=0.0))
+    model.train_sums.add(100.0, 0, 1000)
+    model.val_metrics.update(torch.eye(10)[[0, 1]], torch.tensor([5, 5]))
+    trained, fresh = trainer(), trainer()
+    trained.fit(model, datamodule=Data())
+    fresh.fit(classifier(optimizer=lambda groups: torch.optim.SGD(groups, lr=0.0)), datamodule=Data())
+    assert trained.callback_metrics == fresh.callback_metrics
 
 
 def test_predictions_are_in_order(trainer):

@@ -6,7 +6,7 @@ from typing import get_args
 
 import pytest
 
-from lightning_modules.text_scores import ScoreName, score_texts, signature
+from lightning_modules.text_scores import ScoreName, names_of, score_texts, signature
 
 HYPOTHESES = [
     "Ein Mann fährt Fahrrad, und ein Hund läuft nebenher.",
@@ -52,6 +52,12 @@ def test_texts_may_have_unequal_numbers_of_references() -> None:
     ours, theirs = (score_texts(HYPOTHESES, references, ["bleu", "chrf"]) for references in (unequal, doubled))
     assert ours == pytest.approx(theirs)
     assert "nrefs:var" in signature(unequal, ["bleu"]) and "nrefs:2" in signature(doubled, ["bleu"])
+
+
+def test_every_name_that_is_scored_is_known_beforehand() -> None:
+    every = get_args(ScoreName)
+    assert names_of(every) == sorted(score_texts(HYPOTHESES, REFERENCES, every), key=names_of(every).index)
+    assert set(score_texts(HYPOTHESES, [those[:1] for those in REFERENCES], every)) < set(names_of(every))
 
 
 def test_exact_match_is_a_share_and_looks_past_white_space() -> None:

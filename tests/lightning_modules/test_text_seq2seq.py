@@ -341,6 +341,7 @@ def test_validation_is_greedy_on_its_first_examples_and_test_searches_for_all(tr
     scores = score_texts(greedy, [(target,) for _, target in data.pairs[:7]], ["bleu", "exact_match"])
     expected = {"val/loss": loss, "val/token_accuracy": accuracy, **{f"val/{k}": v for k, v in scores.items()}}
     assert metrics == pytest.approx(expected, rel=1e-5, abs=1e-6)
+    assert set(model.validation_metrics()) == set(metrics)
 
     metrics = trainer().test(model, datamodule=data, verbose=False)[0]
     assert [text.hypothesis for text in model.generated] == beams
@@ -358,10 +359,9 @@ def test_validation_is_greedy_on_its_first_examples_and_test_searches_for_all(tr
 
 
 def test_no_validation_examples_write_nothing(trainer):
-    metrics = trainer(limit_val_batches=1.0).validate(
-        seq2seq(validation_examples=0), datamodule=(data := Data()), verbose=False
-    )[0]
-    assert metrics.keys() == {"val/loss", "val/token_accuracy"} and data.pairs
+    model = seq2seq(validation_examples=0)
+    metrics = trainer(limit_val_batches=1.0).validate(model, datamodule=(data := Data()), verbose=False)[0]
+    assert metrics.keys() == set(model.validation_metrics()) == {"val/loss", "val/token_accuracy"} and data.pairs
 
 
 def test_generated_text_is_there_when_callbacks_look_and_not_after_a_sanity_check(trainer):
