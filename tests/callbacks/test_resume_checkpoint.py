@@ -6,6 +6,7 @@ step, and a new run is resumed from each copy of interest, in the same place.
 
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -224,6 +225,30 @@ def test_validation_counted_over_epochs(tmp_path):
     check(tmp_path, stops, val_check_interval=3, check_val_every_n_epoch=None)
 
 
+@pytest.mark.parametrize(
+    ("stops", "settings"),
+    [
+        (["batch-2", "batch-3", "epoch-3"], {"limit_train_batches": 1, "max_epochs": 4}),
+        (["batch-6", "batch-11"], {"accumulate_grad_batches": 8, "max_epochs": 3}),
+        (["batch-6", "batch-8"], {"max_epochs": -1, "max_steps": 10}),
+        (["batch-6"], {"max_epochs": -1, "max_steps": 10, "limit_val_batches": 0}),
+    ],
+)
+def test_between_two_epochs(tmp_path, stops, settings):
+    """Epochs of a single step, in which nothing is between two of an epoch; and runs that end at a number of steps."""
+    if settings.get("limit_val_batches") == 0:  # no best.ckpt to compare
+        setting = Setting(tmp_path / "run", **settings)
+        setting.train(Snapshots(setting.folder, tmp_path / "copies"))
+        setting.folder.rename(tmp_path / "uninterrupted")
+        shutil.copytree(tmp_path / "copies" / stops[0], setting.folder)
+        setting.train()
+        last = Path("checkpoints") / "last.ckpt"
+        assert_same_file(tmp_path / "uninterrupted" / last, setting.folder / last, stops[0])
+    else:
+        check(tmp_path, stops, **settings)
+    assert all(newest_sound_checkpoint(tmp_path / "copies" / stop) for stop in stops)
+
+
 def test_an_exception_and_a_second_stop(tmp_path):
     setting = Setting(tmp_path / "run")
     setting.train()
@@ -285,12 +310,24 @@ def test_saves_by_steps_and_by_time(tmp_path, monkeypatch):
 
     assert saved_at({"every_n_seconds": 1e9}) == [10]
     assert saved_at({"every_n_seconds": 1e9, "every_n_steps": 3}) == [3, 6, 9, 10]
-    # neither when an epoch begins nor right after a validation, where Lightning miscounts
-    assert saved_at({"every_n_seconds": 0}) == [1, 2, 3, 4, 6, 7, 8, 9, 10]
-    assert saved_at({"every_n_seconds": 0}, val_check_interval=2) == [1, 3, 6, 8, 10]
-    assert saved_at({"every_n_seconds": 0}, val_check_interval="00:01:00:00") == [1, 2, 3, 4, 6, 7, 8, 9, 10]
+    assert saved_at({"every_n_seconds": 0}) == [1, 2, 3, 4, 5, 6, 7, 8, 9, 10]
+    # not right after a validation within an epoch, where Lightning miscounts
+    assert saved_at({"every_n_seconds": 0}, val_check_interval=2) == [1, 3, 5, 6, 8, 10]
+    assert saved_at({"every_n_seconds": 0}, val_check_interval="00:01:00:00") == [1, 2, 3, 4, 5, 6, 7, 8, 9, 10]
     # only between optimizer steps
-    assert saved_at({"every_n_seconds": 0}, accumulate_grad_batches=2) == [1, 2, 4, 5, 6]
+    assert saved_at({"every_n_seconds": 0}, accumulate_grad_batches=2) == [1, 2, 3, 4, 5, 6]
+
+
+def test_processes_agree_and_are_seldom_asked(monkeypatch):
+    asked: list[bool] = []
+    strategy = SimpleNamespace(broadcast=lambda due: asked.append(due) or due)
+    trainer: Any = SimpleNamespace(world_size=2, global_step=0, strategy=strategy)
+    callback = ResumeCheckpoint(every_n_seconds=0.0, every_n_steps=30)
+    answers = []
+    for trainer.global_step in range(1, 41):
+        answers.append(callback._due(trainer))
+    assert [step for step, due in enumerate(answers[:29], 1) if due] == [20] and asked == [True]
+    assert all(answers[29:])  # all count the same steps: nobody is asked
 
 
 def test_bad_arguments_are_named():
