@@ -2,7 +2,8 @@
 
     python -m scripts.plot_cifar10 [RESULTS_FOLDER]
 
-Each run folder needs `config.yaml` (which network), `test_metrics.json` and, for the open marks, `test_metrics_originals.json`.
+Each run folder needs `config.yaml` (which network), `test_metrics.json` and, for the open marks,
+`test_metrics_originals.json`.
 """
 
 import importlib

@@ -87,7 +87,7 @@ def test_the_averaged_weights_are_drawn(make_trainer):
                 read.append(self.architecture.embedding.weight.detach().clone())
                 return answer(*arguments)
 
-            self.architecture.attention_weights = attention_weights  # type: ignore[method-assign]
+            self.architecture.attention_weights = attention_weights  # type: ignore[assignment,method-assign]
 
     class Compare(Callback):
         def on_validation_end(self, trainer, pl_module):

@@ -16,11 +16,11 @@ class Batch(NamedTuple):
     input_ids: Tensor
     attention_mask: Tensor
     labels: Tensor
-    index: Tensor
+    index: Tensor  # type: ignore[assignment]  # hides a method of tuples
 
 
 class Generated(NamedTuple):
-    index: int
+    index: int  # type: ignore[assignment]  # hides a method of tuples
     source: str
     references: tuple[str, ...]
     hypothesis: str
