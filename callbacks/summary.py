@@ -183,12 +183,24 @@ def _test_section(trainer: Trainer, pl_module: LightningModule) -> str:
 
 
 def _reproduce_section(folder: Path) -> str:
-    arguments = [argument for argument in sys.argv[1:] if argument != "--resume"]
+    command = shlex.join(["oneforall", *repeatable(sys.argv[1:])])
     again = shlex.join(["oneforall", "fit", "--config", str(folder / "config.yaml")])
     return (
-        f"## Reproduce\n\nThe command of this run:\n\n```\n{shlex.join(['oneforall', *arguments])}\n```\n\n"
+        f"## Reproduce\n\nThe command of this run:\n\n```\n{command}\n```\n\n"
         f"The same from its saved config:\n\n```\n{again}\n```"
     )
+
+
+def repeatable(arguments: Iterable[str]) -> list[str]:
+    """A command line without --run_dir and --resume, with or without a value: repeated, it makes another run."""
+    kept: list[str] = []
+    dropping = False
+    for argument in arguments:
+        if argument.startswith("-"):  # else it is the value of the option before
+            dropping = argument.partition("=")[0] in ("--run_dir", "--resume")
+        if not dropping:
+            kept.append(argument)
+    return kept
 
 
 def _config_section(config_yaml: Path) -> str:

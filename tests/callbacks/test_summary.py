@@ -8,7 +8,9 @@ from lightning.pytorch.loggers import CSVLogger
 from torch import nn
 
 from callbacks.model_size import multiply_adds, parameters_by_part
-from callbacks.summary import Summary
+from callbacks.summary import Summary, repeatable
+
+FIT = ["fit", "--config", "my file.yaml"]
 
 
 class FakeClock:
@@ -100,7 +102,7 @@ def timed(tiny_classifier):
 
 def test_fit_and_test_fill_the_summary(make_trainer, tiny_data, timed, tmp_path, monkeypatch):
     clock, model = timed
-    monkeypatch.setattr("sys.argv", ["/somewhere/oneforall", "fit", "--config", "my file.yaml", "--resume"])
+    monkeypatch.setattr("sys.argv", ["/somewhere/oneforall", *FIT, "--resume"])
     (tmp_path / "config.yaml").write_text(
         "seed_everything: 1\nmodel:\n  class_path: Net\ntrainer:\n  precision: 32-true\n  max_steps: null\n"
         "  callbacks:\n  - class_path: Summary\nrun_dir: null\n"
@@ -139,6 +141,15 @@ def test_fit_and_test_fill_the_summary(make_trainer, tiny_data, timed, tmp_path,
     assert (
         re.sub(r"<!-- test -->.*<!-- end of test -->", "<!-- test --><!-- end of test -->", tested, flags=re.S) == text
     )
+
+
+@pytest.mark.parametrize(
+    "where", ["--run_dir a", "--run_dir=a", "--resume", "--resume true", "--resume=true", "--run_dir a --resume true"]
+)
+def test_the_command_makes_another_run(where):
+    after = ["--trainer.max_steps", "-1", "--name", "x"]
+    assert repeatable([*FIT, *where.split(), *after]) == [*FIT, *after]
+    assert repeatable([*FIT, *where.split()]) == FIT
 
 
 def test_time_adds_up_over_a_resume(make_trainer, tiny_data, timed, tmp_path):
