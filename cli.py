@@ -29,9 +29,8 @@ import callbacks
 import datamodules
 import lightning_modules
 from callbacks.best_checkpoint import BestCheckpoint
-from callbacks.checkpoint_files import newest_sound_checkpoint, write_config_of
+from callbacks.checkpoint_files import misfit, newest_sound_checkpoint, write_config_of
 from callbacks.curves import Curves
-from callbacks.metrics_csv import MetricsCSV
 from callbacks.model_size import network_of
 from callbacks.predictions import Predictions
 from callbacks.progress import default_progress
@@ -41,7 +40,6 @@ from callbacks.run_folder import (
     contents,
     default_name,
     evaluation_folder,
-    make_folder,
     newest_predictions,
     release_folder,
     training_folder,
@@ -57,6 +55,7 @@ DEBUG_VARIABLE = "ONEFORALL_DEBUG"
 # What one invocation asks for and a saved config must not ask for again.
 TRANSIENT = ("name", "run_dir", "resume", "ckpt_path", "output", "debug")
 CONFIG_OPTIONS = ("--config", "-c")
+HELP = re.compile(r"-h|--([\w.]+\.)?help(=.*)?")
 USER_ERRORS = (ValueError, OSError, MisconfigurationException)
 
 
@@ -142,19 +141,18 @@ class OneForAllCLI(LightningCLI):
         self.saved_config = plain_config(self._parser(self.subcommand), options)
         self.run_dir = self._choose_run_dir(options)
         options.trainer.default_root_dir = str(self.run_dir)
-        loggers = options.trainer.logger if isinstance(options.trainer.logger, list) else []
-        for logger in loggers:
+        if self.subcommand != "fit":  # a logger keeps the record of the training, and W&B's wants a login for it
+            options.trainer.logger = False
+            return
+        given = options.trainer.logger
+        loggers = options.trainer.logger = [given] if hasattr(given, "class_path") else given
+        for logger in loggers if isinstance(loggers, list) else []:
             if "save_dir" in logger.init_args and logger.init_args.save_dir in (None, "", "."):
                 logger.init_args.save_dir = str(self.run_dir)
-        if self.subcommand != "fit" and loggers:  # metrics.csv is the record of the training
-            kept = [logger for logger in loggers if not logger.class_path.endswith(MetricsCSV.__name__)]
-            options.trainer.logger = kept or False
 
     def _choose_run_dir(self, options: Any) -> Path:
         if self.subcommand != "fit":
-            if options.output:
-                make_folder(Path(options.output).absolute().parent)
-            return evaluation_folder(options.run_dir, options.name, options.ckpt_path)
+            return evaluation_folder(options.run_dir, options.name, options.ckpt_path, options.output)
         folder = Path(options.run_dir) if options.run_dir else Path("runs") / (options.name or self._default_name())
         if options.resume:
             options.ckpt_path = newest_sound_checkpoint(folder) or options.ckpt_path
@@ -170,8 +168,7 @@ class OneForAllCLI(LightningCLI):
     # --- the trainer -------------------------------------------------------------------------------------------
 
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
-        options = self.config[self.subcommand]
-        self.trainer_defaults["callbacks"] = self._observers(options)
+        self.trainer_defaults["callbacks"] = self._observers(self.config[self.subcommand])
         return super().instantiate_trainer(use_distributed_sampler=False, **kwargs)
 
     def _observers(self, options: Any) -> list[Callback]:
@@ -202,6 +199,10 @@ class OneForAllCLI(LightningCLI):
         except ValueError as error:
             if subcommand == "fit" and self._has_trained():  # not a user's mistake: show all of it
                 raise RuntimeError(f"training failed after {self.trainer.global_step} steps: {error}") from error
+            raise
+        except RuntimeError as error:
+            if told := misfit(self.config[subcommand].ckpt_path, error):
+                raise ValueError(told) from error
             raise
 
     # --- what the user reads at the end ------------------------------------------------------------------------
@@ -250,7 +251,7 @@ def with_checkpoint_config(args: list[str]) -> list[str]:
     Raises:
         ValueError: validate, test or predict without a checkpoint.
     """
-    if not args or args[0] not in LightningCLI.subcommands() or any(re.search(r"^-h$|[-.]help\b", arg) for arg in args):
+    if not args or args[0] not in LightningCLI.subcommands() or any(map(HELP.fullmatch, args)):
         return args
     for path in option_values(args, *CONFIG_OPTIONS):
         read_yaml(path)
@@ -298,6 +299,8 @@ def explain(error: BaseException, args: list[str]) -> str:
     message = str(error) or type(error).__name__
     if "Parser key" in message or "Union subtypes" in message:
         message = objections(message)
+    if not isinstance(error, USER_ERRORS):
+        message = f"wandb: {message}; run `wandb login` once, or add --config configs/logger/wandb_offline.yaml"
     if isinstance(error, ParserError):
         message += suggestion(message, error.parser, args)
     return " ".join(message.split())
@@ -374,6 +377,12 @@ def quieten() -> None:
         logging.getLogger(name).addFilter(lambda record: not any(hint in record.getMessage() for hint in hints))
 
 
+def user_errors() -> tuple[type[Exception], ...]:
+    """What the user can mend; W&B's errors (no login, no network) too, where a logger has imported it."""
+    theirs = getattr(sys.modules.get("wandb"), "Error", None)
+    return (*USER_ERRORS, theirs) if theirs else USER_ERRORS
+
+
 def import_packages() -> None:
     """Imports every module of the four packages, which makes bare class names resolve in configs and flags."""
     for package in PACKAGES:
@@ -388,8 +397,9 @@ def main(args: list[str] | None = None) -> None:
     import_packages()
     try:
         OneForAllCLI(args)
-    except USER_ERRORS as error:
-        if "--debug" in args or os.environ.get(DEBUG_VARIABLE):
+    except user_errors() as error:
+        debug = any(value.lower() != "false" for value in option_values([*args, ""], "--debug"))
+        if debug or os.environ.get(DEBUG_VARIABLE):
             raise
         print(f"oneforall: error: {explain(error, args)}", file=sys.stderr, flush=True)
         sys.exit(2)

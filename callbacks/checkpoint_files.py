@@ -1,6 +1,7 @@
 """Reading checkpoint files that may be damaged, foreign, or hostile."""
 
 import atexit
+import re
 import tempfile
 import warnings
 import zipfile
@@ -50,6 +51,26 @@ def write_config_of(path: str | Path) -> str:
         yaml.safe_dump(config, file, sort_keys=False)
     atexit.register(Path(file.name).unlink, missing_ok=True)
     return file.name
+
+
+def misfit(path: str | Path, error: RuntimeError) -> str | None:
+    """What torch says of weights that do not fit a model, in one line: the file and the first names that differ.
+
+    None for an error of another kind.
+    """
+    first, *lines = str(error).splitlines() or [""]
+    if not first.startswith("Error(s) in loading state_dict"):
+        return None
+    problems: list[str] = []
+    for line in lines:
+        kind = "missing" if "Missing key" in line else "unexpected"
+        names = re.findall(r'"([^"]+)"', line)
+        problems += [f"{kind} {name}" for name in names] or [line.strip().rstrip(".")]
+    more = f"; and {len(problems) - 3} more" if len(problems) > 3 else ""
+    return (
+        f"the weights in {path} do not fit the model ({'; '.join(problems[:3])}{more}); leave out the flags of "
+        "--model that differ from the run it is from"
+    )
 
 
 def _reason(error: Exception) -> str:

@@ -157,8 +157,21 @@ def _written_before_training(path: Path) -> bool:
     )
 
 
-def evaluation_folder(run_dir: str | None, name: str | None, ckpt_path: str) -> Path:
-    """Where `validate`, `test` and `predict` write: the folder of the run that the checkpoint came from."""
+def evaluation_folder(run_dir: str | None, name: str | None, ckpt_path: str, output: str | None = None) -> Path:
+    """Where `validate`, `test` and `predict` write: the folder of the run that the checkpoint came from.
+
+    Args:
+        run_dir, name: The folder itself, or its name below runs/, where another is asked for.
+        ckpt_path: The checkpoint.
+        output: The file that predictions go to; the folder around it is made.
+
+    Raises:
+        OSError: A folder cannot be made or written to, or `output` is one.
+    """
+    if output:
+        if Path(output).is_dir():
+            raise IsADirectoryError(f"--output {output} is a folder: name a file in it")
+        make_folder(Path(output).absolute().parent)
     if run_dir or name:
         folder = Path(run_dir) if run_dir else Path("runs") / str(name)
         make_folder(folder)

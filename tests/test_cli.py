@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -147,6 +148,28 @@ def test_a_progress_bar_of_the_config_takes_the_place_of_the_default(oneforall, 
     assert oneforall("fit", "--config", QUICKSTART).code == 0
     assert type(shown[0]).__name__ == bar and getattr(shown[0], setting) == 7
     assert type(shown[1]).__name__ == "PlainProgress" and shown[1].every_n_seconds == 30
+
+
+@pytest.fixture
+def loggers(monkeypatch):
+    """The loggers of each call of the command line, which then does nothing."""
+    seen = []
+    monkeypatch.setattr(cli.OneForAllCLI, "_run_subcommand", lambda self, subcommand: seen.append(self.trainer.loggers))
+    return seen
+
+
+def test_a_single_logger_writes_into_the_run_folder(oneforall, loggers):
+    assert oneforall("fit", "--config", QUICKSTART, "--trainer.logger", "MetricsCSV").code == 0
+    assert oneforall("fit", "--config", QUICKSTART, "--trainer.logger", "false").code == 0
+    assert [[logger.save_dir for logger in each] for each in loggers] == [["runs/images"], []]
+
+
+def test_only_a_fit_has_loggers(oneforall, loggers, finished_run, tmp_path):
+    (tmp_path / "preset.yaml").write_text("trainer:\n  logger+:\n    - class_path: WandbLogger\n")
+    for subcommand in ("validate", "test", "predict"):
+        checkpoint = ["--ckpt_path", checkpoint_of(finished_run)]
+        assert oneforall(subcommand, *checkpoint, "--config", "preset.yaml").code == 0
+    assert loggers == [[], [], []]
 
 
 # --- checkpoints ---------------------------------------------------------------------------------------------------
@@ -325,9 +348,54 @@ def test_evaluation_needs_a_checkpoint(oneforall):
     assert outcome.code == 2 and "--ckpt_path" in outcome.last_line
 
 
-def test_debug_shows_the_trace(oneforall):
+@pytest.mark.parametrize("flag", [["--debug"], ["--debug=true"], ["--debug", "true"], ["--debug", "--name", "x"]])
+def test_debug_shows_the_trace(oneforall, flag):
     with pytest.raises(FileNotFoundError):
-        oneforall("test", "--ckpt_path", "nowhere.ckpt", "--debug")
+        oneforall("test", "--ckpt_path", "nowhere.ckpt", *flag)
+
+
+@pytest.mark.parametrize("flag", [["--debug=false"], ["--debug", "false"]])
+def test_debug_may_be_off(oneforall, flag):
+    assert oneforall("test", "--ckpt_path", "nowhere.ckpt", *flag).code == 2
+
+
+def test_weights_that_do_not_fit_end_in_one_line(oneforall, finished_run):
+    wider = ["--model.architecture.widths", "[8,8,16]"]
+    outcome = oneforall("test", "--ckpt_path", checkpoint_of(finished_run), *wider)
+    assert outcome.code == 2 and "Traceback" not in outcome.err
+    assert checkpoint_of(finished_run) in outcome.last_line and "size mismatch for architecture." in outcome.last_line
+
+
+def test_predictions_to_a_folder_are_refused_at_once(oneforall, finished_run, tmp_path):
+    outcome = oneforall("predict", "--ckpt_path", checkpoint_of(finished_run), "--output", str(tmp_path))
+    assert outcome.code == 2 and f"--output {tmp_path} is a folder" in outcome.last_line
+
+
+def test_a_monitor_that_is_never_logged_is_named_before_training(oneforall, tmp_path):
+    outcome = oneforall("fit", "--config", QUICKSTART, "--checkpoint.monitor", "val/acuracy", "--name", "x")
+    assert outcome.code == 2 and "did you mean val/accuracy?" in outcome.last_line
+    assert not (tmp_path / "runs" / "x").exists()
+
+
+def test_an_error_of_wandb_ends_in_one_line(oneforall, monkeypatch):
+    class LoginError(Exception):
+        pass
+
+    def fail(self, subcommand):
+        raise LoginError("api_key not configured (no-tty)")
+
+    monkeypatch.setitem(sys.modules, "wandb", SimpleNamespace(Error=LoginError, finish=lambda exit_code: None))
+    monkeypatch.setattr(cli.OneForAllCLI, "_run_subcommand", fail)
+    outcome = oneforall("fit", "--config", QUICKSTART)
+    assert outcome.code == 2 and "wandb: api_key not configured" in outcome.last_line
+    assert "wandb_offline.yaml" in outcome.last_line
+
+
+def test_help_is_asked_for_by_an_option_not_by_a_value():
+    for args in (["test", "-h"], ["fit", "--help"], ["fit", "--model.help", "ResNet"], ["fit", "--model.help=ResNet"]):
+        assert cli.with_checkpoint_config(args) == args
+    with pytest.raises(FileNotFoundError, match="self-help"):
+        cli.with_checkpoint_config(["test", "--ckpt_path", "runs/self-help/checkpoints/best.ckpt"])
 
 
 # --- the real command, killed and resumed --------------------------------------------------------------------------

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 
-from callbacks.checkpoint_files import is_sound, newest_sound_checkpoint, read_checkpoint
+from callbacks.checkpoint_files import is_sound, misfit, newest_sound_checkpoint, read_checkpoint
 
 
 def write(path: Path, epoch: int = 0, **more: Any) -> Path:
@@ -142,3 +142,16 @@ def test_none_sound_is_an_error_that_keeps_them(tmp_path):
     with pytest.warns(UserWarning), pytest.raises(ValueError, match=r"checkpoints is sound"):
         newest_sound_checkpoint(tmp_path)
     assert len(list((tmp_path / "checkpoints").iterdir())) == 2
+
+
+def test_weights_that_do_not_fit_are_named():
+    net, other = torch.nn.Sequential(torch.nn.Linear(2, 3)), torch.nn.Sequential(torch.nn.Linear(2, 4))
+    weights = {**net.state_dict(), "7.weight": torch.zeros(1)}
+    del weights["0.bias"]
+    with pytest.raises(RuntimeError) as raised:
+        other.load_state_dict(weights)
+    told = misfit("a.ckpt", raised.value)
+    assert told is not None and "\n" not in told
+    assert all(word in told for word in ("a.ckpt", "missing 0.bias", "unexpected 7.weight", "mismatch for 0.weight"))
+    assert misfit("a.ckpt", RuntimeError("CUDA out of memory")) is None
+    assert misfit("a.ckpt", RuntimeError()) is None

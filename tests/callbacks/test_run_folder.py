@@ -174,3 +174,12 @@ def test_an_evaluation_leaves_the_config_alone(make_trainer, tiny_classifier, ti
     (tmp_path / "config.yaml").write_text("of the training")
     make_trainer(RunFolder({"of": "test"})).test(tiny_classifier(), datamodule=tiny_data(), verbose=False)
     assert (tmp_path / "config.yaml").read_text() == "of the training"
+
+
+def test_predictions_cannot_go_to_a_folder(tmp_path):
+    (tmp_path / "here").mkdir()
+    with pytest.raises(IsADirectoryError, match=r"--output .*here is a folder: name a file"):
+        evaluation_folder(None, None, "runs/a/checkpoints/best.ckpt", str(tmp_path / "here"))
+    with pytest.raises(OSError, match="cannot be made"):
+        (tmp_path / "file").write_text("")
+        evaluation_folder(None, None, "best.ckpt", str(tmp_path / "file" / "out.csv"))
