@@ -46,7 +46,7 @@ def compare(ours: T5, theirs: Any, sources: dict[str, Tensor], beams: int, lengt
     device = sources["input_ids"].device
     our_times, their_times = [], []
     for counted in [False] + [True] * rounds:
-        our_tokens, our_time = timed(lambda: generate(ours, **sources, **options)[0], device)
+        our_tokens, our_time = timed(lambda: generate(ours, **sources, **options)[0], device)  # type: ignore[arg-type]
         their_tokens, their_time = timed(lambda: theirs.generate(**sources, **their_options), device)
         if counted:
             our_times.append(our_time)

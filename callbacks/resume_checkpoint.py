@@ -129,6 +129,6 @@ def _begin_epoch_if_between_two(trainer: Trainer) -> None:
     Lightning does so where `max_epochs` sets the end; where `max_steps` does, it would first end the last one again.
     """
     epochs = trainer.fit_loop.epoch_progress.current
-    if epochs.ready == epochs.processed:
+    if epochs.ready == epochs.processed:  # type: ignore[attr-defined]
         trainer.fit_loop._restarting = False
         trainer.fit_loop.epoch_loop.restarting = False

@@ -218,7 +218,7 @@ class ImageClassifier(L.LightningModule):
 
     def validation_metrics(self) -> list[str]:
         """The names that validation logs, of which `checkpoint.monitor` must be one."""
-        return ["val/loss", *self.val_metrics.keys()]
+        return ["val/loss", *map(str, self.val_metrics.keys())]
 
     def on_validation_start(self) -> None:
         self._check_classes()
