@@ -123,7 +123,7 @@ class Batches:
         return len(self.batches)
 
     def __iter__(self) -> Iterator[Batch]:
-        return iter(self.batches[self.position() :])
+        yield from self.batches[self.position() :]  # asked for when the first is wanted, as BatchLoader does
 
 
 class TinyText(LightningDataModule):
