@@ -77,7 +77,7 @@ def test_a_fresh_run_starts_a_fresh_file(make_trainer, tmp_path):
     assert "old" not in text and "new 0.4" in text
 
 
-def test_loggers_that_show_text_get_the_newest_table(make_trainer):
+def test_loggers_that_show_text_get_the_newest_table(make_trainer, tmp_path):
     class Board:
         texts: list = []  # noqa: RUF012
 
@@ -97,7 +97,7 @@ def test_loggers_that_show_text_get_the_newest_table(make_trainer):
         self.texts.append((key, columns, data, step))
 
     WandbLike.log_text = log_text  # type: ignore[assignment,method-assign]
-    board, wandb = TensorBoardLike(), WandbLike()
+    board, wandb = TensorBoardLike(str(tmp_path / "board")), WandbLike(str(tmp_path / "wandb"))
     model = TinyWriter(["a|b"])
     make_trainer(Samples(), max_epochs=2, logger=[board, wandb]).fit(model, TinyText(random_batches(3)))
     # Steps as Lightning logs the same validation: from 0
