@@ -13,9 +13,10 @@ from torch.optim.lr_scheduler import LRScheduler
 
 from architectures.char_rnn import CharRNN
 from lightning_modules.epoch_sums import EpochSums
+from lightning_modules.gathering import gathered
 from lightning_modules.optimizers import parameter_groups
+from lightning_modules.schedules import with_schedule
 from lightning_modules.seeding import reseed, step_seed
-from lightning_modules.text_seq2seq import gathered
 
 
 class Sample(NamedTuple):
@@ -109,11 +110,7 @@ class CharLanguageModel(L.LightningModule):
 
     def configure_optimizers(self) -> dict[str, Any]:  # type: ignore[override]
         optimizer = self.optimizer(parameter_groups(self.architecture, self.architecture.head))
-        steps = self.trainer.estimated_stepping_batches
-        if steps == float("inf"):
-            raise ValueError("a schedule needs an end: set trainer.max_epochs or trainer.max_steps, -1 is neither")
-        schedule = self.schedule(optimizer, int(steps))
-        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+        return with_schedule(optimizer, self.schedule, self.trainer)
 
     def _take_vocabulary(self) -> None:
         vocabulary = getattr(getattr(self.trainer, "datamodule", None), "vocabulary", None)

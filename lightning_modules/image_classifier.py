@@ -18,6 +18,7 @@ from lightning_modules.epoch_sums import EpochSums
 from lightning_modules.image_views import tta_views
 from lightning_modules.optimizers import parameter_groups
 from lightning_modules.pretrained import load_network
+from lightning_modules.schedules import with_schedule
 from lightning_modules.seeding import reseed
 
 # The images that a network may look at to initialise itself: enough for the covariance of a 12- or 27-pixel patch.
@@ -144,11 +145,7 @@ class ImageClassifier(L.LightningModule):
         for group in optimizer.param_groups:
             if not group["name"].startswith("head"):
                 group["lr"] = group["lr"] * self.body_lr_scale
-        steps = self.trainer.estimated_stepping_batches
-        if steps == float("inf"):
-            raise ValueError("a schedule needs an end: set trainer.max_epochs or trainer.max_steps, -1 is neither")
-        schedule = self.schedule(optimizer, int(steps))
-        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+        return with_schedule(optimizer, self.schedule, self.trainer)
 
     # --- one batch ---------------------------------------------------------------------------------------------
 

@@ -8,9 +8,30 @@ steps from 1 on.
 
 import math
 from collections.abc import Callable, Sequence
+from typing import Any
 
+from lightning.pytorch import Trainer
 from torch.optim import Optimizer
-from torch.optim.lr_scheduler import LambdaLR
+from torch.optim.lr_scheduler import LambdaLR, LRScheduler
+
+
+def with_schedule(
+    optimizer: Optimizer, schedule: Callable[[Optimizer, int], LRScheduler], trainer: Trainer
+) -> dict[str, Any]:
+    """What `configure_optimizers` returns: the optimizer, and its schedule over all of the run's steps.
+
+    Args:
+        optimizer: The optimizer.
+        schedule: Makes the schedule from it and the number of the run's optimizer steps.
+        trainer: Whose run it is.
+
+    Raises:
+        ValueError: The run has no end.
+    """
+    steps = trainer.estimated_stepping_batches
+    if steps == float("inf"):
+        raise ValueError("a schedule needs an end: set trainer.max_epochs or trainer.max_steps, -1 is neither")
+    return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule(optimizer, int(steps)), "interval": "step"}}
 
 
 def warmup_steps(warmup: float, total_steps: int) -> int:

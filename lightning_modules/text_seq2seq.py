@@ -7,7 +7,6 @@ from typing import Any, NamedTuple
 
 import lightning as L
 import torch
-import torch.distributed
 from tokenizers import Tokenizer
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
@@ -17,8 +16,10 @@ from torch.optim.lr_scheduler import LRScheduler
 from architectures.t5.generation import Search, generate
 from architectures.t5.model import T5
 from lightning_modules.epoch_sums import EpochSums
+from lightning_modules.gathering import gathered
 from lightning_modules.optimizers import parameter_groups
 from lightning_modules.pretrained_t5 import load_weights
+from lightning_modules.schedules import with_schedule
 from lightning_modules.seeding import reseed
 from lightning_modules.text_scores import ScoreName, names_of, score_texts, signature
 
@@ -143,11 +144,7 @@ class TextSeq2Seq(L.LightningModule):
 
     def configure_optimizers(self) -> dict[str, Any]:  # type: ignore[override]
         optimizer = self.optimizer(parameter_groups(self.architecture))
-        steps = self.trainer.estimated_stepping_batches
-        if steps == float("inf"):
-            raise ValueError("a schedule needs an end: set trainer.max_epochs or trainer.max_steps, -1 is neither")
-        schedule = self.schedule(optimizer, int(steps))
-        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+        return with_schedule(optimizer, self.schedule, self.trainer)
 
     def _take_tokenizer(self) -> None:
         tokenizer = getattr(getattr(self.trainer, "datamodule", None), "tokenizer", None)
@@ -325,12 +322,3 @@ def check_search(arguments: dict[str, Any]) -> None:
     defaults = {name: value.default for name, value in inspect.signature(generate).parameters.items()}
     fields = {field.name for field in dataclasses.fields(Search)}
     Search(**{name: value for name, value in {**defaults, **arguments}.items() if name in fields})
-
-
-def gathered(mine: list[Any]) -> list[Any]:
-    """The items of all processes, each of which must call this."""
-    if not (torch.distributed.is_available() and torch.distributed.is_initialized()):
-        return mine
-    parts: list[Any] = [None] * torch.distributed.get_world_size()
-    torch.distributed.all_gather_object(parts, mine)
-    return [item for part in parts for item in part]
