@@ -1,16 +1,16 @@
 """attention.png: from which source tokens the model reads as it writes each token."""
 
 import warnings
-from pathlib import Path
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
-from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch import LightningModule, Trainer
 from torch import Tensor
 
 from callbacks.batches import shorten
-from callbacks.files import Throttle, atomic_path
 from callbacks.model_size import network_of
+from callbacks.newest_plot import NewestPlot, validation_title
 from callbacks.text_lines import visible
 
 if TYPE_CHECKING:
@@ -43,12 +43,12 @@ class AttentionMap(NamedTuple):
     depth: int
 
 
-class AttentionMaps(Callback):
+class AttentionMaps(NewestPlot):
     """Draws cross-attention, heads averaged, a panel for each layer, of a few examples of a validation or a test.
 
     The examples are the first ones, those before others that fit a panel whole; of longer ones the first 48 source
-    tokens and the first 32 written ones are shown. Deeper decoders show six layers, evenly chosen. Validations within a
-    fit redraw the file at most every so often; the newest is always drawn when the fit ends or breaks.
+    tokens and the first 32 written ones are shown. Deeper decoders show six layers, evenly chosen. See `NewestPlot` for
+    when it draws.
 
     Batches must have `input_ids`, `attention_mask` [B, S] and `index` [B]; the module `generated` (each with `index`
     and `hypothesis`; its steps add to it, in any order), a `tokenizer` (of the `tokenizers` library) and an
@@ -59,13 +59,14 @@ class AttentionMaps(Callback):
         every_n_seconds: The least time between two drawings during a fit.
     """
 
+    file_name = "attention.png"
+
     def __init__(self, count: int = 2, every_n_seconds: float = 60.0) -> None:
+        super().__init__(every_n_seconds)
         if not 1 <= count <= MOST_EXAMPLES:
             raise ValueError(f"count must be from 1 to {MOST_EXAMPLES}, got {count}")
         self.count = count
-        self._throttle = Throttle(every_n_seconds)
         self._sources: dict[int, Tensor] = {}
-        self._newest: tuple[list[AttentionMap], str] | None = None
 
     # --- what is read, batch by batch ----------------------------------------------------------------------------
 
@@ -89,9 +90,7 @@ class AttentionMaps(Callback):
         self._keep_sources(trainer, batch)
         # Not at the end of the validation: averaged weights, where there are any, are taken out before that
         if batch_idx + 1 == trainer.num_val_batches[dataloader_idx]:
-            fitting = trainer.state.fn == "fit"
-            title = f"validation, epoch {trainer.current_epoch + 1}" if fitting else "validation"
-            self._newest = (self._maps(pl_module), title)
+            self._newest = (self._maps(pl_module), validation_title(trainer))
 
     def on_test_batch_end(
         self,
@@ -118,38 +117,32 @@ class AttentionMaps(Callback):
     # --- what is drawn, and when ---------------------------------------------------------------------------------
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        if not trainer.sanity_checking and (trainer.state.fn != "fit" or self._throttle.due()):
-            self._draw(trainer)
+        if not trainer.sanity_checking:
+            self._draw_validation(trainer, pl_module)
 
     def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self._draw(trainer)
+        self._draw(trainer, pl_module)
 
-    def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self._draw(trainer)
-
-    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
-        self._draw(trainer)
-
-    def _maps(self, pl_module: LightningModule) -> list[AttentionMap]:
+    def _maps(self, pl_module: LightningModule) -> list[AttentionMap] | None:
+        """The maps to draw; None where there is nothing to draw them of."""
         tokenizer, network = getattr(pl_module, "tokenizer", None), network_of(pl_module)
         if tokenizer is None or not hasattr(network, "attention_weights"):
-            return []
+            return None
         examples = [
             (text.index, self._sources[text.index], tokenizer.encode(text.hypothesis).ids)
             for text in getattr(pl_module, "generated", None) or []
             if text.index in self._sources
         ]
         examples.sort(key=lambda example: (_excess(example[1], example[2]), example[0]))
-        return [attention_map(network, tokenizer, *example) for example in examples[: self.count]]
+        return [attention_map(network, tokenizer, *example) for example in examples[: self.count]] or None
 
-    def _draw(self, trainer: Trainer) -> None:
-        """Draw the newest, unless it is drawn already."""
-        newest, self._newest = self._newest, None
-        if newest is None or not newest[0]:
-            return
-        with atomic_path(Path(trainer.default_root_dir) / "attention.png") as path, warnings.catch_warnings():
+    def figure(self, collected: list[AttentionMap], class_names: Sequence[str] | None, title: str) -> "Figure":
+        return draw(collected, title)
+
+    def _draw(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        with warnings.catch_warnings():
             warnings.filterwarnings("ignore", message="Glyph")  # a script that the font lacks shows as boxes
-            draw(*newest).savefig(path, dpi=110)
+            super()._draw(trainer, pl_module)
 
 
 def _excess(source: Tensor, written: list[int]) -> int:

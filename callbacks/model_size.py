@@ -28,15 +28,19 @@ def parameters_by_part(network: nn.Module) -> dict[str, tuple[int, int]]:
 
 
 def multiply_adds(pl_module: LightningModule) -> int | None:
-    """Multiply-adds of the convolutions and matrix products for one example, by torch's own counter.
-
-    One zero image [1, 3, S, S] passes through the network in evaluation mode; random state, statistics and training
-    mode stay as they were. None where the module has no `architecture` with an `input_size` S, or it cannot be counted.
-    """
+    """`image_multiply_adds` of a module's `architecture` for images of its `input_size`; None where it lacks one."""
     size = getattr(pl_module, "input_size", None)
     if not hasattr(pl_module, "architecture") or not isinstance(size, int):
         return None
-    network = network_of(pl_module)
+    return image_multiply_adds(network_of(pl_module), size)
+
+
+def image_multiply_adds(network: nn.Module, size: int) -> int | None:
+    """Multiply-adds of the convolutions and matrix products for one image, by torch's own counter.
+
+    One zero image [1, 3, size, size] passes through the network in evaluation mode; random state, statistics and
+    training mode stay as they were. None where it cannot be counted.
+    """
     like = next(network.parameters(), zeros(()))
     modes = {module: module.training for module in network.modules()}
     network.eval()

@@ -13,12 +13,10 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import yaml
-from lightning.pytorch import LightningModule
 from matplotlib.figure import Figure
-from torch import nn
 
 from callbacks.files import atomic_path
-from callbacks.model_size import multiply_adds
+from callbacks.model_size import image_multiply_adds
 
 
 class Run(NamedTuple):
@@ -30,14 +28,6 @@ class Run(NamedTuple):
     originals: float | None
 
 
-class _Sized(LightningModule):
-    """What `multiply_adds` asks of a module: a network and the size of its images."""
-
-    def __init__(self, architecture: nn.Module):
-        super().__init__()
-        self.architecture, self.input_size = architecture, 32
-
-
 def read_run(folder: Path) -> Run:
     """Read a kept run and count its network's multiply-adds."""
     named = yaml.safe_load((folder / "config.yaml").read_text())["model"]["init_args"]["architecture"]
@@ -45,7 +35,7 @@ def read_run(folder: Path) -> Run:
     network = getattr(importlib.import_module(module), class_name)(**named.get("init_args", {}))
     depth = named.get("init_args", {}).get("depth")
     name = f"{class_name}-{depth}" if depth else class_name
-    cost = multiply_adds(_Sized(network))
+    cost = image_multiply_adds(network, 32)
     assert cost is not None, f"{folder}: its network cannot be counted"
     originals = folder / "test_metrics_originals.json"
     return Run(

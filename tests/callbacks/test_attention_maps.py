@@ -20,10 +20,10 @@ class Recording(AttentionMaps):
         super().__init__(count, every_n_seconds)
         self.drawn: list = []
 
-    def _draw(self, trainer):
+    def _draw(self, trainer, pl_module):
         if self._newest is not None and self._newest[0]:
             self.drawn.append(self._newest)
-        super()._draw(trainer)
+        super()._draw(trainer, pl_module)
 
 
 def some_map(source: int, written: int, layers: int = 3, index: int = 0) -> AttentionMap:
