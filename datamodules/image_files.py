@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import os
 import warnings
@@ -14,6 +13,8 @@ import numpy as np
 import torch
 from PIL import Image, ImageOps
 from torch import Tensor
+
+from datamodules.files import replacing
 
 EXTENSIONS = {".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", ".webp", ".gif"}
 _CACHE_VERSION = 1  # goes up whenever decode_image gives other pixels
@@ -132,12 +133,9 @@ def _read_cache(cache: Path, shape: tuple[int, ...]) -> Tensor | None:
 
 
 def _write_cache(cache: Path, images: Tensor, stem: str) -> None:
-    temporary = cache.with_suffix(f".{os.getpid()}.tmp")
     try:
-        cache.parent.mkdir(parents=True, exist_ok=True)
-        with temporary.open("wb") as file:
+        with replacing(cache) as temporary, temporary.open("wb") as file:
             np.save(file, images.numpy())
-        temporary.replace(cache)
         for stale in cache.parent.glob(f"{stem}-*.npy"):
             if stale != cache:
                 stale.unlink(missing_ok=True)
@@ -146,5 +144,3 @@ def _write_cache(cache: Path, images: Tensor, stem: str) -> None:
             f"the image cache {cache} cannot be written ({error.strerror}): images are decoded at every start",
             stacklevel=2,
         )
-        with contextlib.suppress(OSError):
-            temporary.unlink()

@@ -1,14 +1,10 @@
-"""Texts to texts: the datamodule of every text task.
-
-Legend of shapes: B pairs of a batch, S tokens of the longest source, T of the longest target, both rounded up.
-"""
+"""Texts to texts: the datamodule of every text task."""
 
 from __future__ import annotations
 
-import os
 from itertools import compress
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, NamedTuple
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 import torch
@@ -17,12 +13,13 @@ from lightning.pytorch.utilities.rank_zero import rank_zero_info, rank_zero_warn
 from torch import Tensor
 
 from datamodules.bpe_dropout import BPEDropout
+from datamodules.files import replacing
 from datamodules.samplers import BatchLoader, rank_and_world, require_one_each, training_position
 from datamodules.seeding import numpy_generator
 from datamodules.span_corruption import SpanCorruption
+from datamodules.text_batches import Seq2SeqBatch, batch_of
 from datamodules.text_files import read_lines
 from datamodules.text_pairs import (
-    Pair,
     Pairs,
     RespeltPairs,
     ScoredTexts,
@@ -35,37 +32,12 @@ from datamodules.text_pairs import (
 from datamodules.text_tasks import Example, Split, TextTask
 from datamodules.token_batches import cut_batches, padded
 from datamodules.token_cache import TokenTable, encode_texts
-from datamodules.tokenization import EOS_ID, PAD_ID, TokenizerModel, load_tokenizer, train_tokenizer
+from datamodules.tokenization import EOS_ID, TokenizerModel, load_tokenizer, train_tokenizer
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
 
-IGNORED = -100
 TOKENIZER_FILE = "tokenizer.json"
-
-
-class Seq2SeqBatch(NamedTuple):
-    """Pairs of texts.
-
-    Attributes:
-        input_ids: Prefix, source and end of sequence, int64 [B, S], filled up with 0.
-        attention_mask: True at tokens, bool [B, S].
-        labels: Target and end of sequence, int64 [B, T], filled up with -100; [B, 0] in prediction.
-        index: Place of each example in its split (in prediction: number of its line, from 0), int64 [B]; in training
-            the number of the pair in the epoch's plan.
-        sources: The sources without prefix; empty in training.
-        references: What each should become; empty in training and prediction.
-        step_tokens: Target tokens of the whole optimizer step this batch is part of: over all processes, and all
-            batches accumulated. 0 but in training.
-    """
-
-    input_ids: Tensor
-    attention_mask: Tensor
-    labels: Tensor
-    index: Tensor  # type: ignore[assignment]  # hides a method of tuples
-    sources: list[str]
-    references: list[tuple[str, ...]]
-    step_tokens: int
 
 
 class TextSeq2SeqDataModule(LightningDataModule):
@@ -186,9 +158,9 @@ class TextSeq2SeqDataModule(LightningDataModule):
         if self._stage() not in (None, "fit"):
             raise ValueError("the model has no tokenizer and data.tokenizer is not set: set it to a tokenizer.json")
         texts = []
-        for part in range(len(self.task.parts())):
-            for example in self._read(part, "train"):
-                texts += [self.task.parts()[part].prefix + example.source, *example.references]
+        for number, task in enumerate(self.task.parts()):
+            for example in self._read(number, "train"):
+                texts += [task.prefix + example.source, *example.references]
         rank_zero_info(f"training a tokenizer ({self.tokenizer_model}, {self.vocab_size:,} tokens)")
         return train_tokenizer(texts, self.vocab_size, self.tokenizer_model, self.num_sentinels)
 
@@ -199,10 +171,8 @@ class TextSeq2SeqDataModule(LightningDataModule):
         file = self._run_file()
         if file is None or file.is_file():
             return
-        file.parent.mkdir(parents=True, exist_ok=True)
-        temporary = file.with_name(f".{file.name}.tmp")
-        self.tokenizer.save(str(temporary))
-        os.replace(temporary, file)
+        with replacing(file) as temporary:
+            self.tokenizer.save(str(temporary))
 
     # --- reading -----------------------------------------------------------------------------------------------
 
@@ -324,7 +294,7 @@ class TextSeq2SeqDataModule(LightningDataModule):
         def fetch(places: Tensor, epoch: int, step: int) -> Seq2SeqBatch:
             pairs = plan.pairs(epoch, places.numpy())
             tokens = self._optimizer_step_tokens(plan.epoch(epoch).target_tokens, step)
-            return self._batch(pairs, places, [], [], tokens)
+            return batch_of(pairs, places, self.pad_to_multiple, step_tokens=tokens)
 
         return BatchLoader(batches, fetch, lambda: training_position(self.trainer))
 
@@ -337,40 +307,29 @@ class TextSeq2SeqDataModule(LightningDataModule):
         first = step - step % accumulated
         return sum(target_tokens[first : min(first + accumulated, batches)])
 
-    def _batch(
-        self,
-        pairs: list[Pair],
-        index: Tensor,
-        sources: list[str],
-        references: list[tuple[str, ...]],
-        step_tokens: int = 0,
-    ) -> Seq2SeqBatch:
-        input_ids = _filled([source for source, _ in pairs], PAD_ID, self.pad_to_multiple)
-        lengths = torch.tensor([len(source) for source, _ in pairs])
-        mask = torch.arange(input_ids.shape[1]) < lengths.unsqueeze(1)
-        labels = _filled([target for _, target in pairs], IGNORED, self.pad_to_multiple)
-        return Seq2SeqBatch(input_ids, mask, labels, index, sources, references, step_tokens)
-
     # --- evaluation and prediction -----------------------------------------------------------------------------
 
     def val_dataloader(self) -> BatchLoader[Seq2SeqBatch]:
-        parts = [self._scored(number, task, "val") for number, task in enumerate(self.task.parts())]
-        return self._evaluation_loader(joined_texts(parts, in_turn=True), "validation")
+        return self._evaluation_loader(self._all_scored("val", in_turn=True), "validation")
 
     def test_dataloader(self) -> BatchLoader[Seq2SeqBatch]:
-        parts = [self._scored(number, task, "test") for number, task in enumerate(self.task.parts())]
-        return self._evaluation_loader(joined_texts(parts, in_turn=False), "test")
+        return self._evaluation_loader(self._all_scored("test", in_turn=False), "test")
 
     def predict_dataloader(self) -> BatchLoader[Seq2SeqBatch]:
         self.allow_zero_length_dataloader_with_multiple_devices = True  # a single line, say: one process has nothing
         if self.predict_path is None:
-            parts = [self._scored(number, task, "test") for number, task in enumerate(self.task.parts())]
-            texts = joined_texts(parts, in_turn=False)
+            texts = self._all_scored("test", in_turn=False)
             self.predict_count = len(texts.sources)
         else:
             texts = self._predicted()
         nothing = TokenTable.of([[]] * len(texts.sources))
         return self._evaluation_loader(texts._replace(target_ids=nothing, references=[]))
+
+    def _all_scored(self, split: Split, in_turn: bool) -> ScoredTexts:
+        """The texts of all tasks, see `joined_texts`."""
+        return joined_texts(
+            [self._scored(number, task, split) for number, task in enumerate(self.task.parts())], in_turn
+        )
 
     def _scored(self, number: int, task: TextTask, split: Split) -> ScoredTexts:
         examples = self._read(number, split)
@@ -449,20 +408,12 @@ class TextSeq2SeqDataModule(LightningDataModule):
         def fetch(places: Tensor, epoch: int, step: int) -> Seq2SeqBatch:
             numbers = places.tolist()
             pairs = [(texts.source_ids.row(number), texts.target_ids.row(number)) for number in numbers]
-            return self._batch(
+            return batch_of(
                 pairs,
                 torch.from_numpy(texts.places[places.numpy()]),
+                self.pad_to_multiple,
                 [texts.sources[number] for number in numbers],
                 [texts.references[number] for number in numbers] if texts.references else [],
             )
 
         return BatchLoader(lambda epoch: batches, fetch)
-
-
-def _filled(rows: list[np.ndarray], fill: int, multiple: int) -> Tensor:
-    """The rows as int64 [B, W], filled up to the longest's length rounded up to `multiple`."""
-    width = int(padded(np.array(max(len(row) for row in rows)), multiple))
-    filled = np.full((len(rows), width), fill, np.int64)
-    for place, row in enumerate(rows):
-        filled[place, : len(row)] = row
-    return torch.from_numpy(filled)

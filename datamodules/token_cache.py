@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
-import os
 import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,6 +11,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from lightning.pytorch.utilities.rank_zero import rank_zero_warn
+
+from datamodules.files import replacing
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -128,15 +128,8 @@ def _read(file: Path, rows: int) -> TokenTable | None:
 
 
 def _write(table: TokenTable, file: Path) -> None:
-    temporary = file.with_name(f".{file.stem}-{os.getpid()}.tmp")  # another process may be writing the same
     try:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        with temporary.open("wb") as stream:
+        with replacing(file) as temporary, temporary.open("wb") as stream:
             np.savez(stream, ids=table.ids, starts=table.starts)
-            stream.flush()
-            os.fsync(stream.fileno())
-        os.replace(temporary, file)
     except OSError as error:
-        with contextlib.suppress(OSError):
-            temporary.unlink()
         rank_zero_warn(f"tokenised data is not kept: {error}")
