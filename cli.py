@@ -382,7 +382,7 @@ def keep_freed_memory() -> None:
     """Has glibc keep what tensors free, for the next ones.
 
     Otherwise a tensor above 32 MB goes back to the system, and the next of its size is a fresh mapping whose every page
-    faults and is zeroed: over half the CPU time of a test of MobileNetV2 (results/LOG.md). Other C libraries are left alone.
+    faults and is zeroed: over half the CPU time of a test of MobileNetV2 (results/LOG.md). Only glibc has `mallopt`.
     """
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
     if mallopt is not None:

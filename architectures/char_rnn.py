@@ -166,16 +166,19 @@ class CharRNN(nn.Module):
         """An empty memory for so many streams, zeros [L, S, B, H]."""
         return self.output.weight.new_zeros(len(self.layers), self.memories, streams, self.hidden_size)
 
-    def forward(self, characters: Tensor, state: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    def forward(
+        self, characters: Tensor, state: Tensor | None = None, known: int | None = None
+    ) -> tuple[Tensor, Tensor]:
         """Reads on.
 
         Args:
             characters: Ids, int64 [B, T] with T >= 1.
             state: The memory of what came before, [L, S, B, H]; none: nothing did.
+            known: Score only ids below this, which costs less than to score all V; none: all.
 
         Returns:
-            Logits of the character after each, [B, T, V], and the memory after the last, [L, S, B, H], still part of
-            the graph: `detach()` it where gradients must not go back further.
+            Logits of the character after each, [B, T, V or known], and the memory after the last, [L, S, B, H], still
+            part of the graph: `detach()` it where gradients must not go back further.
         """
         if state is None:
             state = self.initial_state(len(characters))
@@ -187,7 +190,13 @@ class CharRNN(nn.Module):
             outputs, memory = layer(projected, memory)
             outputs = self.dropout(outputs)  # [T, B, H]
             states.append(memory)
-        return self.output(outputs).transpose(0, 1), torch.stack(states)
+        return self.score(outputs, known).transpose(0, 1), torch.stack(states)
+
+    def score(self, outputs: Tensor, known: int | None = None) -> Tensor:
+        """Logits [..., V] of outputs [..., H]; [..., known] if only ids below `known` are asked for."""
+        if known is None:
+            return self.output(outputs)
+        return F.linear(outputs, self.output.weight[:known], self.output.bias[:known])
 
     @torch.no_grad()
     def generate(
@@ -196,7 +205,7 @@ class CharRNN(nn.Module):
         length: int,
         temperature: float = 1.0,
         generator: torch.Generator | None = None,
-        characters: int | None = None,
+        known: int | None = None,
     ) -> Tensor:
         """Writes on from a prompt, each character drawn from softmax(logits / temperature) and read in its turn.
 
@@ -205,7 +214,7 @@ class CharRNN(nn.Module):
             length: How many characters to draw.
             temperature: Above 0; low: the likely only, 1: as learnt, high: anything.
             generator: Of the CPU, where characters are drawn so that every device draws the same.
-            characters: Draw only ids below this; none: any.
+            known: Draw only ids below this; none: any.
 
         Returns:
             Ids of what was drawn, int64 [B, length].
@@ -215,8 +224,8 @@ class CharRNN(nn.Module):
         state: Tensor | None = None
         read = prompt
         for _ in range(length):
-            logits, state = self(read, state)
-            probabilities = (logits[:, -1, :characters].double() / temperature).softmax(1)
+            logits, state = self(read, state, known)
+            probabilities = (logits[:, -1].double() / temperature).softmax(1)
             read = torch.multinomial(probabilities.cpu(), 1, generator=generator).to(prompt.device)  # [B, 1]
             drawn.append(read)
         return torch.cat(drawn, 1) if drawn else prompt[:, :0]

@@ -216,8 +216,10 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0, help="seed of the first weights and of the samples")
     options = parser.parse_args()
     for name in ("hidden_size", "chunk", "rate", "steps", "report_every"):
-        if getattr(options, name) <= 0:
+        if not 0 < getattr(options, name) < float("inf"):
             parser.error(f"--{name} must be above 0, got {getattr(options, name)}")
+    if options.seed < 0:
+        parser.error(f"--seed must not be negative, got {options.seed}")
     try:
         text = read_text(options.text)
     except (OSError, ValueError) as error:

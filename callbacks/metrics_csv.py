@@ -75,7 +75,6 @@ class MetricsCSV(Logger):
         """
         if self._loaded:
             return
-        self._loaded = True
         if self.path.is_file():
             with self.path.open(newline="") as file:
                 reader = csv.DictReader(file)
@@ -86,6 +85,7 @@ class MetricsCSV(Logger):
                         f"{self.path} line {reader.line_num} is damaged ({error}); correct the line or remove it"
                     ) from error
                 self.columns = list(reader.fieldnames or COLUMNS)
+        self._loaded = True  # not before: what could not be read must not be written over
 
     @rank_zero_only
     def keep_rows(self, count: int) -> None:
@@ -98,7 +98,8 @@ class MetricsCSV(Logger):
 
     @rank_zero_only
     def save(self) -> None:
-        """Writes the file anew, whole or not at all; Lightning asks for it whenever something was logged."""
+        """Writes the file anew, whole or not at all; Lightning asks for it after each row and each error."""
+        self.load()  # a resumed run that fails before its first row must leave the earlier ones
         with atomic_path(self.path) as temporary, temporary.open("w", newline="") as file:
             writer = csv.writer(file, lineterminator="\n")
             writer.writerow(self.columns)

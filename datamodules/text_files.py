@@ -6,11 +6,10 @@ import csv
 import gzip
 import io
 import json
+import sys
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
-
-TABLE_FORMATS = (".tsv", ".csv", ".jsonl")
 
 
 def read_lines(path: str, argument: str) -> list[str]:
@@ -66,7 +65,7 @@ def read_table(path: str, fields: tuple[str, ...], argument: str) -> Iterator[tu
     """The values of some fields in each row of a .tsv, .csv (both with a header) or .jsonl file, plain or .gz.
 
     Args:
-        path: The file; its name ends in one of `TABLE_FORMATS`, with or without .gz.
+        path: The file; its name ends in one of `READERS`, with or without .gz.
         fields: Which columns of the header, or keys of the objects.
         argument: What the user set to `path`, for the errors.
 
@@ -78,17 +77,15 @@ def read_table(path: str, fields: tuple[str, ...], argument: str) -> Iterator[tu
         ValueError: It is of another format, empty, no UTF-8, or a row is malformed or lacks a field.
     """
     suffix = Path(path.removesuffix(".gz")).suffix
-    if suffix not in TABLE_FORMATS:
-        raise ValueError(f"{argument}: {path} must be named {', '.join(TABLE_FORMATS)}, or that and .gz")
+    if suffix not in READERS:
+        raise ValueError(f"{argument}: {path} must be named {', '.join(READERS)}, or that and .gz")
     lines = read_lines(path, argument)
-    rows = _json_rows(lines, path, argument) if suffix == ".jsonl" else _csv_rows(lines, suffix, path, argument)
+    rows = READERS[suffix](lines, path, argument)
     for number, row in rows:
-        missing = [field for field in fields if row.get(field) is None]
-        if missing:
-            raise ValueError(
-                f"{argument}: {path}, line {number}: no field {missing[0]!r}; there are "
-                f"{', '.join(repr(name) for name in row if name is not None)}"
-            )
+        for field in fields:
+            if field not in row:
+                there = ", ".join(map(repr, row))
+                raise ValueError(f"{argument}: {path}, line {number}: no field {field!r}; there are {there}")
         yield number, [row[field] for field in fields]
 
 
@@ -98,22 +95,40 @@ def _json_rows(lines: list[str], path: str, argument: str) -> Iterator[tuple[int
             continue
         try:
             row = json.loads(line)
-        except json.JSONDecodeError as error:
-            raise ValueError(f"{argument}: {path}, line {number}: no valid JSON ({error.msg})") from error
+        except (ValueError, RecursionError) as error:  # nested too deeply
+            raise ValueError(f"{argument}: {path}, line {number}: no valid JSON ({error})") from error
         if not isinstance(row, dict):
             raise ValueError(f"{argument}: {path}, line {number}: a {type(row).__name__}, not an object with fields")
         yield number, row
 
 
-def _csv_rows(lines: list[str], suffix: str, path: str, argument: str) -> Iterator[tuple[int, dict[str, object]]]:
-    text = io.StringIO("\n".join(lines), newline="")
-    # Quotes mean nothing in a .tsv: they are text.
-    options: dict = {"delimiter": "\t", "quoting": csv.QUOTE_NONE} if suffix == ".tsv" else {"strict": True}
-    reader = csv.DictReader(text, **options)
+def _csv_rows(lines: list[str], path: str, argument: str) -> Iterator[tuple[int, dict[str, object]]]:
+    csv.field_size_limit(sys.maxsize)  # a document in a cell; the limit is the process's, 131,072 unless set
+    reader = csv.reader(io.StringIO("\n".join(lines), newline=""), strict=True)
+    header: list[str] = []
     try:
-        for row in reader:
-            if None in row:
-                raise ValueError(f"{argument}: {path}, line {reader.line_num}: more cells than the header names")
-            yield reader.line_num, row
+        for cells in reader:
+            if not header:
+                header = cells
+            elif cells:
+                yield reader.line_num, _row(header, cells, reader.line_num, path, argument)
     except csv.Error as error:
-        raise ValueError(f"{argument}: {path}, line {reader.reader.line_num}: malformed ({error})") from error
+        raise ValueError(f"{argument}: {path}, line {reader.line_num}: malformed ({error})") from error
+
+
+def _tsv_rows(lines: list[str], path: str, argument: str) -> Iterator[tuple[int, dict[str, object]]]:
+    """A line a row, a tab a border: quotes mean nothing in a .tsv, they are text."""
+    header = lines[0].split("\t")
+    for number, line in enumerate(lines[1:], start=2):
+        if line:
+            yield number, _row(header, line.split("\t"), number, path, argument)
+
+
+def _row(header: list[str], cells: list[str], number: int, path: str, argument: str) -> dict[str, object]:
+    if len(cells) != len(header):
+        what = "more" if len(cells) > len(header) else "fewer"
+        raise ValueError(f"{argument}: {path}, line {number}: {what} cells than the header names")
+    return dict(zip(header, cells, strict=True))
+
+
+READERS = {".tsv": _tsv_rows, ".csv": _csv_rows, ".jsonl": _json_rows}

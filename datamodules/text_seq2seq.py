@@ -149,6 +149,17 @@ class TextSeq2SeqDataModule(LightningDataModule):
             self._tokenizer = self._find_tokenizer()
         return self._tokenizer
 
+    def _refuse_another_tokenizer(self) -> None:
+        """Outside a fit the model's tokenizer is used; one that is set beside it must be the same."""
+        path = self.tokenizer_path
+        if self._stage() in (None, "fit") or path is None or not Path(path).exists():  # a run may have been moved
+            return
+        if load_tokenizer(path).get_vocab() != self.tokenizer.get_vocab():
+            raise ValueError(
+                f"data.tokenizer: {path} is not the tokenizer that the model was trained with, which its checkpoint "
+                "holds: pass --data.tokenizer null"
+            )
+
     def _find_tokenizer(self) -> Tokenizer:
         file = self._run_file()
         if file is not None and file.is_file():
@@ -190,6 +201,7 @@ class TextSeq2SeqDataModule(LightningDataModule):
     def prepare_data(self) -> None:
         """On one process: read all that the stage needs, so that what is wrong is said early, and fill the cache."""
         stage = self._stage()
+        self._refuse_another_tokenizer()
         if stage in (None, "fit"):
             self._read_all("train", "val")
             self._keep_tokenizer()

@@ -4,7 +4,8 @@
 
 The vocabulary is `<pad>` 0, `</s>` 1, `<unk>` 2, a piece for each of the 256 bytes, the pieces learnt, and last the
 sentinels of span corruption, `<extra_id_0>` the very last (Raffel et al. 2020, arXiv:1910.10683; the bytes are an
-addition: what no piece covers is spelt in UTF-8, so that any text survives encoding and decoding).
+addition: what no piece covers is spelt in UTF-8). Text survives encoding and decoding but for white space, which
+becomes single spaces, and the tokens' own names: a literal `</s>` ends a sequence, and is left out of decoded text.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
+from datamodules.files import replacing
 from datamodules.text_files import read_lines
 
 if TYPE_CHECKING:
@@ -236,7 +238,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     try:
         texts = [line for file in options.files for line in read_lines(file, "file")]
         tokenizer = train_tokenizer(texts, options.vocab_size, options.model, options.num_sentinels)
-        tokenizer.save(options.output)
+        with replacing(Path(options.output)) as temporary:
+            tokenizer.save(str(temporary))
     except (ValueError, OSError) as error:
         parser.error(str(error))
     print(f"{options.output}: {tokenizer.get_vocab_size():,} tokens from {len(texts):,} lines")

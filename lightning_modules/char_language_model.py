@@ -132,8 +132,7 @@ class CharLanguageModel(L.LightningModule):
         C is the number of characters in the vocabulary: places of the network that no character has taken are left out.
         """
         assert self.vocabulary is not None
-        logits, state = self.architecture(characters, state)
-        return logits[..., : len(self.vocabulary)], state
+        return self.architecture(characters, state, known=len(self.vocabulary))
 
     def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
         reseed(self.seed, self.current_epoch, batch_idx, self.global_rank)
@@ -200,7 +199,7 @@ class CharLanguageModel(L.LightningModule):
         was_training = self.architecture.training
         self.architecture.eval()
         generator = torch.Generator().manual_seed(step_seed(self.seed, 0, number, 0))
-        written = self.architecture.generate(prompt, length, temperature, generator, len(self.vocabulary))
+        written = self.architecture.generate(prompt, length, temperature, generator, known=len(self.vocabulary))
         self.architecture.train(was_training)
         return written
 

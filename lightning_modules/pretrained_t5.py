@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from tokenizers import Tokenizer
 from torch import Tensor
 
 from architectures.t5.config import T5Config
@@ -16,7 +17,7 @@ from lightning_modules.pretrained import NETWORK_PREFIX
 FREE_FIELDS = ("dropout_rate", "initializer_factor")
 
 
-def load_weights(network: T5, source: str) -> str | None:
+def load_weights(network: T5, source: str) -> dict[str, int] | None:
     """Copies the weights of a checkpoint into `network`.
 
     Args:
@@ -24,27 +25,47 @@ def load_weights(network: T5, source: str) -> str | None:
         source: The folder of a published checkpoint, or a checkpoint file of `oneforall fit`.
 
     Returns:
-        The tokenizer that the weights belong to, as its JSON; None where the checkpoint does not hold it.
+        The pieces of the weights' own tokenizer and their ids; None where the checkpoint does not hold it.
 
     Raises:
         FileNotFoundError: There is no such folder or file, or a file is not in the folder.
         ValueError: It cannot be read, or the network has another shape; the message names each field that differs.
     """
     if Path(source).is_file():
-        config, weights, tokenizer = read_checkpoint(source)
+        config, weights, pieces = read_checkpoint(source)
     else:
         published = load_pretrained(source)
-        config, weights, tokenizer = published.config, published.state_dict(), None
+        config, weights, pieces = published.config, published.state_dict(), published_pieces(Path(source))
     mine, theirs = shape_of(network.config), shape_of(config)
     changes = [f"{name} {theirs[name]} (not {mine[name]})" for name in mine if mine[name] != theirs[name]]
     if changes:
         raise ValueError(f"init_from: {source} needs model.architecture.config with {', '.join(changes)}")
     network.load_state_dict(weights)
-    return tokenizer
+    return pieces
 
 
-def read_checkpoint(path: str) -> tuple[T5Config, dict[str, Tensor], str | None]:
-    """The network's config and weights, and the tokenizer, of a checkpoint that `oneforall fit` wrote with a T5.
+def published_pieces(folder: Path) -> dict[str, int] | None:
+    """The pieces and ids of the folder's tokenizer.json or else spiece.model; None where it holds neither.
+
+    Raises:
+        ValueError: It cannot be read.
+    """
+    file = next((folder / name for name in ("tokenizer.json", "spiece.model") if (folder / name).is_file()), None)
+    if file is None:
+        return None
+    try:
+        if file.suffix == ".json":
+            return Tokenizer.from_file(str(file)).get_vocab()
+        from sentencepiece import SentencePieceProcessor
+
+        pieces = SentencePieceProcessor(model_file=str(file))
+        return {pieces.id_to_piece(number): number for number in range(pieces.get_piece_size())}
+    except Exception as error:  # both libraries raise bare ones
+        raise ValueError(f"init_from: {file} cannot be read as a tokenizer: {error}") from error
+
+
+def read_checkpoint(path: str) -> tuple[T5Config, dict[str, Tensor], dict[str, int] | None]:
+    """The network's config and weights, and its tokenizer's pieces, of a T5's checkpoint that `oneforall fit` wrote.
 
     Raises:
         ValueError: It is damaged, or something else.
@@ -53,6 +74,7 @@ def read_checkpoint(path: str) -> tuple[T5Config, dict[str, Tensor], str | None]
         checkpoint: Any = torch.load(path, map_location="cpu", weights_only=True)
         config = T5Config(**checkpoint["config"]["model"]["init_args"]["architecture"]["init_args"]["config"])
         tokenizer = checkpoint["text_seq2seq"]["tokenizer"]
+        pieces = None if tokenizer is None else Tokenizer.from_str(tokenizer).get_vocab()
         state = checkpoint["state_dict"]
     except Exception as error:  # torch and zipfile have many for a damaged file
         raise ValueError(
@@ -60,7 +82,7 @@ def read_checkpoint(path: str) -> tuple[T5Config, dict[str, Tensor], str | None]
             "name one, or the folder of a published checkpoint"
         ) from error
     weights = {name.removeprefix(NETWORK_PREFIX): state[name] for name in state if name.startswith(NETWORK_PREFIX)}
-    return config, weights, tokenizer
+    return config, weights, pieces
 
 
 def shape_of(config: T5Config) -> dict[str, Any]:

@@ -6,17 +6,25 @@ from typing import Any, Literal
 ScoreName = Literal["exact_match", "bleu", "chrf", "rouge"]
 """What `score_texts` can compute."""
 
+BleuTokenizer = Literal["13a", "intl", "zh", "char", "none"]
+"""sacreBLEU's tokenizers that need no further package."""
+
 References = Sequence[Sequence[str]]
 """At least one reference for each text."""
 
 ROUGE_TYPES = ("rouge1", "rouge2", "rougeL")
 
 
-def score_texts(hypotheses: Sequence[str], references: References, scores: Sequence[ScoreName]) -> dict[str, float]:
+def score_texts(
+    hypotheses: Sequence[str],
+    references: References,
+    scores: Sequence[ScoreName],
+    bleu_tokenizer: BleuTokenizer = "13a",
+) -> dict[str, float]:
     """Scores texts, all of them together.
 
     - `exact_match`: share of the texts, from 0 to 1, that equal one of their references but for white space.
-    - `bleu`: corpus BLEU of sacreBLEU (Post 2018, arXiv:1804.08771), cased, its tokenizer 13a, from 0 to 100.
+    - `bleu`: corpus BLEU of sacreBLEU (Post 2018, arXiv:1804.08771), cased, from 0 to 100.
     - `chrf`: corpus chrF2 of sacreBLEU (Popović 2015), from 0 to 100.
     - `rouge`: three entries, `rouge1`, `rouge2` and `rougeL`, the mean F-measures (Lin 2004), from 0 to 100, with the
       best reference of each text; where a text has several, also `rouge1_mean` and so on, with the mean over them.
@@ -26,6 +34,7 @@ def score_texts(hypotheses: Sequence[str], references: References, scores: Seque
         hypotheses: What was written.
         references: At least one reference for each.
         scores: Which to compute.
+        bleu_tokenizer: How BLEU parts words; 13a finds those between spaces, and whole sentences in Chinese.
 
     Returns:
         A number for each name; nothing where there are no texts.
@@ -37,7 +46,7 @@ def score_texts(hypotheses: Sequence[str], references: References, scores: Seque
         elif name == "rouge":
             results |= _rouge(hypotheses, references)
         else:
-            results[name] = _sacrebleu(name).corpus_score(list(hypotheses), _streams(references)).score
+            results[name] = _sacrebleu(name, bleu_tokenizer).corpus_score(list(hypotheses), _streams(references)).score
     return results
 
 
@@ -49,24 +58,25 @@ def names_of(scores: Sequence[ScoreName]) -> list[str]:
     return names
 
 
-def signature(references: References, scores: Sequence[ScoreName]) -> str:
+def signature(references: References, scores: Sequence[ScoreName], bleu_tokenizer: BleuTokenizer = "13a") -> str:
     """How the scores were computed, in one line: sacreBLEU's own signatures, and their like for the others.
 
     Args:
         references: Those that were scored against: their number is part of a signature.
         scores: Which were computed.
+        bleu_tokenizer: See `score_texts`.
     """
-    return "; ".join(f"{name} {_signature(name, references)}" for name in scores)
+    return "; ".join(f"{name} {_signature(name, references, bleu_tokenizer)}" for name in scores)
 
 
-def _signature(name: ScoreName, references: References) -> str:
+def _signature(name: ScoreName, references: References, bleu_tokenizer: BleuTokenizer) -> str:
     if name == "exact_match":
         return "whitespace:collapsed"
     if name == "rouge":
         import torchmetrics
 
         return f"F-measure|refs:best|case:lc|stemmer:no|torchmetrics:{torchmetrics.__version__}"
-    scorer = _sacrebleu(name)
+    scorer = _sacrebleu(name, bleu_tokenizer)
     # sacreBLEU counts the references as it scores; one text for each number of them will do.
     examples = list({len(those): those for those in references}.values())
     scorer.corpus_score([those[0] for those in examples], _streams(examples))
@@ -81,10 +91,10 @@ def _exact_match(hypotheses: Sequence[str], references: References) -> float:
     return sum(matches) / len(matches)
 
 
-def _sacrebleu(name: str) -> Any:
+def _sacrebleu(name: str, bleu_tokenizer: BleuTokenizer) -> Any:
     from sacrebleu.metrics import BLEU, CHRF
 
-    return BLEU() if name == "bleu" else CHRF()
+    return BLEU(tokenize=bleu_tokenizer) if name == "bleu" else CHRF()
 
 
 def _streams(references: References) -> list[list[str | None]]:

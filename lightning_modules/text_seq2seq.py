@@ -21,7 +21,7 @@ from lightning_modules.optimizers import parameter_groups
 from lightning_modules.pretrained_t5 import load_weights
 from lightning_modules.schedules import with_schedule
 from lightning_modules.seeding import reseed
-from lightning_modules.text_scores import ScoreName, names_of, score_texts, signature
+from lightning_modules.text_scores import BleuTokenizer, ScoreName, names_of, score_texts, signature
 
 
 class GeneratedText(NamedTuple):
@@ -56,8 +56,10 @@ class TextSeq2Seq(L.LightningModule):
         schedule: A schedule of `lightning_modules.schedules`, counted in optimizer steps.
         label_smoothing: Share of the target spread evenly over the vocabulary in training, in [0, 1).
         z_loss: Weight of the squared log of the softmax's denominator in training; 1e-4 keeps long bf16 runs stable.
-        scores: What is computed of generated text: `exact_match`, `bleu`, `chrf`, `rouge`; the progress bar shows the
-            first.
+        scores: What is computed of generated text: `exact_match`, `bleu`, `chrf`, `rouge` (for
+            English: letters beyond a to z part words); the progress bar shows the first.
+        bleu_tokenizer: How sacreBLEU parts words: `13a`, that of published figures, needs spaces between them; `zh` is
+            for Chinese, `char` for other languages without spaces (signature says which).
         max_length: Most tokens of a generated text, its end token included.
         num_beams: Hypotheses that beam search keeps in `test` and `predict`; validation is greedy.
         length_penalty: Power of the length by which beam search divides a sum of log-probabilities.
@@ -81,6 +83,7 @@ class TextSeq2Seq(L.LightningModule):
         label_smoothing: float = 0.1,
         z_loss: float = 0.0,
         scores: Sequence[ScoreName] = ("exact_match", "bleu", "chrf"),
+        bleu_tokenizer: BleuTokenizer = "13a",
         max_length: int = 128,
         num_beams: int = 4,
         length_penalty: float = 1.0,
@@ -105,6 +108,7 @@ class TextSeq2Seq(L.LightningModule):
         self.label_smoothing = label_smoothing
         self.z_loss = z_loss
         self.scores = tuple(scores)
+        self.bleu_tokenizer = bleu_tokenizer
         self.greedy = {"max_length": max_length + 1}  # generate counts the start token
         self.beams = {
             **self.greedy,
@@ -140,7 +144,9 @@ class TextSeq2Seq(L.LightningModule):
             return
         self.train_sums.reset()  # of a fit that was interrupted
         if self.init_from:
-            self._check_same_tokenizer(load_weights(self.architecture, self.init_from), self.init_from)
+            pieces = load_weights(self.architecture, self.init_from)
+            if self.tokenizer is not None and pieces is not None:
+                self._check_same_pieces(pieces, self.tokenizer.get_vocab())
 
     def configure_optimizers(self) -> dict[str, Any]:  # type: ignore[override]
         optimizer = self.optimizer(parameter_groups(self.architecture))
@@ -150,7 +156,7 @@ class TextSeq2Seq(L.LightningModule):
         tokenizer = getattr(getattr(self.trainer, "datamodule", None), "tokenizer", None)
         if tokenizer is None:
             raise ValueError("there is no tokenizer: neither a checkpoint nor the datamodule has one")
-        tokens, rows = tokenizer.get_vocab_size(), self.architecture.config.vocab_size
+        tokens, rows = max(tokenizer.get_vocab().values()) + 1, self.architecture.config.vocab_size
         if tokens > rows:
             raise ValueError(
                 f"the tokenizer has {tokens} tokens but model.architecture.config.vocab_size is {rows}; "
@@ -166,6 +172,16 @@ class TextSeq2Seq(L.LightningModule):
             raise ValueError(
                 f"the data's tokenizer is not the one of {checkpoint}: "
                 "pass --data.tokenizer RUN/tokenizer.json of the run that the checkpoint is from"
+            )
+
+    def _check_same_pieces(self, theirs: dict[str, int], mine: dict[str, int]) -> None:
+        """Refuses to start from weights whose rows stand for other pieces."""
+        other = next((piece for piece, number in theirs.items() if mine.get(piece) != number), None)
+        if other is not None:
+            raise ValueError(
+                f"the data's tokenizer is not the one of {self.init_from}: {other!r} is number {theirs[other]} there, "
+                f"here {mine.get(other, 'nothing')}; pass --data.tokenizer with the tokenizer.json or spiece.model "
+                "that the weights were trained with"
             )
 
     # --- one batch ---------------------------------------------------------------------------------------------
@@ -290,8 +306,9 @@ class TextSeq2Seq(L.LightningModule):
         self.generated = sorted(gathered(self.generated))
         if self.generated:
             references = [text.references for text in self.generated]
-            scores = score_texts([text.hypothesis for text in self.generated], references, self.scores)
-            self.signature = signature(references, self.scores)
+            hypotheses = [text.hypothesis for text in self.generated]
+            scores = score_texts(hypotheses, references, self.scores, self.bleu_tokenizer)
+            self.signature = signature(references, self.scores, self.bleu_tokenizer)
             for place, (name, value) in enumerate(scores.items()):
                 self.log(f"{stage}/{name}", value, prog_bar=place == 0)
 

@@ -256,7 +256,7 @@ def outlines() -> dict[str, Outline]:
         "mobilenet_v1": cnn_outline("MobileNetV1", MobileNetV1()),
         "mobilenet_v2": cnn_outline("MobileNetV2", MobileNetV2()),
         "mobinet": cnn_outline("MobiNet", MobiNet()),
-        "char_rnn": outline("CharRNN", "64 characters", CharRNN(256, hidden_size=320), characters),
+        "char_rnn": outline("CharRNN", "64 characters", CharRNN(512, hidden_size=320), characters),
         **t5_outlines("t5-small"),
     }
 

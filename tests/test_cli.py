@@ -1,6 +1,7 @@
 """The command line as a user meets it: run folders, checkpoints that describe themselves, resuming, and errors."""
 
 import csv
+import ctypes
 import json
 import os
 import pickle
@@ -406,6 +407,21 @@ RECIPE = [
     *["--resume_checkpoint.every_n_steps", "5", "--resume_checkpoint.every_n_seconds", "1000"],
 ]
 EMA = "trainer:\n  callbacks+:\n    - class_path: EMA\n      init_args: {decay: 0.9}\n"
+
+
+@pytest.mark.skipif(not hasattr(ctypes.CDLL(None), "mallopt"), reason="another C library than glibc")
+def test_freed_memory_is_kept_for_the_next_tensors():
+    code = """if True:
+        import resource, torch, cli
+        cli.keep_freed_memory()
+        torch.ones(2**24)  # 64 MB: 16,384 pages
+        before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+        for _ in range(20):
+            torch.ones(2**24)
+        print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+        """
+    answer = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=True)
+    assert int(answer.stdout) < 3 * 16_384  # and not 20 times
 
 
 def command(*args: str) -> list[str]:

@@ -17,7 +17,7 @@ from architectures.t5.incremental import IncrementalDecoder, source_lengths
 from architectures.t5.model import T5
 
 TOKENS_AT_ONCE = 2**15
-"""Room for tokens in the cache, hypotheses times `max_length`: 0.8 GB for t5-small in float32."""
+"""Room for tokens at once, of sources, or of hypotheses in the cache (0.8 GB for t5-small in float32)."""
 
 NEVER = -1e9
 """Score of a hypothesis that does not exist."""
@@ -146,10 +146,11 @@ def generate(
     generator = None if seed is None else torch.Generator().manual_seed(seed)
     chance_BKT = torch.rand(shape, generator=generator).to(device) if do_sample else None
 
+    widest = max(max_length * search.num_hypotheses, attention_mask.shape[1])
     training = model.training
     model.eval()
     try:
-        for rows, width in _similar_lengths(attention_mask, TOKENS_AT_ONCE // (max_length * search.num_hypotheses)):
+        for rows, width in _similar_lengths(attention_mask, TOKENS_AT_ONCE // widest):
             mask_BS = attention_mask[rows, :width]
             memory_BSM = model.encode(input_ids[rows, :width], mask_BS)
             decoder = IncrementalDecoder(model, memory_BSM, mask_BS, search.num_hypotheses, max_length)
@@ -284,6 +285,7 @@ def _forbid(log_p_BKV: Tensor, written_BKT: Tensor, search: Search, eos_token_id
         again_BKW = (runs_BKWN[..., :-1] == last_BKN[:, :, None]).all(-1)
         times_BKV = torch.zeros_like(log_p_BKV).scatter_add_(-1, runs_BKWN[..., -1], again_BKW.to(log_p_BKV.dtype))
         forbidden_BKV |= times_BKV > 0
+    forbidden_BKV[:, :, eos_token_id] &= ~forbidden_BKV.all(-1)  # where nothing may follow it must end
     return log_p_BKV.masked_fill(forbidden_BKV, -torch.inf)
 
 

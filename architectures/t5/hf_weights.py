@@ -136,6 +136,9 @@ def read_weights(folder: Path) -> dict[str, Tensor]:
             raise
         except (SafetensorError, RuntimeError, EOFError, OSError, TypeError, UnpicklingError) as error:
             raise ValueError(f"{path} cannot be read as weights: {error}") from error
+        strange = [name for name, value in weights.items() if not isinstance(value, Tensor)]
+        if strange:
+            raise ValueError(f"{path} must hold tensors under their names, but {strange[0]!r} is something else")
     return {name: tensor.float() for name, tensor in weights.items()}
 
 
@@ -147,7 +150,10 @@ def weight_paths(folder: Path) -> Iterator[Path]:
             yield folder / name
             return
         if index.is_file():
-            yield from (folder / shard for shard in sorted(set(read_json(index)["weight_map"].values())))
+            places = read_json(index).get("weight_map")
+            if not isinstance(places, dict) or not all(isinstance(shard, str) for shard in places.values()):
+                raise ValueError(f"{index} must say in `weight_map` which file holds each weight")
+            yield from (folder / shard for shard in sorted(set(places.values())))
             return
     raise FileNotFoundError(f"{folder} holds none of {', '.join(WEIGHT_FILES)}, nor the index of a sharded one")
 

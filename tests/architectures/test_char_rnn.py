@@ -130,7 +130,7 @@ def test_an_lstm_begins_by_remembering():
 def test_generate_draws_from_the_tempered_probabilities():
     net, prompt = network("gru"), characters(1, 5)
     many = prompt.expand(6000, -1)
-    drawn = net.generate(many, 1, temperature=2.0, generator=torch.Generator().manual_seed(0), characters=8)
+    drawn = net.generate(many, 1, temperature=2.0, generator=torch.Generator().manual_seed(0), known=8)
     expected = (net(prompt)[0][0, -1, :8] / 2).softmax(0)
     shares = torch.bincount(drawn.flatten(), minlength=VOCAB) / len(many)
     assert shares[8:].sum() == 0

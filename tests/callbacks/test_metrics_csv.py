@@ -43,6 +43,21 @@ def test_a_new_metric_becomes_a_new_column(tmp_path):
     ]
 
 
+def test_a_resumed_run_that_fails_before_its_first_row_leaves_the_earlier_ones(tmp_path):
+    (tmp_path / "metrics.csv").write_text("epoch,step,a\n0,1,1.0\n")
+    MetricsCSV(str(tmp_path)).finalize("failed")  # as Lightning does on any error
+    assert (tmp_path / "metrics.csv").read_text() == "epoch,step,a\n0,1,1.0\n"
+
+
+def test_a_damaged_file_is_not_written_over(tmp_path):
+    (tmp_path / "metrics.csv").write_text("epoch,step,a\n0,1,one\n")
+    log = MetricsCSV(str(tmp_path))
+    for attempt in (log.load, log.save):
+        with pytest.raises(ValueError, match="line 2 is damaged"):
+            attempt()
+    assert (tmp_path / "metrics.csv").read_text() == "epoch,step,a\n0,1,one\n"
+
+
 def test_continues_the_file_it_finds(tmp_path):
     first = MetricsCSV(str(tmp_path))
     first.log_metrics({"epoch": 0, "a": 1.0}, step=1)

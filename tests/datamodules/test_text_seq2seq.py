@@ -523,8 +523,12 @@ def test_a_run_keeps_its_tokenizer(tokenizer_file: str, tmp_path: Path) -> None:
 def test_the_tokenizer_of_the_model_wins_outside_a_fit(tokenizer_file: str, tmp_path: Path) -> None:
     model = Recorder()
     model.tokenizer = train_tokenizer(["say: 1 x"] * 9, 300, "bpe", 0)
-    module = make(Counting(12), tokenizer_file, max_source_length=80, eval_batch_tokens=400)
     trainer = trainer_in(tmp_path)
+    module = make(Counting(12), tokenizer_file, max_source_length=80, eval_batch_tokens=400)
+    with pytest.raises(ValueError, match=r"not the tokenizer that the model was trained with.*--data\.tokenizer null"):
+        trainer.validate(model, module, verbose=False)
+    moved = str(tmp_path / "no longer there.json")
+    module = make(Counting(12), moved, max_source_length=80, eval_batch_tokens=400)
     trainer.validate(model, module, verbose=False)
     assert sorted(model.validated) == list(range(12)) and module.tokenizer is model.tokenizer
     (tmp_path / "lines").write_text("\n1 x\n\n\n22 x\n")

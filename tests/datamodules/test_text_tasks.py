@@ -73,6 +73,10 @@ def test_tables_of_all_formats(tmp_path: Path) -> None:
         Example("a, b\nc", ('d "e"',)),
         Example("f", ("g",)),
     ]
+    tsv = "en\tde\na\rb\t" + "c" * 200_000 + "\n"  # a carriage return alone ends no line
+    assert table(tmp_path, "x.tsv", tsv, **fields).examples("val") == [Example("a\rb", ("c" * 200_000,))]
+    (long,) = table(tmp_path, "x.csv", f"en,de\na,{'c' * 200_000}\n", **fields).examples("val")
+    assert long.references == ("c" * 200_000,)
     rows = [{"en": "a", "de": ["b", "c\u2028"]}, {"en": "d", "de": "e", "other": 3}]
     jsonl = "\n\n".join(json.dumps(row, ensure_ascii=False) for row in rows)
     expected = [Example("a", ("b", "c\u2028")), Example("d", ("e",))]
@@ -87,11 +91,15 @@ def test_tables_of_all_formats(tmp_path: Path) -> None:
     [
         ("x.txt", "a", r"x.txt must be named .tsv, .csv, .jsonl"),
         ("x.tsv", "source\tsummary\na\tb\n", "x.tsv, line 2: no field 'target'; there are 'source', 'summary'"),
-        ("x.csv", "source,target\na,b\nc\n", "x.csv, line 3: no field 'target'"),
+        ("x.csv", "source,target\na,b\nc\n", "x.csv, line 3: fewer cells than the header"),
         ("x.csv", "source,target\na,b,c\n", "x.csv, line 2: more cells than the header"),
         ("x.csv", 'source,target\na,"b"c\n', "x.csv, line 2: malformed"),
         ("x.csv", "source,target\na,\n", "x.csv, line 2: field 'target' is empty"),
         ("x.csv", "source,target\n", "x.csv has no rows"),
+        ("x.tsv", "source\ttarget\na\tb\nc\n", "x.tsv, line 3: fewer cells than the header"),
+        ("x.tsv", "source\ttarget\na\t \n", "x.tsv, line 2: field 'target' is empty"),
+        ("x.jsonl", '{"source": "a", "target": null}', "x.jsonl, line 1: field 'target'"),
+        ("x.jsonl", "[" * 100_000, "x.jsonl, line 1: no valid JSON"),
         ("x.jsonl", '{"source": "a", "target": "b"}\n{"source": "a"}\n', "x.jsonl, line 2: no field 'target'"),
         ("x.jsonl", '{"source": "a"', "x.jsonl, line 1: no valid JSON"),
         ("x.jsonl", '["a"]', "x.jsonl, line 1: a list, not an object"),

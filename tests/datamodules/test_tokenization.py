@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import sentencepiece
 from tokenizers import Tokenizer
 
 from datamodules.tokenization import load_tokenizer, main, sentinel_ids, train_tokenizer
@@ -136,7 +137,6 @@ def test_rare_characters_leave_room_for_pieces() -> None:
 
 
 def test_a_published_sentencepiece_model_loads(tmp_path: Path) -> None:
-    sentencepiece = pytest.importorskip("sentencepiece")
     (tmp_path / "text").write_text("\n".join(TEXTS))
     sentencepiece.SentencePieceTrainer.train(
         input=str(tmp_path / "text"),

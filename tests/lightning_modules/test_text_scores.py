@@ -45,6 +45,15 @@ def test_bleu_and_chrf_are_those_of_the_command_line(streams: int, tmp_path: Pat
     assert f"nrefs:{streams}|case:mixed" in said and "tok:13a" in said
 
 
+def test_a_language_without_spaces_has_its_own_tokenizer() -> None:
+    written, references = ["猫坐在垫子上"], [("猫坐在席子上",)]
+    assert score_texts(written, references, ["bleu"])["bleu"] == 0  # one word, and another
+    score = score_texts(written, references, ["bleu"], "zh")["bleu"]
+    # 5 of 6 characters, 3 of 5 pairs, 1 of 4 triples, none of 3 fours (smoothed: half a one); equal lengths
+    assert score == pytest.approx(100 * (5 / 6 * 3 / 5 * 1 / 4 * 0.5 / 3) ** 0.25)
+    assert "tok:zh" in signature(references, ["bleu"], "zh")
+
+
 def test_texts_may_have_unequal_numbers_of_references() -> None:
     """One reference given twice is one reference: no n-gram more, no other length."""
     unequal = [those[: 1 + k % 2] for k, those in enumerate(REFERENCES)]

@@ -487,6 +487,19 @@ def test_init_from_starts_from_what_transformers_wrote(trainer, published, tmp_p
     torch.testing.assert_close(ours, theirs.logits, rtol=1e-4, atol=1e-4)
 
 
+def test_init_from_refuses_a_tokenizer_other_than_the_folders(trainer, published, tmp_path):
+    data = Data()
+    data.tokenizer.save(str(tmp_path / "published" / "tokenizer.json"))
+    model = seq2seq(network(), init_from=str(tmp_path / "published"))
+    trainer().fit(model, datamodule=data)
+    data.tokenizer = word_tokenizer([*WORDS[:3], *reversed(WORDS[3:])])
+    with pytest.raises(ValueError, match=r"published: .* is number \d+ there, here \d+; pass --data\.tokenizer"):
+        trainer().fit(seq2seq(network(), init_from=str(tmp_path / "published")), datamodule=data)
+    (tmp_path / "published" / "tokenizer.json").write_text("{}")
+    with pytest.raises(ValueError, match=r"tokenizer\.json cannot be read as a tokenizer"):
+        trainer().fit(seq2seq(network(), init_from=str(tmp_path / "published")), datamodule=data)
+
+
 def test_init_from_names_each_field_that_differs(trainer, published, tmp_path):
     model = seq2seq(network(d_ff=48, num_layers=2), init_from=str(tmp_path / "published"))
     with pytest.raises(ValueError, match=r"published.*d_ff 32 \(not 48\).*num_layers 1 \(not 2\)"):
@@ -525,7 +538,7 @@ def test_init_from_refuses_a_checkpoint_that_does_not_fit(trainer, own_checkpoin
         trainer().fit(seq2seq(init_from=source), datamodule=Data())  # which no weight would tell
     data = Data()
     data.tokenizer = word_tokenizer([*WORDS[:3], *reversed(WORDS[3:])])
-    with pytest.raises(ValueError, match=r"own\.ckpt: pass --data\.tokenizer RUN/tokenizer\.json"):
+    with pytest.raises(ValueError, match=r"own\.ckpt: .* is number \d+ there, here \d+; pass --data\.tokenizer"):
         trainer().fit(seq2seq(network(layer_norm_epsilon=1e-3), init_from=source), datamodule=data)
     (tmp_path / "cut.ckpt").write_bytes((tmp_path / "own.ckpt").read_bytes()[:-900])
     for name in ("cut.ckpt", "whole.ckpt"):  # the second holds more than data

@@ -1,5 +1,6 @@
 """The drawings say what is known of the networks: published parameters and multiply-adds, shapes, nothing twice."""
 
+from pathlib import Path
 from xml.etree import ElementTree
 
 import torch
@@ -7,7 +8,7 @@ import torch
 from architectures.resnet import ResNet
 from architectures.t5.config import T5Config
 from architectures.t5.model import T5
-from scripts.diagrams import Outline, cnn_outline, folded, outline, svg
+from scripts.diagrams import Outline, cnn_outline, folded, main, outline, svg
 
 
 def totals(drawn: Outline) -> tuple[int, int]:
@@ -37,6 +38,14 @@ def test_t5_counts_attention_and_the_tied_output() -> None:
     attention = 4 * 6 * 8 * 8 + 2 * 2 * 6 * 6 * 4  # four projections; scores and sums of two heads
     feed_forward = 2 * 6 * 8 * 16
     assert multiply_adds == 2 * (attention + feed_forward) + 2 * (2 * attention + feed_forward) + 6 * 8 * 50
+
+
+def test_the_drawings_in_the_documentation_are_those_of_the_code(tmp_path: Path) -> None:
+    main(tmp_path)
+    kept = Path(__file__).parents[2] / "docs" / "diagrams"
+    assert {file.name: file.read_text() for file in tmp_path.iterdir()} == {
+        file.name: file.read_text() for file in kept.iterdir()
+    }, "run `python -m scripts.diagrams`"
 
 
 def test_a_drawing_is_sound_xml_and_shows_its_rows() -> None:

@@ -258,6 +258,16 @@ class TestSampling:
             pairs = list(zip([0, *row], row, strict=False))
             assert len(set(pairs)) == len(pairs) and len(row) >= 6 - 1
 
+    def test_a_result_ends_where_no_token_may_follow(self) -> None:
+        """Five tokens, none twice, and no end before twelve: after the other four there is nothing but the end."""
+        model, _ = make_pair(replace(CONFIGS["tied"], vocab_size=5))
+        source = {"input_ids": torch.full((2, 3), 2), "attention_mask": torch.ones(2, 3)}
+        rules: dict[str, Any] = {"max_length": 14, "min_length": 12, "no_repeat_ngram_size": 1}
+        for options in ({"do_sample": True, "seed": 0}, {"num_beams": 2}, {}):
+            written, scores = generate(model, **source, **rules, **options)
+            assert written.shape == (2, 5) and (written[:, -1] == 1).all() and scores.isfinite().all()
+            assert all(len(set(row)) == 5 for row in written.tolist())
+
     def test_the_start_token_is_not_repeated_either(self) -> None:
         model, _ = make_pair(ending("tied"))
         options: dict[str, Any] = {"do_sample": True, "num_return_sequences": 3000, "temperature": 5.0, "seed": 0}

@@ -169,6 +169,10 @@ def test_missing_files_are_named(tmp_path: Path) -> None:
     weights.rename(tmp_path / "model.safetensors.index.json")
     with pytest.raises(ValueError, match=r"index.json is not JSON"):
         load_pretrained(tmp_path)
+    for content in ("{}", '{"weight_map": 3}'):
+        (tmp_path / "model.safetensors.index.json").write_text(content)
+        with pytest.raises(ValueError, match=r"index\.json must say in `weight_map` which file"):
+            load_pretrained(tmp_path)
     (tmp_path / "model.safetensors.index.json").write_text('{"weight_map": {"shared.weight": "a-of-b.safetensors"}}')
     with pytest.raises(FileNotFoundError, match=r"a-of-b.safetensors"):
         load_pretrained(tmp_path)
@@ -193,6 +197,9 @@ def test_broken_and_hostile_files_are_refused(tmp_path: Path, capsys: pytest.Cap
         with pytest.raises(ValueError, match=r"pytorch_model\.bin cannot be read as weights"):
             load_pretrained(tmp_path)
     assert "this ran" not in capsys.readouterr().out
+    torch.save({"model": {"shared.weight": torch.zeros(2)}}, tmp_path / "pytorch_model.bin")
+    with pytest.raises(ValueError, match=r"pytorch_model\.bin must hold tensors.*'model' is something else"):
+        load_pretrained(tmp_path)
     (tmp_path / "pytorch_model.bin").write_bytes(b"")
     with pytest.raises(ValueError, match=r"pytorch_model\.bin cannot be read as weights"):
         load_pretrained(tmp_path)
