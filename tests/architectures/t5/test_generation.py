@@ -264,7 +264,7 @@ class TestSampling:
         source = {"input_ids": torch.full((2, 3), 2), "attention_mask": torch.ones(2, 3)}
         rules: dict[str, Any] = {"max_length": 14, "min_length": 12, "no_repeat_ngram_size": 1}
         for options in ({"do_sample": True, "seed": 0}, {"num_beams": 2}, {}):
-            written, scores = generate(model, **source, **rules, **options)
+            written, scores = generate(model, **source, **rules, **options)  # type: ignore[arg-type]
             assert written.shape == (2, 5) and (written[:, -1] == 1).all() and scores.isfinite().all()
             assert all(len(set(row)) == 5 for row in written.tolist())
 
