@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from architectures.t5.config import T5Config
+from architectures.t5.dropout import Dropout
 
 
 class FeedForward(nn.Module):
@@ -26,7 +27,7 @@ class FeedForward(nn.Module):
         super().__init__()
         self.wi = _linear(config.d_model, config.d_ff, config.initializer_factor)
         self.wo = _linear(config.d_ff, config.d_model, config.initializer_factor)
-        self.dropout = nn.Dropout(config.dropout_rate)
+        self.dropout = Dropout(config.dropout_rate)
 
     def forward(self, x_BLM: Tensor) -> Tensor:
         return self.wo(self.dropout(F.relu(self.wi(x_BLM))))
@@ -44,7 +45,7 @@ class GatedFeedForward(nn.Module):
         self.wi_0 = _linear(config.d_model, config.d_ff, config.initializer_factor)
         self.wi_1 = _linear(config.d_model, config.d_ff, config.initializer_factor)
         self.wo = _linear(config.d_ff, config.d_model, config.initializer_factor)
-        self.dropout = nn.Dropout(config.dropout_rate)
+        self.dropout = Dropout(config.dropout_rate)
 
     def forward(self, x_BLM: Tensor) -> Tensor:
         return self.wo(self.dropout(gelu(self.wi_0(x_BLM)) * self.wi_1(x_BLM)))

@@ -11,6 +11,7 @@ from torch.utils.checkpoint import checkpoint
 
 from architectures.t5.attention import Attention, RelativePositionBias, causal_bias, padding_bias
 from architectures.t5.config import T5Config
+from architectures.t5.dropout import Dropout
 from architectures.t5.feed_forward import FeedForward, GatedFeedForward, RMSNorm, compute_dtype
 
 
@@ -31,7 +32,7 @@ class Block(nn.Module):
             self.cross_attention = Attention(config)
         self.feed_forward_norm = RMSNorm(config)
         self.feed_forward = FeedForward(config) if config.feed_forward_proj == "relu" else GatedFeedForward(config)
-        self.dropout = nn.Dropout(config.dropout_rate)
+        self.dropout = Dropout(config.dropout_rate)
 
     def forward(
         self,
@@ -87,7 +88,7 @@ class Stack(nn.Module):
         self.position_bias = RelativePositionBias(config, bidirectional=not is_decoder)
         self.blocks = nn.ModuleList(Block(config, is_decoder) for _ in range(depth))
         self.final_norm = RMSNorm(config)
-        self.dropout = nn.Dropout(config.dropout_rate)
+        self.dropout = Dropout(config.dropout_rate)
 
     def forward(
         self,

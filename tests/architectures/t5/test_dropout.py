@@ -1,0 +1,57 @@
+"""Our dropout by its definition, and against torch's in what both must do alike."""
+
+import pytest
+import torch
+from torch import nn
+
+from architectures.t5.dropout import Dropout
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("p", [0.1, 0.5, 0.9])
+def test_drops_the_share_and_keeps_the_mean(p: float, dtype: torch.dtype) -> None:
+    torch.manual_seed(0)
+    count = 999_999  # no multiple of the four elements of a draw
+    result = Dropout(p)(torch.ones(count, dtype=dtype))
+    deviation = (p * (1 - p) / count) ** 0.5
+    assert abs((result == 0).double().mean() - p) < 4 * deviation
+    assert result.dtype == dtype and result.unique().numel() == 2
+    assert result.max().item() == pytest.approx(1 / (1 - p), rel=1e-4 if dtype == torch.float32 else 4e-3)
+
+
+def test_elements_are_independent() -> None:
+    """Neighbours share a draw of 64 bits, and must not share a fate."""
+    torch.manual_seed(0)
+    kept = Dropout(0.5)(torch.ones(250_000, 4)).ne(0).double()
+    assert (torch.corrcoef(kept.T) - torch.eye(4)).abs().max() < 4 / 250_000**0.5
+    assert abs((kept[1:, 0] * kept[:-1, 3]).mean() - 0.25) < 4 * (3 / 16 / 250_000) ** 0.5
+
+
+def test_the_gradient_passes_where_the_element_did() -> None:
+    torch.manual_seed(0)
+    x = torch.randn(3, 5, 7, requires_grad=True)
+    result = Dropout(0.4)(x)
+    result.sum().backward()
+    assert x.grad is not None
+    torch.testing.assert_close(result, x * x.grad)
+
+
+def test_seeds_repeat_and_differ() -> None:
+    x, masks = torch.ones(1000), []
+    for seed in (1, 1, 2):
+        torch.manual_seed(seed)
+        masks.append(Dropout(0.5)(x))
+    assert torch.equal(masks[0], masks[1]) and not torch.equal(masks[0], masks[2])
+
+
+@pytest.mark.parametrize("p", [0.0, 0.3, 1.0])
+def test_the_edges_are_torchs(p: float) -> None:
+    x = torch.randn(50)
+    assert torch.equal(Dropout(p).eval()(x), x)
+    if p in (0.0, 1.0):
+        assert torch.equal(Dropout(p)(x), nn.Dropout(p)(x))
+    assert Dropout(p)(torch.empty(0, 4)).shape == (0, 4)
+
+
+def test_a_share_next_to_one_is_finite() -> None:
+    assert Dropout(1 - 1e-9)(torch.ones(1000)).isfinite().all()
