@@ -401,10 +401,15 @@ def test_help_is_asked_for_by_an_option_not_by_a_value():
 
 # --- the real command, killed and resumed --------------------------------------------------------------------------
 
-RECIPE = [
-    *["--model.architecture.widths", "[8,8,8]", "--trainer.max_epochs", "4", "--model.tta", "none"],
-    *["--data.augmentation.mixup_alpha", "0.2", "--data.augmentation.flip", "random"],
-    *["--resume_checkpoint.every_n_steps", "5", "--resume_checkpoint.every_n_seconds", "1000"],
+IMAGES = [
+    *["--config", QUICKSTART, "--model.architecture.widths", "[8,8,8]", "--trainer.max_epochs", "4"],
+    *["--model.tta", "none", "--data.augmentation.mixup_alpha", "0.2", "--data.augmentation.flip", "random"],
+]
+TEXTS = [
+    *["--config", SEQ2SEQ, "--model.architecture.config.d_model", "32", "--model.architecture.config.d_ff", "64"],
+    *["--model.architecture.config.dropout_rate", "0.1", "--data.tokenizer_model", "bpe", "--data.bpe_dropout", "0.1"],
+    *["--data.task.num_train", "2000", "--data.batch_tokens", "1024", "--model.validation_examples", "20"],
+    *["--trainer.accumulate_grad_batches", "2", "--trainer.max_epochs", "2"],
 ]
 EMA = "trainer:\n  callbacks+:\n    - class_path: EMA\n      init_args: {decay: 0.9}\n"
 
@@ -443,9 +448,14 @@ def same(a, b) -> bool:
     return a == b
 
 
-def test_killed_and_resumed_equals_never_interrupted(tmp_path):
+@pytest.mark.parametrize(
+    "recipe",
+    [pytest.param(IMAGES, id="images"), pytest.param(TEXTS, id="texts", marks=pytest.mark.slow)],
+)
+def test_killed_and_resumed_equals_never_interrupted(tmp_path, recipe):
     (tmp_path / "ema.yaml").write_text(EMA)
-    fit = ["fit", "--config", QUICKSTART, "--config", "ema.yaml", *RECIPE]
+    often = ["--resume_checkpoint.every_n_steps", "5", "--resume_checkpoint.every_n_seconds", "1000"]
+    fit = ["fit", *recipe, "--config", "ema.yaml", *often]
     subprocess.run(
         command(*fit, "--run_dir", "whole"), cwd=tmp_path, env=environment(), check=True, capture_output=True
     )
