@@ -19,7 +19,14 @@ from benchmarks.t5_decoding import timed
 from tests.architectures.t5.oracle import make_pair_as_theirs_begins
 
 SMOOTHING = 0.1
-MULTI30K = {"vocab_size": 8000, "d_model": 256, "d_kv": 64, "d_ff": 1024, "num_layers": 3, "num_heads": 4}
+MULTI30K: dict[str, Any] = {
+    "vocab_size": 8000,
+    "d_model": 256,
+    "d_kv": 64,
+    "d_ff": 1024,
+    "num_layers": 3,
+    "num_heads": 4,
+}
 
 
 def stepper(model: nn.Module, loss: Callable[[], Tensor]) -> Callable[[], Tensor]:

@@ -24,6 +24,6 @@ def kept(shape: torch.Size, p: float) -> Tensor:
     """A mask in float32: 0 with probability `p`, else 1 / (1 - p) of the share that it really keeps."""
     count = shape.numel()
     draws = torch.empty((count + 3) // 4, dtype=torch.int64).random_(-(2**63), None)  # all 64 bits
-    sixteenths = draws.view(torch.int16)[:count].view(shape)  # evenly from -2**15 to 2**15 - 1
+    values = draws.view(torch.int16)[:count].view(shape)  # evenly from -2**15 to 2**15 - 1
     dropped = min(round(p * 2**16), 2**16 - 1)  # of 2**16 values
-    return sixteenths.float().ge_(dropped - 2**15).mul_(2**16 / (2**16 - dropped))
+    return values.float().ge_(dropped - 2**15).mul_(2**16 / (2**16 - dropped))

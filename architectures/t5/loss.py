@@ -45,8 +45,8 @@ def token_loss(
 
     The tokens are taken in parts of `logits_at_once` logits. Logits are turned in place into their gradient, and that
     into the gradients of `hidden` and `weight`, before the next part is begun: the backward pass has nothing left to
-    compute (nor can it be differentiated again). On a CPU that takes two thirds of the time
-    of autograd's own way, in which more tensors of the logits' size go through memory.
+    compute (nor can it be differentiated again). On a CPU that takes two thirds of the time of autograd's own way, in
+    which more tensors of the logits' size go through memory.
 
     Args:
         hidden_NM: What the output layer reads.
