@@ -4,12 +4,12 @@ A new network is one file here with one class that extends `ImageClassifierNet`.
 names the class, and the command line checks it against this base.
 """
 
-import math
 from abc import ABC, abstractmethod
-from collections.abc import Collection
 from typing import ClassVar
 
 from torch import Tensor, nn
+
+from utils.checks import check_positive_int
 
 
 class ImageClassifierNet(nn.Module, ABC):
@@ -43,42 +43,3 @@ class ImageClassifierNet(nn.Module, ABC):
         Args:
             images: A few thousand normalised training images, float [N, 3, H, W].
         """
-
-
-def check_positive_int(name: str, value: int) -> int:
-    """Return `value` if it is a whole number of at least 1.
-
-    Raises:
-        ValueError: It is not (True and 10.0 are not either: they are mistakes in a config more often than numbers).
-    """
-    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-        raise ValueError(f"{name} must be a whole number of at least 1, got {value!r}")
-    return value
-
-
-def check_positive(name: str, value: float) -> float:
-    """Return `value` if it is a finite number above 0.
-
-    Raises:
-        ValueError: It is not.
-    """
-    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < math.inf:
-        raise ValueError(f"{name} must be a number above 0, got {value!r}")
-    return value
-
-
-def check_fraction(name: str, value: float) -> float:
-    """Return `value` if it lies in [0, 1), as the share of something dropped must.
-
-    Raises:
-        ValueError: It does not.
-    """
-    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < 1:
-        raise ValueError(f"{name} must be a number of at least 0 and below 1, got {value!r}")
-    return value
-
-
-def check_choice(name: str, value: object, choices: Collection[object]) -> None:
-    """Raise ValueError, listing `choices`, unless `value` is one of them, type included (True is not 1, nor is 1.0)."""
-    if not any(type(value) is type(choice) and value == choice for choice in choices):
-        raise ValueError(f"{name} must be one of {', '.join(map(repr, choices))}, got {value!r}")

@@ -17,7 +17,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from architectures.base import check_choice, check_fraction, check_positive, check_positive_int
+from utils.checks import check_choice, check_fraction, check_positive, check_positive_int
 
 Cell = Literal["rnn", "gru", "lstm"]
 

@@ -13,7 +13,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from architectures.base import ImageClassifierNet, check_choice, check_positive_int
+from architectures.base import ImageClassifierNet
+from utils.checks import check_choice, check_positive_int
 
 WHITENING_KERNEL = 2  # pixels: 3 x 2 x 2 = 12 numbers a patch, hence 12 filters and their 12 negatives
 WHITENING_EPSILON = 5e-4  # keeps near-constant directions of the patches, mostly noise, from being blown up

@@ -10,8 +10,9 @@ from typing import Literal
 
 from torch import Tensor, nn
 
-from architectures.base import ImageClassifierNet, check_choice, check_positive
+from architectures.base import ImageClassifierNet
 from architectures.layers import ConvNormAct, initialize_convolutions, scale_channels
+from utils.checks import check_choice, check_positive
 
 # (channels, stride) of each depthwise separable convolution in table 1. The last one's stride is 1: the table prints 2,
 # but its next line has the same 7x7 pixels.

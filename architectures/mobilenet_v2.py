@@ -11,8 +11,9 @@ from typing import Literal
 
 from torch import Tensor, nn
 
-from architectures.base import ImageClassifierNet, check_choice, check_fraction, check_positive
+from architectures.base import ImageClassifierNet
 from architectures.layers import ConvNormAct, initialize_convolutions, scale_channels
+from utils.checks import check_choice, check_fraction, check_positive
 
 # (expansion, channels, blocks, stride of the first block) of each stage: table 2.
 STAGES = [(1, 16, 1, 1), (6, 24, 2, 2), (6, 32, 3, 2), (6, 64, 4, 2), (6, 96, 3, 1), (6, 160, 3, 2), (6, 320, 1, 1)]

@@ -15,8 +15,9 @@ from typing import Literal, NamedTuple
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from architectures.base import ImageClassifierNet, check_choice, check_fraction, check_positive
+from architectures.base import ImageClassifierNet
 from architectures.layers import ConvNormAct, initialize_convolutions, scale_channels
+from utils.checks import check_choice, check_fraction, check_positive
 
 
 class Stage(NamedTuple):

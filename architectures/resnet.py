@@ -17,8 +17,9 @@ from typing import Literal
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from architectures.base import ImageClassifierNet, check_choice, check_positive_int
+from architectures.base import ImageClassifierNet
 from architectures.layers import initialize_convolutions
+from utils.checks import check_choice, check_positive_int
 
 CIFAR_DEPTHS = (20, 32, 44, 56, 110)
 BOTTLENECK_DEPTHS = (50, 101, 152)

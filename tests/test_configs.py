@@ -13,8 +13,8 @@ import yaml
 from lightning.pytorch.loggers import TensorBoardLogger, WandbLogger
 
 import cli
-from callbacks.metrics_csv import MetricsCSV
-from callbacks.run_folder import RUN_DIR_VARIABLE
+from callbacks.run.metrics_csv import MetricsCSV
+from callbacks.run.run_folder import RUN_DIR_VARIABLE
 
 ROOT = Path(__file__).parents[1]
 CONFIGS = ROOT / "configs"

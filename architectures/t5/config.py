@@ -8,7 +8,7 @@ untied the output layer; Chung et al. 2022 (arXiv:2210.11416, FLAN-T5) fine-tune
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
-from architectures.base import check_choice, check_fraction, check_positive, check_positive_int
+from utils.checks import check_choice, check_fraction, check_positive, check_positive_int
 
 FeedForwardProj = Literal["relu", "gated-gelu"]
 

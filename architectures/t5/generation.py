@@ -12,9 +12,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from architectures.base import check_choice, check_positive, check_positive_int
 from architectures.t5.incremental import IncrementalDecoder, source_lengths
 from architectures.t5.model import T5
+from utils.checks import check_choice, check_positive, check_positive_int
 
 TOKENS_AT_ONCE = 2**15
 """Room for tokens at once, of sources, or of hypotheses in the cache (0.8 GB for t5-small in float32)."""
