@@ -1,7 +1,5 @@
 """Trains, scores and runs T5 on any task that turns text into text."""
 
-import dataclasses
-import inspect
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple
 
@@ -335,7 +333,9 @@ class TextSeq2Seq(L.LightningModule):
 
 
 def check_search(arguments: dict[str, Any]) -> None:
-    """Has arguments of `generate` checked now rather than at the end of the training."""
-    defaults = {name: value.default for name, value in inspect.signature(generate).parameters.items()}
-    fields = {field.name for field in dataclasses.fields(Search)}
-    Search(**{name: value for name, value in {**defaults, **arguments}.items() if name in fields})
+    """Check decoding options now rather than at the first validation or test.
+
+    Raises:
+        ValueError: An option is invalid.
+    """
+    Search(**arguments)
