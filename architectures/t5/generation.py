@@ -15,7 +15,7 @@ from torch import Tensor
 
 from architectures.t5.incremental import IncrementalDecoder, source_lengths
 from architectures.t5.model import T5
-from utils.checks import check_choice, check_positive, check_positive_int
+from utils.checks import check_choice, check_int, check_positive, check_positive_int
 
 TOKENS_AT_ONCE = 2**15
 """Maximum number of tokens decoded at once, of sources or of hypotheses (0.8 GB of cache for t5-small in float32)."""
@@ -62,12 +62,11 @@ class Search:
     temperature: float = 1.0
 
     def __post_init__(self) -> None:
+        check_int("max_length", self.max_length, at_least=2)
         for name in ("num_beams", "num_return_sequences"):
             check_positive_int(name, getattr(self, name))
-        for name in ("max_length", "min_length", "no_repeat_ngram_size", "top_k"):
-            value, minimum = getattr(self, name), 2 if name == "max_length" else 0
-            if isinstance(value, bool) or not isinstance(value, int) or value < minimum:
-                raise ValueError(f"{name} must be a whole number of at least {minimum}, got {value!r}")
+        for name in ("min_length", "no_repeat_ngram_size", "top_k"):
+            check_int(name, getattr(self, name))
         for name in ("early_stopping", "do_sample"):
             check_choice(name, getattr(self, name), (True, False))
         penalty = self.length_penalty

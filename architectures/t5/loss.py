@@ -9,9 +9,7 @@ import torch
 from torch import Tensor
 
 from architectures.t5.feed_forward import compute_dtype
-
-IGNORED = -100
-"""Label of tokens that are not scored (PyTorch's default `ignore_index`)."""
+from utils.batches import IGNORED
 
 LOGITS_AT_ONCE = 2**26
 """Maximum number of logits computed at once (256 MiB in float32); more tokens are processed in chunks."""
