@@ -54,7 +54,7 @@ def draw(runs: list[Run]) -> Figure:
             axes.plot(run.cost, run.originals, "o", color=f"C{place}", markersize=7, fillstyle="none")
     axes.plot([], [], "ko", label="test set, JPEG-75 copy")
     axes.plot([], [], "ko", fillstyle="none", label="1,017 originals")
-    axes.margins(x=0.18)
+    axes.margins(x=0.22)
     axes.set(
         xlabel="multiply-adds per 32x32 image (millions)",
         ylabel="test accuracy without TTA (%)",
