@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn.utils import get_total_norm
 from torch.optim import Optimizer
 
-from callbacks.model_size import network_of
+from utils.contracts import network_of
 
 
 class GradientNorms(Callback):

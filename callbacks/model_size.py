@@ -5,10 +5,7 @@ from lightning.pytorch.utilities.seed import isolate_rng
 from torch import nn, no_grad, zeros
 from torch.utils.flop_counter import FlopCounterMode
 
-
-def network_of(pl_module: LightningModule) -> nn.Module:
-    """The module's `architecture`, or the module itself without one."""
-    return getattr(pl_module, "architecture", pl_module)
+from utils.contracts import ClassifiesImages, HasNetwork
 
 
 def parameters_by_part(network: nn.Module) -> dict[str, tuple[int, int]]:
@@ -29,10 +26,9 @@ def parameters_by_part(network: nn.Module) -> dict[str, tuple[int, int]]:
 
 def multiply_adds(pl_module: LightningModule) -> int | None:
     """`image_multiply_adds` of a module's `architecture` for images of its `input_size`; None where it lacks one."""
-    size = getattr(pl_module, "input_size", None)
-    if not hasattr(pl_module, "architecture") or not isinstance(size, int):
+    if not isinstance(pl_module, HasNetwork) or not isinstance(pl_module, ClassifiesImages):
         return None
-    return image_multiply_adds(network_of(pl_module), size)
+    return None if pl_module.input_size is None else image_multiply_adds(pl_module.architecture, pl_module.input_size)
 
 
 def image_multiply_adds(network: nn.Module, size: int) -> int | None:

@@ -11,8 +11,9 @@ from lightning.pytorch.callbacks import ProgressBar, RichProgressBar
 from rich.progress import ProgressColumn, Task
 from rich.text import Text
 
-from callbacks.batches import count_examples
-from callbacks.files import Throttle
+from callbacks.throttle import Throttle
+from utils.batches import count_examples
+from utils.contracts import HasUnit
 
 Clock = Callable[[], float]
 
@@ -82,7 +83,7 @@ class PacedProgress(ProgressBar):
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         super().setup(trainer, pl_module, stage)
-        self.unit = getattr(pl_module, "unit", "examples")
+        self.unit = pl_module.unit if isinstance(pl_module, HasUnit) else "examples"
         self.paces: dict[str, Pace] = {}
 
     def get_metrics(self, trainer: Trainer, pl_module: LightningModule) -> Any:

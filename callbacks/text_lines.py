@@ -1,34 +1,30 @@
-"""Text written by a model or found in data, made fit for one line of a file or a plot."""
+"""Text that a model generated or that data holds, made fit for one line of a file or a plot."""
 
-import os
 import unicodedata
-from collections.abc import Iterable
-
-from callbacks.files import atomic_path
+from collections.abc import Sequence
 
 # Control characters, line and paragraph separators, and halves of a surrogate pair (which JSON can hold)
 INVISIBLE = {"Cc", "Zl", "Zp", "Cs"}
 
 
 def one_line(text: str) -> str:
-    """`text` with a space for each line break, all those of `str.splitlines` (some readers split at `\\r` too)."""
+    r"""Return `text` with a space for each line break that `str.splitlines` knows (some readers split at "\r" too)."""
     return " ".join(text.splitlines())
 
 
 def visible(text: str) -> str:
-    """`text` with control characters and line breaks as escapes, such as `\\n` and `\\x1b`."""
+    r"""Return `text` with control characters and line breaks as escapes, such as "\n" and "\x1b"."""
     return "".join(
         character.encode("unicode_escape").decode() if unicodedata.category(character) in INVISIBLE else character
         for character in text
     )
 
 
-def write_lines(path: str | os.PathLike[str], lines: Iterable[str]) -> None:
-    """Write a whole UTF-8 file or none, each line ended by `\\n`; `?` stands for what UTF-8 cannot hold.
+def shorten(text: str, max_length: int) -> str:
+    """Return `text` in at most `max_length` characters, with an ellipsis where it was truncated."""
+    return text if len(text) <= max_length else text[: max_length - 1] + "…"
 
-    Args:
-        path: The file; missing parent folders are made.
-        lines: Without line breaks.
-    """
-    with atomic_path(path) as temporary, open(temporary, "w", encoding="utf-8", errors="replace", newline="\n") as file:
-        file.writelines(line + "\n" for line in lines)
+
+def class_name(names: Sequence[str] | None, index: int) -> str:
+    """Return the name of class `index`, or the index itself if no name is known."""
+    return names[index] if names is not None and 0 <= index < len(names) else str(index)

@@ -2,28 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
-
-import numpy as np
 import torch
 from lightning.pytorch import LightningDataModule
 from torch import Tensor
 
-from datamodules.samplers import BatchLoader, rank_and_world, training_position
-from datamodules.seeding import torch_generator
-from datamodules.text_files import read_text
-
-NO_TARGET = -100  # what torch's cross-entropy passes over
-
-
-class CharBatch(NamedTuple):
-    """The next steps of B streams: ids int64 [B, T], and those of the characters that follow each (or -100: none)."""
-
-    characters: Tensor
-    targets: Tensor
+from datamodules.loader import BatchLoader, training_position
+from datamodules.text.char_streams import encode, evaluation_streams, training_positions
+from datamodules.text.files import read_text
+from utils.batches import CharBatch, PromptBatch
+from utils.checks import check_int, check_positive_int
+from utils.contracts import PredictsLines, ProvidesCharacters, UsesVocabulary
+from utils.distributed import rank_and_world_size
 
 
-class CharTextDataModule(LightningDataModule):
+class CharTextDataModule(LightningDataModule, ProvidesCharacters, PredictsLines):
     """A text, cut into training (its beginning), validation and test (its end), for models that read characters.
 
     Each part is read in contiguous streams side by side: batch k + 1 goes on where batch k stopped, so that a model
@@ -58,14 +50,6 @@ class CharTextDataModule(LightningDataModule):
         predict_path: str | None = None,
     ) -> None:
         super().__init__()
-        for name, value, least in (
-            ("sequence_length", sequence_length, 1),
-            ("batch_size", batch_size, 1),
-            ("eval_batch_size", eval_batch_size, 1),
-            ("seed", seed, 0),
-        ):
-            if value < least:
-                raise ValueError(f"data.{name} is {value}: it must be at least {least}")
         for name, share in (("validation_fraction", validation_fraction), ("test_fraction", test_fraction)):
             if not 0 < share < 1:
                 raise ValueError(f"data.{name} is {share}: it must be above 0 and below 1")
@@ -75,12 +59,12 @@ class CharTextDataModule(LightningDataModule):
                 "nothing is left for training, they must add up to less than 1"
             )
         self.path = path
-        self.sequence_length = sequence_length
-        self.batch_size = batch_size
-        self.eval_batch_size = eval_batch_size
+        self.sequence_length = check_positive_int("data.sequence_length", sequence_length)
+        self.batch_size = check_positive_int("data.batch_size", batch_size)
+        self.eval_batch_size = check_positive_int("data.eval_batch_size", eval_batch_size)
         self.validation_fraction = validation_fraction
         self.test_fraction = test_fraction
-        self.seed = seed
+        self.seed = check_int("data.seed", seed)
         self.predict_path = predict_path
         self.predict_count = 0
         self._text: str | None = None
@@ -124,7 +108,7 @@ class CharTextDataModule(LightningDataModule):
 
     def _check_length(self, name: str) -> None:
         begin, end = self.part(name)
-        world = rank_and_world(self.trainer)[1]
+        world = rank_and_world_size(self.trainer)[1]
         needed = self.batch_size * world * self.sequence_length + 1 if name == "train" else 2
         if end - begin < needed:
             share = {"train": "training", "val": "validation", "test": "test"}[name]
@@ -138,11 +122,17 @@ class CharTextDataModule(LightningDataModule):
         self._check_length("train")
         begin, end = self.part("train")
         ids = encode(self.text[begin:end], self._model_vocabulary(), f"data.path {self._source}")
-        rank, world = rank_and_world(self.trainer)
+        rank, world_size = rank_and_world_size(self.trainer)
 
         def plan(epoch: int) -> tuple[Tensor, ...]:
             return training_positions(
-                len(ids), self.batch_size, self.sequence_length, seed=self.seed, epoch=epoch, rank=rank, world=world
+                len(ids),
+                self.batch_size,
+                self.sequence_length,
+                seed=self.seed,
+                epoch=epoch,
+                rank=rank,
+                world_size=world_size,
             ).unbind()
 
         def fetch(starts: Tensor, epoch: int, step: int) -> CharBatch:
@@ -163,10 +153,10 @@ class CharTextDataModule(LightningDataModule):
         ids = encode(
             self.text[begin:end], self._model_vocabulary(), f"data.path {self._source}", self.text.count("\n", 0, begin)
         )
-        rank, world = rank_and_world(self.trainer)
+        rank, world_size = rank_and_world_size(self.trainer)
         # The streams are the same for any number of processes, and so is the score.
         streams = evaluation_streams(ids, self.eval_batch_size)
-        characters, targets = (part[rank::world] for part in streams)  # [B, length]
+        characters, targets = (part[rank::world_size] for part in streams)  # [B, length]
 
         def fetch(columns: Tensor, epoch: int, step: int) -> CharBatch:
             return CharBatch(characters[:, columns], targets[:, columns])
@@ -174,7 +164,7 @@ class CharTextDataModule(LightningDataModule):
         columns = torch.arange(targets.shape[1]).split(self.sequence_length)
         return BatchLoader(lambda epoch: columns, fetch)
 
-    def predict_dataloader(self) -> BatchLoader[tuple[Tensor, Tensor]]:
+    def predict_dataloader(self) -> BatchLoader[PromptBatch]:
         """Prompts, one a batch since their lengths differ: (ids int64 [1, P], number of the line int64 [1])."""
         self.allow_zero_length_dataloader_with_multiple_devices = True  # a single prompt: one process has nothing
         lines = self._prompts()
@@ -185,11 +175,11 @@ class CharTextDataModule(LightningDataModule):
             for number, line in enumerate(lines)
             if line.strip()
         }
-        rank, world = rank_and_world(self.trainer)
-        mine = torch.tensor(list(prompts)[rank::world], dtype=torch.int64).split(1) if len(prompts) > rank else ()
+        rank, world_size = rank_and_world_size(self.trainer)
+        mine = torch.tensor(list(prompts)[rank::world_size], dtype=torch.int64).split(1) if len(prompts) > rank else ()
 
-        def fetch(index: Tensor, epoch: int, step: int) -> tuple[Tensor, Tensor]:
-            return prompts[int(index)][None], index
+        def fetch(index: Tensor, epoch: int, step: int) -> PromptBatch:
+            return PromptBatch(prompts[int(index)][None], index)
 
         return BatchLoader(lambda epoch: mine, fetch)
 
@@ -203,68 +193,9 @@ class CharTextDataModule(LightningDataModule):
 
     def _model_vocabulary(self) -> str:
         """The vocabulary of the trainer's model, which a checkpoint restores after `setup`; else the text's own."""
-        module: Any = self.trainer.lightning_module if self.trainer is not None else None
-        return getattr(module, "vocabulary", None) or self.vocabulary
-
-
-def training_positions(
-    size: int, batch_size: int, length: int, *, seed: int, epoch: int, rank: int, world: int
-) -> Tensor:
-    """Where each batch of an epoch begins in each of this rank's streams: int64 [steps, B], a pure function.
-
-    All ranks' streams follow one another in the text; the first begins at a place drawn from what they leave over, so
-    that chunks are cut at other characters in each epoch.
-
-    Args:
-        size: Characters of the text.
-        batch_size: B, streams of each rank.
-        length: T, characters of a stream in a batch.
-        seed, epoch: Together they draw the beginning.
-        rank, world: This process and how many there are.
-    """
-    streams = batch_size * world
-    steps = (size - 1) // (streams * length)  # the last character is only a target
-    spare = size - 1 - steps * streams * length
-    first = int(torch.randint(spare + 1, (), generator=torch_generator(seed, epoch)))
-    heads = first + torch.arange(rank * batch_size, (rank + 1) * batch_size) * steps * length
-    return heads + torch.arange(steps)[:, None] * length
-
-
-def evaluation_streams(ids: Tensor, streams: int) -> tuple[Tensor, Tensor]:
-    """A text [N] as streams of equal length, at most so many: characters and targets, both int64 [B, length].
-
-    Every character but the first is the target once. What the last streams lack is filled with -100 (characters: 0).
-    """
-    length = -(-(len(ids) - 1) // streams)
-    rows = -(-(len(ids) - 1) // length)
-    fill = rows * length - (len(ids) - 1)
-    characters = torch.cat([ids[:-1], ids.new_zeros(fill)]).view(rows, length)
-    targets = torch.cat([ids[1:], ids.new_full((fill,), NO_TARGET)]).view(rows, length)
-    return characters, targets
-
-
-def encode(text: str, vocabulary: str, source: str, first_line: int = 0) -> Tensor:
-    """The ids of a text, int64 [N].
-
-    Args:
-        text: The text.
-        vocabulary: Every known character once, in the order of code points.
-        source: What to call the text in an error.
-        first_line: How many lines stand before it in its file.
-
-    Raises:
-        ValueError: A character is unknown; the message names it and the line.
-    """
-    points, known = (np.frombuffer(part.encode("utf-32-le"), np.uint32) for part in (text, vocabulary))
-    ids = np.searchsorted(known, points).clip(max=len(known) - 1)
-    if len(unknown := np.flatnonzero(known[ids] != points)):
-        place = int(unknown[0])
-        line = first_line + 1 + text.count("\n", 0, place)
-        raise ValueError(
-            f"{source} line {line} has the character {text[place]!r} (U+{points[place]:04X}), which the model has "
-            f"never seen: it knows the {len(vocabulary)} characters of the text that it was trained on"
-        )
-    return torch.from_numpy(ids.astype(np.int64))
+        module = self.trainer.lightning_module if self.trainer is not None else None
+        known = module.vocabulary if isinstance(module, UsesVocabulary) else None
+        return known or self.vocabulary
 
 
 def python_documentation() -> str:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import torch
 
-from datamodules.augmentation import Augmentation
-from datamodules.cifar10_files import (
+from datamodules.images.base import ImageDataModule
+from datamodules.images.cifar10_files import (
     FOLDER,
     TEST_FILE,
     TRAIN_FILES,
@@ -16,7 +17,8 @@ from datamodules.cifar10_files import (
     read_batch,
     read_npz,
 )
-from datamodules.image_data import ImageDataModule, ImageSet, stratified_split
+from datamodules.images.image_set import ImageSet, stratified_split
+from utils.checks import check_int
 
 CLASS_NAMES = [
     "airplane",
@@ -44,12 +46,7 @@ class CIFAR10DataModule(ImageDataModule):
         verify: Require the MD5 sums of the original files. False accepts any copy of the right form.
         test_file: An .npz file with `images` uint8 [N, 3, 32, 32] and `labels` [N] to test on in place of the test set.
         validation_size: Number of training images set apart for validation, stratified; 0: none.
-        batch_size: Images a training batch, per process. The incomplete batch at the end of an epoch is dropped.
-        eval_batch_size: Images a batch in validation, test and prediction, per process.
-        augmentation: What happens to training batches; everything is off by default.
-        seed: Seed of the order of the images and of their augmentation.
-        split_seed: Seed of the split, apart from `seed` so that runs of several seeds are scored on the same images.
-        predict_path: An image or a folder of images to predict; none: the test set.
+        **options: Arguments of `ImageDataModule`.
 
     Raises:
         FileNotFoundError: no data, and no download allowed or possible.
@@ -63,28 +60,14 @@ class CIFAR10DataModule(ImageDataModule):
         verify: bool = True,
         test_file: str | None = None,
         validation_size: int = 5000,
-        batch_size: int = 128,
-        eval_batch_size: int = 512,
-        augmentation: Augmentation = Augmentation(),  # noqa: B008 (frozen)
-        seed: int = 0,
-        split_seed: int = 0,
-        predict_path: str | None = None,
+        **options: Any,
     ) -> None:
-        super().__init__(
-            batch_size=batch_size,
-            eval_batch_size=eval_batch_size,
-            augmentation=augmentation,
-            seed=seed,
-            split_seed=split_seed,
-            predict_path=predict_path,
-        )
-        if validation_size < 0:
-            raise ValueError(f"data.validation_size is {validation_size}: it must be at least 0")
+        super().__init__(**options)
         self.root = Path(root)
         self.download = download
         self.verify = verify
         self.test_file = test_file
-        self.validation_size = validation_size
+        self.validation_size = check_int("data.validation_size", validation_size)
         self.class_names = list(CLASS_NAMES)
         self.mean, self.std = MEAN, STD
 
@@ -124,7 +107,7 @@ class CIFAR10DataModule(ImageDataModule):
             raise ValueError(
                 f"data.validation_size is {self.validation_size}: it must be below the {len(labels)} training images"
             )
-        train, val = stratified_split(labels, self.validation_size, seed=self.split_seed)
+        train, val = stratified_split(labels, self.validation_size, seed=self.split_seed, purpose="validation_split")
         return ImageSet(images[train], labels[train]), ImageSet(images[val], labels[val])
 
     def load_test(self) -> ImageSet:

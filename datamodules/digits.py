@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from datamodules.augmentation import Augmentation
-from datamodules.image_data import (
-    ImageDataModule,
-    ImageSet,
-    channel_statistics,
-    stratified_split,
-)
+from datamodules.images.base import ImageDataModule
+from datamodules.images.image_set import ImageSet, channel_statistics, stratified_split
 
 TEST_SIZE = 360
 
@@ -24,12 +21,7 @@ class DigitsDataModule(ImageDataModule):
 
     Args:
         validation_size: Number of training images set apart for validation; 0: none.
-        batch_size: Images a training batch, per process. The incomplete batch at the end of an epoch is dropped.
-        eval_batch_size: Images a batch in validation, test and prediction, per process.
-        augmentation: What happens to training batches; everything is off by default.
-        seed: Seed of the order of the images and of their augmentation.
-        split_seed: Seed of the splits, apart from `seed` so that runs of several seeds are scored on the same images.
-        predict_path: An image or a folder of images to predict; none: the test set.
+        **options: Arguments of `ImageDataModule`.
 
     Raises:
         ValueError: a size that is not possible.
@@ -38,21 +30,9 @@ class DigitsDataModule(ImageDataModule):
     def __init__(
         self,
         validation_size: int = 180,
-        batch_size: int = 128,
-        eval_batch_size: int = 512,
-        augmentation: Augmentation = Augmentation(),  # noqa: B008 (frozen)
-        seed: int = 0,
-        split_seed: int = 0,
-        predict_path: str | None = None,
+        **options: Any,
     ) -> None:
-        super().__init__(
-            batch_size=batch_size,
-            eval_batch_size=eval_batch_size,
-            augmentation=augmentation,
-            seed=seed,
-            split_seed=split_seed,
-            predict_path=predict_path,
-        )
+        super().__init__(**options)
         if not 0 <= validation_size <= 1000:
             raise ValueError(f"data.validation_size is {validation_size}: it must be from 0 to 1000")
         self.validation_size = validation_size
@@ -64,16 +44,16 @@ class DigitsDataModule(ImageDataModule):
 
     def load_training(self) -> tuple[ImageSet, ImageSet | None]:
         images, labels = _digits()
-        development, _ = stratified_split(labels, TEST_SIZE, seed=self.split_seed)
+        development, _ = stratified_split(labels, TEST_SIZE, seed=self.split_seed, purpose="test_split")
         images, labels = images[development], labels[development]
-        train, val = stratified_split(labels, self.validation_size, seed=self.split_seed)
+        train, val = stratified_split(labels, self.validation_size, seed=self.split_seed, purpose="validation_split")
         self.mean, self.std = channel_statistics(images[train])
         val_set = ImageSet(images[val], labels[val]) if self.validation_size else None
         return ImageSet(images[train], labels[train]), val_set
 
     def load_test(self) -> ImageSet:
         images, labels = _digits()
-        _, test = stratified_split(labels, TEST_SIZE, seed=self.split_seed)
+        _, test = stratified_split(labels, TEST_SIZE, seed=self.split_seed, purpose="test_split")
         return ImageSet(images[test], labels[test])
 
 

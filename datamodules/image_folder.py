@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any, Literal
 
 import torch
 
-from datamodules.augmentation import Augmentation
-from datamodules.image_data import ImageDataModule, ImageSet, channel_statistics, stratified_split
-from datamodules.image_files import cached_images, find_images
+from datamodules.images.base import ImageDataModule
+from datamodules.images.files import cached_images, find_images
+from datamodules.images.image_set import ImageSet, channel_statistics, stratified_split
+from utils.checks import check_fraction, check_positive_int
 
 PARTS = ("train", "val", "test")
 
@@ -29,13 +31,7 @@ class ImageFolderDataModule(ImageDataModule):
             0: none.
         test_fraction: Share of the training images set apart as the test set where there is no `root/test`; 0: none.
         cache_dir: Folder of the resized images, kept until a file changes; none: decode them at every start.
-        batch_size: Images a training batch, per process. The incomplete batch at the end of an epoch is dropped.
-        eval_batch_size: Images a batch in validation, test and prediction, per process.
-        augmentation: What happens to training batches; everything is off by default.
-        seed: Seed of the order of the images and of their augmentation.
-        split_seed: Seed of the splits, apart from `seed` so that runs of several seeds are scored on the same images.
-        predict_path: An image or a folder of images (any depth, sorted) to predict; none: the test set. An image below
-            a folder named like a class has that label.
+        **options: Arguments of `ImageDataModule`.
 
     Raises:
         FileNotFoundError: no such folder.
@@ -49,32 +45,15 @@ class ImageFolderDataModule(ImageDataModule):
         validation_fraction: float = 0.1,
         test_fraction: float = 0.1,
         cache_dir: str | None = ".cache/images",
-        batch_size: int = 128,
-        eval_batch_size: int = 512,
-        augmentation: Augmentation = Augmentation(),  # noqa: B008 (frozen)
-        seed: int = 0,
-        split_seed: int = 0,
-        predict_path: str | None = None,
+        **options: Any,
     ) -> None:
-        super().__init__(
-            batch_size=batch_size,
-            eval_batch_size=eval_batch_size,
-            augmentation=augmentation,
-            seed=seed,
-            split_seed=split_seed,
-            predict_path=predict_path,
-        )
-        if image_size is not None and image_size < 1:
-            raise ValueError(f"data.image_size is {image_size}: it must be at least 1")
-        for name, value in (("validation_fraction", validation_fraction), ("test_fraction", test_fraction)):
-            if not 0 <= value < 1:
-                raise ValueError(f"data.{name} is {value}: it must be from 0 to below 1")
-        if root is None and predict_path is None:
+        super().__init__(**options)
+        if root is None and self.predict_path is None:
             raise ValueError("data.root is missing: name the folder that holds train/<class>/ or <class>/ folders")
         self.root = Path(root) if root is not None else None
-        self.image_size = image_size
-        self.validation_fraction = validation_fraction
-        self.test_fraction = test_fraction
+        self.image_size = None if image_size is None else check_positive_int("data.image_size", image_size)
+        self.validation_fraction = check_fraction("data.validation_fraction", validation_fraction)
+        self.test_fraction = check_fraction("data.test_fraction", test_fraction)
         self.cache_dir = Path(cache_dir) if cache_dir is not None else None
         self.input_size = image_size or 32
 
@@ -131,7 +110,8 @@ class ImageFolderDataModule(ImageDataModule):
         size = round(fraction * len(images.images))
         if self._has(part) or size == 0:
             return images, None
-        kept, apart = stratified_split(images.labels, size, seed=self.split_seed)
+        purpose: Literal["test_split", "validation_split"] = "test_split" if part == "test" else "validation_split"
+        kept, apart = stratified_split(images.labels, size, seed=self.split_seed, purpose=purpose)
         return images.select(kept), images.select(apart)
 
     def _read(self, folder: Path) -> ImageSet:
@@ -162,7 +142,7 @@ class ImageFolderDataModule(ImageDataModule):
         names = next((found for folder in candidates if (found := class_folders(folder))), None)
         if names is None:
             raise ValueError(f"{root} has no class folders: put images into train/<class>/ or <class>/")
-        known = None if self._fits() else self.model_attribute("class_names")
+        known = None if self._fits() else self.model_class_names()
         return list(known) if known and set(names) <= set(known) else names
 
     def _fits(self) -> bool:

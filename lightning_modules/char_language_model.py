@@ -1,128 +1,95 @@
-"""Trains, scores and samples a network that reads a text character by character."""
+"""The LightningModule that trains, scores and samples a network that reads a text character by character."""
+
+from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable
-from typing import Any, NamedTuple
+from typing import Any, ClassVar
 
-import lightning as L
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from torch.optim import Optimizer
-from torch.optim.lr_scheduler import LRScheduler
 
 from architectures.char_rnn import CharRNN
-from lightning_modules.epoch_sums import EpochSums
-from lightning_modules.gathering import gathered
-from lightning_modules.optimizers import parameter_groups
-from lightning_modules.schedules import with_schedule
-from lightning_modules.seeding import reseed, step_seed
+from lightning_modules.language_module import LanguageModule
+from utils.batches import CharBatch, GeneratedText, Hypotheses, PromptBatch
+from utils.checks import check_int, check_positive, check_positive_int
+from utils.contracts import ProvidesCharacters, UsesVocabulary, datamodule_of
+from utils.random_streams import torch_generator
 
 
-class Sample(NamedTuple):
-    """What the model wrote on from a prompt.
-
-    Attributes:
-        stream: The number of the validation stream that the prompt is the beginning of.
-        source: The prompt.
-        references: How the stream goes on.
-        hypothesis: What the model wrote in its place.
-    """
-
-    stream: int
-    source: str
-    references: tuple[str, ...]
-    hypothesis: str
-
-
-class CharLanguageModel(L.LightningModule):
+class CharLanguageModel(LanguageModule, UsesVocabulary):
     """A character language model: truncated back-propagation through time, bits per character, and sampling.
 
-    The network's memory goes on from batch to batch within an epoch, and with the checkpoint; the gradient does not.
-    The vocabulary is taken from the datamodule when training starts and travels in the checkpoint. Batches are those
-    of `CharTextDataModule`: `characters` [B, T] and `targets` [B, T] (-100: none).
+    The network's memory is carried from batch to batch within an epoch, and in the checkpoint; the gradient is not.
+    The vocabulary is taken from the datamodule when training starts and travels in the checkpoint. Batches are
+    `CharBatch`.
 
     Args:
         architecture: The network, `CharRNN`.
-        optimizer: Any torch optimizer (`class_path` and `init_args`); weight decay is kept off biases.
-        schedule: A schedule of `lightning_modules.schedules`, counted in optimizer steps.
-        temperature: Of the samples: below 1 the likely becomes likelier, above 1 all become more alike.
-        sample_length: How many characters a sample and a prediction have, its prompt not counted.
-        validation_samples: How many samples each validation draws; the beginnings of the validation streams are their
-            prompts.
-        seed: Seed of dropout, drawn anew for every step from (seed, epoch, step, rank), and of the samples.
+        temperature: Temperature of the samples: below 1 likely characters become likelier, above 1 all become more
+            alike.
+        sample_length: Number of characters in a sample or a prediction, its prompt not counted.
+        validation_samples: Number of samples that each validation draws; their prompts are the beginnings of the
+            validation streams.
+        **training: Arguments of `TrainingModule`.
 
     Raises:
-        ValueError: A number that is not possible.
+        ValueError: A number is out of range.
     """
 
-    unit = "sequences"  # what progress bars count
+    unit = "sequences"
+    sums: ClassVar[tuple[str, ...]] = ("nats", "correct", "characters")
+    state_key = "char_language_model"
 
     def __init__(
         self,
         architecture: CharRNN,
-        # No defaults: see ImageClassifier.
-        optimizer: Callable[[Iterable], Optimizer],
-        schedule: Callable[[Optimizer, int], LRScheduler],
         temperature: float = 0.8,
         sample_length: int = 300,
         validation_samples: int = 3,
-        seed: int = 0,
+        **training: Any,
     ):
-        super().__init__()
-        if not 0 < temperature < math.inf:
-            raise ValueError(f"temperature must be above 0, got {temperature}")
-        if sample_length < 1:
-            raise ValueError(f"sample_length must be at least 1, got {sample_length}")
-        if validation_samples < 0:
-            raise ValueError(f"validation_samples must not be negative, got {validation_samples}")
+        super().__init__(**training)
         self.save_hyperparameters()
-        self.architecture = architecture
-        self.optimizer = optimizer
-        self.schedule = schedule
-        self.temperature = temperature
-        self.sample_length = sample_length
-        self.validation_samples = validation_samples
-        self.seed = seed
-
+        self.architecture: CharRNN = architecture
+        self.temperature = check_positive("temperature", temperature)
+        self.sample_length = check_positive_int("sample_length", sample_length)
+        self.validation_samples = check_int("validation_samples", validation_samples)
         self.vocabulary: str | None = None  # a character's id is its place in it
-        self.generated: list[Sample] = []  # what the last validation drew
         self.carried: Tensor | None = None  # the memory [L, S, B, H] that the next training batch begins with
         self.eval_state: Tensor | None = None
-        self.train_sums = EpochSums("nats", "correct", "characters")
-        self.eval_sums = EpochSums("nats", "correct", "characters")
 
     # --- before the first step ---------------------------------------------------------------------------------
 
-    def setup(self, stage: str) -> None:
-        if stage == "fit":
-            self._take_vocabulary()
+    def has_vocabulary(self) -> bool:
+        """See `LanguageModule`."""
+        return self.vocabulary is not None
 
-    def on_fit_start(self) -> None:
-        theirs = getattr(getattr(self.trainer, "datamodule", None), "vocabulary", None)
-        if theirs is not None and theirs != self.vocabulary:
-            raise ValueError(
-                f"the text has other characters than the one that {self.trainer.ckpt_path} was trained on: "
-                "go on with --data.path as it was, or start a new run"
-            )
-        if self.trainer.ckpt_path is None:
-            self.train_sums.reset()  # of a fit that was interrupted
-
-    def configure_optimizers(self) -> dict[str, Any]:  # type: ignore[override]
-        optimizer = self.optimizer(parameter_groups(self.architecture, self.architecture.head))
-        return with_schedule(optimizer, self.schedule, self.trainer)
-
-    def _take_vocabulary(self) -> None:
-        vocabulary = getattr(getattr(self.trainer, "datamodule", None), "vocabulary", None)
+    def take_vocabulary(self) -> None:
+        """See `LanguageModule`."""
+        vocabulary = self._data_vocabulary()
         if vocabulary is None:
             raise ValueError("there is no vocabulary: neither a checkpoint nor the datamodule has one")
-        room = self.architecture.vocab_size
-        if len(vocabulary) > room:
+        size = self.architecture.vocab_size
+        if len(vocabulary) > size:
             raise ValueError(
-                f"the text has {len(vocabulary)} different characters but model.architecture.vocab_size is {room}; "
+                f"the text has {len(vocabulary)} different characters but model.architecture.vocab_size is {size}; "
                 f"pass --model.architecture.vocab_size {len(vocabulary)}"
             )
         self.vocabulary = vocabulary
+
+    def _data_vocabulary(self) -> str | None:
+        datamodule = datamodule_of(self.trainer)
+        return datamodule.vocabulary if isinstance(datamodule, ProvidesCharacters) else None
+
+    def check_resumed_data(self) -> None:
+        """Refuse to resume on a text with another vocabulary."""
+        theirs = self._data_vocabulary()
+        if theirs is not None and theirs != self.vocabulary:
+            raise ValueError(
+                f"the text has other characters than the one that {self.trainer.ckpt_path} was trained on: "
+                "resume with --data.path as it was, or start a new run"
+            )
 
     # --- one batch ---------------------------------------------------------------------------------------------
 
@@ -134,10 +101,7 @@ class CharLanguageModel(L.LightningModule):
         assert self.vocabulary is not None
         return self.architecture(characters, state, known=len(self.vocabulary))
 
-    def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
-        reseed(self.seed, self.current_epoch, batch_idx, self.global_rank)
-
-    def training_step(self, batch: Any, batch_idx: int) -> Tensor:
+    def training_step(self, batch: CharBatch, batch_idx: int) -> Tensor:
         goes_on = batch_idx > 0 and self.carried is not None and self.carried.shape[2] == len(batch.characters)
         state = self.carried.to(self.device) if goes_on and self.carried is not None else None
         logits, state = self(batch.characters, state)
@@ -148,21 +112,21 @@ class CharLanguageModel(L.LightningModule):
         self.log("train/bits_per_character", loss.detach() / math.log(2), prog_bar=True, logger=False)
         return loss
 
-    def validation_step(self, batch: Any, batch_idx: int) -> None:
+    def validation_step(self, batch: CharBatch, batch_idx: int) -> None:
         self._evaluate(batch, batch_idx)
         # Here and not at the end of the epoch: averaged weights, where there are any, are in place only till then.
         if batch_idx == 0 and not self.trainer.sanity_checking:
             self._draw_samples(batch)
 
-    def test_step(self, batch: Any, batch_idx: int) -> None:
+    def test_step(self, batch: CharBatch, batch_idx: int) -> None:
         self._evaluate(batch, batch_idx)
 
-    def predict_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> dict[str, Any]:
+    def predict_step(self, batch: PromptBatch, batch_idx: int) -> Hypotheses:
         prompt, index = batch
         written = self._write_on(prompt, self.sample_length, self.temperature, int(index))
         return {"index": index, "hypotheses": [self.decode(prompt[0]) + self.decode(written[0])]}
 
-    def _evaluate(self, batch: Any, batch_idx: int) -> None:
+    def _evaluate(self, batch: CharBatch, batch_idx: int) -> None:
         logits, self.eval_state = self(batch.characters, self.eval_state if batch_idx > 0 else None)
         self.eval_sums.add(*character_sums(logits, batch.targets))
 
@@ -198,12 +162,12 @@ class CharLanguageModel(L.LightningModule):
         assert self.vocabulary is not None
         was_training = self.architecture.training
         self.architecture.eval()
-        generator = torch.Generator().manual_seed(step_seed(self.seed, 0, number, 0))
+        generator = torch_generator("samples", self.seed, number)
         written = self.architecture.generate(prompt, length, temperature, generator, known=len(self.vocabulary))
         self.architecture.train(was_training)
         return written
 
-    def _draw_samples(self, batch: Any) -> None:
+    def _draw_samples(self, batch: CharBatch) -> None:
         """Continues the first half of the first streams' first characters; the second half is the reference."""
         half = max(1, batch.characters.shape[1] // 2)
         for row, characters in enumerate(batch.characters):
@@ -211,69 +175,42 @@ class CharLanguageModel(L.LightningModule):
             if stream < self.validation_samples:
                 written = self._write_on(characters[None, :half], self.sample_length, self.temperature, stream)
                 prompt, reference = self.decode(characters[:half]), self.decode(characters[half:])
-                self.generated.append(Sample(stream, prompt, (reference,), self.decode(written[0])))
+                self.generated.append(GeneratedText(stream, prompt, (reference,), self.decode(written[0])))
 
-    # --- one epoch ---------------------------------------------------------------------------------------------
+    # --- one evaluation ----------------------------------------------------------------------------------------
 
     def validation_metrics(self) -> list[str]:
-        """The names that validation logs, of which `checkpoint.monitor` must be one."""
+        """See `NamesValidationMetrics`."""
         return ["val/bits_per_character", "val/accuracy"]
 
-    def on_train_epoch_end(self) -> None:
-        rate = self.optimizers().param_groups[0]["lr"]  # type: ignore[union-attr]
-        self.log_dict({**self._means("train", self.train_sums), "lr": rate})
-
-    def on_validation_start(self) -> None:
-        self._begin_evaluation()
-
-    def on_test_start(self) -> None:
-        self._begin_evaluation()
-
-    def on_predict_start(self) -> None:
-        if self.vocabulary is None:
-            self._take_vocabulary()
+    def metrics_of(self, totals: dict[str, float]) -> dict[str, float]:
+        """Return bits per character and the share of characters that are the likeliest."""
+        count = max(1.0, totals["characters"])
+        return {"bits_per_character": totals["nats"] / count / math.log(2), "accuracy": totals["correct"] / count}
 
     def on_validation_epoch_end(self) -> None:
-        self.log_dict(self._means("val", self.eval_sums), prog_bar=True)
-        self.generated = sorted(gathered(self.generated))
+        """Log the validation's metrics and gather its samples."""
+        self.log_dict(self.mean_metrics("val", self.eval_sums), prog_bar=True)
+        self.gather_generated()
 
     def on_test_epoch_end(self) -> None:
-        self.log_dict(self._means("test", self.eval_sums))
-
-    def _begin_evaluation(self) -> None:
-        if self.vocabulary is None:
-            self._take_vocabulary()
-        self.generated = []
-        self.eval_sums.reset()
-
-    def _means(self, stage: str, sums: EpochSums) -> dict[str, float]:
-        total = sums.total(self.trainer.strategy)
-        sums.reset()
-        count = max(1.0, total["characters"])
-        return {
-            f"{stage}/bits_per_character": total["nats"] / count / math.log(2),
-            f"{stage}/accuracy": total["correct"] / count,
-        }
+        """Log the test's metrics."""
+        self.log_dict(self.mean_metrics("test", self.eval_sums))
 
     # --- checkpoints -------------------------------------------------------------------------------------------
 
-    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Adds the vocabulary and, in the middle of an epoch, its sums so far and all processes' memory."""
+    def checkpoint_state(self) -> dict[str, Any]:
+        """Return the vocabulary and the memory of all processes."""
         carried = self.carried
         if carried is not None and self.trainer.world_size > 1:
             carried = torch.cat(list(self.all_gather(carried.to(self.device))), 2)
-        checkpoint["char_language_model"] = {
-            "vocabulary": self.vocabulary,
-            "carried": None if carried is None else carried.cpu(),
-            "train_sums": self.train_sums.state_dict(self.trainer.strategy),
-        }
+        return {"vocabulary": self.vocabulary, "carried": None if carried is None else carried.cpu()}
 
-    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        state = checkpoint["char_language_model"]
+    def load_checkpoint_state(self, state: dict[str, Any]) -> None:
+        """Restore the vocabulary and this process's part of the memory."""
         self.vocabulary = state["vocabulary"]
-        self.train_sums.load_state_dict(state["train_sums"], self.global_rank)
         self.carried = state["carried"]
-        if self.carried is not None and self._trainer is not None:  # this process's streams
+        if self.carried is not None and self._trainer is not None:
             streams = self.carried.shape[2] // self.trainer.world_size
             self.carried = self.carried[:, :, self.global_rank * streams :][:, :, :streams].clone()
 

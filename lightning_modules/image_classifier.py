@@ -1,87 +1,78 @@
-"""Trains and scores any network that maps images to classes."""
+"""The LightningModule that trains and scores any network that maps images to classes."""
 
-from collections.abc import Callable, Iterable
+from __future__ import annotations
+
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
-import lightning as L
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 from torch.optim import Optimizer
-from torch.optim.lr_scheduler import LRScheduler
 from torchmetrics import MetricCollection
 from torchmetrics.classification import MulticlassAccuracy, MulticlassCalibrationError
 
 from architectures.base import ImageClassifierNet
-from lightning_modules.epoch_sums import EpochSums
-from lightning_modules.image_views import tta_views
-from lightning_modules.optimizers import parameter_groups
 from lightning_modules.pretrained import load_network
-from lightning_modules.schedules import with_schedule
-from lightning_modules.seeding import reseed
+from lightning_modules.training_module import TrainingModule
+from lightning_modules.tta import tta_views
+from utils.batches import Classified, ImageBatch, ImagePredictionBatch
+from utils.checks import check_at_least, check_fraction
+from utils.contracts import ClassifiesImages, ProvidesImages, datamodule_of
+from utils.random_streams import torch_generator
 
 # The images that a network may look at to initialise itself: enough for the covariance of a 12- or 27-pixel patch.
 INITIALIZATION_IMAGES = 5000
 
 
-class ImageClassifier(L.LightningModule):
+class ImageClassifier(TrainingModule, ClassifiesImages):
     """An image classifier: normalisation, loss, optimizer, schedule and metrics around an architecture.
 
-    It knows what it eats: mean and standard deviation, image size and class names are taken from the datamodule
-    when training starts and travel in the checkpoint, so any datamodule that yields uint8 images can follow.
+    It knows its input: mean and standard deviation, image size and class names are taken from the datamodule when
+    training starts and travel in the checkpoint, so any datamodule that yields uint8 images can follow.
 
     Args:
-        architecture: The network, e.g. `ResNet` with `depth: 18`.
-        optimizer: Any torch optimizer (`class_path` and `init_args`); weight decay is kept off biases and norms.
-        schedule: A schedule of `lightning_modules.schedules`, counted in optimizer steps.
-        label_smoothing: Share of the target spread evenly over all classes, in [0, 1).
-        tta: Test-time augmentation reported beside the plain figure: `flip` averages each image and its mirror,
+        architecture: The network, such as `ResNet` with `depth: 18`.
+        label_smoothing: Share of the target that is spread evenly over all classes, in [0, 1).
+        tta: Test-time augmentation reported beside the plain accuracy: `flip` averages each image and its mirror image,
             `flip_translate` those and four more views shifted by one pixel; `none` leaves it out.
         channels_last: Whether convolutions run on channels-last memory, which is faster on CPUs and tensor cores.
         compile_network: Whether `torch.compile` compiles the network at its first step.
-        init_from: A file of weights to start from: a state dict (`.pt`, `.pth`, `.safetensors`) with the
-            architecture's own or torchvision's names, or a checkpoint of this program. The head starts anew where
-            the number of classes differs.
+        init_from: A file of weights to start from: a state dict (`.pt`, `.pth`, `.safetensors`) with the architecture's
+            own or torchvision's names, or a checkpoint of this program. If the number of classes differs, the head
+            starts from scratch.
         body_lr_scale: Factor on the learning rate of everything but the head, for fine-tuning.
-        seed: Seed of dropout and its like, drawn anew for every step from (seed, epoch, step, rank).
+        **training: Arguments of `TrainingModule`.
     """
 
-    unit = "images"  # what progress bars count
+    unit = "images"
+    sums: ClassVar[tuple[str, ...]] = ("loss", "correct", "examples")
+    state_key = "image_classifier"
+
     mean: Tensor
     std: Tensor
 
     def __init__(
         self,
         architecture: ImageClassifierNet,
-        # Neither optimizer nor schedule has a default: jsonargparse, told another class, keeps what the default class
-        # has of the same name, and AdamW's weight decay would go over to Muon unseen.
-        optimizer: Callable[[Iterable], Optimizer],
-        schedule: Callable[[Optimizer, int], LRScheduler],
         label_smoothing: float = 0.0,
         tta: Literal["none", "flip", "flip_translate"] = "flip",
         channels_last: bool = True,
         compile_network: bool = False,
         init_from: str | None = None,
         body_lr_scale: float = 1.0,
-        seed: int = 0,
+        **training: Any,
     ):
-        super().__init__()
-        if not 0 <= label_smoothing < 1:
-            raise ValueError(f"label_smoothing must be in [0, 1), got {label_smoothing}")
-        if body_lr_scale < 0:
-            raise ValueError(f"body_lr_scale must not be negative, got {body_lr_scale}")
+        super().__init__(**training)
         self.save_hyperparameters()
-        self.architecture = architecture
-        self.optimizer = optimizer
-        self.schedule = schedule
-        self.label_smoothing = label_smoothing
+        self.architecture: ImageClassifierNet = architecture
+        self.label_smoothing = check_fraction("label_smoothing", label_smoothing)
         self.tta = tta
         self.channels_last = channels_last
         self.compile_network = compile_network
         self.init_from = init_from
-        self.body_lr_scale = body_lr_scale
-        self.seed = seed
+        self.body_lr_scale = check_at_least("body_lr_scale", body_lr_scale)
 
         self.register_buffer("mean", torch.full((3,), 0.5))  # of images scaled to [0, 1]
         self.register_buffer("std", torch.full((3,), 0.5))
@@ -90,12 +81,11 @@ class ImageClassifier(L.LightningModule):
 
         # torchmetrics wants two classes at least; a net with one class is legal, if dull.
         classes = max(2, architecture.num_classes)
-        self.train_sums = EpochSums("loss", "correct", "examples")
         scores: dict[str, Any] = {
             "accuracy": MulticlassAccuracy(classes, average="micro"),
             "calibration_error": MulticlassCalibrationError(classes, n_bins=15),
         }
-        if classes >= 10:  # of fewer classes, the five best are most of them
+        if classes >= 10:  # with fewer classes, the best five are most of them
             scores["accuracy_top5"] = MulticlassAccuracy(classes, average="micro", top_k=5)
         self.val_metrics = MetricCollection(scores, prefix="val/", compute_groups=False)
         self.test_metrics = self.val_metrics.clone(prefix="test/")
@@ -105,8 +95,13 @@ class ImageClassifier(L.LightningModule):
     # --- before the first step ---------------------------------------------------------------------------------
 
     def setup(self, stage: str) -> None:
-        datamodule = getattr(self.trainer, "datamodule", None)
-        if stage == "fit" and datamodule is not None:
+        """Learn about the data before a fit, and bring the network into the form that it runs in.
+
+        Raises:
+            ValueError: The network has another number of classes than the data.
+        """
+        datamodule = datamodule_of(self.trainer)
+        if stage == "fit" and isinstance(datamodule, ProvidesImages):
             self._learn_about(datamodule)
         if self.class_names is not None and len(self.class_names) != self.architecture.num_classes:
             raise ValueError(
@@ -118,46 +113,44 @@ class ImageClassifier(L.LightningModule):
         if self.compile_network:
             self.architecture.compile()  # in place: the state dict keeps its names
 
-    def _learn_about(self, datamodule: Any) -> None:
-        """Takes class names, image size and pixel statistics from the datamodule; a resumed run repeats the same."""
+    def _learn_about(self, datamodule: ProvidesImages) -> None:
+        """Take class names, image size and pixel statistics from the datamodule; a resumed run repeats the same."""
         self.class_names = list(datamodule.class_names) if datamodule.class_names else None
         self.input_size = datamodule.input_size
-        self.mean.copy_(torch.tensor(datamodule.mean))
-        self.std.copy_(torch.tensor(datamodule.std))
+        if datamodule.mean is not None and datamodule.std is not None:
+            self.mean.copy_(torch.tensor(datamodule.mean))
+            self.std.copy_(torch.tensor(datamodule.std))
 
-    def on_fit_start(self) -> None:
-        if self.trainer.ckpt_path is not None:
-            return  # the weights come from a checkpoint, and what they once began from may be gone
-        self.train_sums.reset()  # of a fit that was interrupted
+    def initialize_weights(self) -> None:
+        """Load the weights of `init_from`, or else let the network initialise itself from training images."""
+        datamodule = datamodule_of(self.trainer)
         if self.init_from:
             if not Path(self.init_from).is_file():
                 raise FileNotFoundError(f"init_from: no such file: {self.init_from}")
             load_network(self.architecture, self.init_from)
-        elif (datamodule := getattr(self.trainer, "datamodule", None)) is not None:
+        elif isinstance(datamodule, ProvidesImages):
             images = datamodule.train_set.images
-            some = torch.randperm(len(images), generator=torch.Generator().manual_seed(self.seed))
+            some = torch.randperm(len(images), generator=torch_generator("initialization", self.seed))
             images = images[some[:INITIALIZATION_IMAGES]].to(self.device)
             self.architecture.initialize_from_data(self.normalize(images))
 
-    def configure_optimizers(self) -> dict[str, Any]:  # type: ignore[override]
-        groups = parameter_groups(self.architecture, self.architecture.head)
-        optimizer = self.optimizer(groups)
+    def scale_learning_rates(self, optimizer: Optimizer) -> None:
+        """Multiply the learning rate of everything but the head by `body_lr_scale`."""
         for group in optimizer.param_groups:
             if not group["name"].startswith("head"):
                 group["lr"] = group["lr"] * self.body_lr_scale
-        return with_schedule(optimizer, self.schedule, self.trainer)
 
     # --- one batch ---------------------------------------------------------------------------------------------
 
     def normalize(self, images: Tensor) -> Tensor:
-        """Turns pixels in 0..255 (uint8, or float after MixUp) into what the network was trained on."""
+        """Return pixels in 0..255 (uint8, or float after MixUp) as the network was trained on them, float32."""
         layout = torch.channels_last if self.channels_last else torch.contiguous_format
         pixels = images.to(dtype=torch.float32, memory_format=layout)  # [B, 3, H, W]
         scale, shift = 1 / (255 * self.std), -self.mean / self.std
         return torch.addcmul(shift.view(3, 1, 1), pixels, scale.view(3, 1, 1))
 
     def forward(self, images: Tensor) -> Tensor:
-        """Class scores of raw images.
+        """Return the logits of raw images.
 
         Args:
             images: uint8 or float [B, 3, H, W] in 0..255.
@@ -165,12 +158,11 @@ class ImageClassifier(L.LightningModule):
         Returns:
             Logits, float [B, num_classes].
         """
-        return self.architecture(self.normalize(images))
+        logits: Tensor = self.architecture(self.normalize(images))
+        return logits
 
-    def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
-        reseed(self.seed, self.current_epoch, batch_idx, self.global_rank)
-
-    def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
+    def training_step(self, batch: ImageBatch, batch_idx: int) -> Tensor:
+        """Return the loss of a batch, labels smoothed."""
         images, targets = batch  # targets: int64 [B], or float [B, C] where MixUp or CutMix blended two labels
         logits = self(images)
         loss = F.cross_entropy(logits, targets, label_smoothing=self.label_smoothing)
@@ -181,10 +173,12 @@ class ImageClassifier(L.LightningModule):
         self.log("train/loss", loss.detach(), prog_bar=True, logger=False)
         return loss
 
-    def validation_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> dict[str, Tensor]:
+    def validation_step(self, batch: ImageBatch, batch_idx: int) -> Classified:
+        """Score a batch."""
         return self._evaluate(batch, "val", self.val_metrics)
 
-    def test_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> dict[str, Tensor]:
+    def test_step(self, batch: ImageBatch, batch_idx: int) -> Classified:
+        """Score a batch, per class and with test-time augmentation too."""
         outputs = self._evaluate(batch, "test", self.test_metrics)
         images, labels = batch
         self.test_class_accuracy.update(_for_metrics(outputs["probabilities"]), labels)
@@ -193,67 +187,66 @@ class ImageClassifier(L.LightningModule):
             self.test_accuracy_tta.update(_for_metrics(outputs["probabilities_tta"]), labels)
         return outputs
 
-    def predict_step(self, batch: tuple[Tensor, Tensor, Tensor], batch_idx: int) -> dict[str, Tensor]:
+    def predict_step(self, batch: ImagePredictionBatch, batch_idx: int) -> Classified:
+        """Return the class probabilities of a batch."""
         images, labels, index = batch
         return {"probabilities": self(images).float().softmax(1), "labels": labels, "index": index}
 
     def predict_with_tta(self, images: Tensor) -> Tensor:
-        """Probabilities [B, num_classes] of the mean logits over the views of each image."""
+        """Return probabilities [B, num_classes] of the mean logits over the views of each image."""
         views = tta_views(images, translate=self.tta == "flip_translate")
         weights, batches = zip(*views, strict=True)
         logits = sum(w * self(view).float() for w, view in zip(weights, batches, strict=True))
         return torch.as_tensor(logits).softmax(1)
 
-    def _evaluate(self, batch: tuple[Tensor, Tensor], stage: str, metrics: MetricCollection) -> dict[str, Tensor]:
+    def _evaluate(self, batch: ImageBatch, stage: str, metrics: MetricCollection) -> Classified:
         images, labels = batch
         logits = self(images).float()
-        loss = F.cross_entropy(logits, labels)  # no smoothing: a loss one can compare between recipes
+        loss = F.cross_entropy(logits, labels)  # no smoothing: a loss that can be compared between recipes
         probabilities = logits.softmax(1)
         metrics.update(_for_metrics(probabilities), labels)
         self.log(f"{stage}/loss", loss, batch_size=len(images), on_epoch=True, sync_dist=True)
         return {"loss": loss, "probabilities": probabilities, "labels": labels, "images": images}
 
+    # --- one evaluation ----------------------------------------------------------------------------------------
+
     def validation_metrics(self) -> list[str]:
-        """The names that validation logs, of which `checkpoint.monitor` must be one."""
+        """See `NamesValidationMetrics`."""
         return ["val/loss", *map(str, self.val_metrics.keys())]
 
     def on_validation_start(self) -> None:
+        """Check the classes and forget a validation that was interrupted."""
         self._check_classes()
-        self.val_metrics.reset()  # of a validation that was interrupted
+        self.val_metrics.reset()
 
     def on_test_start(self) -> None:
+        """Check the classes."""
         self._check_classes()
 
     def _check_classes(self) -> None:
-        """Refuses labels that mean other classes than the outputs do: every score would be wrong, and none say so."""
-        theirs = getattr(getattr(self.trainer, "datamodule", None), "class_names", None)
+        """Refuse labels that mean other classes than the outputs do: every score would be wrong without a sign."""
+        datamodule = datamodule_of(self.trainer)
+        theirs = datamodule.class_names if isinstance(datamodule, ProvidesImages) else None
         if self.class_names is not None and theirs is not None and list(theirs) != self.class_names:
             raise ValueError(
                 f"the data's classes are {_listed(theirs)} but the model was trained on {_listed(self.class_names)}: "
                 "test on data of the same classes, or use `predict`"
             )
 
-    # --- one epoch ---------------------------------------------------------------------------------------------
-
-    def on_train_epoch_end(self) -> None:
-        sums = self.train_sums.total(self.trainer.strategy)
-        examples = max(1, sums["examples"])
-        self.log_dict(
-            {
-                "train/loss": sums["loss"] / examples,
-                "train/accuracy": sums["correct"] / examples,
-                "lr": self.optimizers().param_groups[0]["lr"],  # type: ignore[union-attr]
-            }
-        )
-        self.train_sums.reset()
+    def metrics_of(self, totals: dict[str, float]) -> dict[str, float]:
+        """Return mean loss and accuracy."""
+        examples = max(1.0, totals["examples"])
+        return {"loss": totals["loss"] / examples, "accuracy": totals["correct"] / examples}
 
     def on_validation_epoch_end(self) -> None:
+        """Log the validation's metrics."""
         scores = self.val_metrics.compute()
         self.val_metrics.reset()
         self.log_dict({k: v for k, v in scores.items() if k != "val/accuracy"})
         self.log("val/accuracy", scores["val/accuracy"], prog_bar=True)
 
     def on_test_epoch_end(self) -> None:
+        """Log the test's metrics, per class too."""
         scores = self.test_metrics.compute()
         if self.tta != "none":
             scores["test/accuracy_tta"] = self.test_accuracy_tta.compute()
@@ -266,32 +259,19 @@ class ImageClassifier(L.LightningModule):
 
     # --- checkpoints -------------------------------------------------------------------------------------------
 
-    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Adds what the model knows of its input and, in the middle of an epoch, the epoch's sums so far."""
-        checkpoint["image_classifier"] = {
-            "class_names": self.class_names,
-            "input_size": self.input_size,
-            "train_sums": self.train_sums.state_dict(self.trainer.strategy),
-        }
+    def checkpoint_state(self) -> dict[str, Any]:
+        """Return what the model knows of its input."""
+        return {"class_names": self.class_names, "input_size": self.input_size}
 
-    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        state = checkpoint["image_classifier"]
+    def load_checkpoint_state(self, state: dict[str, Any]) -> None:
+        """Restore what the model knows of its input."""
         self.class_names, self.input_size = state["class_names"], state["input_size"]
-        if self._trainer is None or self.trainer.state.fn != "fit":
-            return  # an evaluation, or a script: no epoch goes on
-        if "train_sums" not in state:
-            raise ValueError(
-                "the checkpoint is of an earlier version of this program and training cannot go on from it: start "
-                "another run from its weights with --model.init_from"
-            )
-        self.train_sums.load_state_dict(state["train_sums"], self.global_rank)
 
 
 def _for_metrics(probabilities: Tensor) -> Tensor:
-    """Probabilities [B, C] with an impossible second class where C is 1: torchmetrics wants two at least."""
+    """Return probabilities [B, C], with an impossible second class if C is 1: torchmetrics wants at least two."""
     return F.pad(probabilities, (0, 1)) if probabilities.shape[1] == 1 else probabilities
 
 
-def _listed(names: Iterable[str]) -> str:
-    names = list(names)
+def _listed(names: Sequence[str]) -> str:
     return ", ".join(names[:5]) + (f", ... ({len(names)} in all)" if len(names) > 5 else "")

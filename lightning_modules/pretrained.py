@@ -3,10 +3,10 @@
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from architectures.base import ImageClassifierNet
+from utils.checkpoints import first_few, load_plain
 
 NETWORK_PREFIX = "architecture."  # where a LightningModule of this project keeps its network
 
@@ -23,9 +23,9 @@ def read_state_dict(path: str | Path) -> dict[str, Tensor]:
             from safetensors.torch import load_file
 
             return load_file(path)
-        content: Any = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:
-        raise ValueError(f"{path}: cannot be read as weights ({type(error).__name__}); is the file whole?") from error
+        content: Any = load_plain(path)
+    except Exception as error:  # safetensors raises a bare one
+        raise ValueError(f"{path} cannot be read as weights ({error}); is the file complete?") from error
     if isinstance(content, dict) and isinstance(content.get("state_dict"), dict):
         content = content["state_dict"]
     if not isinstance(content, dict) or not all(isinstance(value, Tensor) for value in content.values()):
@@ -57,6 +57,5 @@ def load_network(network: ImageClassifierNet, path: str | Path) -> None:
         if name in target and target[name].shape != value.shape
     ]
     if problems:
-        shown = "; ".join(problems[:3]) + (f"; and {len(problems) - 3} more" if len(problems) > 3 else "")
-        raise ValueError(f"init_from {path} does not fit {type(network).__name__}: {shown}")
+        raise ValueError(f"init_from {path} does not fit {type(network).__name__}: {first_few(problems)}")
     network.load_state_dict(weights, strict=False)

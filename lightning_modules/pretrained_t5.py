@@ -4,7 +4,6 @@ import dataclasses
 from pathlib import Path
 from typing import Any
 
-import torch
 from tokenizers import Tokenizer
 from torch import Tensor
 
@@ -12,6 +11,8 @@ from architectures.t5.config import T5Config
 from architectures.t5.hf_weights import load_pretrained
 from architectures.t5.model import T5
 from lightning_modules.pretrained import NETWORK_PREFIX
+from utils.checkpoints import read_checkpoint
+from utils.tokenizer_files import find_tokenizer_file, load_tokenizer
 
 # Fields in which a model may differ from the checkpoint that it starts from: they shape no weight and no output.
 FREE_FIELDS = ("dropout_rate", "initializer_factor")
@@ -32,10 +33,12 @@ def load_weights(network: T5, source: str) -> dict[str, int] | None:
         ValueError: It cannot be read, or the network has another shape; the message names each field that differs.
     """
     if Path(source).is_file():
-        config, weights, pieces = read_checkpoint(source)
+        config, weights, pieces = read_own_checkpoint(source)
     else:
         published = load_pretrained(source)
-        config, weights, pieces = published.config, published.state_dict(), published_pieces(Path(source))
+        config, weights = published.config, published.state_dict()
+        has_tokenizer = find_tokenizer_file(Path(source)) is not None
+        pieces = load_tokenizer(source).get_vocab() if has_tokenizer else None
     mine, theirs = shape_of(network.config), shape_of(config)
     changes = [f"{name} {theirs[name]} (not {mine[name]})" for name in mine if mine[name] != theirs[name]]
     if changes:
@@ -44,42 +47,22 @@ def load_weights(network: T5, source: str) -> dict[str, int] | None:
     return pieces
 
 
-def published_pieces(folder: Path) -> dict[str, int] | None:
-    """The pieces and ids of the folder's tokenizer.json or else spiece.model; None where it holds neither.
+def read_own_checkpoint(path: str) -> tuple[T5Config, dict[str, Tensor], dict[str, int] | None]:
+    """Return the network's config and weights, and its tokenizer's pieces, of a T5 that `oneforall fit` trained.
 
     Raises:
-        ValueError: It cannot be read.
-    """
-    file = next((folder / name for name in ("tokenizer.json", "spiece.model") if (folder / name).is_file()), None)
-    if file is None:
-        return None
-    try:
-        if file.suffix == ".json":
-            return Tokenizer.from_file(str(file)).get_vocab()
-        from sentencepiece import SentencePieceProcessor
-
-        pieces = SentencePieceProcessor(model_file=str(file))
-        return {pieces.id_to_piece(number): number for number in range(pieces.get_piece_size())}
-    except Exception as error:  # both libraries raise bare ones
-        raise ValueError(f"init_from: {file} cannot be read as a tokenizer: {error}") from error
-
-
-def read_checkpoint(path: str) -> tuple[T5Config, dict[str, Tensor], dict[str, int] | None]:
-    """The network's config and weights, and its tokenizer's pieces, of a T5's checkpoint that `oneforall fit` wrote.
-
-    Raises:
-        ValueError: It is damaged, or something else.
+        ValueError: The file is damaged, or something else.
     """
     try:
-        checkpoint: Any = torch.load(path, map_location="cpu", weights_only=True)
+        checkpoint = read_checkpoint(path)
         config = T5Config(**checkpoint["config"]["model"]["init_args"]["architecture"]["init_args"]["config"])
         tokenizer = checkpoint["text_seq2seq"]["tokenizer"]
         pieces = None if tokenizer is None else Tokenizer.from_str(tokenizer).get_vocab()
         state = checkpoint["state_dict"]
-    except Exception as error:  # torch and zipfile have many for a damaged file
+    except Exception as error:  # of a checkpoint of another model; tokenizers raises a bare one
         raise ValueError(
-            f"init_from: {path} is no whole checkpoint that `oneforall fit` wrote of a T5 ({type(error).__name__}); "
-            "name one, or the folder of a published checkpoint"
+            f"init_from: {path} is not an intact checkpoint of a T5 that `oneforall fit` wrote "
+            f"({type(error).__name__}: {error}); name one, or the folder of a published checkpoint"
         ) from error
     weights = {name.removeprefix(NETWORK_PREFIX): state[name] for name in state if name.startswith(NETWORK_PREFIX)}
     return config, weights, pieces

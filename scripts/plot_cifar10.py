@@ -15,8 +15,8 @@ from typing import Any, NamedTuple
 import yaml
 from matplotlib.figure import Figure
 
-from callbacks.files import atomic_path
 from callbacks.model_size import image_multiply_adds
+from utils.files import atomic_path
 
 
 class Run(NamedTuple):

@@ -13,8 +13,9 @@ import yaml
 from lightning.pytorch.loggers import TensorBoardLogger, WandbLogger
 
 import cli
-from callbacks.metrics_csv import MetricsCSV
-from callbacks.run_folder import RUN_DIR_VARIABLE
+from callbacks.run.metrics_csv import MetricsCSV
+from callbacks.run.run_folder import RUN_DIR_VARIABLE
+from command_line.process import import_packages
 
 ROOT = Path(__file__).parents[1]
 CONFIGS = ROOT / "configs"
@@ -44,7 +45,7 @@ class Built(cli.OneForAllCLI):
 @pytest.fixture(autouse=True)
 def command_line(monkeypatch: pytest.MonkeyPatch) -> None:
     """The environment of a command, given back as it was."""
-    cli.import_packages()
+    import_packages(cli.PACKAGES)
     monkeypatch.setattr("sys.argv", ["oneforall"])
     for name in (RUN_DIR_VARIABLE, "PL_GLOBAL_SEED", "PL_SEED_WORKERS"):
         monkeypatch.setenv(name, "0")

@@ -5,8 +5,8 @@ from sklearn.metrics import confusion_matrix
 
 from callbacks import confident_mistakes
 from callbacks import confusion_matrix as matrix_module
-from callbacks.confident_mistakes import ConfidentMistakes, Mistakes, surest_mistakes
-from callbacks.confusion_matrix import ConfusionMatrix
+from callbacks.plots.confident_mistakes import ConfidentMistakes, Mistakes, surest_mistakes
+from callbacks.plots.confusion_matrix import ConfusionMatrix
 
 
 class Recording(ConfusionMatrix):

@@ -10,9 +10,9 @@ import torch
 from torch import nn
 
 from callbacks.gradient_norms import GradientNorms, gradient_norms
-from callbacks.metrics_csv import MetricsCSV
-from callbacks.resume_checkpoint import ResumeCheckpoint
-from callbacks.samples import Samples
+from callbacks.predictions.samples import Samples
+from callbacks.run.metrics_csv import MetricsCSV
+from callbacks.run.resume_checkpoint import ResumeCheckpoint
 from tests.callbacks.text_fakes import Batch, Snapshots, TinyText, TinyWriter, random_batches
 
 

@@ -7,11 +7,11 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from callbacks.gather import gather_rows
-from callbacks.text_lines import one_line, visible, write_lines
-from callbacks.text_outputs import TextOutputs
-from callbacks.text_predictions import TextPredictions
+from callbacks.predictions.text_lines import one_line, visible, write_lines
+from callbacks.predictions.text_outputs import TextOutputs
+from callbacks.predictions.text_predictions import TextPredictions
 from tests.callbacks.text_fakes import Generated, TinyText, TinyWriter, batch_of
+from utils.distributed import gather_rows
 
 BREAKS = ["\n", "\r", "\r\n", "\v", "\f", "\x1c", "\x1d", "\x1e", "\x85", "\u2028", "\u2029"]
 

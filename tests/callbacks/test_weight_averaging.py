@@ -6,7 +6,7 @@ import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from torch import Tensor
 
-from callbacks.resume_checkpoint import ResumeCheckpoint
+from callbacks.run.resume_checkpoint import ResumeCheckpoint
 from callbacks.weight_averaging import EMA
 
 State = dict[str, Tensor]

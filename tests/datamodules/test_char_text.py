@@ -14,7 +14,7 @@ from datamodules.char_text import (
     evaluation_streams,
     training_positions,
 )
-from datamodules.text_files import read_text
+from datamodules.text.files import read_text
 
 # Numbers in words: no two places of the text look alike for long.
 TEXT = " ".join(f"{number * 7919 % 10007}" for number in range(400))

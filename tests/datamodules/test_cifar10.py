@@ -16,7 +16,7 @@ import torch
 
 from datamodules import cifar10_files
 from datamodules.cifar10 import CIFAR10DataModule
-from datamodules.cifar10_files import FOLDER, TEST_FILE, TRAIN_FILES
+from datamodules.images.cifar10_files import FOLDER, TEST_FILE, TRAIN_FILES
 
 REAL = Path("data") / FOLDER
 

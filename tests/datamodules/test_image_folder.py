@@ -12,9 +12,9 @@ from PIL import Image
 
 from datamodules import image_files
 from datamodules.digits import DigitsDataModule
-from datamodules.image_data import channel_statistics
-from datamodules.image_files import cached_images, decode_image, find_images
 from datamodules.image_folder import ImageFolderDataModule
+from datamodules.images.base import channel_statistics
+from datamodules.images.files import cached_images, decode_image, find_images
 
 CLASSES = ["cat", "dog", "emu"]
 

@@ -15,12 +15,12 @@ import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from torch import Tensor
 
-from callbacks.text_predictions import TextPredictions
-from datamodules.span_corruption import SpanCorruption
+from callbacks.predictions.text_predictions import TextPredictions
+from datamodules.text.span_corruption import SpanCorruption
+from datamodules.text.tasks import Example, MixedTasks, PairedFiles, Split, TextTask
+from datamodules.text.tokenizer import EOS_ID, load_tokenizer, train_tokenizer
+from datamodules.text.toy_tasks import NumberTask, ReverseTask
 from datamodules.text_seq2seq import Seq2SeqBatch, TextSeq2SeqDataModule
-from datamodules.text_tasks import Example, MixedTasks, PairedFiles, Split, TextTask
-from datamodules.tokenization import EOS_ID, load_tokenizer, train_tokenizer
-from datamodules.toy_tasks import NumberTask, ReverseTask
 
 DATA = Path("../shared/data")
 WORDS = "zero one two three four five six seven eight nine".split()  # noqa: SIM905

@@ -13,11 +13,11 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from architectures.char_rnn import CharRNN
-from callbacks.metrics_csv import MetricsCSV
-from callbacks.resume_checkpoint import ResumeCheckpoint
+from callbacks.run.metrics_csv import MetricsCSV
+from callbacks.run.resume_checkpoint import ResumeCheckpoint
 from datamodules.char_text import CharTextDataModule, encode
 from lightning_modules.char_language_model import CharLanguageModel
-from lightning_modules.schedules import Constant, WarmupCosine
+from lightning_modules.optim.schedules import Constant, WarmupCosine
 
 TEXT = "the cat sat on the mat.\nthat hat is the cat's hat!\n" * 12  # 612 characters
 

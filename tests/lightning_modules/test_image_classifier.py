@@ -13,9 +13,9 @@ from torch.nn import functional as F
 from torch.utils.data import DataLoader
 
 from architectures.base import ImageClassifierNet
-from datamodules.augmentation import mixup
+from datamodules.images.augmentation import mixup
 from lightning_modules.image_classifier import ImageClassifier
-from lightning_modules.schedules import Constant
+from lightning_modules.optim.schedules import Constant
 
 SIZE = 8
 ALONE = SingleDeviceStrategy("cpu")

@@ -18,12 +18,12 @@ from torch.nn import functional as F
 from architectures.t5.config import T5Config
 from architectures.t5.generation import generate
 from architectures.t5.model import T5
-from callbacks.resume_checkpoint import ResumeCheckpoint
+from callbacks.run.resume_checkpoint import ResumeCheckpoint
 from callbacks.weight_averaging import EMA
-from datamodules.samplers import BatchLoader, training_position
+from datamodules.loader import BatchLoader, training_position
 from datamodules.text_seq2seq import Seq2SeqBatch
-from lightning_modules.scaled_adamw import ScaledAdamW
-from lightning_modules.schedules import Constant
+from lightning_modules.optim.scaled_adamw import ScaledAdamW
+from lightning_modules.optim.schedules import Constant
 from lightning_modules.text_scores import score_texts
 from lightning_modules.text_seq2seq import TextSeq2Seq
 

@@ -1,0 +1,1 @@
+"""What a model predicted or generated, as files."""

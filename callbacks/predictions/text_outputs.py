@@ -1,0 +1,53 @@
+"""What the model wrote for each example of a test, beside what it should have written."""
+
+import json
+import math
+from collections.abc import Iterator
+from pathlib import Path
+
+from lightning.pytorch import Callback, LightningModule, Trainer
+
+from callbacks.text_lines import one_line
+from utils.batches import GeneratedText
+from utils.contracts import GeneratesText
+from utils.files import write_lines
+
+
+class TextOutputs(Callback):
+    """Writes three files into the run folder when a test ends, a line for each example in each, in the data's order.
+
+    `test_hypotheses.txt` and `test_references.txt` are what the `sacrebleu` command line reads: several references of
+    an example are separated by tabs (`--num-refs N`, which wants N of every example). Line breaks become spaces there,
+    and tabs in a reference too.
+    `test_outputs.jsonl` has every text as it is: `index`, `source`, `references`, `hypothesis`, and `score` (null where
+    there is no finite one).
+
+    The module must have `generated`, the list of what the last test wrote, of all processes, where each element has
+    those five names; without one, or with an empty one, nothing is written.
+    """
+
+    def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if not isinstance(pl_module, GeneratesText) or not pl_module.generated or not trainer.is_global_zero:
+            return
+        generated = pl_module.generated
+        folder = Path(trainer.default_root_dir)
+        write_lines(folder / "test_hypotheses.txt", (one_line(text.hypothesis) for text in generated))
+        write_lines(folder / "test_references.txt", map(_references, generated))
+        write_lines(folder / "test_outputs.jsonl", _json_lines(generated))
+
+
+def _references(text: GeneratedText) -> str:
+    return "\t".join(one_line(reference).replace("\t", " ") for reference in text.references)
+
+
+def _json_lines(generated: list[GeneratedText]) -> Iterator[str]:
+    for text in generated:
+        content = {
+            "index": text.index,
+            "source": text.source,
+            "references": list(text.references),
+            "hypothesis": text.hypothesis,
+            # JSON has no NaN
+            "score": text.score if text.score is not None and math.isfinite(text.score) else None,
+        }
+        yield json.dumps(content, ensure_ascii=False)

@@ -1,0 +1,259 @@
+"""summary.md: what a run was, what came of it, and how to repeat it."""
+
+import os
+import platform
+import re
+import shlex
+import sys
+import time
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+import lightning
+import torch
+import yaml
+from lightning.pytorch import Callback, LightningModule, Trainer
+
+from callbacks.model_size import multiply_adds, parameters_by_part
+from callbacks.plots.curves import read_columns
+from utils.batches import count_examples
+from utils.contracts import ClassifiesImages, HasUnit, class_names_of, network_of
+from utils.files import write_text
+
+TEST_BEGIN, TEST_END = "<!-- test -->", "<!-- end of test -->"
+LOWER_IS_BETTER = ("loss", "error", "perplexity", "bits_per_character")
+HIDDEN_TRAINER_KEYS = ("callbacks", "logger", "default_root_dir", "enable_progress_bar", "plugins", "profiler")
+
+
+class Summary(Callback):
+    """Writes `summary.md` into the run folder: a first version when a fit starts, the whole when it ends or breaks.
+
+    A test fills in its own section of the file and leaves the rest. The training time goes into the checkpoint, so that
+    that of a resumed run is the sum of its sessions.
+    """
+
+    def __init__(self) -> None:
+        self._clock: Callable[[], float] = time.monotonic
+        self._seconds = 0.0  # training, validation included, before the current session
+        self._validation_seconds = 0.0
+        self._examples = 0
+        self._started: float | None = None
+        self._validation_started: float | None = None
+        self._multiply_adds: int | None = None
+
+    def state_dict(self) -> dict[str, Any]:
+        return {
+            "seconds": self._training_seconds(),
+            "validation_seconds": self._validation_seconds,
+            "examples": self._examples,
+        }
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self._seconds = state_dict["seconds"]
+        self._validation_seconds = state_dict["validation_seconds"]
+        self._examples = state_dict["examples"]
+
+    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._multiply_adds = multiply_adds(pl_module)  # on every process: a sharded network needs them all
+        self._write(trainer, pl_module, "Training is under way.")
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._started = self._clock()
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        self._examples += count_examples(batch) * trainer.world_size
+
+    def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._validation_started = self._clock()
+
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if self._started is not None and self._validation_started is not None:
+            self._validation_seconds += self._clock() - self._validation_started
+        self._validation_started = None
+
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._seconds = self._training_seconds()
+        self._started = None
+
+    def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._write(trainer, pl_module, f"Training ended after {_epochs(trainer)}.")
+
+    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
+        if self._started is not None:
+            state = f"Training was broken off after {_epochs(trainer)} ({type(exception).__name__})."
+            self._write(trainer, pl_module, state)
+
+    def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if not trainer.is_global_zero:
+            return
+        path = Path(trainer.default_root_dir) / "summary.md"
+        old = (
+            path.read_text(encoding="utf-8") if path.is_file() else f"# {path.parent.name}\n\n{TEST_BEGIN}{TEST_END}\n"
+        )
+        before, _, rest = old.partition(TEST_BEGIN)
+        after = rest.partition(TEST_END)[2]
+        write_text(path, before + _test_section(trainer, pl_module) + after)
+
+    def _training_seconds(self) -> float:
+        return self._seconds + (self._clock() - self._started if self._started is not None else 0.0)
+
+    def _write(self, trainer: Trainer, pl_module: LightningModule, state: str) -> None:
+        if not trainer.is_global_zero:
+            return
+        folder = Path(trainer.default_root_dir)
+        path = folder / "summary.md"
+        old = path.read_text(encoding="utf-8") if path.is_file() else ""
+        test = re.search(f"{TEST_BEGIN}.*?{TEST_END}", old, re.DOTALL)
+        sections = [
+            f"# {folder.name}",
+            state,
+            _validation_section(folder / "metrics.csv"),
+            test.group() if test else TEST_BEGIN + TEST_END,
+            self._model_section(pl_module),
+            self._training_section(trainer, pl_module),
+            _reproduce_section(folder),
+            _config_section(folder / "config.yaml"),
+        ]
+        write_text(path, "\n\n".join(filter(None, sections)) + "\n")
+
+    def _model_section(self, pl_module: LightningModule) -> str:
+        network = network_of(pl_module)
+        parts = parameters_by_part(network)
+        total, trainable = (sum(counts[which] for counts in parts.values()) for which in (0, 1))
+        lines = [f"{type(network).__name__}: {total:,} parameters, {trainable:,} of them trainable"]
+        if self._multiply_adds is not None and isinstance(pl_module, ClassifiesImages):
+            size = pl_module.input_size
+            lines[0] += f"; {self._multiply_adds:,} multiply-adds for one image of {size}x{size}"
+        rows = [(f"`{name}`", f"{all_:,}", f"{some:,}") for name, (all_, some) in parts.items()]
+        return "## Model\n\n" + lines[0] + ".\n\n" + _table(("part", "parameters", "trainable"), rows)
+
+    def _training_section(self, trainer: Trainer, pl_module: LightningModule) -> str:
+        rows = []
+        seconds = self._training_seconds()
+        if self._examples:
+            unit = pl_module.unit if isinstance(pl_module, HasUnit) else "examples"
+            learning = max(seconds - self._validation_seconds, 1e-9)
+            rows.append(("time", f"{_duration(seconds)}, {_duration(self._validation_seconds)} of it validation"))
+            rows.append(("speed", f"{self._examples / learning:,.0f} {unit}/s in training"))
+            rows.append(("steps", f"{trainer.global_step:,} optimizer steps, {self._examples:,} {unit} seen"))
+        rows.append(("hardware", _hardware(trainer, pl_module)))
+        rows.append(("precision", str(trainer.precision)))
+        versions = f"torch {torch.__version__}, lightning {lightning.__version__}, Python {platform.python_version()}"
+        rows.append(("versions", versions))
+        return "## Training\n\n" + _table(("", ""), rows)
+
+
+def _validation_section(metrics_csv: Path) -> str:
+    if not metrics_csv.is_file():
+        return ""
+    rows = []
+    for column, (epochs, values) in read_columns(metrics_csv).items():
+        if not column.startswith("val/"):
+            continue
+        lower = any(word in column for word in LOWER_IS_BETTER)
+        best = min(values) if lower else max(values)
+        rows.append((column, f"{values[-1]:.4f}", f"{best:.4f}", f"{epochs[values.index(best)]:g}"))
+    return "## Validation\n\n" + _table(("metric", "last", "best", "best after epoch"), rows) if rows else ""
+
+
+def _test_section(trainer: Trainer, pl_module: LightningModule) -> str:
+    values = {
+        name.removeprefix("test/"): float(value)
+        for name, value in trainer.callback_metrics.items()
+        if name.startswith("test/")
+    }
+    per_class = {f"accuracy_{name}" for name in class_names_of(pl_module) or []}
+    plain = [name for name in values if name not in per_class and not name.endswith("_tta")]
+    augmented = any(f"{name}_tta" in values for name in plain)
+    header = ("metric", "plain", "test-time augmentation") if augmented else ("metric", "value")
+    rows = [
+        (f"test/{name}", f"{values[name]:.4f}", *([_known(values.get(f"{name}_tta"))] if augmented else []))
+        for name in plain
+    ]
+    checkpoint = Path(trainer.ckpt_path).name if trainer.ckpt_path else "the model as it was"
+    lines = [TEST_BEGIN, f"## Test of {checkpoint}", "", _table(header, rows)]
+    classes = [(name.removeprefix("accuracy_"), f"{values[name]:.4f}") for name in values if name in per_class]
+    if classes:
+        lines += ["", _details("Accuracy of each class", _table(("class", "accuracy"), classes))]
+    return "\n".join([*lines, TEST_END])
+
+
+def _reproduce_section(folder: Path) -> str:
+    command = shlex.join(["oneforall", *repeatable(sys.argv[1:])])
+    again = shlex.join(["oneforall", "fit", "--config", str(folder / "config.yaml")])
+    return (
+        f"## Reproduce\n\nThe command of this run:\n\n```\n{command}\n```\n\n"
+        f"The same from its saved config:\n\n```\n{again}\n```"
+    )
+
+
+def repeatable(arguments: Iterable[str]) -> list[str]:
+    """A command line without --run_dir and --resume, with or without a value: repeated, it makes another run."""
+    kept: list[str] = []
+    dropping = False
+    for argument in arguments:
+        if argument.startswith("-"):  # else it is the value of the option before
+            dropping = argument.partition("=")[0] in ("--run_dir", "--resume")
+        if not dropping:
+            kept.append(argument)
+    return kept
+
+
+def _config_section(config_yaml: Path) -> str:
+    """The config without what only says where and how to show things."""
+    if not config_yaml.is_file():
+        return ""
+    config = yaml.safe_load(config_yaml.read_text(encoding="utf-8")) or {}
+    short = {key: config[key] for key in ("seed_everything", "model", "data") if config.get(key) is not None}
+    short["trainer"] = {
+        key: value
+        for key, value in (config.get("trainer") or {}).items()
+        if value is not None and key not in HIDDEN_TRAINER_KEYS
+    }
+    text = yaml.safe_dump(short, sort_keys=False, allow_unicode=True)
+    return _details("Config", f"```yaml\n{text}```")
+
+
+def _hardware(trainer: Trainer, pl_module: LightningModule) -> str:
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    parts = [f"{_cpu_model()}, {cores} cores, {torch.get_num_threads()} threads"]
+    if pl_module.device.type == "cuda":
+        parts.insert(0, f"{trainer.world_size} x {torch.cuda.get_device_name(pl_module.device)}")
+    elif trainer.world_size > 1:
+        parts.insert(0, f"{trainer.world_size} processes")
+    return "; ".join(parts)
+
+
+def _cpu_model() -> str:
+    try:
+        found = re.search(r"^model name\s*:\s*(.+)$", Path("/proc/cpuinfo").read_text(), re.MULTILINE)
+    except OSError:
+        found = None
+    return found.group(1).strip() if found else platform.processor() or platform.machine()
+
+
+def _epochs(trainer: Trainer) -> str:
+    of = f" of {trainer.max_epochs}" if trainer.max_epochs is not None and trainer.max_epochs >= 0 else ""
+    return f"{trainer.current_epoch}{of} epochs"
+
+
+def _duration(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes:02} min" if hours else f"{minutes} min {rest:02} s" if minutes else f"{seconds:.1f} s"
+
+
+def _known(value: float | None) -> str:
+    return "" if value is None else f"{value:.4f}"
+
+
+def _table(header: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> str:
+    escaped = [[cell.replace("|", "\\|").replace("\n", " ") for cell in row] for row in rows]
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in [list(header), ["---"] * len(header), *escaped])
+
+
+def _details(title: str, body: str) -> str:
+    return f"<details><summary>{title}</summary>\n\n{body}\n\n</details>"

@@ -1,0 +1,27 @@
+"""The parser of the command line, whose errors are exceptions."""
+
+from __future__ import annotations
+
+from typing import Any, NoReturn
+
+from lightning.pytorch.cli import LightningArgumentParser
+
+
+class ParserError(ValueError):
+    """What jsonargparse says of a config or a flag, and the parser that knows the right names."""
+
+    def __init__(self, message: str, parser: LightningArgumentParser):
+        super().__init__(message)
+        self.parser = parser
+
+
+class Parser(LightningArgumentParser):
+    """A parser that raises its errors, so that `main` can explain them in one line."""
+
+    def __init__(self, *args: Any, **kwargs: Any):
+        kwargs.setdefault("allow_abbrev", False)  # else --trainer.max_epoch passes for --trainer.max_epochs
+        super().__init__(*args, **kwargs)
+
+    def error(self, message: str, ex: Exception | None = None) -> NoReturn:
+        """Raise instead of printing the whole usage and exiting."""
+        raise ParserError(message, self) from ex

@@ -1,0 +1,41 @@
+"""The set-up of the process before a command runs: imports, warnings, memory."""
+
+from __future__ import annotations
+
+import ctypes
+import importlib
+import logging
+import pkgutil
+import sys
+import warnings
+from collections.abc import Iterable
+
+
+def import_packages(names: Iterable[str]) -> None:
+    """Import every module of the packages, which makes bare class names resolve in configs and flags."""
+    for name in names:
+        package = importlib.import_module(name)
+        for module in pkgutil.walk_packages(package.__path__, f"{name}."):
+            importlib.import_module(module.name)
+
+
+def quieten() -> None:
+    """Silence what Lightning says at every start and nobody can act on."""
+    for text in ("LightningCLI's args", ".*LeafSpec", "The number of training batches", ".*does not have many workers"):
+        warnings.filterwarnings("ignore", message=text)
+    hints = ("litlogger", "LitLogger", "estimate number of stepping batches")
+    for name in ("lightning.pytorch.utilities.rank_zero", "lightning.fabric.utilities.seed"):
+        logging.getLogger(name).addFilter(lambda record: not any(hint in record.getMessage() for hint in hints))
+
+
+def keep_freed_memory() -> None:
+    """Have glibc keep what tensors free, for the next ones.
+
+    Otherwise a tensor above 32 MB goes back to the system, and the next of its size is a fresh mapping whose every page
+    faults and is zeroed: over half the CPU time of a test of MobileNetV2 (results/LOG.md). Only glibc has `mallopt`.
+    """
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
+    if mallopt is not None:
+        m_trim_threshold, m_mmap_max = -1, -4  # malloc.h
+        mallopt(m_mmap_max, 0)
+        mallopt(m_trim_threshold, 2**31 - 1)

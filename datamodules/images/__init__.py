@@ -1,0 +1,1 @@
+"""Parts of the image datamodules: files, augmentation, order, sets of images."""

@@ -1,0 +1,215 @@
+"""Base class of the image datamodules: images in memory, batches indexed from them, augmentation on the device."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning.pytorch import LightningDataModule
+from torch import Tensor
+
+from datamodules.images.augmentation import Augmentation
+from datamodules.images.files import decode_images, find_images
+from datamodules.images.image_set import ImageSet, take
+from datamodules.images.order import evaluation_batches, training_batches
+from datamodules.loader import BatchLoader, planned_epochs, require_one_each, training_position
+from utils.batches import ImageBatch, ImagePredictionBatch, RawImageBatch
+from utils.checks import check_int, check_positive_int
+from utils.contracts import ClassifiesImages, ProvidesImages
+from utils.distributed import rank_and_world_size
+
+
+class ImageDataModule(LightningDataModule, ProvidesImages):
+    """Base class of the image datamodules; a subclass loads the images (`load_training`, `load_test`).
+
+    Its attributes are those of `ProvidesImages`.
+
+    Args:
+        batch_size: Training batch size in images, per process. The incomplete last batch of an epoch is dropped.
+        eval_batch_size: Batch size in validation, test and prediction, per process.
+        augmentation: What happens to training batches; everything is off by default.
+        seed: Seed of the order of the images and of their augmentation.
+        split_seed: Seed of the splits, separate from `seed` so that runs with several seeds are scored on the same
+            images.
+        predict_path: An image, or a folder of images, to predict; if null, the test set.
+    """
+
+    def __init__(
+        self,
+        batch_size: int = 128,
+        eval_batch_size: int = 512,
+        augmentation: Augmentation = Augmentation(),  # noqa: B008 (frozen)
+        seed: int = 0,
+        split_seed: int = 0,
+        predict_path: str | None = None,
+    ) -> None:
+        super().__init__()
+        self.batch_size = check_positive_int("data.batch_size", batch_size)
+        self.eval_batch_size = check_positive_int("data.eval_batch_size", eval_batch_size)
+        self.augmentation = augmentation
+        self.seed = check_int("data.seed", seed)
+        self.split_seed = check_int("data.split_seed", split_seed)
+        self.predict_path = predict_path
+        self.class_names: list[str] | None = None
+        self.mean: tuple[float, float, float] | None = None
+        self.std: tuple[float, float, float] | None = None
+        self.input_size = 32
+        self.predict_names: list[str] = []
+        self.predict_classes: list[str] | None = None
+        self._training: tuple[ImageSet, ImageSet | None] | None = None
+        self._test: ImageSet | None = None
+
+    @abstractmethod
+    def load_training(self) -> tuple[ImageSet, ImageSet | None]:
+        """Return the training images and the validation images (None if there are none)."""
+
+    @abstractmethod
+    def load_test(self) -> ImageSet:
+        """Return the test images."""
+
+    @property
+    def train_set(self) -> ImageSet:
+        """The training images, loaded on first use."""
+        return self._training_sets()[0]
+
+    @property
+    def val_set(self) -> ImageSet | None:
+        """The validation images, loaded on first use; None if there are none."""
+        return self._training_sets()[1]
+
+    @property
+    def test_set(self) -> ImageSet:
+        """The test images, loaded on first use."""
+        if self._test is None:
+            self._test = self.load_test()
+        return self._test
+
+    def _training_sets(self) -> tuple[ImageSet, ImageSet | None]:
+        if self._training is None:
+            self._training = self.load_training()
+        return self._training
+
+    def setup(self, stage: str) -> None:
+        """Load the training images before a fit."""
+        if stage == "fit":
+            self._training_sets()
+
+    # --- loaders -----------------------------------------------------------------------------------------------
+
+    def train_dataloader(self) -> BatchLoader[RawImageBatch]:
+        """Return the loader of this process's training batches."""
+        train = self.train_set
+        rank, world_size = rank_and_world_size(self.trainer)
+
+        def plan(epoch: int) -> list[Tensor]:
+            return training_batches(
+                len(train.images), self.batch_size, seed=self.seed, epoch=epoch, rank=rank, world_size=world_size
+            )
+
+        def fetch(index: Tensor, epoch: int, step: int) -> RawImageBatch:
+            return RawImageBatch(take(train.images, index), train.labels[index], index, epoch, step)
+
+        return BatchLoader(plan, fetch, lambda: training_position(self.trainer))
+
+    def val_dataloader(self) -> BatchLoader[ImageBatch] | list[Any]:
+        """Return the loader of this process's validation batches; an empty list if there are none."""
+        return self._evaluation_loader(self.val_set, "validation") if self.val_set is not None else []
+
+    def test_dataloader(self) -> BatchLoader[ImageBatch]:
+        """Return the loader of this process's test batches."""
+        return self._evaluation_loader(self.test_set, "test")
+
+    def predict_dataloader(self) -> BatchLoader[ImagePredictionBatch]:
+        """Return the loader of this process's images to predict."""
+        self.allow_zero_length_dataloader_with_multiple_devices = True  # a single image, say: one process has nothing
+        examples = self.load_predict()
+        self.predict_names = examples.names or [str(number) for number in range(len(examples.images))]
+
+        def fetch(index: Tensor, epoch: int, step: int) -> ImagePredictionBatch:
+            return ImagePredictionBatch(take(examples.images, index), examples.labels[index], index)
+
+        return BatchLoader(self._evaluation_plan(examples), fetch)
+
+    def _evaluation_plan(self, examples: ImageSet) -> Callable[[int], list[Tensor]]:
+        rank, world_size = rank_and_world_size(self.trainer)
+        size = len(examples.images)
+        return lambda epoch: evaluation_batches(size, self.eval_batch_size, rank=rank, world_size=world_size)
+
+    def _evaluation_loader(self, examples: ImageSet, part: str) -> BatchLoader[ImageBatch]:
+        require_one_each(part, len(examples.images), rank_and_world_size(self.trainer)[1])
+
+        def fetch(index: Tensor, epoch: int, step: int) -> ImageBatch:
+            return ImageBatch(take(examples.images, index), examples.labels[index])
+
+        return BatchLoader(self._evaluation_plan(examples), fetch)
+
+    # --- augmentation ------------------------------------------------------------------------------------------
+
+    def on_after_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
+        """Augment a training batch; other batches pass unchanged."""
+        return self.augment(batch) if isinstance(batch, RawImageBatch) else batch
+
+    def augment(self, batch: RawImageBatch) -> ImageBatch:
+        """Return a training batch after augmentation: a pure function of (seed, epoch, step, rank)."""
+        rank, _ = rank_and_world_size(self.trainer)
+        return ImageBatch(
+            *self.augmentation(
+                batch.images,
+                batch.labels,
+                batch.positions,
+                key=(self.seed, batch.epoch, batch.step, rank),
+                num_classes=len(self.class_names or []),
+                fill=self.mean or (0.5, 0.5, 0.5),
+                progress=batch.epoch / planned_epochs(self.trainer),
+            )
+        )
+
+    # --- prediction --------------------------------------------------------------------------------------------
+
+    def load_predict(self) -> ImageSet:
+        """Return the images to predict: those of `predict_path`, else the test images.
+
+        An image below a folder named like a class has that label. Class names and size are the model's where it
+        knows them.
+
+        Raises:
+            FileNotFoundError: `predict_path` does not exist.
+            ValueError: It holds no images, or one that cannot be decoded.
+        """
+        if self.predict_path is None:
+            self.predict_classes = None
+            return self.test_set
+        path = Path(self.predict_path)
+        if not path.exists():
+            raise FileNotFoundError(f"data.predict_path {path} does not exist: name an image or a folder of images")
+        files = [path] if path.is_file() else find_images(path)
+        classes = self.model_class_names() or self.class_names or []
+        self.predict_classes = list(classes)
+        labels = torch.tensor([_folder_label(file.relative_to(path).parts[:-1], classes) for file in files])
+        return ImageSet(decode_images(files, self.prediction_size()), labels, [str(file) for file in files])
+
+    def prediction_size(self) -> int:
+        """Return the image size that the model was trained on, else this data's own."""
+        return self.model_input_size() or self.input_size
+
+    def model_class_names(self) -> list[str] | None:
+        """Return the classes of the trainer's model; None where it knows none."""
+        model = self._model()
+        return model.class_names if model is not None else None
+
+    def model_input_size(self) -> int | None:
+        """Return the image size of the trainer's model; None where it knows none."""
+        model = self._model()
+        return model.input_size if model is not None else None
+
+    def _model(self) -> ClassifiesImages | None:
+        module = self.trainer.lightning_module if self.trainer is not None else None
+        return module if isinstance(module, ClassifiesImages) else None
+
+
+def _folder_label(folders: tuple[str, ...], classes: list[str]) -> int:
+    """Return the class that the innermost folder is named after, of those that are; -1 if none is."""
+    return next((classes.index(folder) for folder in reversed(folders) if folder in classes), -1)

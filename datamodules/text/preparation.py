@@ -1,0 +1,63 @@
+"""How a task's texts become token ids: the tokenizer, the maximum lengths and what happens to longer texts."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+from lightning.pytorch.utilities.rank_zero import rank_zero_warn
+
+from datamodules.text.token_cache import encode_texts
+from datamodules.text.token_table import TokenTable
+
+if TYPE_CHECKING:
+    from tokenizers import Tokenizer
+
+OverLength = Literal["truncate", "drop"]
+"""What happens to a training pair that is too long: both sides are truncated, or the pair is dropped."""
+
+
+@dataclass(frozen=True)
+class Preparation:
+    """What a datamodule prepares its tasks with.
+
+    Attributes:
+        tokenizer: The run's tokenizer.
+        max_source_length, max_target_length: Maximum lengths in tokens, end of sequence included.
+        over_length: What happens to longer training pairs.
+        bpe_dropout: Probability of skipping a merge in training.
+        seed: The run's seed.
+        cache_dir: Folder of the tokenised texts; None for no cache.
+    """
+
+    tokenizer: Tokenizer
+    max_source_length: int
+    max_target_length: int
+    over_length: OverLength
+    bpe_dropout: float
+    seed: int
+    cache_dir: str | None
+
+    def encode(self, texts: Sequence[str]) -> TokenTable:
+        """Return the ids of texts, each with the end of sequence."""
+        return encode_texts(self.tokenizer, texts, self.cache_dir)
+
+    def report_long(
+        self, what: str, long_sources: np.ndarray, long_targets: np.ndarray, done: str = "truncated"
+    ) -> None:
+        """Warn of texts over the maximum lengths.
+
+        Args:
+            what: The split or the file.
+            long_sources, long_targets: Whether each text is too long, bool.
+            done: What happens to them.
+        """
+        for name, long, limit in (
+            ("source", long_sources, self.max_source_length),
+            ("target", long_targets, self.max_target_length),
+        ):
+            if long.any():
+                count = f"{long.sum():,} of {len(long):,} {name}s"
+                rank_zero_warn(f"{what}: {count} are over data.max_{name}_length {limit} and {done}")

@@ -1,0 +1,118 @@
+"""The tokenizer that a run owns: found or trained once, kept in the run folder, the same on every process."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from lightning.pytorch import Trainer
+from lightning.pytorch.utilities.rank_zero import rank_zero_info
+
+from datamodules.loader import stage_of
+from datamodules.text.tokenizer import TokenizerModel, train_tokenizer
+from utils.contracts import UsesTokenizer
+from utils.files import atomic_path
+from utils.tokenizer_files import load_tokenizer
+
+if TYPE_CHECKING:
+    from tokenizers import Tokenizer
+
+FILE = "tokenizer.json"  # in the run folder
+
+
+class RunTokenizer:
+    """The tokenizer of a run: the one in its folder, else the one named, else one trained on the training texts.
+
+    Outside a fit it is the model's, which came with its checkpoint.
+
+    Args:
+        path: A tokenizer.json, a spiece.model, or a folder that holds one of them; None to train one.
+        model: Kind of the tokenizer that is trained.
+        vocab_size: Vocabulary size of the tokenizer that is trained.
+        num_sentinels: Number of sentinels of the tokenizer that is trained.
+        training_texts: Returns the texts to train on.
+    """
+
+    def __init__(
+        self,
+        path: str | None,
+        model: TokenizerModel,
+        vocab_size: int,
+        num_sentinels: int,
+        training_texts: Callable[[], Iterable[str]],
+    ) -> None:
+        self.path = path
+        self.model: TokenizerModel = model
+        self.vocab_size = vocab_size
+        self.num_sentinels = num_sentinels
+        self.training_texts = training_texts
+        self._found: Tokenizer | None = None
+
+    def get(self, trainer: Trainer | None) -> Tokenizer:
+        """Return the tokenizer.
+
+        Raises:
+            FileNotFoundError, ValueError: As `load_tokenizer` and `train_tokenizer`, or there is none outside a fit.
+        """
+        if stage_of(trainer) != "fit":
+            module = trainer.lightning_module if trainer is not None else None
+            if isinstance(module, UsesTokenizer) and module.tokenizer is not None:
+                return module.tokenizer
+        if self._found is None:
+            self._found = self._find(trainer)
+        return self._found
+
+    def _find(self, trainer: Trainer | None) -> Tokenizer:
+        file = _run_file(trainer)
+        if file is not None and file.is_file():
+            return load_tokenizer(file)
+        if self.path is not None:
+            return load_tokenizer(self.path)
+        if stage_of(trainer) not in (None, "fit"):
+            raise ValueError("the model has no tokenizer and data.tokenizer is not set: set it to a tokenizer.json")
+        rank_zero_info(f"training a tokenizer ({self.model}, {self.vocab_size:,} tokens)")
+        return train_tokenizer(self.training_texts(), self.vocab_size, self.model, self.num_sentinels)
+
+    def check_against_model(self, trainer: Trainer | None) -> None:
+        """Refuse a tokenizer that is set beside the model's and differs from it.
+
+        Raises:
+            ValueError: It differs.
+        """
+        if stage_of(trainer) in (None, "fit") or self.path is None:
+            return
+        if not Path(self.path).exists():  # the run may have been moved
+            return
+        if load_tokenizer(self.path).get_vocab() != self.get(trainer).get_vocab():
+            raise ValueError(
+                f"data.tokenizer: {self.path} is not the tokenizer that the model was trained with, which its "
+                "checkpoint holds: pass --data.tokenizer null"
+            )
+
+    def keep(self, trainer: Trainer | None) -> None:
+        """Write the tokenizer into the run folder, unless it is there."""
+        file = _run_file(trainer)
+        if file is None or file.is_file():
+            return
+        with atomic_path(file) as temporary:
+            self.get(trainer).save(str(temporary))
+
+    def share(self, trainer: Trainer | None) -> None:
+        """Give every process the first one's tokenizer; every process must call this.
+
+        Processes that srun or torchrun starts may not know the run's folder yet, and would take the tokenizer of the
+        run whose folder they think it is.
+        """
+        if trainer is None or trainer.world_size == 1:
+            return
+        first = trainer.is_global_zero
+        content = trainer.strategy.broadcast(self.get(trainer).to_str() if first else "")
+        if not first:
+            from tokenizers import Tokenizer
+
+            self._found = Tokenizer.from_str(content)
+
+
+def _run_file(trainer: Trainer | None) -> Path | None:
+    return Path(trainer.default_root_dir) / FILE if trainer is not None else None

@@ -1,0 +1,1 @@
+"""Parameter groups, optimizers that torch lacks, and learning-rate schedules."""

@@ -1,0 +1,118 @@
+"""What all LightningModules here share: optimizer and schedule, reproducible dropout, and sums over the epoch."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Callable, Iterable
+from typing import Any, ClassVar
+
+import lightning as L
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler
+
+from lightning_modules.epoch_sums import EpochSums
+from lightning_modules.optim.parameter_groups import parameter_groups
+from lightning_modules.optim.schedules import with_schedule
+from utils.contracts import HasNetwork, HasUnit, NamesValidationMetrics
+from utils.random_streams import seed_global_generators
+
+
+class TrainingModule(L.LightningModule, HasNetwork, HasUnit, NamesValidationMetrics):
+    """Base class of the LightningModules.
+
+    A subclass names what its training sums up over an epoch (`sums`) and turns totals into metrics (`metrics_of`). It
+    says how weights begin (`initialize_weights`) and what else a checkpoint must hold (`checkpoint_state`).
+
+    Args:
+        optimizer: Any torch optimizer (`class_path` and `init_args`); weight decay is kept off biases and norms.
+        schedule: A schedule of `lightning_modules.optim.schedules`, counted in optimizer steps.
+        seed: Seed of dropout and the like, which draw from (seed, epoch, step, rank) at each training step.
+    """
+
+    sums: ClassVar[tuple[str, ...]]
+    """What `train_sums` adds up."""
+
+    state_key: ClassVar[str]
+    """Name of the module's state in a checkpoint."""
+
+    def __init__(
+        self,
+        # Neither optimizer nor schedule has a default: jsonargparse, given another class, keeps the values of the
+        # default class's arguments of the same name, and AdamW's weight decay would reach Muon unseen.
+        optimizer: Callable[[Iterable[dict[str, Any]]], Optimizer],
+        schedule: Callable[[Optimizer, int], LRScheduler],
+        seed: int = 0,
+    ):
+        super().__init__()
+        self.optimizer = optimizer
+        self.schedule = schedule
+        self.seed = seed
+        self.train_sums = EpochSums(*self.sums)
+
+    # --- for subclasses ----------------------------------------------------------------------------------------
+
+    @abstractmethod
+    def metrics_of(self, totals: dict[str, float]) -> dict[str, float]:
+        """Return metrics, by name without stage, of the totals of `sums` over an epoch and all processes."""
+
+    def initialize_weights(self) -> None:
+        """Set the weights that a new training starts from, beyond the network's own initialisation."""
+
+    def check_resumed_data(self) -> None:
+        """Refuse data that a resumed training cannot continue with."""
+
+    def checkpoint_state(self) -> dict[str, Any]:
+        """Return what a checkpoint holds beside weights and sums; called on every process."""
+        return {}
+
+    def load_checkpoint_state(self, state: dict[str, Any]) -> None:
+        """Restore what `checkpoint_state` returned."""
+
+    # --- training ----------------------------------------------------------------------------------------------
+
+    def on_fit_start(self) -> None:
+        """Initialise the weights of a new training; those of a resumed one come from its checkpoint."""
+        if self.trainer.ckpt_path is not None:
+            self.check_resumed_data()
+            return
+        self.train_sums.reset()  # of a fit that was interrupted
+        self.initialize_weights()
+
+    def configure_optimizers(self) -> dict[str, Any]:  # type: ignore[override]
+        """Return the optimizer and its schedule, stepped once per optimizer step."""
+        head: str = getattr(self.architecture, "head", "")  # networks without a head have no such attribute
+        optimizer = self.optimizer(parameter_groups(self.architecture, head))
+        self.scale_learning_rates(optimizer)
+        return with_schedule(optimizer, self.schedule, self.trainer)
+
+    def scale_learning_rates(self, optimizer: Optimizer) -> None:
+        """Change the learning rates of parameter groups before the schedule takes them as its base."""
+
+    def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
+        """Seed torch's global generators: dropout takes no generator of its own."""
+        seed_global_generators("dropout", self.seed, self.current_epoch, batch_idx, self.global_rank)
+
+    def on_train_epoch_end(self) -> None:
+        """Log the epoch's training metrics and the learning rate."""
+        rate = self.optimizers().param_groups[0]["lr"]  # type: ignore[union-attr]
+        self.log_dict({**self.mean_metrics("train", self.train_sums), "lr": rate})
+
+    def mean_metrics(self, stage: str, sums: EpochSums) -> dict[str, float]:
+        """Return the metrics of `sums` over all processes, each of which must call this, and reset the sums."""
+        totals = sums.total(self.trainer.strategy)
+        sums.reset()
+        return {f"{stage}/{name}": value for name, value in self.metrics_of(totals).items()}
+
+    # --- checkpoints -------------------------------------------------------------------------------------------
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Add the module's state and, in the middle of an epoch, the epoch's sums so far."""
+        sums = self.train_sums.state_dict(self.trainer.strategy)
+        checkpoint[self.state_key] = {**self.checkpoint_state(), "train_sums": sums}
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Restore the module's state and, where an epoch continues, its sums."""
+        state = checkpoint[self.state_key]
+        self.load_checkpoint_state(state)
+        if self._trainer is not None and self.trainer.state.fn == "fit":
+            self.train_sums.load_state_dict(state["train_sums"], self.global_rank)

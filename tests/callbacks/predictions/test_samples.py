@@ -1,0 +1,116 @@
+import re
+
+import pytest
+
+from callbacks import files
+from callbacks.predictions.samples import Samples, read_sections
+from callbacks.run.metrics_csv import MetricsCSV
+from tests.callbacks.text_fakes import TinyText, TinyWriter, batch_of, random_batches
+
+
+def cells(line: str) -> list[str]:
+    """The cells of a table's row, by the rule of GitHub's Markdown: a bar after a backslash is text."""
+    assert line.startswith("| ") and line.endswith(" |")
+    parts = re.findall(r"(?:\\.|[^|\\])+", line[1:-1])
+    return [re.sub(r"\\([!-/:-@\[-`{-~])", r"\1", part.strip()) for part in parts]
+
+
+def test_newest_first_with_epoch_and_step(make_trainer, tmp_path):
+    model = TinyWriter(["one", "two", "three"])
+    make_trainer(Samples(count=2), max_epochs=2, num_sanity_val_steps=1).fit(model, TinyText(random_batches(3)))
+    text = (tmp_path / "samples.md").read_text()
+    lines = text.split("\n")
+    assert lines[0] == "# Samples"
+    assert [line for line in lines if line.startswith("## ")] == ["## Epoch 2, step 6", "## Epoch 1, step 3"]
+    start = lines.index("## Epoch 2, step 6")
+    assert lines[start + 2 : start + 7] == [
+        "| source | reference | output |",
+        "| --- | --- | --- |",
+        "| source 0 | ab<br>cd | one 1.6 |",
+        "| source 1 | ab<br>cd | two 1.6 |",
+        "",
+    ]
+    assert "three" not in text and "one 0.3" in text
+
+
+def test_whatever_a_text_holds_stays_in_its_cell(make_trainer, tmp_path):
+    nasty = ["a|b", "a\nb\r\u2028c", "back\\|slash\\", "## Epoch 9, step 9", "<extra_id_0> *b* `c` [d](e) $f$ &lt;", ""]
+    model = TinyWriter(nasty)
+    model.references = ("r|1", "r\n2")
+    make_trainer(Samples(count=9)).fit(model, TinyText(random_batches(1)))
+    text = (tmp_path / "samples.md").read_text()
+    rows = [cells(line) for line in text.split("\n") if line.startswith("| source ")][1:]
+    shown = [row[2].removesuffix("0.1").rstrip() for row in rows]
+    assert shown == [nasty[0], "a\\nb\\r\\u2028c", *nasty[2:]]
+    assert all(row[1] == "r|1<br>r\\n2" for row in rows)
+    assert r"\<extra\_id\_0\> \*b\* \`c\` \[d\](e) \$f\$ \&lt;" in text
+    assert list(read_sections(tmp_path / "samples.md")) == [1]
+
+
+def test_long_texts_are_shortened(make_trainer, tmp_path):
+    make_trainer(Samples()).fit(TinyWriter(["|" * 5000]), TinyText(random_batches(1)))
+    row = (tmp_path / "samples.md").read_text().rstrip("\n").split("\n")[-1]
+    assert row.count("\\|") == 399 and row.endswith("… |")
+
+
+def test_a_run_killed_while_writing_leaves_the_old_file(make_trainer, tmp_path, monkeypatch):
+    class Killed(BaseException):
+        pass
+
+    def die(*args):
+        raise Killed
+
+    trainer = make_trainer(Samples(), max_epochs=2)
+    trainer.fit(TinyWriter(["x"]), TinyText(random_batches(2)))
+    before = (tmp_path / "samples.md").read_bytes()
+    monkeypatch.setattr(files.os, "fsync", die)
+    again = make_trainer(Samples(), max_epochs=1)
+    with pytest.raises(Killed):
+        again.fit(TinyWriter(["y"]), TinyText(random_batches(2)))
+    assert (tmp_path / "samples.md").read_bytes() == before
+
+
+def test_a_fresh_run_starts_a_fresh_file(make_trainer, tmp_path):
+    make_trainer(Samples(), max_epochs=1).fit(TinyWriter(["old"]), TinyText(random_batches(2)))
+    make_trainer(Samples(), max_epochs=1).fit(TinyWriter(["new"]), TinyText(random_batches(4)))
+    text = (tmp_path / "samples.md").read_text()
+    assert "old" not in text and "new 0.4" in text
+
+
+def test_loggers_that_show_text_get_the_newest_table(make_trainer, tmp_path):
+    class Board:
+        texts: list = []  # noqa: RUF012
+
+        def add_text(self, *arguments):
+            self.texts.append(arguments)
+
+    class TensorBoardLike(MetricsCSV):
+        experiment = Board()
+
+    class WandbLike(MetricsCSV):
+        texts: list = []  # noqa: RUF012
+
+        def log_text(self, **arguments):
+            raise AssertionError("positional key")
+
+    def log_text(self, key, columns=None, data=None, step=None):
+        self.texts.append((key, columns, data, step))
+
+    WandbLike.log_text = log_text  # type: ignore[assignment,method-assign]
+    board, wandb = TensorBoardLike(str(tmp_path / "board")), WandbLike(str(tmp_path / "wandb"))
+    model = TinyWriter(["a|b"])
+    make_trainer(Samples(), max_epochs=2, logger=[board, wandb]).fit(model, TinyText(random_batches(3)))
+    # Steps as Lightning logs the same validation: from 0
+    assert [(tag, step) for tag, _, step in board.experiment.texts] == [("samples", 2), ("samples", 5)]
+    assert board.experiment.texts[1][1].endswith("| source 0 | ab<br>cd | a\\|b 1.6 |")
+    table = ("samples", ["source", "reference", "output"], [["source 0", "ab\ncd", "a|b 1.6"]], 5)
+    assert wandb.texts[1] == table
+    assert [row["step"] for row in board.rows if "val/loss" in row] == [2, 5]
+
+
+def test_other_modules_and_other_commands_write_nothing(make_trainer, tiny_data, tiny_classifier, tmp_path):
+    make_trainer(Samples()).fit(tiny_classifier(), tiny_data())
+    make_trainer(Samples()).validate(TinyWriter(["x"]), TinyText([batch_of({0: [2]})]), verbose=False)
+    assert not (tmp_path / "samples.md").exists()
+    with pytest.raises(ValueError, match="count"):
+        Samples(count=0)

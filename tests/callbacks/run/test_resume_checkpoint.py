@@ -1,0 +1,337 @@
+"""Three runs at tolerance zero: one never interrupted, one killed, and one that goes on from what the killed one left.
+
+What `kill -9` leaves is the run folder as it is at that moment. So the uninterrupted run copies its folder at every
+step, and a new run is resumed from each copy of interest, in the same place.
+"""
+
+import shutil
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+from lightning.pytorch import Callback, LightningModule, Trainer
+from torch import Tensor, nn
+
+from architectures.base import ImageClassifierNet
+from callbacks.run.best_checkpoint import BestCheckpoint
+from callbacks.run.metrics_csv import MetricsCSV
+from callbacks.run.resume_checkpoint import ResumeCheckpoint
+from callbacks.run.run_folder import RunFolder
+from callbacks.weight_averaging import EMA
+from datamodules.images.augmentation import Augmentation
+from datamodules.images.base import ImageDataModule, ImageSet
+from lightning_modules.image_classifier import ImageClassifier
+from lightning_modules.optim.muon import Muon
+from lightning_modules.optim.schedules import Constant, OneCycle
+from utils.checkpoints import newest_sound_checkpoint
+
+BATCHES = 5  # in an epoch
+CLASSES = 10
+
+
+class TinyNet(ImageClassifierNet):
+    head = "fc"
+
+    def __init__(self) -> None:
+        super().__init__(CLASSES)
+        self.body = nn.Sequential(nn.Conv2d(3, 6, 8, stride=8), nn.BatchNorm2d(6), nn.ReLU(), nn.Dropout(0.3))
+        self.fc = nn.Linear(6 * 16, CLASSES)
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.fc(self.body(images).flatten(1))
+
+    def initialize_from_data(self, images: Tensor) -> None:
+        self.body[0].weight.data[:3] = images[:3, :, :8, :8] / 10  # type: ignore[operator,union-attr]
+
+
+class RandomImages(ImageDataModule):
+    def __init__(self, augmentation: Augmentation) -> None:
+        super().__init__(
+            batch_size=8, eval_batch_size=8, augmentation=augmentation, seed=1, split_seed=0, predict_path=None
+        )
+        self.class_names = [str(k) for k in range(CLASSES)]
+        self.mean = self.std = (0.5, 0.5, 0.5)
+
+    def load_training(self) -> tuple[ImageSet, ImageSet]:
+        generator = torch.Generator().manual_seed(0)
+        images = torch.randint(0, 256, (52, 3, 32, 32), generator=generator, dtype=torch.uint8)
+        labels = torch.randint(0, CLASSES, (52,), generator=generator)
+        return ImageSet(images[:40], labels[:40]), ImageSet(images[40:], labels[40:])
+
+    def load_test(self) -> ImageSet:
+        raise NotImplementedError
+
+
+class Snapshots(Callback):
+    """Copies the run folder after every batch, validation and epoch: what a run killed there leaves."""
+
+    def __init__(self, folder: Path, copies: Path) -> None:
+        self.folder, self.copies = folder, copies
+
+    def _copy(self, trainer: Trainer, name: str) -> None:
+        batches = trainer.fit_loop.total_batch_idx + 1
+        if trainer.state.fn == "fit" and not trainer.sanity_checking:
+            shutil.copytree(self.folder, self.copies / f"{name}-{batches}")
+
+    def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *args: Any) -> None:
+        self._copy(trainer, "batch")
+
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._copy(trainer, "validation")
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._copy(trainer, "epoch")
+
+
+class PowerCut(BaseException):
+    pass
+
+
+class Cut(Callback):
+    """Ends the run by an exception at the end of a batch (counted from 1)."""
+
+    def __init__(self, after: int) -> None:
+        self.after = after
+
+    def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *args: Any) -> None:
+        if trainer.fit_loop.total_batch_idx + 1 == self.after:
+            raise PowerCut
+
+
+class Setting:
+    """One way to train, in one folder."""
+
+    def __init__(
+        self,
+        folder: Path,
+        augmentation: Augmentation | None = None,
+        ema: dict[str, Any] | None = None,
+        optimizer: Any = None,
+        schedule: Any = OneCycle,
+        saving: dict[str, Any] | None = None,
+        **trainer: Any,
+    ) -> None:
+        self.folder = folder
+        self.augmentation = augmentation or Augmentation(crop_padding=2, flip="random", mixup_alpha=0.5)
+        self.ema = ema or {"decay": 0.8, "update_starting_at_step": 3}
+        self.optimizer = optimizer or (lambda groups: torch.optim.SGD(groups, lr=0.2, momentum=0.9, weight_decay=0.01))
+        self.schedule = schedule
+        self.saving = saving or {"every_n_seconds": 0.0}
+        self.trainer = trainer
+
+    def train(self, *more: Callback, **changes: Any) -> dict[str, Any]:
+        """Trains, from the newest checkpoint in the folder where there is one; returns what last.ckpt then holds."""
+        (self.folder / "checkpoints").mkdir(parents=True, exist_ok=True)
+        checkpoint = newest_sound_checkpoint(self.folder)
+        torch.manual_seed(1 if checkpoint else 0)  # a resumed run has nothing of its weights from the seed
+        module = ImageClassifier(TinyNet(), self.optimizer, self.schedule, label_smoothing=0.1, seed=5)
+        module.hparams.clear()  # networks and functions: the command line has plain values there
+        callbacks = [
+            EMA(**self.ema),
+            ResumeCheckpoint(**self.saving),
+            BestCheckpoint(),
+            RunFolder({}),
+            *more,
+        ]
+        trainer = Trainer(
+            accelerator="cpu",
+            default_root_dir=self.folder,
+            callbacks=callbacks,
+            logger=MetricsCSV(str(self.folder)),
+            enable_progress_bar=False,
+            enable_model_summary=False,
+            use_distributed_sampler=False,
+            **{"max_epochs": 2, "log_every_n_steps": 2, **self.trainer, **changes},
+        )
+        trainer.fit(module, datamodule=RandomImages(self.augmentation), ckpt_path=checkpoint, weights_only=True)
+        return torch.load(self.folder / "checkpoints" / "last.ckpt", weights_only=True)
+
+
+def differences(one: Any, other: Any, where: str = "") -> list[str]:
+    """The places at which two checkpoints differ, in values, types, shapes or lengths."""
+    if type(one) is not type(other):
+        return [where]
+    if isinstance(one, Tensor):
+        return [] if one.dtype == other.dtype and torch.equal(one, other) else [where]
+    if isinstance(one, dict):
+        if list(one) != list(other):
+            return [f"{where}: {set(one) ^ set(other) or 'order'}"]
+        return [place for key in one for place in differences(one[key], other[key], f"{where}/{key}")]
+    if isinstance(one, list | tuple):
+        if len(one) != len(other):
+            return [where]
+        return [p for k, (a, b) in enumerate(zip(one, other, strict=True)) for p in differences(a, b, f"{where}/{k}")]
+    return [] if one == other else [where]
+
+
+# Of no consequence: Lightning's counts of the validation loop drive its progress bar, and nothing reads current_score.
+IGNORED = ("val_loop", "current_score")
+
+
+def assert_same_file(reference: Path, resumed: Path, stop: str) -> None:
+    one, other = (torch.load(path, weights_only=True) for path in (reference, resumed))
+    different = [place for place in differences(one, other) if not any(part in place for part in IGNORED)]
+    assert different == [], f"{resumed.name} after {stop}"
+
+
+def assert_same_run(reference: Path, resumed: Path, stop: str) -> None:
+    assert (resumed / "metrics.csv").read_text() == (reference / "metrics.csv").read_text(), f"after {stop}"
+    for name in ("last.ckpt", "best.ckpt"):
+        assert_same_file(reference / "checkpoints" / name, resumed / "checkpoints" / name, stop)
+
+
+def check(tmp_path: Path, stops: list[str], **arguments: Any) -> None:
+    """Runs without interruption, then goes on from each of `stops`, and compares all that is left."""
+    setting = Setting(tmp_path / "run", **arguments)
+    reference, copies = tmp_path / "uninterrupted", tmp_path / "copies"
+    ended = setting.train(Snapshots(setting.folder, copies))
+    setting.folder.rename(reference)
+    assert ended["current_model_state"]["architecture.fc.weight"].isfinite().all()  # else any two are alike
+    for stop in stops:
+        shutil.copytree(copies / stop, setting.folder)
+        setting.train()
+        assert_same_run(reference, setting.folder, stop)
+        shutil.rmtree(setting.folder)
+
+
+def test_every_kind_of_moment(tmp_path):
+    """First step, mid-epoch, last batch of an epoch, just after its validation, its end, and the next epoch's begin."""
+    stops = ["batch-1", "batch-2", "batch-4", "batch-5", "validation-5", "epoch-5", "batch-6", "batch-7", "batch-10"]
+    check(tmp_path, [*stops, "validation-10", "epoch-10"])
+
+
+def test_validation_in_mid_epoch_and_accumulation(tmp_path):
+    stops = ["batch-1", "validation-2", "batch-3", "batch-4", "validation-4", "epoch-5", "batch-8", "batch-9"]
+    check(tmp_path, stops, accumulate_grad_batches=2, val_check_interval=0.5)
+
+
+def test_muon_and_sparse_checkpoints(tmp_path):
+    check(
+        tmp_path,
+        ["batch-3", "batch-4", "validation-4", "batch-7", "validation-7", "batch-9"],
+        augmentation=Augmentation(flip="alternating", cutout=4, policy="trivial", cutmix_alpha=1.0),
+        optimizer=lambda groups: Muon(groups, lr=0.1),
+        saving={"every_n_steps": 2},
+        val_check_interval=2,
+        gradient_clip_val=1.0,
+    )
+
+
+def test_validation_counted_over_epochs(tmp_path):
+    """Every third batch of the run, so at another place in each epoch."""
+    stops = ["batch-4", "validation-6", "batch-7", "batch-8", "validation-9", "batch-10"]
+    check(tmp_path, stops, val_check_interval=3, check_val_every_n_epoch=None)
+
+
+@pytest.mark.parametrize(
+    ("stops", "settings"),
+    [
+        (["batch-2", "batch-3", "epoch-3"], {"limit_train_batches": 1, "max_epochs": 4}),
+        (["batch-6", "batch-11"], {"accumulate_grad_batches": 8, "max_epochs": 3}),
+        (["batch-6", "batch-8"], {"max_epochs": -1, "max_steps": 10}),
+        (["batch-6"], {"max_epochs": -1, "max_steps": 10, "limit_val_batches": 0}),
+    ],
+)
+def test_between_two_epochs(tmp_path, stops, settings):
+    """Epochs of a single step, in which nothing is between two of an epoch; and runs that end at a number of steps."""
+    if settings.get("limit_val_batches") == 0:  # no best.ckpt to compare
+        setting = Setting(tmp_path / "run", **settings)
+        setting.train(Snapshots(setting.folder, tmp_path / "copies"))
+        setting.folder.rename(tmp_path / "uninterrupted")
+        shutil.copytree(tmp_path / "copies" / stops[0], setting.folder)
+        setting.train()
+        last = Path("checkpoints") / "last.ckpt"
+        assert_same_file(tmp_path / "uninterrupted" / last, setting.folder / last, stops[0])
+    else:
+        check(tmp_path, stops, **settings)
+    assert all(newest_sound_checkpoint(tmp_path / "copies" / stop) for stop in stops)
+
+
+def test_an_exception_and_a_second_stop(tmp_path):
+    setting = Setting(tmp_path / "run")
+    setting.train()
+    setting.folder.rename(tmp_path / "uninterrupted")
+    for after in (3, 6, 8):
+        with pytest.raises(PowerCut):
+            setting.train(Cut(after))
+    setting.train()
+    assert_same_run(tmp_path / "uninterrupted", setting.folder, "three cuts")
+
+
+def test_a_damaged_checkpoint_is_passed_over_for_the_one_before(tmp_path):
+    setting = Setting(tmp_path / "run")
+    setting.train()
+    setting.folder.rename(tmp_path / "uninterrupted")
+    with pytest.raises(PowerCut):
+        setting.train(Cut(9))
+    last = setting.folder / "checkpoints" / "last.ckpt"
+    last.write_bytes(last.read_bytes()[:-1000])
+    with pytest.warns(UserWarning, match="last.ckpt is damaged"):
+        setting.train()
+    assert_same_run(tmp_path / "uninterrupted", setting.folder, "a damaged checkpoint")
+
+
+def test_a_run_that_has_ended_stays_as_it_is(tmp_path):
+    setting = Setting(tmp_path / "run")
+    setting.train()
+    before = {path: path.read_bytes() for path in setting.folder.rglob("*") if path.is_file()}
+    setting.train()
+    assert {path: path.read_bytes() for path in setting.folder.rglob("*") if path.is_file()} == before
+
+
+def test_more_epochs_after_the_end(tmp_path):
+    """Two epochs and, resumed, a third, against three at once; without a schedule that depends on the length."""
+    setting = Setting(tmp_path / "run", schedule=Constant, max_epochs=3)
+    setting.train()
+    setting.folder.rename(tmp_path / "at-once")
+    setting.train(max_epochs=2)
+    setting.train()
+    assert_same_run(tmp_path / "at-once", setting.folder, "two epochs")
+
+
+def test_saves_by_steps_and_by_time(tmp_path, monkeypatch):
+    def saved_at(saving: dict[str, Any], **trainer: Any) -> list[int]:
+        steps: list[int] = []
+        save = ResumeCheckpoint.save
+
+        def noted(self: ResumeCheckpoint, trainer: Trainer) -> None:
+            steps.append(trainer.global_step)
+            save(self, trainer)
+
+        monkeypatch.setattr(ResumeCheckpoint, "save", noted)
+        folder = tmp_path / str(len(list(tmp_path.iterdir())))
+        Setting(folder, saving=saving, **trainer).train()
+        monkeypatch.undo()
+        assert (folder / "checkpoints" / "last.ckpt").is_file()
+        assert not (folder / "checkpoints" / "last.ckpt.tmp").exists()
+        return steps
+
+    assert saved_at({"every_n_seconds": 1e9}) == [10]
+    assert saved_at({"every_n_seconds": 1e9, "every_n_steps": 3}) == [3, 6, 9, 10]
+    assert saved_at({"every_n_seconds": 0}) == [1, 2, 3, 4, 5, 6, 7, 8, 9, 10]
+    # not right after a validation within an epoch, where Lightning miscounts
+    assert saved_at({"every_n_seconds": 0}, val_check_interval=2) == [1, 3, 5, 6, 8, 10]
+    assert saved_at({"every_n_seconds": 0}, val_check_interval="00:01:00:00") == [1, 2, 3, 4, 5, 6, 7, 8, 9, 10]
+    # only between optimizer steps
+    assert saved_at({"every_n_seconds": 0}, accumulate_grad_batches=2) == [1, 2, 3, 4, 5, 6]
+
+
+def test_processes_agree_and_are_seldom_asked(monkeypatch):
+    asked: list[bool] = []
+    strategy = SimpleNamespace(broadcast=lambda due: asked.append(due) or due)
+    trainer: Any = SimpleNamespace(world_size=2, global_step=0, strategy=strategy)
+    callback = ResumeCheckpoint(every_n_seconds=0.0, every_n_steps=30)
+    answers = []
+    for trainer.global_step in range(1, 41):
+        answers.append(callback._due(trainer))
+    assert [step for step, due in enumerate(answers[:29], 1) if due] == [20] and asked == [True]
+    assert all(answers[29:])  # all count the same steps: nobody is asked
+
+
+def test_bad_arguments_are_named():
+    with pytest.raises(ValueError, match="every_n_seconds"):
+        ResumeCheckpoint(every_n_seconds=-1)
+    with pytest.raises(ValueError, match="every_n_steps"):
+        ResumeCheckpoint(every_n_steps=0)

@@ -1,0 +1,161 @@
+"""What LightningModules and datamodules promise to each other and to the callbacks that observe them.
+
+Ours name the protocols they keep as base classes, so that a renamed field fails loudly: in the type checker, or where
+it is read. A module of your own keeps one by having its attributes. A callback does nothing with a module that lacks
+what it needs.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
+
+from lightning.pytorch import LightningDataModule, Trainer
+from torch import Tensor, nn
+
+from utils.batches import GeneratedText
+
+if TYPE_CHECKING:
+    from tokenizers import Tokenizer
+
+
+# --- of LightningModules -------------------------------------------------------------------------------------------
+
+
+@runtime_checkable
+class HasNetwork(Protocol):
+    """A module around a network."""
+
+    architecture: nn.Module
+
+
+@runtime_checkable
+class HasUnit(Protocol):
+    """A module that says what its examples are called, such as "images"."""
+
+    unit: str
+
+
+@runtime_checkable
+class NamesValidationMetrics(Protocol):
+    """A module that says what it logs in validation."""
+
+    def validation_metrics(self) -> list[str]:
+        """Return the names that validation logs, of which `checkpoint.monitor` must be one."""
+        ...
+
+
+@runtime_checkable
+class ClassifiesImages(Protocol):
+    """A module that knows its classes and the size of its images; both are None before training."""
+
+    class_names: list[str] | None
+    input_size: int | None
+
+
+@runtime_checkable
+class GeneratesText(Protocol):
+    """A module that generates text in validation or test.
+
+    Attributes:
+        generated: What the last validation or test generated, in the data's order, over all processes.
+        signature: How the texts were scored; None where they were not.
+    """
+
+    generated: list[GeneratedText]
+    signature: str | None
+
+
+@runtime_checkable
+class UsesTokenizer(Protocol):
+    """A module whose ids are those of a tokenizer; None before training."""
+
+    tokenizer: Tokenizer | None
+
+
+@runtime_checkable
+class UsesVocabulary(Protocol):
+    """A module whose ids are places in a string of characters; None before training."""
+
+    vocabulary: str | None
+
+
+# --- of datamodules ------------------------------------------------------------------------------------------------
+
+
+class ImageExamples(Protocol):
+    """Images in memory: uint8 [N, 3, H, W]."""
+
+    @property
+    def images(self) -> Tensor:
+        """The images."""
+        ...
+
+
+@runtime_checkable
+class ProvidesImages(Protocol):
+    """A datamodule of images.
+
+    Attributes:
+        class_names: One name per class; None until known.
+        mean, std: Per channel, of images scaled to [0, 1]; None until known.
+        input_size: Height and width of the images in pixels.
+        predict_path: The image or folder that `predict` reads; None for the test images.
+        predict_names: Name of each example that is predicted: its path or its number.
+        predict_classes: Classes that the labels of predicted examples count; None: `class_names`.
+    """
+
+    class_names: list[str] | None
+    mean: tuple[float, float, float] | None
+    std: tuple[float, float, float] | None
+    input_size: int
+    predict_path: str | None
+    predict_names: list[str]
+    predict_classes: list[str] | None
+
+    @property
+    def train_set(self) -> ImageExamples:
+        """The training images."""
+        ...
+
+
+@runtime_checkable
+class ProvidesTokens(Protocol):
+    """A datamodule whose batches hold the ids of a tokenizer."""
+
+    @property
+    def tokenizer(self) -> Tokenizer:
+        """The tokenizer."""
+        ...
+
+
+@runtime_checkable
+class ProvidesCharacters(Protocol):
+    """A datamodule whose ids are places in a string of characters."""
+
+    @property
+    def vocabulary(self) -> str:
+        """Every character once."""
+        ...
+
+
+@runtime_checkable
+class PredictsLines(Protocol):
+    """A datamodule that reads a text file in `predict`; `predict_count` is the number of its lines."""
+
+    predict_count: int
+
+
+def datamodule_of(trainer: Trainer | None) -> LightningDataModule | None:
+    """Return the datamodule that a trainer works with; None without one."""
+    datamodule: LightningDataModule | None = getattr(trainer, "datamodule", None)  # set once data is attached
+    return datamodule
+
+
+def class_names_of(module: nn.Module) -> list[str] | None:
+    """Return the names of a module's classes; None if it has none or knows none."""
+    return module.class_names if isinstance(module, ClassifiesImages) else None
+
+
+def network_of(module: nn.Module) -> nn.Module:
+    """Return the network of a module, or the module itself if it has none."""
+    return module.architecture if isinstance(module, HasNetwork) else module
