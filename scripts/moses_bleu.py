@@ -51,7 +51,10 @@ def main(arguments: list[str] | None = None) -> None:
         parser.error(
             f"{len(hypotheses)} hypotheses but {len(references)} lines of references: run `oneforall test` again"
         )
-    score, signature = moses_bleu(hypotheses, [line.split("\t") for line in references], options.language)
+    try:
+        score, signature = moses_bleu(hypotheses, [line.split("\t") for line in references], options.language)
+    except ModuleNotFoundError as error:
+        parser.error(f"{error}: run `pip install sacremoses`, or install the extra one-for-all[dev]")
     print(f"BLEU {score:.2f} ({signature}, Moses tokens)")
 
 

@@ -1,5 +1,6 @@
 """BLEU over Moses tokens, checked against hand-made tokens and products."""
 
+import sys
 from pathlib import Path
 
 import pytest
@@ -39,3 +40,12 @@ def test_files_that_cannot_be_scored_are_errors(tmp_path: Path, capsys: pytest.C
     with pytest.raises(SystemExit):
         main(write(tmp_path, "a\nb\n", "a\n"))
     assert "2 hypotheses but 1 lines of references" in capsys.readouterr().err
+
+
+def test_a_missing_sacremoses_is_an_error_that_names_the_extra(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "sacremoses", None)  # makes the import fail
+    with pytest.raises(SystemExit):
+        main(write(tmp_path, "a\n", "a\n"))
+    assert "one-for-all[dev]" in capsys.readouterr().err
