@@ -9,6 +9,7 @@ from torch import Tensor
 from architectures.t5.config import T5Config
 from architectures.t5.hf_weights import published_name
 from architectures.t5.model import T5
+from benchmarks.transformers_t5 import make_theirs
 
 SMALL: dict[str, Any] = {
     "vocab_size": 40,
@@ -57,27 +58,6 @@ def make_pair(config: T5Config, seed: int = 0) -> tuple[T5, Any]:
     result = theirs.load_state_dict(published, strict=False)
     assert not result.unexpected_keys
     assert all("embed_tokens" in key or key == "lm_head.weight" for key in result.missing_keys)
-    return ours, theirs
-
-
-def make_theirs(config: T5Config) -> Any:
-    """Return transformers' model of the same config in evaluation mode, with its own initial weights.
-
-    Its output layer is always tied, whatever the config says.
-    """
-    import transformers
-
-    fields = {name: value for name, value in vars(config).items() if name != "scale_decoder_outputs"}
-    their_config = transformers.T5Config(**fields)
-    their_config.scale_decoder_outputs = config.scales_decoder_outputs
-    return transformers.T5ForConditionalGeneration(their_config).eval()
-
-
-def make_pair_as_theirs_begins(config: T5Config) -> tuple[T5, Any]:
-    """Return (ours, theirs) in evaluation mode, both with the initial weights of transformers."""
-    ours, theirs = T5(config).eval(), make_theirs(config)
-    published = theirs.state_dict()
-    ours.load_state_dict({name: published[published_name(name)] for name in ours.state_dict()})
     return ours, theirs
 
 
