@@ -7,11 +7,12 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 UV := uv==0.13.9
 PYTEST_ARGS ?=
+LOCK_ARGS ?=
 # One worker a core, one thread a worker: torch's threads gain nothing on tensors this small.
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses auto --maxprocesses 8
 
 .DEFAULT_GOAL := help
-.PHONY: help quickstart test slow notebooks lint format types clean
+.PHONY: help quickstart test slow notebooks lint format types lock clean
 
 help:  ## Show what there is
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
@@ -45,6 +46,13 @@ format: $(STAMP)  ## Bring the code into form
 
 types: $(STAMP)  ## Check types
 	$(BIN)/mypy
+
+# One file for Linux (x86-64 and ARM) and macOS: markers say what belongs where. Versions in it stay unless
+# pyproject.toml rules them out or LOCK_ARGS says otherwise: --upgrade, or --upgrade-package NAME.
+lock: $(STAMP)  ## Write requirements.txt from pyproject.toml
+	PATH="$$PATH:$(CURDIR)/$(BIN)" uv pip compile pyproject.toml --quiet --universal --python-version 3.11 --extra dev \
+		--fork-strategy fewest --generate-hashes --no-emit-index-url --custom-compile-command "make lock" \
+		--output-file requirements.txt $(LOCK_ARGS)
 
 clean:  ## Remove the environment and all caches; runs and data stay
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache build *.egg-info

@@ -1,7 +1,6 @@
 """The command line as a user meets it: run folders, checkpoints that describe themselves, resuming, and errors."""
 
 import csv
-import ctypes
 import json
 import os
 import pickle
@@ -289,26 +288,6 @@ def test_a_misspelt_key_names_its_file(oneforall, tmp_path, option):
     assert "mine.yaml" in outcome.last_line and "did you mean trainer.max_epochs?" in outcome.last_line
 
 
-def test_values_of_an_option_stand_in_the_order_of_the_command():
-    args = [
-        "fit",
-        "--config=a",
-        "-c",
-        "b",
-        "--ckpt_path",
-        "x",
-        "--config",
-        "c",
-        "--ckpt_path=y",
-        "-c=d",
-        "--configs",
-        "e",
-    ]
-    args += ["--ckpt_path", "z", "--config"]
-    assert cli.option_values(args, "--ckpt_path") == ["x", "y", "z"]
-    assert cli.option_values(args, "--config", "-c") == ["a", "b", "c", "d"]
-
-
 def test_the_last_of_two_checkpoints_is_taken(oneforall, finished_run):
     good = checkpoint_of(finished_run)
     for args in (
@@ -317,12 +296,6 @@ def test_the_last_of_two_checkpoints_is_taken(oneforall, finished_run):
     ):
         outcome = oneforall("test", *args)
         assert outcome.code == 2 and "checkpoint nowhere.ckpt does not exist" in outcome.last_line
-
-
-def test_broken_yaml_names_file_and_line(oneforall, tmp_path):
-    (tmp_path / "mine.yaml").write_text("trainer:\n  callbacks: [\n")
-    outcome = oneforall("fit", "--config", "mine.yaml")
-    assert outcome.code == 2 and "mine.yaml" in outcome.last_line and re.search(r"line \d", outcome.last_line)
 
 
 @pytest.mark.parametrize("damage", ["missing", "cut", "garbage", "foreign", "hostile", "hostile pickle"])
@@ -414,23 +387,9 @@ TEXTS = [
 EMA = "trainer:\n  callbacks+:\n    - class_path: EMA\n      init_args: {decay: 0.9}\n"
 
 
-@pytest.mark.skipif(not hasattr(ctypes.CDLL(None), "mallopt"), reason="another C library than glibc")
-def test_freed_memory_is_kept_for_the_next_tensors():
-    code = """if True:
-        import resource, torch, cli
-        cli.keep_freed_memory()
-        torch.ones(2**24)  # 64 MB: 16,384 pages
-        before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
-        for _ in range(20):
-            torch.ones(2**24)
-        print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
-        """
-    answer = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=True)
-    assert int(answer.stdout) < 3 * 16_384  # and not 20 times
-
-
 def command(*args: str) -> list[str]:
-    return [sys.executable, str(ROOT / "cli.py"), *args]
+    """The installed command: what pip has put beside the interpreter."""
+    return [str(Path(sys.executable).with_name("oneforall")), *args]
 
 
 def environment() -> dict[str, str]:
@@ -500,15 +459,28 @@ def test_resume_starts_where_there_is_nothing_and_stops_where_all_is_done(onefor
     assert not (tmp_path / "run-2").exists()
 
 
-def test_resume_with_no_sound_checkpoint_refuses_to_start_again(oneforall, tmp_path, finished_run):
+def test_resume_with_no_intact_checkpoint_refuses_to_start_again(oneforall, tmp_path, finished_run):
     shutil.copytree(finished_run, tmp_path / "run")
     for path in (tmp_path / "run" / "checkpoints").iterdir():
         path.write_bytes(b"no checkpoint")
     outcome = oneforall("fit", "--config", QUICKSTART, *SMALL, "--run_dir", "run", "--resume")
-    assert outcome.code == 2 and "sound" in outcome.last_line
+    assert outcome.code == 2 and "intact" in outcome.last_line
 
 
 def test_the_installed_command_explains_itself():
     outcome = subprocess.run(command("fit", "--help"), capture_output=True, text=True, env=environment())
     assert outcome.returncode == 0
     assert "--resume" in outcome.stdout and "--run_dir" in outcome.stdout
+
+
+@pytest.mark.parametrize("start", [["-m", "cli"], ["cli.py"]], ids=["module", "file"])
+def test_other_ways_to_start_it_print_no_deprecation_warnings(start):
+    outcome = subprocess.run(
+        [sys.executable, "-W", "default::DeprecationWarning", *start, "fit", "--config", QUICKSTART, "--print_config"],
+        capture_output=True,
+        text=True,
+        env=environment(),
+        cwd=ROOT,
+    )
+    assert outcome.returncode == 0 and "model:" in outcome.stdout
+    assert "Deprecat" not in outcome.stderr, outcome.stderr

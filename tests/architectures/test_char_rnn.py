@@ -1,4 +1,4 @@
-"""Our cells against torch's with the same weights; memory, dropout and sampling against their definitions."""
+"""Tests of CharRNN: cells against torch's with the same weights; state, dropout and sampling by definition."""
 
 from typing import Any
 
@@ -21,12 +21,12 @@ def network(cell: Any, num_layers: int = 1, **arguments: Any) -> CharRNN:
     torch.manual_seed(1)
     net = CharRNN(VOCAB, cell=cell, hidden_size=HIDDEN, num_layers=num_layers, **arguments)
     for parameter in net.parameters():
-        nn.init.uniform_(parameter, -0.6, 0.6)  # biases too, which a fresh net has at zero
+        nn.init.uniform_(parameter, -0.6, 0.6)  # biases too, which are zero in a new network
     return net
 
 
 def reference(net: CharRNN, cell: str) -> nn.RNNBase:
-    """torch's own network with our weights: of its two biases, the second is zero but for GRU's new memory."""
+    """Return torch's network with our weights; its second bias is zero except in the new gate of a GRU."""
     made = {"rnn": nn.RNN, "gru": nn.GRU, "lstm": nn.LSTM}[cell](VOCAB, HIDDEN, len(net.layers), batch_first=True)
     state = {}
     for number, layer in enumerate(net.layers):
@@ -43,7 +43,7 @@ def reference(net: CharRNN, cell: str) -> nn.RNNBase:
 
 @pytest.mark.parametrize("num_layers", [1, 3])
 @pytest.mark.parametrize("cell", CELLS)
-def test_outputs_memory_and_gradients_are_torchs(cell, num_layers):
+def test_outputs_state_and_gradients_equal_torch(cell, num_layers):
     net = network(cell, num_layers)
     theirs = reference(net, cell)
     ids = characters()
@@ -68,8 +68,8 @@ def test_outputs_memory_and_gradients_are_torchs(cell, num_layers):
 
 
 @pytest.mark.parametrize("cell", CELLS)
-def test_bf16_autocast_is_near_float32(cell):
-    """Two layers: the second's gates are bf16, what it remembers is not."""
+def test_bf16_autocast_is_close_to_float32(cell):
+    """Check two layers: the gates of the second are in bf16, its state is not."""
     net, ids = network(cell, num_layers=2), characters()
     with torch.autocast("cpu", torch.bfloat16):
         logits, _ = net(ids)
@@ -80,7 +80,7 @@ def test_bf16_autocast_is_near_float32(cell):
 
 
 @pytest.mark.parametrize("cell", CELLS)
-def test_carried_memory_equals_one_long_sequence(cell):
+def test_chunks_with_carried_state_equal_one_long_sequence(cell):
     net = network(cell, num_layers=2).double()
     ids = characters(steps=20)
     whole, after = net(ids)
@@ -93,8 +93,8 @@ def test_carried_memory_equals_one_long_sequence(cell):
 
 
 @pytest.mark.parametrize("cell", CELLS)
-def test_nothing_looks_ahead_or_at_another_stream(cell):
-    """A character changes the logits from its own place on, and no others."""
+def test_logits_ignore_later_characters_and_other_streams(cell):
+    """A character must change the logits of its own stream from its position on, and no others."""
     net, ids = network(cell, num_layers=2), characters()
     changed = ids.clone()
     changed[1, 4] = (ids[1, 4] + 1) % VOCAB
@@ -105,14 +105,14 @@ def test_nothing_looks_ahead_or_at_another_stream(cell):
 
 
 @pytest.mark.parametrize("cell", CELLS)
-def test_every_parameter_is_trained(cell):
+def test_every_parameter_receives_a_gradient(cell):
     net = network(cell, num_layers=2)
     net(characters())[0].square().sum().backward()
     assert all(p.grad is not None and p.grad.abs().sum() > 0 for p in net.parameters())
 
 
-def test_dropout_spares_the_memory():
-    """What goes from step to step in the first layer is the same with dropout as without."""
+def test_dropout_does_not_affect_the_state():
+    """The state of the first layer must be the same with dropout as without."""
     net, ids = network("lstm", num_layers=2, dropout=0.5), characters()
     plain_logits, plain = net.eval()(ids)
     torch.manual_seed(0)
@@ -121,13 +121,13 @@ def test_dropout_spares_the_memory():
     assert not torch.equal(state[1], plain[1]) and not torch.allclose(logits, plain_logits)
 
 
-def test_an_lstm_begins_by_remembering():
+def test_forget_gate_bias_of_a_new_lstm_is_one():
     torch.manual_seed(0)
     bias = CharRNN(VOCAB, hidden_size=HIDDEN).layers[0].bias
     assert torch.equal(bias, torch.tensor([0.0, 1.0, 0.0, 0.0]).repeat_interleave(HIDDEN))
 
 
-def test_generate_draws_from_the_tempered_probabilities():
+def test_generate_samples_from_the_tempered_probabilities():
     net, prompt = network("gru"), characters(1, 5)
     many = prompt.expand(6000, -1)
     drawn = net.generate(many, 1, temperature=2.0, generator=torch.Generator().manual_seed(0), known=8)
@@ -138,8 +138,8 @@ def test_generate_draws_from_the_tempered_probabilities():
 
 
 @pytest.mark.parametrize("cell", CELLS)
-def test_generate_reads_what_it_has_written(cell):
-    """Near temperature zero, each character is the likeliest after prompt and all before it, computed in one go."""
+def test_generate_reads_its_own_output(cell):
+    """Near temperature zero, each character must be the most likely one after the prompt and those before it."""
     net, prompt = network(cell, num_layers=2), characters(2, 4)
     written = net.generate(prompt, 10, temperature=1e-4)
     logits = net(torch.cat([prompt, written], 1))[0]
@@ -157,11 +157,11 @@ def test_generate_reads_what_it_has_written(cell):
         ({"dropout": 1.0}, "dropout"),
     ],
 )
-def test_bad_arguments_are_named(arguments, named):
+def test_errors_name_invalid_arguments(arguments, named):
     with pytest.raises(ValueError, match=named):
         CharRNN(**{"vocab_size": VOCAB, **arguments})
 
 
-def test_a_temperature_of_zero_is_named():
+def test_temperature_zero_is_rejected():
     with pytest.raises(ValueError, match="temperature"):
         network("rnn").generate(characters(), 1, temperature=0.0)

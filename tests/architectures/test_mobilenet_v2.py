@@ -1,4 +1,4 @@
-"""MobileNetV2 against torchvision's, for both stems."""
+"""Tests of MobileNetV2 against torchvision's, for both stems."""
 
 from typing import Any
 
@@ -11,7 +11,10 @@ from architectures.mobilenet_v2 import MobileNetV2
 
 
 def torchvision_net(classes: int, width: float) -> Any:
-    """Random norms too, statistics included: fresh ones (0 and 1) would hide a norm in the wrong place."""
+    """Return torchvision's network with random norms and statistics.
+
+    The initial values 0 and 1 would hide a norm in the wrong place.
+    """
     net = torchvision.models.mobilenet_v2(num_classes=classes, width_mult=width)
     for module in net.modules():
         if isinstance(module, nn.BatchNorm2d):
@@ -33,24 +36,24 @@ def test_equals_torchvision(classes: int, width: float, stem: str) -> None:
     theirs = torchvision_net(classes, width)
     ours = MobileNetV2(classes, width, stem=stem).eval()  # type: ignore[arg-type]
     ours.load_state_dict(theirs.state_dict(), strict=True)
-    if stem == "cifar":  # the strides alone differ
+    if stem == "cifar":  # only the strides differ
         theirs.features[0][0].stride = theirs.features[2].conv[1][0].stride = (1, 1)
     images = torch.randn(2, 3, 49, 64)
     assert (ours(images) - theirs(images)).abs().max() <= 1e-5
 
 
-def test_parameters() -> None:
-    """3.4M in the paper's table 4; to the digit in torchvision's table of weights."""
+def test_parameter_count_is_the_published_one() -> None:
+    """Compare with the 3.4M of the paper's table 4 and the exact count in torchvision's table of weights."""
     assert sum(p.numel() for p in MobileNetV2(1000).parameters()) == 3_504_872
 
 
 @pytest.mark.parametrize(("stem", "side"), [("cifar", 4), ("imagenet", 1)])
-def test_stem_sets_the_strides(stem: str, side: int) -> None:
+def test_stem_determines_the_final_size(stem: str, side: int) -> None:
     net = MobileNetV2(stem=stem)  # type: ignore[arg-type]
     assert net.features(torch.zeros(2, 3, 32, 32)).shape == (2, 1280, side, side)
 
 
-def test_dropout_drops_that_share() -> None:
+def test_dropout_has_the_given_rate() -> None:
     net = MobileNetV2(dropout=0.75)
     dropped = net.classifier[0](torch.ones(1, 10_000))
     assert (dropped == 0).float().mean().item() == pytest.approx(0.75, abs=0.03)

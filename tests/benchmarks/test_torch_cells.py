@@ -1,4 +1,4 @@
-"""The network that ours is compared with is the same network, but for who wrote the cells."""
+"""`TorchCharRNN` is the same network as `CharRNN`, apart from who wrote the cells."""
 
 import pytest
 import torch
