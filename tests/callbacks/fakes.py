@@ -1,10 +1,14 @@
-"""A clock that a test sets, and copies of a run folder as a killed run leaves it."""
+"""A clock that a test sets, images without end, and copies of a run folder as a killed run leaves it."""
 
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
+from torch import Tensor
+from torch.utils.data import IterableDataset
 
 
 class FakeClock:
@@ -13,6 +17,14 @@ class FakeClock:
 
     def __call__(self) -> float:
         return self.now
+
+
+class Endless(IterableDataset):
+    """Black images of class 0, without end."""
+
+    def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
+        while True:
+            yield torch.zeros(3, 8, 8), torch.tensor(0)
 
 
 class Snapshots(Callback):

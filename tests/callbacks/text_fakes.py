@@ -1,7 +1,7 @@
 """A text module small enough to run a whole Trainer in a fraction of a second."""
 
 from collections.abc import Callable, Iterator
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 from lightning.pytorch import LightningDataModule, LightningModule
@@ -52,7 +52,8 @@ class TinyNetwork(nn.Module):
         return torch.cat([torch.zeros_like(labels[:, :1]), labels[:, :-1]], 1)
 
     def attention_weights(self, input_ids: Tensor, attention_mask: Tensor, decoder_input_ids: Tensor) -> Weights:
-        assert attention_mask.all() and attention_mask.shape == input_ids.shape
+        assert attention_mask.all()
+        assert attention_mask.shape == input_ids.shape
         heads = torch.tensor([1.0, 3.0])[:, None, None]  # [H, 1, 1]
         scores = heads * (decoder_input_ids[0, :, None] + 1) * input_ids[0] / 50  # [H, T, S]
         return Weights([(scores * (layer + 1)).softmax(-1)[None] for layer in range(self.depth)])

@@ -37,15 +37,19 @@ def test_a_test_draws_the_first_examples(make_trainer, tmp_path):
     batches = [batch_of({2: [5, 1], 1: [8, 12, 9, 1]}), batch_of({0: [2, 3, 1], 3: [9, 9, 9, 9, 1]}, left=True)]
     make_trainer(callback).test(model, TinyText(batches), verbose=False)
     [(maps, title)] = callback.drawn
-    assert title == "test" and [each.index for each in maps] == [0, 1]
-    assert maps[0].source == ["a", "b", "</s>"] and maps[0].target == ["a", "b", "</s>"]
-    assert maps[1].source == ["g", "␣", "h", "</s>"] and maps[1].target == ["c", "␣", "d", "</s>"]
+    assert title == "test"
+    assert [each.index for each in maps] == [0, 1]
+    assert maps[0].source == ["a", "b", "</s>"]
+    assert maps[0].target == ["a", "b", "</s>"]
+    assert maps[1].source == ["g", "␣", "h", "</s>"]
+    assert maps[1].target == ["c", "␣", "d", "</s>"]
     before, read = torch.tensor([0, 2, 3]), torch.tensor([2, 3, 1])  # decoder's input and source of the first
     for layer in (1, 2, 3):
         heads = [(head * layer * (before[:, None] + 1) * read / 50).softmax(1) for head in (1, 3)]
         torch.testing.assert_close(maps[0].layers[layer], (heads[0] + heads[1]) / 2)
     height, width = imread(tmp_path / "attention.png").shape[:2]
-    assert 300 < height < 2000 and 300 < width < 2000
+    assert 300 < height < 2000
+    assert 300 < width < 2000
 
 
 def test_a_real_t5_in_a_padded_batch_gives_the_same():
@@ -55,7 +59,9 @@ def test_a_real_t5_in_a_padded_batch_gives_the_same():
     batch = batch_of({0: [2, 3, 4, 5, 1], 1: [6, 1]})
     together = network.attention_weights(batch.input_ids, batch.attention_mask, network.shift_right(labels))
     alone = attention_map(network, characters(), 1, torch.tensor([6, 1]), [3, 3, 4, EOS])
-    assert alone.target == ["b", "b", "c", "</s>"] and alone.source == ["e", "</s>"] and alone.depth == 2
+    assert alone.target == ["b", "b", "c", "</s>"]
+    assert alone.source == ["e", "</s>"]
+    assert alone.depth == 2
     for layer, weights in alone.layers.items():
         torch.testing.assert_close(weights, together.cross[layer - 1][1, :, :, :2].mean(0))
     assert network.training
@@ -91,9 +97,8 @@ def test_the_averaged_weights_are_drawn(make_trainer):
     class Compare(Callback):
         def on_validation_end(self, trainer, pl_module):
             averaged = average._average_model.module.architecture.embedding.weight
-            assert torch.equal(read[-1], averaged) and not torch.equal(
-                averaged, pl_module.architecture.embedding.weight
-            )
+            assert torch.equal(read[-1], averaged)
+            assert not torch.equal(averaged, pl_module.architecture.embedding.weight)
 
     batches = [batch_of({0: [2, 3]}), batch_of({1: [4]})]
     trainer = make_trainer(average, AttentionMaps(count=1), Compare(), max_epochs=3, num_sanity_val_steps=0)
@@ -129,7 +134,8 @@ def test_examples_that_fit_come_first(make_trainer):
 def test_sizes_are_bounded_and_truncation_is_reported():
     figure = attention_maps.draw([some_map(512, 128, layers=24, index=k) for k in range(2)], "test")
     width, height = figure.get_size_inches() * 110
-    assert width < 4000 and height < 4000
+    assert width < 4000
+    assert height < 4000
     assert len(figure.axes) == 2 * 6
     assert [axes.get_title().split(",")[0] for axes in figure.axes[:6]] == [
         f"layer {layer}" for layer in (1, 6, 10, 15, 19, 24)
@@ -148,7 +154,10 @@ def test_nothing_overlaps_and_every_token_has_its_label(source, target, layers):
     boxes = []
     for axes in figure.axes:
         tight = axes.get_tightbbox()
-        assert tight.x0 >= 0 and tight.y0 >= 0 and tight.x1 <= frame.x1 and tight.y1 <= frame.y1
+        assert tight.x0 >= 0
+        assert tight.y0 >= 0
+        assert tight.x1 <= frame.x1
+        assert tight.y1 <= frame.y1
         boxes.append(tight)
     boxes += [text.get_window_extent() for text in figure.texts]
     assert all(box.x1 <= frame.x1 for box in boxes)
@@ -168,7 +177,8 @@ def test_tokens_of_every_kind_are_drawn_as_they_are(make_trainer, tmp_path, recw
     odd = tokenizer_of(tokens)
     each = attention_map(TinyWriter([]).architecture, odd, 0, torch.arange(11), [4, 0, EOS])
     labels = ["0", "</s>", "␣$a$", "$\\frac{$", "\\n", "\\x1b[0m", "<0x0A>", "中", "🎉", "␣longlonglong…", "\\u2028"]
-    assert each.source == labels and each.target == ["\\n", "0", "</s>"]
+    assert each.source == labels
+    assert each.target == ["\\n", "0", "</s>"]
     model = TinyWriter([""])
     model.tokenizer = odd
     make_trainer(AttentionMaps()).test(model, TinyText([batch_of({0: list(range(2, 11))})]), verbose=False)
@@ -190,5 +200,7 @@ def test_without_text_sources_or_tokenizer_nothing_is_drawn(make_trainer, tiny_d
 
 
 def test_evenly_spaced():
-    assert evenly_spaced(3, 6) == [0, 1, 2] and evenly_spaced(6, 6) == list(range(6))
-    assert evenly_spaced(7, 6) == [0, 1, 2, 4, 5, 6] and evenly_spaced(24, 6) == [0, 5, 9, 14, 18, 23]
+    assert evenly_spaced(3, 6) == [0, 1, 2]
+    assert evenly_spaced(6, 6) == list(range(6))
+    assert evenly_spaced(7, 6) == [0, 1, 2, 4, 5, 6]
+    assert evenly_spaced(24, 6) == [0, 5, 9, 14, 18, 23]

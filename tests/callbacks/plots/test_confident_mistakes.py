@@ -20,7 +20,8 @@ def test_the_most_confident_errors_over_batches_equal_a_sort_of_all():
         if int(row.argmax()) != int(label)
     ]
     best = [position for _, position in sorted(wrong, reverse=True)[:6]]
-    assert kept is not None and kept.images[:, 0, 0, 0].tolist() == best
+    assert kept is not None
+    assert kept.images[:, 0, 0, 0].tolist() == best
     assert kept.labels.tolist() == labels[best].tolist()
     assert kept.predicted.tolist() == probabilities[best].argmax(1).tolist()
 
@@ -38,9 +39,12 @@ def test_an_evaluation_draws_the_count_most_confident(make_trainer, tiny_data, t
     make_trainer(Recording(count=2)).test(model, tiny_data(), verbose=False)
     [(mistakes, names, title)] = drawn
     torch.testing.assert_close(mistakes.confidence, torch.tensor([0.9, 0.89]))
-    assert mistakes.labels.tolist() == [1, 1] and mistakes.predicted.tolist() == [2, 2]
-    assert (mistakes.images == 20).all() and mistakes.images.shape == (2, 3, 8, 8)
-    assert names == ["ant", "bee", "cow"] and title == "test"
+    assert mistakes.labels.tolist() == [1, 1]
+    assert mistakes.predicted.tolist() == [2, 2]
+    assert (mistakes.images == 20).all()
+    assert mistakes.images.shape == (2, 3, 8, 8)
+    assert names == ["ant", "bee", "cow"]
+    assert title == "test"
     assert imread(tmp_path / "mistakes.png").shape[0] > 100
 
 
@@ -55,17 +59,23 @@ def test_each_error_has_its_classes_and_probability():
     assert [axes.get_title() for axes in figure.axes] == ["bee →\ncow  90.0%", "bee →\ncow  89.0%"]
     assert figure.get_suptitle() == "Most confident errors (test)"
     nothing = draw(Mistakes(*(part[2:] for part in kept)), None, "test")
-    assert nothing.axes == [] and nothing.get_suptitle() == "No errors (test)"
+    assert nothing.axes == []
+    assert nothing.get_suptitle() == "No errors (test)"
 
 
 def test_other_outputs_are_skipped(make_trainer, tiny_data, tiny_classifier, tmp_path):
-    model = tiny_classifier(answers=[1, 2, 0])
-    scored = model.validation_step
-    without_images = lambda batch, index: {k: v for k, v in scored(batch, index).items() if k != "images"}  # noqa: E731
-    for step in (without_images, lambda batch, index: torch.tensor(1.0)):
-        model.validation_step = step
-        make_trainer(ConfidentMistakes()).validate(model, tiny_data(), verbose=False)
-        assert list(tmp_path.glob("*.png")) == []
+    class WithoutImages(tiny_classifier):
+        def validation_step(self, batch, batch_idx):
+            outputs = super().validation_step(batch, batch_idx)
+            return {name: value for name, value in outputs.items() if name != "images"}
+
+        def test_step(self, batch, batch_idx):
+            return torch.tensor(1.0)
+
+    trainer = make_trainer(ConfidentMistakes())
+    trainer.validate(WithoutImages(answers=[1, 2, 0]), tiny_data(), verbose=False)
+    trainer.test(WithoutImages(answers=[1, 2, 0]), tiny_data(), verbose=False)
+    assert list(tmp_path.glob("*.png")) == []
 
 
 def test_bad_arguments_are_named():

@@ -26,9 +26,11 @@ def test_counts_equal_sklearn(make_trainer, tiny_data, tiny_classifier, tmp_path
     labels = torch.arange(10) % 3
     [(counts, names, title)] = callback.drawn
     assert counts.tolist() == confusion_matrix(labels, torch.tensor([0, 2, 2])[labels]).tolist()
-    assert names == ["a", "b", "c"] and title == "test"
+    assert names == ["a", "b", "c"]
+    assert title == "test"
     height, width = imread(tmp_path / "confusion_matrix.png").shape[:2]
-    assert 300 < height < 2000 and 300 < width < 2000
+    assert 300 < height < 2000
+    assert 300 < width < 2000
 
 
 def test_each_evaluation_starts_from_zero(make_trainer, tiny_data, tiny_classifier):

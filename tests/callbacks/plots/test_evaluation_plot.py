@@ -84,7 +84,8 @@ def test_nothing_collected_is_not_drawn(make_trainer, tiny_classifier, tiny_data
     trainer = make_trainer(plot)
     trainer.fit(tiny_classifier(), tiny_data())
     trainer.test(tiny_classifier(), tiny_data(), verbose=False)
-    assert plot.drawn == [] and list(tmp_path.glob("*.png")) == []
+    assert plot.drawn == []
+    assert list(tmp_path.glob("*.png")) == []
 
 
 def test_only_the_first_process_draws(make_trainer, tiny_data, tiny_classifier, tmp_path, monkeypatch):
@@ -92,7 +93,9 @@ def test_only_the_first_process_draws(make_trainer, tiny_data, tiny_classifier, 
     trainer = make_trainer(plot)
     monkeypatch.setattr(type(trainer), "is_global_zero", property(lambda self: False))
     trainer.validate(tiny_classifier(), tiny_data(), verbose=False)
-    assert plot.labels == SEEN and plot.drawn == [] and list(tmp_path.glob("*.png")) == []
+    assert plot.labels == SEEN
+    assert plot.drawn == []
+    assert list(tmp_path.glob("*.png")) == []
 
 
 def test_a_bad_interval_is_named():
