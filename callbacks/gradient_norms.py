@@ -16,12 +16,12 @@ from utils.contracts import network_of
 
 
 class GradientNorms(Callback):
-    """Logs `grad_norm/<part>` for each direct child of the network, and `grad_norm/total`, before clipping.
+    """Gradient norms before clipping.
 
-    A norm is the square root of the sum of squares over all gradients of a part. The gradients are those of the whole
-    optimizer step, over all accumulated batches and processes. A norm that is not finite is logged as it is, and a
-    warning reports the first one, except with the loss scaling of 16-mixed, which provokes such gradients in search of
-    its scale.
+    Logged are `grad_norm/<part>` for each direct child of the network, and `grad_norm/total`. A norm is the square root
+    of the sum of squares over all gradients of a part. The gradients are those of the whole optimizer step, over all
+    accumulated batches and processes. A norm that is not finite is logged as it is, and a warning reports the first
+    one, except with the loss scaling of 16-mixed, which provokes such gradients in search of its scale.
 
     Args:
         every_n_steps: Number of optimizer steps from one measurement to the next; the first step is measured.

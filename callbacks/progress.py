@@ -219,7 +219,7 @@ class PlainProgress(PacedProgress):
         self._enabled = False
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Start the interval between lines anew."""
+        """Restart the interval between lines."""
         super().setup(trainer, pl_module, stage)
         self._throttle = Throttle(self.every_n_seconds, self.clock)
 

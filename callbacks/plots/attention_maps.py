@@ -74,12 +74,13 @@ class AttentionMap(NamedTuple):
 
 
 class AttentionMaps(EvaluationPlot[list[AttentionMap]]):
-    """Draws cross-attention, averaged over the heads, of a few examples of a validation or a test: a panel per layer.
+    """Cross-attention of a few examples of a validation or a test, drawn into `attention.png` in the run folder.
 
-    The examples are the first ones of the split; those that fit a panel come before longer ones, which show their first
-    48 source tokens and 32 generated tokens. Of a decoder with more than six layers, six evenly spaced ones are shown.
+    Each layer has a panel, averaged over its heads. The examples are the first ones of the split; those that fit a
+    panel come before longer ones, which show their first 48 source tokens and 32 generated tokens. Of a decoder with
+    more than six layers, six evenly spaced ones are shown.
 
-    Batches must be `utils.batches.Seq2SeqBatch`, the module must keep `GeneratesText` and `UsesTokenizer`, and its
+    Batches must be `utils.batches.Seq2SeqBatch`, the module must implement `GeneratesText` and `UsesTokenizer`, and its
     network `ShowsAttention`; otherwise nothing is drawn.
 
     Args:

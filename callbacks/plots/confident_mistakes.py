@@ -34,11 +34,12 @@ class Mistakes(NamedTuple):
 
 
 class ConfidentMistakes(EvaluationPlot[Mistakes]):
-    """Draws `mistakes.png` in the run folder after validation and after a test: image, true → predicted, probability.
+    """Most confident errors of a validation or a test, drawn into `mistakes.png` in the run folder.
 
-    Only the `count` most confident errors are kept in memory. The first process draws its own: with several GPUs the
-    grid shows the most confident errors among the first GPU's share of the examples. Steps must return
-    `utils.batches.Classified` with `images`; other outputs are skipped.
+    Each error shows the image, true → predicted class, and the probability of the latter. Only the `count` most
+    confident errors are kept in memory. The first process draws its own: with several GPUs the grid shows the most
+    confident errors among the first GPU's share of the examples. Steps must return `utils.batches.Classified` with
+    `images`; other outputs are skipped.
 
     Args:
         count: Maximum number of errors in the grid.

@@ -21,7 +21,7 @@ MAX_TICKS = 50
 
 
 class ConfusionMatrix(EvaluationPlot[Tensor]):
-    """Draws `confusion_matrix.png` in the run folder after validation and after a test.
+    """Confusion matrix of a validation or a test, drawn into `confusion_matrix.png` in the run folder.
 
     Rows are true classes, columns are predictions; colours are shares of the row, cells hold counts. The counts are
     sums over all processes. Steps must return `utils.batches.Classified`; other outputs are skipped.

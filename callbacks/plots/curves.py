@@ -24,10 +24,11 @@ Panels = dict[str, dict[str, Line]]
 
 
 class Curves(Callback):
-    """Draws `curves.png` in the run folder from its `metrics.csv`, so that a resumed run shows its whole history.
+    """Curves of the metrics, drawn into `curves.png` in the run folder from its `metrics.csv`.
 
-    `<stage>/<name>` columns share a panel by name; learning rates have their own. It is drawn when an epoch begins (the
-    one before is fully logged then) if enough time has passed, and always when the fit ends or is interrupted.
+    A resumed run therefore shows its whole history. `<stage>/<name>` columns share a panel by name; learning rates have
+    their own. The curves are drawn when an epoch begins (the one before is fully logged then) if enough time has
+    passed, and always when the fit ends or is interrupted.
 
     Args:
         every_n_seconds: Minimum time between two drawings during a fit, in seconds.

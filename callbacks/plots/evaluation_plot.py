@@ -17,7 +17,7 @@ Collected = TypeVar("Collected")
 
 
 class EvaluationPlot(Callback, Generic[Collected]):
-    """Collects what a validation or a test shows, batch by batch, and draws it into one file of the run folder.
+    """Base class of plots that collect from each batch of a validation or a test and draw one file of the run folder.
 
     A validation within a fit redraws the file only if enough time has passed; the newest one is always drawn when the
     fit ends or is interrupted. The sanity check is skipped.

@@ -16,7 +16,7 @@ ImageRow = tuple[int, list[float]]
 
 
 class Predictions(PredictionFile[ImageRow]):
-    """Writes a CSV file with an image classifier's predictions, of all processes, when predicting ends.
+    """CSV file with an image classifier's predictions, of all processes.
 
     Columns: `path` (`index` if the datamodule has no `predict_path`), `label` (left out if no label is known),
     `predicted`, and a probability `p_<class>` per class. Prediction steps must return `utils.batches.Classified` with

@@ -10,7 +10,7 @@ from utils.distributed import Row, gather_rows
 
 
 class PredictionFile(Callback, Generic[Row]):
-    """Collects a row per example and, at the end, writes the rows of all processes into one file.
+    """Base class of callbacks that collect a row per predicted example and write those of all processes into one file.
 
     Args:
         output: The file to write; if null, `file_name` in the run folder.

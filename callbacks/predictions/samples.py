@@ -24,12 +24,12 @@ Cells = list[list[str]]
 
 
 class Samples(Callback):
-    """Writes a table of source, reference and output into `samples.md` at each validation of a fit, newest first.
+    """Tables of source, reference and output in `samples.md`, one per validation of a fit, newest first.
 
     A resumed run continues the file, without what was written after the point that it resumes from. The loggers of W&B
     and TensorBoard get the newest table as text.
 
-    The module must keep `utils.contracts.GeneratesText`; without generated text, nothing is written.
+    The module must implement `utils.contracts.GeneratesText`; without generated text, nothing is written.
 
     Args:
         count: Number of examples in each table.

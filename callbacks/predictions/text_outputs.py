@@ -14,7 +14,7 @@ from utils.files import write_lines
 
 
 class TextOutputs(Callback):
-    """Writes three files into the run folder when a test ends, each with one line per example in the data's order.
+    """Three files about a test in the run folder, each with one line per example in the data's order.
 
     `test_hypotheses.txt` and `test_references.txt` are what the `sacrebleu` command reads: several references of an
     example are separated by tabs (`--num-refs N`, which requires N of every example). Line breaks become spaces there,
@@ -22,7 +22,7 @@ class TextOutputs(Callback):
     `test_outputs.jsonl` has every text unchanged: `index`, `source`, `references`, `hypothesis`, and `score` (null if
     there is no finite one).
 
-    The module must keep `utils.contracts.GeneratesText`; without generated text, nothing is written.
+    The module must implement `utils.contracts.GeneratesText`; without generated text, nothing is written.
     """
 
     def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:

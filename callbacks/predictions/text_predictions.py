@@ -12,7 +12,7 @@ from utils.files import write_lines
 
 
 class TextPredictions(PredictionFile[str]):
-    """Writes a line per line of the file that `predict` reads, of all processes, when predicting ends.
+    """Text file with the text generated for each line of the file that `predict` reads, of all processes.
 
     Prediction steps must return `utils.batches.Hypotheses`; other outputs are skipped. A line that no step was given,
     such as an empty one, stays empty: the datamodule's `predict_count` says how many lines there are. Line breaks in a

@@ -14,7 +14,7 @@ ASK_EVERY = 20
 
 
 class ResumeCheckpoint(Callback):
-    """Saves the whole state of a run between two steps, so that a resumed run continues as if nothing had happened.
+    """Checkpoint of the whole state of a run between two steps, from which a run resumes as if never interrupted.
 
     A checkpoint is written under a temporary name; then the last one becomes `previous.ckpt` and the new one
     `last.ckpt`, so that there is at least one intact checkpoint at any moment.
@@ -27,7 +27,8 @@ class ResumeCheckpoint(Callback):
     Args:
         every_n_seconds: Minimum time between two checkpoints, in seconds. Several processes compare their clocks only
             every 20 steps.
-        every_n_steps: Number of optimizer steps after which a checkpoint is saved earlier; if null, time alone decides.
+        every_n_steps: Number of optimizer steps after which a checkpoint is saved even before that time; if null, time
+            alone decides.
     """
 
     def __init__(self, every_n_seconds: float = 60.0, every_n_steps: int | None = None):

@@ -188,7 +188,7 @@ def evaluation_folder(run_dir: str | None, name: str | None, ckpt_path: str, out
 
 
 class RunFolder(Callback):
-    """Keeps the resolved config beside the results: in `config.yaml` and in each checkpoint.
+    """The resolved config, kept beside the results: in `config.yaml` and in each checkpoint.
 
     The run folder is `trainer.default_root_dir`, on every rank the one that the first rank chose.
 

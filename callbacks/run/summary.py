@@ -29,7 +29,7 @@ HIDDEN_TRAINER_KEYS = ("callbacks", "logger", "default_root_dir", "enable_progre
 
 
 class Summary(Callback):
-    """Writes `summary.md` into the run folder: a first version when a fit starts, and all of it at the end.
+    """Summary of a run, `summary.md` in the run folder: a first version when a fit starts, and all of it at the end.
 
     An interrupted fit gets its summary too. A test fills in its own section of the file and leaves the rest. The
     training time is kept in the checkpoint, so that the time of a resumed run is the sum of its sessions.
@@ -207,7 +207,7 @@ def _reproduce_section(folder: Path) -> str:
 
 
 def repeatable(arguments: Iterable[str]) -> list[str]:
-    """Return a command line that starts a run of its own: without --run_dir and --resume and their values."""
+    """Return a command line without --run_dir and --resume and their values: repeated, it starts another run."""
     kept: list[str] = []
     dropping = False
     for argument in arguments:

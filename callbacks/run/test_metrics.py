@@ -41,7 +41,7 @@ def headline(metrics: Mapping[str, Tensor | float]) -> str:
 
 
 class TestMetrics(Callback):
-    """Writes `test_metrics.json` into the run folder when a test ends.
+    """Metrics of a test, `test_metrics.json` in the run folder.
 
     The file is flat: every logged `test/...` value unrounded (null if it is not finite), `signature` if the module has
     one (how text scores were computed), `checkpoint` (relative to the run folder if inside it; null without one) and
