@@ -67,8 +67,7 @@ class ConfidentMistakes(EvaluationPlot[Mistakes]):
 
     def collect(self, trainer: Trainer) -> Mistakes | None:
         """Return the errors kept, on the CPU; None if no step had outputs of a classifier."""
-        kept, self._kept = self._kept, None
-        return None if kept is None else Mistakes(*(part.cpu() for part in kept))
+        return None if self._kept is None else Mistakes(*(part.cpu() for part in self._kept))
 
     def figure(self, collected: Mistakes, class_names: Sequence[str] | None, title: str) -> "Figure":
         """Return the figure of the errors."""

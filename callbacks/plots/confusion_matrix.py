@@ -53,15 +53,14 @@ class ConfusionMatrix(EvaluationPlot[Tensor]):
 
     def collect(self, trainer: Trainer) -> Tensor | None:
         """Return the sum of all processes' counts, [C, C]; None if there are none."""
-        counts, self._counts = self._counts, None
         # A process without an example takes part all the same: the others would wait for it forever
         device = trainer.strategy.root_device
-        size = torch.tensor(0 if counts is None else len(counts), device=device)
+        size = torch.tensor(0 if self._counts is None else len(self._counts), device=device)
         classes = int(trainer.strategy.reduce(size, reduce_op="max"))
         if classes == 0:
             return None
-        if counts is None:
-            counts = torch.zeros(classes, classes, dtype=torch.int64, device=device)
+        none = torch.zeros(classes, classes, dtype=torch.int64, device=device)
+        counts = none if self._counts is None else self._counts
         total = trainer.strategy.reduce(counts, reduce_op="sum")
         assert isinstance(total, Tensor)
         return total.cpu()

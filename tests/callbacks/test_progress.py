@@ -3,6 +3,7 @@ import re
 
 import pytest
 import rich
+from lightning.pytorch.loggers import CSVLogger
 from torch.utils.data import DataLoader
 
 from callbacks.progress import PlainProgress, RichProgress, default_progress
@@ -46,11 +47,13 @@ def printed(capsys):
     return [re.sub(r"  [\d.,]+ images/s", "", line) for line in lines]
 
 
-def test_plain_lines_of_a_fit(make_trainer, tiny_data, timed, capsys):
+def test_plain_lines_of_a_fit(make_trainer, tiny_data, timed, capsys, tmp_path):
     # Time: batches end at 2, 4, 6, validation at 9; 11, 13, 15 and 18. A line after 4 s and after each epoch
     clock, model = timed
     callback = plain(4, clock)
-    make_trainer(callback, max_epochs=2, enable_progress_bar=True).fit(model, tiny_data())
+    logger = CSVLogger(tmp_path, version=7)  # its version is not a metric to show
+    trainer = make_trainer(callback, max_epochs=2, enable_progress_bar=True, logger=logger, log_every_n_steps=1)
+    trainer.fit(model, tiny_data())
     assert printed(capsys) == [
         "epoch 1/2  step 1/3  33%  train/loss 1.235",
         "epoch 1/2  step 3/3  100%  train/loss 1.235  0:06 left",

@@ -186,6 +186,15 @@ def test_tokens_of_every_kind_are_drawn_as_they_are(make_trainer, tmp_path, recw
     assert not [warning for warning in recwarn if "Glyph" in str(warning.message)]
 
 
+def test_each_evaluation_has_its_own_sources(make_trainer):
+    callback = Recording()
+    trainer = make_trainer(callback)
+    for sources in ({0: [3], 1: [4]}, {1: [5]}, {2: [6]}):
+        trainer.test(TinyWriter(["a", "b"]), TinyText([batch_of(sources)]), verbose=False)
+    drawn = [{each.index: each.source for each in maps} for maps, _ in callback.drawn]
+    assert drawn == [{0: ["b"], 1: ["c"]}, {1: ["d"]}]
+
+
 def test_without_text_sources_or_tokenizer_nothing_is_drawn(make_trainer, tiny_data, tiny_classifier, tmp_path):
     make_trainer(AttentionMaps()).fit(tiny_classifier(), tiny_data())
     data = TinyText([batch_of({5: [2]})])

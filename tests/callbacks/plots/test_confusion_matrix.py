@@ -64,6 +64,7 @@ def test_a_process_without_examples_takes_part_in_the_sum(make_trainer, tiny_cla
         return torch.tensor(max(int(mine), 3)) if reduce_op == "max" else mine + theirs
 
     monkeypatch.setattr(trainer.strategy, "reduce", reduce)
+    callback.reset()
     assert callback.collect(trainer).tolist() == theirs.tolist()
     without, asked = asked, []
     outputs = {"probabilities": torch.eye(3), "labels": torch.arange(3)}

@@ -56,8 +56,8 @@ def test_rows_of_a_failed_prediction_are_forgotten(make_trainer, tmp_path):
     with pytest.raises(IndexError):
         trainer.predict(TinyWriter(TEXTS[:3]), TinyText(BATCHES))
     assert list(tmp_path.iterdir()) == []
-    trainer.predict(TinyWriter(TEXTS), TinyText(BATCHES[:1]))
-    assert (tmp_path / "pairs.txt").read_text() == "1 one\n2 two\n"
+    trainer.predict(TinyWriter(TEXTS), TinyText(BATCHES[1:]))
+    assert (tmp_path / "pairs.txt").read_text() == "0 zero\n3 three\n"
 
 
 class OneForAll(TinyText):
