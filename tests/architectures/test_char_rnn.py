@@ -27,7 +27,7 @@ def network(cell: Any, num_layers: int = 1, **arguments: Any) -> CharRNN:
 
 def reference(net: CharRNN, cell: str) -> nn.RNNBase:
     """Return torch's network with our weights; its second bias is zero except in the new gate of a GRU."""
-    made = {"rnn": nn.RNN, "gru": nn.GRU, "lstm": nn.LSTM}[cell](VOCAB, HIDDEN, len(net.layers), batch_first=True)
+    theirs = {"rnn": nn.RNN, "gru": nn.GRU, "lstm": nn.LSTM}[cell](VOCAB, HIDDEN, len(net.layers), batch_first=True)
     state = {}
     for number, layer in enumerate(net.layers):
         ours = {name: value.detach() for name, value in layer.named_parameters()}
@@ -37,8 +37,8 @@ def reference(net: CharRNN, cell: str) -> nn.RNNBase:
         if cell == "gru":
             hidden[-HIDDEN:] = ours["bias_hn"]
         state[f"bias_hh_l{number}"] = hidden
-    made.load_state_dict(state)
-    return made
+    theirs.load_state_dict(state)
+    return theirs
 
 
 @pytest.mark.parametrize("num_layers", [1, 3])
@@ -130,9 +130,9 @@ def test_forget_gate_bias_of_a_new_lstm_is_one():
 def test_generate_samples_from_the_tempered_probabilities():
     net, prompt = network("gru"), characters(1, 5)
     many = prompt.expand(6000, -1)
-    drawn = net.generate(many, 1, temperature=2.0, generator=torch.Generator().manual_seed(0), known=8)
+    sampled = net.generate(many, 1, temperature=2.0, generator=torch.Generator().manual_seed(0), known=8)
     expected = (net(prompt)[0][0, -1, :8] / 2).softmax(0)
-    shares = torch.bincount(drawn.flatten(), minlength=VOCAB) / len(many)
+    shares = torch.bincount(sampled.flatten(), minlength=VOCAB) / len(many)
     assert shares[8:].sum() == 0
     torch.testing.assert_close(shares[:8], expected.detach(), rtol=0, atol=4 * 0.5 / 6000**0.5)
 

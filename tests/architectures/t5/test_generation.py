@@ -245,8 +245,8 @@ class TestSampling:
         expected = filters(torch.tensor([[0]]), logits).softmax(-1)[0]  # type: ignore[arg-type]
 
         count = 20_000
-        drawn, _ = generate(model, **one, max_length=2, do_sample=True, num_return_sequences=count, seed=0, **options)
-        frequency = torch.bincount(drawn[:, 1], minlength=40) / count
+        sampled, _ = generate(model, **one, max_length=2, do_sample=True, num_return_sequences=count, seed=0, **options)
+        frequency = torch.bincount(sampled[:, 1], minlength=40) / count
         assert (frequency[expected == 0] == 0).all()
         assert (frequency - expected).abs().max() <= 4 * (0.25 / count) ** 0.5  # 4 standard deviations at the most
 
@@ -275,8 +275,8 @@ class TestSampling:
         model, _ = make_pair(ending("tied"))
         options: dict[str, Any] = {"do_sample": True, "num_return_sequences": 3000, "temperature": 5.0, "seed": 0}
         for size, repeats in ((0, True), (1, False)):
-            drawn, _ = generate(model, **sources(1), max_length=2, no_repeat_ngram_size=size, **options)
-            assert (drawn[:, 1] == 0).any() == repeats
+            sampled, _ = generate(model, **sources(1), max_length=2, no_repeat_ngram_size=size, **options)
+            assert (sampled[:, 1] == 0).any() == repeats
 
 
 @pytest.mark.parametrize(
