@@ -80,7 +80,7 @@ def alternating_sides(index: Tensor, epoch: int, seed: int) -> Tensor:
 
 
 def rectangles(top: Tensor, left: Tensor, bottom: Tensor, right: Tensor, height: int, width: int) -> Tensor:
-    """bool [B, 1, height, width]: true inside rows top..bottom-1 and columns left..right-1 of each image.
+    """Bool [B, 1, height, width]: true inside rows top..bottom-1 and columns left..right-1 of each image.
 
     The four bounds are int [B].
     """

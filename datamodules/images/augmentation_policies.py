@@ -137,7 +137,7 @@ def _operate(name: str, images: Tensor, magnitude: Tensor) -> Tensor:
 
 
 def _blend(images: Tensor, other: Tensor, factor: Tensor) -> Tensor:
-    """factor * images + (1 - factor) * other, cut off to 0..255, as uint8."""
+    """Factor * images + (1 - factor) * other, cut off to 0..255, as uint8."""
     return (images * factor + other * (1 - factor)).clamp_(0, 255).to(torch.uint8)
 
 

@@ -6,8 +6,8 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-
 from callbacks.predictions.text_lines import one_line, visible, write_lines
+
 from callbacks.predictions.text_outputs import TextOutputs
 from callbacks.predictions.text_predictions import TextPredictions
 from tests.callbacks.text_fakes import Generated, TinyText, TinyWriter, batch_of
