@@ -333,6 +333,22 @@ def test_a_bad_checkpoint_ends_in_one_line(oneforall, finished_run, tmp_path, da
     assert not trap.exists()
 
 
+def test_a_checkpoint_of_the_old_layout_says_how_to_go_on(oneforall, finished_run, tmp_path):
+    shutil.copytree(finished_run, tmp_path / "old")
+    for name in ("best.ckpt", "last.ckpt"):
+        content = torch.load(checkpoint_of(finished_run, name), weights_only=True)
+        del content["format"]  # version 0.1 had none
+        torch.save(content, checkpoint_of(tmp_path / "old", name))
+    old = checkpoint_of(Path("old"))
+    for command in (["test", "--ckpt_path", old], ["fit", "--config", QUICKSTART, "--run_dir", "old", "--resume"]):
+        outcome = oneforall(*command)
+        assert outcome.code == 2
+        assert "an earlier version of this program" in outcome.last_line
+        assert "--model.init_from old/checkpoints/" in outcome.last_line
+    fit = ["fit", "--config", QUICKSTART, *SMALL, "--trainer.max_epochs", "1", "--run_dir", "new"]
+    assert oneforall(*fit, "--model.init_from", old).code == 0
+
+
 def test_evaluation_needs_a_checkpoint(oneforall):
     outcome = oneforall("test", "--config", QUICKSTART)
     assert outcome.code == 2
