@@ -265,6 +265,7 @@ def fit_as_one_of_two(folder: str) -> None:
     running.fit(seq2seq(talkative(), scores=["bleu"]), datamodule=RankData(sizes=[4, 4]))
 
 
+@pytest.mark.first
 @pytest.mark.slow
 def test_two_processes_train_and_score_as_one(trainer, tmp_path):
     launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
