@@ -43,7 +43,9 @@ def test_equals_torchvision(classes: int, width: float, stem: str) -> None:
     images = torch.randn(2, 3, 49, 64)
     expected = theirs(images)
     assert (expected[0] - expected[1]).abs().max() > 0.01 * expected.abs().max()  # else images do not matter
-    assert_close(ours(images), expected)
+    # The layers make more of what the first ones round: without oneDNN, logits are up to 120 units off. A shortcut that
+    # is wrong by 0.1% moves them by 80,000 and more.
+    assert_close(ours(images), expected, units=500)
 
 
 def test_parameters() -> None:
