@@ -445,6 +445,7 @@ def same(a, b) -> bool:
     return a == b
 
 
+@pytest.mark.first
 @pytest.mark.parametrize(
     "recipe",
     [pytest.param(IMAGES, id="images"), pytest.param(TEXTS, id="texts", marks=pytest.mark.slow)],

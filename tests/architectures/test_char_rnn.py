@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from architectures.char_rnn import CharRNN
+from tests.close import assert_close
 
 VOCAB, HIDDEN, STREAMS, STEPS = 11, 6, 3, 8
 CELLS = ["rnn", "gru", "lstm"]
@@ -53,9 +54,9 @@ def test_outputs_state_and_gradients_equal_torch(cell, num_layers):
     h, c = state[:, 0].contiguous(), state[:, -1].contiguous()
     outputs, last = theirs(F.one_hot(ids, VOCAB).float(), (h, c) if cell == "lstm" else h)
     expected = net.output(outputs)
-    torch.testing.assert_close(logits, expected, rtol=0, atol=1e-6)
+    assert_close(logits, expected)
     memories = last if cell == "lstm" else (last,)
-    torch.testing.assert_close(after, torch.stack(memories, 1), rtol=0, atol=1e-6)
+    assert_close(after, torch.stack(memories, 1))
 
     weight = torch.randn(logits.shape, generator=torch.Generator().manual_seed(3))
     (logits * weight).sum().backward()
@@ -63,8 +64,8 @@ def test_outputs_state_and_gradients_equal_torch(cell, num_layers):
     for number, layer in enumerate(net.layers):
         for name in ("weight_ih", "weight_hh"):
             ours, other = getattr(layer, name).grad, getattr(theirs, f"{name}_l{number}").grad
-            torch.testing.assert_close(ours, other, rtol=1e-5, atol=1e-5)
-        torch.testing.assert_close(layer.bias.grad, getattr(theirs, f"bias_ih_l{number}").grad, rtol=1e-5, atol=1e-5)
+            assert_close(ours, other)
+        assert_close(layer.bias.grad, getattr(theirs, f"bias_ih_l{number}").grad)
 
 
 @pytest.mark.parametrize("cell", CELLS)
@@ -75,7 +76,7 @@ def test_bf16_autocast_is_close_to_float32(cell):
         logits, _ = net(ids)
         logits.float().square().mean().backward()
     expected, _ = net(ids)
-    torch.testing.assert_close(logits.float(), expected, rtol=0, atol=0.03)
+    assert_close(logits, expected, units=4, dtype=torch.bfloat16)
     assert all(p.grad is not None and p.grad.isfinite().all() for p in net.parameters())
 
 
@@ -88,8 +89,8 @@ def test_chunks_with_carried_state_equal_one_long_sequence(cell):
     for chunk in ids.split([7, 1, 12], 1):
         logits, state = net(chunk, state)
         parts.append(logits)
-    torch.testing.assert_close(torch.cat(parts, 1), whole, rtol=0, atol=1e-14)
-    torch.testing.assert_close(state, after, rtol=0, atol=1e-14)
+    assert_close(torch.cat(parts, 1), whole)
+    assert_close(state, after)
 
 
 @pytest.mark.parametrize("cell", CELLS)
