@@ -18,14 +18,14 @@ from datamodules.images.order import evaluation_batches, training_batches
 from datamodules.loader import BatchLoader, planned_epochs, require_one_each, training_position
 from utils.batches import ImageBatch, ImagePredictionBatch, RawImageBatch
 from utils.checks import check_int, check_positive_int
-from utils.contracts import ClassifiesImages, ProvidesImages
+from utils.contracts import ClassifiesImages, ProvidesTrainingImages
 from utils.distributed import rank_and_world_size
 
 
-class ImageDataModule(LightningDataModule, ProvidesImages):
+class ImageDataModule(LightningDataModule, ProvidesTrainingImages):
     """Base class of the image datamodules; a subclass loads the images (`load_training`, `load_test`).
 
-    Its attributes are those of `ProvidesImages`.
+    Its attributes are those of `ProvidesTrainingImages`.
 
     Args:
         batch_size: Training batch size in images, per process. The incomplete last batch of an epoch is dropped.
