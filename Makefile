@@ -7,11 +7,13 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 UV := uv==0.13.9
 PYTEST_ARGS ?=
-# One worker a core, one thread a worker: torch's threads gain nothing on tensors this small.
-PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses auto --maxprocesses 8
+LOCK_ARGS ?=
+# One worker per core, one thread per worker: torch's threads gain nothing on tensors this small.
+OMP_NUM_THREADS ?= 1
+PYTEST := OMP_NUM_THREADS=$(OMP_NUM_THREADS) $(BIN)/python -m pytest --numprocesses auto --maxprocesses 8
 
 .DEFAULT_GOAL := help
-.PHONY: help quickstart test slow notebooks lint format types clean
+.PHONY: help quickstart test slow notebooks lint format types lock clean
 
 help:  ## Show what there is
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
@@ -39,18 +41,25 @@ lint: $(STAMP)  ## Check style and format
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 
-format: $(STAMP)  ## Bring the code into form
+format: $(STAMP)  ## Format the code
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
 types: $(STAMP)  ## Check types
 	$(BIN)/mypy
 
+# One file for Linux (x86-64 and ARM) and macOS: markers say what belongs where. Versions in it stay unless
+# pyproject.toml rules them out or LOCK_ARGS says otherwise: --upgrade, or --upgrade-package NAME.
+lock: $(STAMP)  ## Write requirements.txt from pyproject.toml
+	PATH="$$PATH:$(CURDIR)/$(BIN)" uv pip compile pyproject.toml --quiet --universal --python-version 3.11 --extra dev \
+		--fork-strategy fewest --generate-hashes --no-emit-index-url --custom-compile-command "make lock" \
+		--output-file requirements.txt $(LOCK_ARGS)
+
 clean:  ## Remove the environment and all caches; runs and data stay
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache build *.egg-info
 	find . -name __pycache__ -not -path './.git/*' -prune -exec rm -rf {} +
 
-# One environment for everything, made anew only when what it holds has changed. uv installs the same pinned, hashed
+# One environment for everything, rebuilt only when what it holds has changed. uv installs the same pinned, hashed
 # versions as pip, several times faster; where there is none, UV is installed into the environment first.
 $(STAMP): requirements.txt pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 is needed: make PYTHON=python3.11")'

@@ -7,6 +7,7 @@ describe themselves. `command_line/` has the parser, the search for configs and 
 import os
 import re
 import sys
+from argparse import SUPPRESS
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +36,7 @@ from callbacks.run.run_folder import (
 )
 from callbacks.run.summary import Summary
 from callbacks.run.test_metrics import TestMetrics, headline
-from command_line.configs import given_configs, option_values, with_found_configs
+from command_line.configs import BASE, forget, given_configs, option_values, with_found_configs
 from command_line.errors import explain, user_errors
 from command_line.parser import Parser
 from command_line.process import import_packages, keep_freed_memory, quieten
@@ -49,7 +50,7 @@ DEBUG_VARIABLE = "ONEFORALL_DEBUG"
 HELP = re.compile(r"-h|--([\w.]+\.)?help(=.*)?")
 
 # What a single invocation asks for; a saved config must not ask for it again.
-TRANSIENT = ("name", "run_dir", "resume", "ckpt_path", "output", "debug", "base")
+TRANSIENT = ("name", "run_dir", "resume", "ckpt_path", "output", "debug", BASE)
 
 
 class OneForAllCLI(LightningCLI):
@@ -101,7 +102,7 @@ class OneForAllCLI(LightningCLI):
         )
         run.add_argument("--output", type=str | None, help="Where `predict` writes (default: in the run folder).")
         run.add_argument("--debug", nargs="?", const=True, type=bool | None, help="Show the traceback of an error.")
-        run.add_argument("--base", type=str | None, help="In a config file: the config that it changes.")
+        run.add_argument(f"--{BASE}", type=forget, help=SUPPRESS)  # of a config file alone
         parser.add_lightning_class_args(BestCheckpoint, "checkpoint")
         parser.add_lightning_class_args(ResumeCheckpoint, "resume_checkpoint")
         parser.add_lightning_class_args(Curves, "curves")

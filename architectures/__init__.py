@@ -1,1 +1,1 @@
-"""Networks written by hand: plain `nn.Module`s that import torch and nothing of the framework around them."""
+"""Hand-written networks: plain `nn.Module`s that import torch and nothing from the framework around them."""

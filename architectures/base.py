@@ -1,7 +1,7 @@
-"""What every image classifier in this package promises.
+"""Base class of every image classifier in this package.
 
-A new network is one file here with one class that extends `ImageClassifierNet`. There is no registry to edit: a config
-names the class, and the command line checks it against this base.
+To add a network, write one file here with one class that extends `ImageClassifierNet`. There is no registry to edit: a
+config names the class, and the command line checks it against this base class.
 """
 
 from abc import ABC, abstractmethod
@@ -13,19 +13,19 @@ from utils.checks import check_positive_int
 
 
 class ImageClassifierNet(nn.Module, ABC):
-    """Base of every image classifier: normalised images in, one logit a class out.
+    """Base class of every image classifier: normalised images in, one logit per class out.
 
     A subclass sets `head`, calls `super().__init__(num_classes)`, and accepts images of any height and width >= 32.
 
     Args:
-        num_classes: Number of classes, at least 1: the width of the logits.
+        num_classes: Number of classes, at least 1; the width of the logits.
 
     Raises:
         ValueError: `num_classes` is not a whole number of at least 1.
     """
 
     head: ClassVar[str]
-    """Dotted name of the last linear layer ("fc", "classifier.1"): the one fine-tuning replaces for other classes."""
+    """Dotted name of the last linear layer ("fc", "classifier.1"), which fine-tuning replaces for new classes."""
 
     def __init__(self, num_classes: int) -> None:
         super().__init__()
@@ -33,12 +33,13 @@ class ImageClassifierNet(nn.Module, ABC):
 
     @abstractmethod
     def forward(self, images: Tensor) -> Tensor:
-        """Classify normalised images: float [B, 3, H, W] -> logits [B, num_classes]."""
+        """Return logits [B, num_classes] for normalised images, float [B, 3, H, W]."""
 
     def initialize_from_data(self, images: Tensor) -> None:
-        """Set weights that depend on the data; by default there are none.
+        """Initialize weights that depend on the data; the default does nothing.
 
-        Called once, on a fresh fit, before weight averaging copies the net; never after loading weights.
+        It is called once at the start of a fresh fit, before weight averaging copies the network, and never after
+        weights have been loaded.
 
         Args:
             images: A few thousand normalised training images, float [N, 3, H, W].

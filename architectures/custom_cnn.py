@@ -1,10 +1,10 @@
-"""CustomCNN: our own small net, made to learn CIFAR-10 in as little arithmetic as possible.
+"""CustomCNN: our own small network, designed to learn CIFAR-10 with as little computation as possible.
 
-It grew out of Keller Jordan's airbench (94% on CIFAR-10 Is All You Need: 3.29 Seconds on a Single GPU, 2024,
-arXiv:2404.00498; code in github.com/KellerJordan/cifar10-airbench), itself a descendant of tysam-code's hlb-CIFAR10 and
-of David Page's "How to Train Your ResNet". Departures are marked `# Ours:`.
+It is based on Keller Jordan's airbench (94% on CIFAR-10 Is All You Need: 3.29 Seconds on a Single GPU, 2024,
+arXiv:2404.00498; code in github.com/KellerJordan/cifar10-airbench), which in turn derives from tysam-code's hlb-CIFAR10
+and David Page's "How to Train Your ResNet". Departures from airbench are marked `# Ours:`.
 
-Legend: B images, C channels, H x W pixels as they enter the module at hand.
+Legend: B images, C channels, H x W pixels at the input of the module being described.
 """
 
 from collections.abc import Sequence
@@ -16,24 +16,26 @@ from torch import Tensor, nn
 from architectures.base import ImageClassifierNet
 from utils.checks import check_choice, check_positive_int
 
-WHITENING_KERNEL = 2  # pixels: 3 x 2 x 2 = 12 numbers a patch, hence 12 filters and their 12 negatives
-WHITENING_EPSILON = 5e-4  # keeps near-constant directions of the patches, mostly noise, from being blown up
+WHITENING_KERNEL = 2  # pixels per side: 3 x 2 x 2 = 12 values per patch, hence 12 filters and their 12 negatives
+WHITENING_EPSILON = 5e-4  # keeps directions in which patches hardly vary, mostly noise, from being amplified
 
 
 class CustomCNN(ImageClassifierNet):
-    """Whitened patches, a few wide 3x3 stages, one linear layer: [B, 3, H, W], H and W >= 32 -> [B, num_classes].
+    """Image classifier of whitened patches, a few wide 3x3 stages and one linear layer.
 
-    Call `initialize_from_data` once before training: the first layer never trains, and learning starts much faster from
-    whitened patches than from the random rotation it holds until then.
+    Normalised images [B, 3, H, W], H and W >= 32 -> logits [B, num_classes].
+
+    Call `initialize_from_data` once before training. The first layer is never trained, and learning starts much faster
+    from whitened patches than from the random rotation that the layer holds until then.
 
     Args:
-        num_classes: Number of classes.
-        widths: Channels of each stage. A stage halves the image, so at most four keep a 32x32 image above nothing.
-            The default is that of airbench94; airbench96 has 128, 384, 512.
-        convolutions_per_stage: 2, or 3 for longer trainings: the last two then form a residual branch (airbench96).
+        num_classes: Number of classes, at least 1.
+        widths: Channels of each stage, 1 to 4 stages: each halves the image, and a fifth would leave nothing of 32x32
+            pixels. The default is that of airbench94; airbench96 uses 128, 384, 512.
+        convolutions_per_stage: 2, or 3 for longer training: the last two then form a residual branch (airbench96).
 
     Raises:
-        ValueError: An argument is impossible; the message names it and says what is allowed.
+        ValueError: An argument is invalid; the message names it and says what is allowed.
     """
 
     head = "classifier"
@@ -43,7 +45,7 @@ class CustomCNN(ImageClassifierNet):
     ) -> None:
         super().__init__(num_classes)
         if not 1 <= len(widths) <= 4:
-            raise ValueError(f"widths must name 1 to 4 stages, got {list(widths)}")
+            raise ValueError(f"widths must have 1 to 4 entries, one per stage, got {list(widths)}")
         for width in widths:
             check_positive_int("widths", width)
         check_choice("convolutions_per_stage", convolutions_per_stage, (2, 3))
@@ -54,47 +56,46 @@ class CustomCNN(ImageClassifierNet):
             *(Stage(before, after, convolutions_per_stage) for before, after in zip(inputs, widths, strict=True))
         )
         self.classifier = nn.Linear(widths[-1], num_classes, bias=False)
-        # Rows of unit standard deviation, divided by the width in `forward`: small logits that still learn fast,
-        # because a step of the head is large against a weight of its size (airbench, "scaling factor").
+        # Weights of unit standard deviation, divided by the width in `forward`: the logits are small but still learn
+        # fast, because the head's steps are large relative to its weights (airbench, "scaling factor").
         nn.init.normal_(self.classifier.weight)
 
     def forward(self, images: Tensor) -> Tensor:
         x = F.gelu(self.whitening(images))  # [B, 24, H-1, W-1]
         x = self.stages(x)  # [B, widths[-1], about H / 2^stages, about W / 2^stages]
-        # Ours: the maximum over whatever is left (airbench: MaxPool2d(3), the same for 32x32), so that any size fits
-        # and one net can train on small images first and full ones last.
+        # Ours: the maximum over all remaining pixels (airbench: MaxPool2d(3), the same for 32x32), so that any image
+        # size works and one network can train on small images first and on full-size ones last.
         x = F.adaptive_max_pool2d(x, 1).flatten(1)  # [B, widths[-1]]
         return self.classifier(x) / x.size(1)  # [B, num_classes]
 
     @torch.no_grad()
     def initialize_from_data(self, images: Tensor) -> None:
-        """Whiten the first layer on the patches of some normalised training images [N, 3, H, W]; 5,000 are plenty."""
+        """Fit the whitening layer to normalised training images [N, 3, H, W]; 5,000 images are plenty."""
         self.whitening.fit(images)
 
 
 class PatchWhitening(nn.Conv2d):
-    """Frozen 2x2 convolution whose outputs are uncorrelated, of unit variance: [B, 3, H, W] -> [B, 24, H-1, W-1].
+    """Frozen 2x2 convolution with uncorrelated outputs of unit variance: [B, 3, H, W] -> [B, 24, H-1, W-1].
 
-    Neighbouring pixels are nearly equal; taking that redundancy out makes the loss better conditioned (David Page, part
-    8; hlb-CIFAR10). Each filter also comes negated, so that the activation after it loses neither sign.
-
+    Neighbouring pixels are nearly equal; removing that redundancy makes the loss better conditioned (David Page, part
+    8; hlb-CIFAR10). Each filter is also present negated, so that the activation after it preserves both signs.
     """
 
     def __init__(self) -> None:
-        # Ours: no bias. airbench trains one for three epochs; on a CPU the gradient down to it (that of the largest
-        # feature map) takes some 8% of the convolutions' time, better spent on further epochs.
+        # Ours: no bias. airbench trains one for three epochs. On a CPU, back-propagating to it through the largest
+        # feature map takes about 8% of the convolutions' time, which is better spent on more epochs.
         super().__init__(3, 2 * 3 * WHITENING_KERNEL**2, WHITENING_KERNEL, bias=False)
         self.weight.requires_grad = False
 
     def reset_parameters(self) -> None:
-        """Start as a random rotation of the patches, which at least keeps all they hold."""
+        """Initialize the filters to a random rotation of the patches, which loses no information."""
         patch = self.weight[0].numel()
         self._set_filters(nn.init.orthogonal_(torch.empty(patch, patch)))
 
     def fit(self, images: Tensor) -> None:
         """Set the filters to the eigenvectors of the patches' second moments, each scaled to unit variance.
 
-        Second moments, not covariance, as the images are normalised; the mean of a patch is then near zero.
+        Second moments replace the covariance because the images are normalised, so the mean patch is near zero.
         """
         patches = F.unfold(images.float(), self.kernel_size)  # [N, 12, (H-1)(W-1)]
         moments = torch.einsum("npl,nql->pq", patches, patches) / (patches.size(0) * patches.size(2))
@@ -108,9 +109,9 @@ class PatchWhitening(nn.Conv2d):
 
 
 class Stage(nn.Module):
-    """Two or three 3x3 convolutions, the first followed by a 2x2 maximum: [B, C, H, W] -> [B, width, H//2, W//2].
+    """Two or three 3x3 convolutions, the first followed by 2x2 max-pooling: [B, C, H, W] -> [B, width, H//2, W//2].
 
-    A third convolution closes a residual branch over the last two, as in airbench96.
+    If there are three, the last two form a residual branch, as in airbench96.
     """
 
     def __init__(self, in_channels: int, width: int, convolutions: int) -> None:
@@ -123,7 +124,7 @@ class Stage(nn.Module):
         self.norm3 = ShiftOnlyBatchNorm(width) if convolutions == 3 else None
 
     def forward(self, x: Tensor) -> Tensor:
-        # Pooling before the norm gives the norm, the activation and their gradients a quarter of the pixels.
+        # Pooling before the norm leaves a quarter of the pixels for the norm, the activation and their gradients.
         x = F.gelu(self.norm1(F.max_pool2d(self.conv1(x), 2)))  # [B, width, H//2, W//2]
         y = F.gelu(self.norm2(self.conv2(x)))
         if self.conv3 is None or self.norm3 is None:
@@ -132,10 +133,11 @@ class Stage(nn.Module):
 
 
 class PartialIdentityConv(nn.Conv2d):
-    """3x3 convolution that starts by passing its inputs through: [B, C, H, W] -> [B, out_channels, H, W].
+    """3x3 convolution initialized to pass its inputs through: [B, C, H, W] -> [B, out_channels, H, W].
 
-    The first C outputs are the inputs themselves, the rest random features of them, so signals and gradients cross the
-    whole net from the first step on (airbench, section 3.2; dirac initialisation: Zagoruyko and Komodakis 2017).
+    At first the first C outputs are the inputs themselves and the others random features of them, so that signals and
+    gradients cross the whole network from the first step (airbench, section 3.2; Dirac initialisation: Zagoruyko and
+    Komodakis 2017).
     """
 
     def __init__(self, in_channels: int, out_channels: int) -> None:
@@ -148,10 +150,10 @@ class PartialIdentityConv(nn.Conv2d):
 
 
 class ShiftOnlyBatchNorm(nn.BatchNorm2d):
-    """Batch norm whose scale stays one: [B, C, H, W] unchanged in shape.
+    """Batch norm whose scale is fixed at 1; [B, C, H, W] keeps its shape.
 
-    The next convolution can learn any scale, and so train faster without a second parameter for it. The running
-    statistics forget faster than PyTorch's default (0.4 of each new batch against 0.1), to keep pace with large steps.
+    The next convolution can learn any scale, and trains faster without a second parameter for it. The running
+    statistics follow new batches faster than PyTorch's default (momentum 0.4, not 0.1), to keep up with large steps.
     """
 
     def __init__(self, channels: int) -> None:

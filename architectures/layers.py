@@ -1,4 +1,4 @@
-"""Blocks and first weights that more than one network here uses."""
+"""Blocks, initialisation and channel rounding shared by several networks."""
 
 from torch import nn
 
@@ -6,15 +6,15 @@ from torch import nn
 class ConvNormAct(nn.Sequential):
     """Convolution, batch norm, activation: [B, C, H, W] -> [B, out_channels, ceil(H / stride), ceil(W / stride)].
 
-    The convolution has no bias, since the norm's own shift follows it. As a Sequential its parameters are called
-    `0.weight` (convolution) and `1.weight`, `1.bias` (norm), the names of torchvision's Conv2dNormActivation.
+    The convolution has no bias, because the norm's shift follows it. Being a Sequential, it names its parameters
+    `0.weight` (convolution) and `1.weight`, `1.bias` (norm), as torchvision's Conv2dNormActivation does.
 
     Args:
         in_channels: Channels of the input.
         out_channels: Channels of the output.
-        kernel_size: Side of the kernel, odd; the padding keeps the size where `stride` is 1.
-        stride: Step of the convolution.
-        groups: `in_channels` makes it depthwise: one kernel a channel.
+        kernel_size: Side of the kernel, an odd number; the padding keeps the image size if `stride` is 1.
+        stride: Stride of the convolution.
+        groups: Groups of the convolution; `in_channels` makes it depthwise, with one kernel per channel.
         activation: Class of the activation; `nn.Identity` for a linear output.
     """
 
@@ -37,10 +37,10 @@ class ConvNormAct(nn.Sequential):
 
 
 def initialize_convolutions(net: nn.Module) -> None:
-    """Draw every convolution's weights as He et al. 2015 (arXiv:1502.01852, section 2.2): N(0, 2 / fan_out).
+    """Initialize all convolutions as in He et al. 2015 (arXiv:1502.01852, section 2.2): N(0, 2 / fan_out), biases 0.
 
-    With this variance a gradient neither grows nor fades on its way back through layers of ReLU (fan_out; fan_in would
-    say the same of the activations on their way forward). Norms keep PyTorch's start, scale 1 and shift 0.
+    With fan_out, gradients neither grow nor vanish on their way back through ReLU layers; fan_in would do the same for
+    activations on their way forward. Norms keep PyTorch's initial scale 1 and shift 0.
     """
     for module in net.modules():
         if isinstance(module, nn.Conv2d):
@@ -50,10 +50,10 @@ def initialize_convolutions(net: nn.Module) -> None:
 
 
 def scale_channels(channels: int, width_multiplier: float, divisor: int = 8) -> int:
-    """Return `channels * width_multiplier` as a multiple of `divisor`: the nearest, but never under 90% of the product.
+    """Return `channels * width_multiplier` rounded to a multiple of `divisor`, but never below 90% of the product.
 
-    Multiples of 8 suit vector hardware; the rule is that of the authors' code (`_make_divisible` in
-    tensorflow/models, research/slim/nets/mobilenet), so that widths equal those of published weights.
+    Multiples of 8 suit vector hardware. The rule is the one in the authors' code (`_make_divisible` in
+    tensorflow/models, research/slim/nets/mobilenet), so that widths match published weights.
     """
     exact = channels * width_multiplier
     rounded = max(divisor, int(exact + divisor / 2) // divisor * divisor)

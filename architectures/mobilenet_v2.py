@@ -1,10 +1,10 @@
-"""MobileNetV2: inverted residuals, blocks that are wide inside and narrow where they meet.
+"""MobileNetV2: inverted residual blocks, wide inside and narrow at their inputs and outputs.
 
 Sandler et al. MobileNetV2: Inverted Residuals and Linear Bottlenecks. CVPR 2018. arXiv:1801.04381
-The layers are those of table 2, the block that of table 1 and figure 4d. Parameters are named as in torchvision, so its
+The layers follow table 2, the block table 1 and figure 4d. Parameters are named as in torchvision, so that its
 published weights load with `strict=True`.
 
-Legend: B images, C channels, H x W pixels as they enter the module at hand.
+Legend: B images, C channels, H x W pixels at the input of the module being described.
 """
 
 from typing import Literal
@@ -20,10 +20,10 @@ STAGES = [(1, 16, 1, 1), (6, 24, 2, 2), (6, 32, 3, 2), (6, 64, 4, 2), (6, 96, 3,
 
 
 class InvertedResidual(nn.Module):
-    """Expand, filter each channel, project: [B, C, H, W] -> [B, out_channels, H/stride, W/stride].
+    """Expansion, depthwise 3x3 convolution, projection: [B, C, H, W] -> [B, out_channels, H/stride, W/stride].
 
-    The projection has no activation: a ReLU in so few channels would lose information (section 3.2). The input is added
-    where the shapes agree.
+    No activation follows the projection, because a ReLU on so few channels would lose information (section 3.2). The
+    input is added to the output if their shapes agree.
     """
 
     def __init__(self, in_channels: int, out_channels: int, stride: int, expansion: int) -> None:
@@ -48,15 +48,15 @@ class MobileNetV2(ImageClassifierNet):
     """MobileNetV2: normalised images [B, 3, H, W], H and W >= 32 -> logits [B, num_classes].
 
     Args:
-        num_classes: Number of classes.
-        width_multiplier: Factor on every number of channels, above 0 (the paper: 0.35 to 1.4); they become multiples of
-            8, and the last layer keeps its 1280 channels below 1 (section 4).
-        stem: "imagenet" halves the image five times, as the paper does for 224x224. "cifar" leaves out the first two
-            halvings: a 32x32 image ends as 4x4, not as 1x1. The parameters are the same.
-        dropout: Share of the pooled features dropped in training, at least 0 and below 1.
+        num_classes: Number of classes, at least 1.
+        width_multiplier: Factor by which every number of channels is multiplied, above 0 (the paper: 0.35 to 1.4); the
+            results are rounded to multiples of 8. Below 1, the last convolution keeps its 1280 channels (section 4).
+        stem: "imagenet" halves the image five times, as the paper does for 224x224. "cifar" omits the first two
+            halvings, so that a 32x32 image ends as 4x4, not as 1x1. The parameters are the same.
+        dropout: Probability, in [0, 1), of dropping a pooled feature in training.
 
     Raises:
-        ValueError: An argument is impossible; the message names it and says what is allowed.
+        ValueError: An argument is invalid; the message names it and says what is allowed.
     """
 
     head = "classifier.1"
@@ -78,7 +78,7 @@ class MobileNetV2(ImageClassifierNet):
         layers: list[nn.Module] = [ConvNormAct(3, channels, stride=1 if stem == "cifar" else 2, activation=nn.ReLU6)]
         for index, (expansion, width, blocks, stride) in enumerate(STAGES):
             if stem == "cifar" and index == 1:
-                stride = 1  # CIFAR: the next halving goes too (as in github.com/kuangliu/pytorch-cifar).
+                stride = 1  # CIFAR: the next halving is omitted too (as in github.com/kuangliu/pytorch-cifar).
             out_channels = scale_channels(width, width_multiplier)
             for block in range(blocks):
                 layers.append(InvertedResidual(channels, out_channels, stride if block == 0 else 1, expansion))
@@ -89,7 +89,7 @@ class MobileNetV2(ImageClassifierNet):
         linear = nn.Linear(features, num_classes)
         self.classifier = nn.Sequential(nn.Dropout(dropout), linear)
 
-        # The paper gives no initialisation; this is torchvision's, whose published weights began here.
+        # The paper specifies no initialisation; this is torchvision's, from which its published weights were trained.
         initialize_convolutions(self)
         nn.init.normal_(linear.weight, std=0.01)
         nn.init.zeros_(linear.bias)

@@ -1,13 +1,13 @@
-"""MobiNet: our MobileNet, for small images and short trainings.
+"""MobiNet: our own MobileNet, for small images and short training runs.
 
-The block is the inverted residual of MobileNetV2 (arXiv:1801.04381). What we change comes from
+The block is the inverted residual of MobileNetV2 (arXiv:1801.04381). Our changes come from
 
-* Howard et al. Searching for MobileNetV3. ICCV 2019. arXiv:1905.02244: h-swish (section 5.2), squeeze-and-excitation of
-  the wide part of the block by a hard sigmoid (section 5.3);
+* Howard et al. Searching for MobileNetV3. ICCV 2019. arXiv:1905.02244: h-swish (section 5.2), squeeze-and-excitation
+  with a hard sigmoid in the wide part of the block (section 5.3);
 * Hu, Shen, Sun. Squeeze-and-Excitation Networks. CVPR 2018. arXiv:1709.01507;
 * Tan, Le. EfficientNetV2. ICML 2021. arXiv:2104.00298: fused blocks in the early stages (section 3.2, figure 2).
 
-Legend: B images, C channels, H x W pixels as they enter the module at hand.
+Legend: B images, C channels, H x W pixels at the input of the module being described.
 """
 
 from typing import Literal, NamedTuple
@@ -21,12 +21,12 @@ from utils.checks import check_choice, check_fraction, check_positive
 
 
 class Stage(NamedTuple):
-    """Blocks of one size; the first of them halves the image."""
+    """Sequence of blocks with the same number of output channels; the first block halves the image."""
 
     channels: int
     blocks: int
     first_expansion: int
-    """Expansion of the first block, which starts from the fewer channels of the stage before."""
+    """Expansion of the first block, whose input has the fewer channels of the previous stage."""
     expansion: int
     fused: bool
 
@@ -39,11 +39,11 @@ STAGES = [
 
 
 class SqueezeExcitation(nn.Module):
-    """Weigh each channel by what the whole image shows: [B, C, H, W] -> the same.
+    """Channel weights computed from the whole image; [B, C, H, W] keeps its shape.
 
     Args:
-        channels: C.
-        squeezed: Channels of the layer between.
+        channels: Channels of the input and output, C.
+        squeezed: Channels of the hidden layer.
     """
 
     def __init__(self, channels: int, squeezed: int) -> None:
@@ -58,14 +58,16 @@ class SqueezeExcitation(nn.Module):
 
 
 class InvertedResidual(nn.Module):
-    """Widen, filter, weigh, narrow: [B, C, H, W] -> [B, out_channels, H/stride, W/stride].
+    """Expansion, 3x3 filter, channel weights, projection: [B, C, H, W] -> [B, out_channels, H/stride, W/stride].
+
+    The input is added to the output if their shapes agree.
 
     Args:
-        in_channels: C.
-        out_channels: Channels of the output; the input is added where the shapes agree.
-        stride: Step of the 3x3 convolution.
+        in_channels: Channels of the input, C.
+        out_channels: Channels of the output.
+        stride: Stride of the 3x3 convolution.
         expansion: Channels inside the block, as a multiple of C.
-        fused: Widen and filter in one full 3x3 convolution, in place of a pointwise and a depthwise one.
+        fused: Whether one full 3x3 convolution expands and filters, rather than a pointwise and a depthwise one.
     """
 
     def __init__(self, in_channels: int, out_channels: int, stride: int, expansion: int, fused: bool) -> None:
@@ -91,29 +93,30 @@ class InvertedResidual(nn.Module):
 class MobiNet(ImageClassifierNet):
     """Our modified MobileNet: normalised images [B, 3, H, W], H and W >= 32 -> logits [B, num_classes].
 
-    It should learn more than MobileNetV2 from the same multiply-adds, and sooner by the clock. Why it is built so:
+    It is designed to learn more than MobileNetV2 for the same multiply-adds, and in less time. The design choices:
 
-    * **Fused blocks in the first two stages.** A depthwise convolution does little arithmetic for each number it moves,
-      so at high resolution memory, not arithmetic, sets its pace, above all on a CPU, and each of its kernels learns
-      from one channel only. A full 3x3 convolution between few channels does its multiply-adds faster and mixes the
-      channels as it filters. In the last stage, of many channels and few pixels, the depthwise form is the cheaper.
-    * **A stem of one full convolution, at once followed by a fused halving.** MobileNetV2 runs three blocks with up to
-      144 channels on the whole image; nearly half of its activations lie there. Here only the stem's 32 channels do.
-    * **Squeeze-and-excitation in every block**: context of the whole image from the first stage on, where 3x3 kernels
-      see a few pixels, for less than 1% of the multiply-adds.
-    * **h-swish in place of ReLU6**, whose gradient is zero for every negative input and above 6.
-    * **Half the blocks (10, not 17), most with a shortcut (7 of 10; MobileNetV2: 10 of 17)**: short ways for the
-      gradient.
+    * **Fused blocks in the first two stages.** A depthwise convolution does little arithmetic per value it moves, so
+      at high resolution it is bound by memory bandwidth, especially on a CPU, and each of its kernels learns from one
+      channel only. A full 3x3 convolution between few channels does its multiply-adds faster and mixes the channels
+      while it filters. In the last stage, with many channels and few pixels, the depthwise form is cheaper.
+    * **A stem of one full convolution, followed directly by a fused block that halves the image.** MobileNetV2 runs
+      three blocks with up to 144 channels at full resolution, where nearly half of its activations are. Here only the
+      stem's 32 channels are at full resolution.
+    * **Squeeze-and-excitation in every block.** It gives context from the whole image in the first stages, where 3x3
+      kernels see only a few pixels, for less than 1% of the multiply-adds.
+    * **h-swish rather than ReLU6**, whose gradient is zero for every negative input and above 6.
+    * **Fewer blocks (10, not 17), most with a shortcut (7 of 10; MobileNetV2: 10 of 17)**, for short gradient paths.
 
     Args:
-        num_classes: Number of classes.
-        width_multiplier: Factor on every number of channels, above 0; they become multiples of 8.
-        stem: "cifar" halves the image three times: a 32x32 image ends as 4x4. "imagenet" halves it twice more, in the
-            stem, for images of some 224x224.
-        dropout: Share of the pooled features dropped in training, at least 0 and below 1.
+        num_classes: Number of classes, at least 1.
+        width_multiplier: Factor by which every number of channels is multiplied, above 0; the results are rounded to
+            multiples of 8.
+        stem: "cifar" halves the image three times, so that a 32x32 image ends as 4x4. "imagenet" halves it twice more,
+            in the stem, for images of about 224x224.
+        dropout: Probability, in [0, 1), of dropping a pooled feature in training.
 
     Raises:
-        ValueError: An argument is impossible; the message names it and says what is allowed.
+        ValueError: An argument is invalid; the message names it and says what is allowed.
     """
 
     head = "classifier"

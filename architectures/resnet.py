@@ -1,15 +1,16 @@
-"""Residual networks.
+"""ResNet: residual networks.
 
 He, Zhang, Ren, Sun. Deep Residual Learning for Image Recognition. CVPR 2016. arXiv:1512.03385
 He, Zhang, Ren, Sun. Identity Mappings in Deep Residual Networks. ECCV 2016. arXiv:1603.05027 (`pre_activation`)
 
-Two families, told apart by depth:
+There are two families, selected by depth:
 
-* CIFAR family (first paper, section 4.2): 20, 32, 44, 56, 110. Three stages of 16, 32, 64 channels.
-* ImageNet family (first paper, table 1): 18, 34, 50, 101, 152. Four stages of 64, 128, 256, 512 channels, four times
-  as many from depth 50 on. Parameters are named as in torchvision, so its published weights load with `strict=True`.
+* CIFAR family (first paper, section 4.2): depths 20, 32, 44, 56, 110. Three stages of 16, 32, 64 channels.
+* ImageNet family (first paper, table 1): depths 18, 34, 50, 101, 152. Four stages of 64, 128, 256, 512 channels, or
+  four times as many from depth 50. Parameters are named as in torchvision, so that its published weights load with
+  `strict=True`.
 
-Legend: B images, C channels, H x W pixels as they enter the module at hand.
+Legend: B images, C channels, H x W pixels at the input of the module being described.
 """
 
 from typing import Literal
@@ -27,17 +28,17 @@ IMAGENET_STAGES = {18: (2, 2, 2, 2), 34: (3, 4, 6, 3), 50: (3, 4, 6, 3), 101: (3
 
 
 def conv1x1(in_channels: int, out_channels: int, stride: int = 1) -> nn.Conv2d:
-    """Pointwise convolution; without bias, since a norm follows or precedes it."""
+    """Return a pointwise convolution, without bias because a norm follows or precedes it."""
     return nn.Conv2d(in_channels, out_channels, 1, stride, bias=False)
 
 
 def conv3x3(in_channels: int, out_channels: int, stride: int = 1, groups: int = 1) -> nn.Conv2d:
-    """3x3 convolution that keeps the size at stride 1; without bias, since a norm follows or precedes it."""
+    """Return a 3x3 convolution that keeps the size at stride 1, without bias because a norm follows or precedes it."""
     return nn.Conv2d(in_channels, out_channels, 3, stride, padding=1, groups=groups, bias=False)
 
 
 class ZeroPadShortcut(nn.Module):
-    """Shortcut without parameters ("option A" of section 3.3): every other pixel, zeros for missing channels."""
+    """Shortcut without parameters ("option A" of section 3.3): subsampled pixels, zeros for the added channels."""
 
     def __init__(self, in_channels: int, out_channels: int, stride: int) -> None:
         super().__init__()
@@ -50,7 +51,7 @@ class ZeroPadShortcut(nn.Module):
 
 
 class BasicBlock(nn.Module):
-    """Two 3x3 convolutions beside a shortcut (figure 5, left): [B, C, H, W] -> [B, channels, H/stride, W/stride]."""
+    """Two 3x3 convolutions and a shortcut (figure 5, left): [B, C, H, W] -> [B, channels, H/stride, W/stride]."""
 
     expansion = 1
 
@@ -65,7 +66,7 @@ class BasicBlock(nn.Module):
 
     @property
     def branch_end(self) -> nn.Conv2d | nn.BatchNorm2d:
-        """Last module before the sum: with its weight at zero the block passes its shortcut on."""
+        """Last module before the sum: with a zero weight there, the block returns its shortcut."""
         return self.bn2
 
     def forward(self, x: Tensor) -> Tensor:
@@ -75,18 +76,18 @@ class BasicBlock(nn.Module):
 
 
 class Bottleneck(nn.Module):
-    """1x1 down, 3x3, 1x1 up beside a shortcut (figure 5, right): [B, C, H, W] -> [B, 4 channels, H/stride, W/stride].
+    """1x1 down, 3x3, 1x1 up and a shortcut (figure 5, right): [B, C, H, W] -> [B, 4 channels, H/stride, W/stride].
 
-    The stride sits in the 3x3 convolution, as in torchvision ("ResNet v1.5"); the paper has it in the first 1x1, which
-    then throws away three pixels of four unseen.
+    The 3x3 convolution has the stride, as in torchvision ("ResNet v1.5"). In the paper the first 1x1 convolution has
+    it, which then ignores three of every four pixels.
 
     Args:
-        in_channels: C.
+        in_channels: Channels of the input, C.
         channels: A quarter of the output's channels.
-        stride: Step of the 3x3 convolution.
-        shortcut: Brings x to the shape of the output.
+        stride: Stride of the 3x3 convolution.
+        shortcut: Module that maps the input to the shape of the output.
         groups: Groups of the 3x3 convolution (ResNeXt, arXiv:1611.05431: 32).
-        width_per_group: Channels of one group where `channels` is 64 (Wide ResNet, arXiv:1605.07146: 128).
+        width_per_group: Channels per group where `channels` is 64 (Wide ResNet, arXiv:1605.07146: 128).
     """
 
     expansion = 4
@@ -107,7 +108,7 @@ class Bottleneck(nn.Module):
 
     @property
     def branch_end(self) -> nn.Conv2d | nn.BatchNorm2d:
-        """Last module before the sum: with its weight at zero the block passes its shortcut on."""
+        """Last module before the sum: with a zero weight there, the block returns its shortcut."""
         return self.bn3
 
     def forward(self, x: Tensor) -> Tensor:
@@ -118,7 +119,7 @@ class Bottleneck(nn.Module):
 
 
 class PreActivationBasicBlock(BasicBlock):
-    """BasicBlock with norm and ReLU ahead of each convolution (second paper, figure 1b): nothing follows the sum."""
+    """BasicBlock with norm and ReLU before each convolution and nothing after the sum (second paper, figure 1b)."""
 
     def __init__(self, in_channels: int, channels: int, stride: int, shortcut: nn.Module) -> None:
         super().__init__(in_channels, channels, stride, shortcut)
@@ -133,12 +134,12 @@ class PreActivationBasicBlock(BasicBlock):
         activated = F.relu(self.bn1(x))
         out = self.conv1(activated)  # [B, channels, H/stride, W/stride]
         out = self.conv2(self.relu(self.bn2(out)))
-        # Where the shape changes, the shortcut starts from the activation too (second paper, appendix).
+        # If the shape changes, the shortcut also reads the activation (second paper, appendix).
         return out + self.downsample(activated if self.shares_activation else x)
 
 
 class PreActivationBottleneck(Bottleneck):
-    """Bottleneck with norm and ReLU ahead of each convolution (second paper, figure 1b)."""
+    """Bottleneck with norm and ReLU before each convolution and nothing after the sum (second paper, figure 1b)."""
 
     def __init__(
         self, in_channels: int, channels: int, stride: int, shortcut: nn.Module, groups: int, width_per_group: int
@@ -164,22 +165,23 @@ class ResNet(ImageClassifierNet):
     """Residual network: normalised images [B, 3, H, W], H and W >= 32 -> logits [B, num_classes].
 
     Args:
-        depth: Layers with weights. 20, 32, 44, 56, 110 are the paper's nets for CIFAR-10 (16 to 64 channels, shortcuts
-            without parameters); 18, 34, 50, 101, 152 its nets for ImageNet (64 to 2048 channels, projections).
-        num_classes: Number of classes.
-        stem: First layers. "cifar": a 3x3 convolution that keeps the size. "imagenet": a 7x7 convolution and a max-pool
-            that leave a sixteenth of the pixels. The choice is independent of the family, so that a deep thin net can
-            read large images and a wide one small ones.
-        pre_activation: Put norm and ReLU ahead of the convolutions, as the second paper does.
-        zero_init_last_norm: Start each block as its shortcut, by a zero scale in its last norm (Goyal et al. 2017,
-            arXiv:1706.02677, section 5.1). With `pre_activation` no norm ends a block: its last convolution starts at
-            zero instead.
-        groups: Groups of each 3x3 convolution (ResNeXt: 32); depths 50, 101, 152 only.
-        width_per_group: Channels of one group in the first stage (Wide ResNet: 128, ResNeXt-50: 4); depths 50, 101, 152
-            only.
+        depth: Number of layers with weights. 20, 32, 44, 56, 110 are the paper's networks for CIFAR-10 (16 to 64
+            channels, shortcuts without parameters); 18, 34, 50, 101, 152 are those for ImageNet (64 to 2048 channels,
+            shortcuts with projections).
+        num_classes: Number of classes, at least 1.
+        stem: First layers. "cifar" is a 3x3 convolution that keeps the size. "imagenet" is a 7x7 convolution and a
+            max-pool that together leave a sixteenth of the pixels. The choice is independent of the family, so that a
+            deep, narrow network can read large images and a wide one small images.
+        pre_activation: Whether norm and ReLU come before each convolution, as in the second paper.
+        zero_init_last_norm: Whether the scale of each block's last norm starts at zero, so that the block at first
+            returns its shortcut (Goyal et al. 2017, arXiv:1706.02677, section 5.1). With `pre_activation` no norm ends
+            a block, and its last convolution starts at zero instead.
+        groups: Groups of each 3x3 convolution (ResNeXt: 32); must be 1 except at depths 50, 101, 152.
+        width_per_group: Channels per group in the first stage (Wide ResNet: 128, ResNeXt-50: 4); must be 64 except at
+            depths 50, 101, 152.
 
     Raises:
-        ValueError: An argument is impossible; the message names it and says what is allowed.
+        ValueError: An argument is invalid; the message names it and says what is allowed.
     """
 
     head = "fc"
@@ -205,7 +207,7 @@ class ResNet(ImageClassifierNet):
         if not self.bottleneck and (groups, width_per_group) != (1, 64):
             raise ValueError(
                 f"groups and width_per_group must be 1 and 64 at depth {depth}, got {groups} and {width_per_group}: "
-                f"only depths {', '.join(map(str, BOTTLENECK_DEPTHS))} have the bottlenecks they shape"
+                f"they apply to bottleneck blocks, which only depths {', '.join(map(str, BOTTLENECK_DEPTHS))} have"
             )
 
         # The CIFAR family has (depth - 2) / 6 blocks of two layers in each of three stages.
@@ -213,7 +215,7 @@ class ResNet(ImageClassifierNet):
         channels = 16 if depth in CIFAR_DEPTHS else 64
 
         if stem == "cifar":
-            # CIFAR: the paper's own first layer for 32x32 images (section 4.2), given to the ImageNet family as well.
+            # CIFAR: the paper's first layer for 32x32 images (section 4.2), used for the ImageNet family as well.
             self.conv1 = nn.Conv2d(3, channels, 3, stride=1, padding=1, bias=False)
             self.maxpool: nn.Module = nn.Identity()
         else:
@@ -222,7 +224,7 @@ class ResNet(ImageClassifierNet):
         self.bn1 = nn.BatchNorm2d(channels)
         self.relu = nn.ReLU(inplace=True)
 
-        # Channels and sizes below as they leave the stem; a bottleneck has four times as many channels.
+        # C, H and W below are those at the output of the stem; bottlenecks have four times as many channels.
         times = 4 if self.bottleneck else 1
         self.layer1 = self._make_stage(channels, channels, blocks[0], stride=1)  # [B, C, H, W]
         self.layer2 = self._make_stage(channels * times, channels * 2, blocks[1], stride=2)  # [B, 2C, H/2, W/2]
@@ -233,7 +235,8 @@ class ResNet(ImageClassifierNet):
             self.layer4 = self._make_stage(features, channels * 8, blocks[3], stride=2)  # [B, 8C, H/8, W/8]
             features = channels * 8 * times
 
-        # Of a pre-activation net the first activation is the stem's, and the last sum still wants one (its appendix).
+        # In a pre-activation network the stem provides the first activation, and another one must follow the last sum
+        # (second paper, appendix).
         self.last_activation: nn.Module = nn.Identity()
         if pre_activation:
             self.layer1[0].bn1 = nn.Identity()
@@ -255,7 +258,7 @@ class ResNet(ImageClassifierNet):
         return self.fc(x)  # [B, num_classes]
 
     def _make_stage(self, in_channels: int, channels: int, blocks: int, stride: int) -> nn.Sequential:
-        """Stack `blocks` blocks; the first changes the number of channels and takes the stride."""
+        """Return a stack of `blocks` blocks, of which the first changes the number of channels and has the stride."""
         first = self._make_block(in_channels, channels, stride)
         out_channels = channels * first.expansion
         return nn.Sequential(first, *(self._make_block(out_channels, channels, 1) for _ in range(blocks - 1)))
@@ -274,5 +277,5 @@ class ResNet(ImageClassifierNet):
         if self.depth in CIFAR_DEPTHS:
             return ZeroPadShortcut(in_channels, out_channels, stride)
         projection = conv1x1(in_channels, out_channels, stride)  # "option B" of section 3.3
-        # What the shortcut of a pre-activation block starts from is normed already.
+        # The shortcut of a pre-activation block reads an activation that is already normalised.
         return projection if self.pre_activation else nn.Sequential(projection, nn.BatchNorm2d(out_channels))

@@ -1,10 +1,10 @@
-"""Time our `generate` against transformers' on the same random weights and sources, turn by turn in one process.
+"""Benchmark of our `generate` against transformers', alternating in one process on the same weights and sources.
 
     python -m benchmarks.t5_decoding --preset t5-small --beams 1 4
 
-Prints, for each number of beams, the median time of either, their ratio (above 1: ours is faster) and how many rows
-have the same tokens. Sources are of different lengths, padded on the right. With random weights next to no result ends
-before `--length`, so that nothing is gained by dropping finished rows, as there would be on real text.
+For each beam size it prints both median times, their ratio (above 1, ours is faster), and how many rows have the same
+tokens. Sources differ in length and are padded on the right. The weights are random, so hardly any output ends before
+`--length` tokens: dropping finished rows, which saves time on real text, gains nothing here.
 """
 
 import argparse
@@ -19,18 +19,18 @@ from torch import Tensor
 from architectures.t5.config import PRESETS, T5Config
 from architectures.t5.generation import generate
 from architectures.t5.model import T5
-from tests.architectures.t5.oracle import make_pair_as_theirs_begins
+from benchmarks.transformers_t5 import make_pair_as_theirs_begins
 
 
 def random_sources(vocab_size: int, batch: int, length: int) -> dict[str, Tensor]:
-    """Return sources of half to the whole of `length` tokens and their mask, [batch, length] each."""
+    """Return sources of `length` / 2 to `length` tokens and their mask, [batch, length] each."""
     lengths_B = torch.randint((length + 1) // 2, length + 1, (batch, 1))
     mask_BS = torch.arange(length) < lengths_B
     return {"input_ids": torch.randint(2, vocab_size, (batch, length)) * mask_BS, "attention_mask": mask_BS.long()}
 
 
 def timed(function: Callable[[], Tensor], device: torch.device) -> tuple[Tensor, float]:
-    """Return what `function` returns and how long it took, in seconds."""
+    """Return the result of `function` and its duration in seconds."""
     start = time.perf_counter()
     result = function()
     if device.type == "cuda":
@@ -39,9 +39,9 @@ def timed(function: Callable[[], Tensor], device: torch.device) -> tuple[Tensor,
 
 
 def compare(ours: T5, theirs: Any, sources: dict[str, Tensor], beams: int, length: int, rounds: int) -> str:
-    """Return a line about `rounds` of decoding by both, after one of each that does not count."""
+    """Time `rounds` of decoding by both models, after one untimed warm-up each, and return the result as one line."""
     options: dict[str, Any] = {"max_length": length, "num_beams": beams}
-    # With its cache transformers cannot decode where the decoder is deeper than the encoder.
+    # transformers cannot decode with its cache if the decoder is deeper than the encoder.
     their_options = options | {"do_sample": False, "use_cache": ours.config.decoder_depth <= ours.config.num_layers}
     device = sources["input_ids"].device
     our_times, their_times = [], []
@@ -67,22 +67,28 @@ def parser() -> argparse.ArgumentParser:
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--preset", default="t5-small", choices=PRESETS, help="shape of the model (t5-small)")
-    parser.add_argument("--layers", type=int, help="blocks of encoder and decoder instead of the preset's")
-    parser.add_argument("--vocab-size", type=int, help="pieces instead of the preset's")
-    parser.add_argument("--batch", type=int, default=16, help="sources (16)")
-    parser.add_argument("--source", type=int, default=32, help="tokens of the longest source (32)")
-    parser.add_argument("--length", type=int, default=32, help="tokens of a result, the start token included (32)")
-    parser.add_argument("--beams", type=int, nargs="+", default=[1, 4], help="numbers of beams, 1 is greedy (1 4)")
-    parser.add_argument("--rounds", type=int, default=5, help="times each is timed (5)")
-    parser.add_argument("--device", default="cpu", help="cpu, cuda, cuda:1, ... (cpu)")
-    parser.add_argument("--dtype", default="float32", choices=["float32", "bfloat16"], help="of weights (float32)")
-    parser.add_argument("--seed", type=int, default=0, help="of weights and sources (0)")
+    parser.add_argument("--preset", default="t5-small", choices=PRESETS, help="shape of the model (default: t5-small)")
+    parser.add_argument("--layers", type=int, help="blocks per stack (default: the preset's)")
+    parser.add_argument("--vocab-size", type=int, help="vocabulary size (default: the preset's)")
+    parser.add_argument("--batch", type=int, default=16, help="number of sources (default: 16)")
+    parser.add_argument("--source", type=int, default=32, help="maximum source length in tokens (default: 32)")
+    parser.add_argument(
+        "--length", type=int, default=32, help="maximum output length in tokens, start token included (default: 32)"
+    )
+    parser.add_argument(
+        "--beams", type=int, nargs="+", default=[1, 4], help="beam sizes to time; 1 is greedy (default: 1 4)"
+    )
+    parser.add_argument("--rounds", type=int, default=5, help="timed rounds per model (default: 5)")
+    parser.add_argument("--device", default="cpu", help="cpu, cuda, cuda:1, ... (default: cpu)")
+    parser.add_argument(
+        "--dtype", default="float32", choices=["float32", "bfloat16"], help="dtype of the weights (default: float32)"
+    )
+    parser.add_argument("--seed", type=int, default=0, help="seed of the weights and sources (default: 0)")
     return parser
 
 
 def main() -> None:
-    """Compare as the command line says."""
+    """Run the benchmark with the options of the command line."""
     args = parser().parse_args()
     torch.manual_seed(args.seed)
     changes = {"num_layers": args.layers, "vocab_size": args.vocab_size}

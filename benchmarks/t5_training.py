@@ -1,9 +1,9 @@
-"""Time a training step of our T5 against transformers' on the same batches, turn by turn in one process.
+"""Benchmark of a training step of our T5 against transformers', alternating in one process on the same batch.
 
     python -m benchmarks.t5_training --batch 120 --source 16 --target 18
 
-A step is the loss with label smoothing, its gradients, and AdamW, with dropout. Prints the median time of either and
-their ratio (above 1: ours is faster). The shape is that of configs/multi30k unless a preset is named.
+A step computes the loss with label smoothing and dropout, its gradients, and the AdamW update. The program prints both
+median times and their ratio (above 1, ours is faster). Without `--preset` the model has the shape of configs/multi30k.
 """
 
 import argparse
@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from architectures.t5.config import PRESETS, T5Config
 from benchmarks.t5_decoding import timed
-from tests.architectures.t5.oracle import make_pair_as_theirs_begins
+from benchmarks.transformers_t5 import make_pair_as_theirs_begins
 
 SMOOTHING = 0.1
 MULTI30K: dict[str, Any] = {
@@ -30,7 +30,7 @@ MULTI30K: dict[str, Any] = {
 
 
 def stepper(model: nn.Module, loss: Callable[[], Tensor]) -> Callable[[], Tensor]:
-    """Return a function that takes one step and returns its loss."""
+    """Return a function that takes one optimizer step and returns its loss."""
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-4)
 
     def step() -> Tensor:
@@ -44,20 +44,20 @@ def stepper(model: nn.Module, loss: Callable[[], Tensor]) -> Callable[[], Tensor
 
 
 def main() -> None:
-    """Compare as the command line says."""
+    """Run the benchmark with the options of the command line."""
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks.t5_training",
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--preset", choices=PRESETS, help="shape of the model (that of configs/multi30k)")
-    parser.add_argument("--dropout", type=float, default=0.1, help="share dropped (0.1)")
-    parser.add_argument("--batch", type=int, default=120, help="pairs (120)")
-    parser.add_argument("--source", type=int, default=16, help="tokens of a source (16)")
-    parser.add_argument("--target", type=int, default=18, help="tokens of a target (18)")
-    parser.add_argument("--rounds", type=int, default=10, help="steps of each that are timed (10)")
-    parser.add_argument("--device", default="cpu", help="cpu, cuda, cuda:1, ... (cpu)")
-    parser.add_argument("--seed", type=int, default=0, help="of weights and batch (0)")
+    parser.add_argument("--preset", choices=PRESETS, help="shape of the model (default: that of configs/multi30k)")
+    parser.add_argument("--dropout", type=float, default=0.1, help="dropout rate (default: 0.1)")
+    parser.add_argument("--batch", type=int, default=120, help="number of pairs (default: 120)")
+    parser.add_argument("--source", type=int, default=16, help="tokens per source (default: 16)")
+    parser.add_argument("--target", type=int, default=18, help="tokens per target (default: 18)")
+    parser.add_argument("--rounds", type=int, default=10, help="timed steps per model (default: 10)")
+    parser.add_argument("--device", default="cpu", help="cpu, cuda, cuda:1, ... (default: cpu)")
+    parser.add_argument("--seed", type=int, default=0, help="seed of the weights and batch (default: 0)")
     args = parser.parse_args()
     torch.manual_seed(args.seed)
     changes: dict[str, Any] = {"dropout_rate": args.dropout}
@@ -87,7 +87,7 @@ def main() -> None:
     where = torch.cuda.get_device_name(device) if device.type == "cuda" else f"{torch.get_num_threads()} CPU threads"
     print(
         f"{args.preset or 'multi30k'}, float32, {where}, {args.batch} pairs of {args.source} and {args.target} tokens: "
-        f"ours {medians['ours']:.3f} s, transformers {medians['transformers']:.3f} s a step, "
+        f"ours {medians['ours']:.3f} s, transformers {medians['transformers']:.3f} s per step, "
         f"ratio {medians['transformers'] / medians['ours']:.2f}"
     )
 

@@ -1,6 +1,8 @@
-"""`CharRNN` with torch's own cells in place of ours, to train one against the other with everything else equal.
+"""`CharRNN` with torch's cells instead of ours, to train both with everything else equal.
 
-python cli.py fit --config configs/char_rnn.yaml --model.architecture benchmarks.torch_cells.TorchCharRNN
+Run from the root of the repository:
+
+    python cli.py fit --config configs/char_rnn.yaml --model.architecture benchmarks.torch_cells.TorchCharRNN
 """
 
 import torch
@@ -11,14 +13,14 @@ from architectures.char_rnn import Cell, CharRNN
 
 
 class TorchCharRNN(CharRNN):
-    """`torch.nn.RNN`, `GRU` or `LSTM` under the interface of `CharRNN`, with torch's own initialisation.
+    """`torch.nn.RNN`, `GRU` or `LSTM` with the interface of `CharRNN` and torch's initialisation.
 
     Args:
-        vocab_size: See `CharRNN`, as the others.
-        cell: Which of the three.
-        hidden_size: H.
-        num_layers: L.
-        dropout: Between layers and, as in `CharRNN`, after the last.
+        vocab_size: Number of characters, V.
+        cell: Which of the three cells.
+        hidden_size: Number of hidden units, H.
+        num_layers: Number of layers, L.
+        dropout: Dropout rate between layers and, as in `CharRNN`, after the last layer.
     """
 
     def __init__(
@@ -32,17 +34,17 @@ class TorchCharRNN(CharRNN):
         super().__init__(vocab_size, cell, hidden_size, num_layers, dropout)
         module = {"rnn": nn.RNN, "gru": nn.GRU, "lstm": nn.LSTM}[cell]
         del self.layers
-        # torch drops between layers only, and warns where there is but one.
+        # torch applies dropout between layers only, and warns if there is just one.
         self.cells = module(vocab_size, hidden_size, num_layers, dropout=dropout if num_layers > 1 else 0.0)
 
     def initial_state(self, streams: int) -> Tensor:
-        """An empty memory for so many streams, zeros [L, S, B, H]."""
+        """Return the initial state of `streams` streams: zeros [L, S, B, H]."""
         return self.output.weight.new_zeros(self.cells.num_layers, self.memories, streams, self.hidden_size)
 
     def forward(
         self, characters: Tensor, state: Tensor | None = None, known: int | None = None
     ) -> tuple[Tensor, Tensor]:
-        """Logits [B, T, V] after each of the characters [B, T], and the memory after the last, [L, S, B, H]."""
+        """Return the logits [B, T, V] after each of the characters [B, T], and the final state [L, S, B, H]."""
         if state is None:
             state = self.initial_state(len(characters))
         memory = tuple(part.contiguous() for part in state.unbind(1))  # h, or h and c: [L, B, H] each

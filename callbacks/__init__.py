@@ -1,1 +1,1 @@
-"""Observers: they watch a run and write what people look at into its folder."""
+"""Callbacks: they observe a run and write into its folder."""

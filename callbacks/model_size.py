@@ -1,4 +1,4 @@
-"""How large a model is: parameters and multiply-adds."""
+"""Size of a model: parameters and multiply-adds."""
 
 from lightning.pytorch import LightningModule
 from lightning.pytorch.utilities.seed import isolate_rng
@@ -9,9 +9,10 @@ from utils.contracts import ClassifiesImages, HasNetwork
 
 
 def parameters_by_part(network: nn.Module) -> dict[str, tuple[int, int]]:
-    """(all, trainable) parameters of each direct child that has any; the network's own under `(itself)`.
+    """Return the number of parameters, and of trainable ones, of each direct child that has any.
 
-    Parameters shared by two children count in the first, so that the sum is the network's.
+    Parameters that two children share count in the first, so that the sum is the network's. Those of the network
+    itself are under `(itself)`.
     """
     parts: dict[str, tuple[int, int]] = {}
     seen: set[int] = set()
@@ -25,28 +26,28 @@ def parameters_by_part(network: nn.Module) -> dict[str, tuple[int, int]]:
 
 
 def multiply_adds(pl_module: LightningModule) -> int | None:
-    """`image_multiply_adds` of a module's `architecture` for images of its `input_size`; None where it lacks one."""
+    """Return the multiply-adds of an image classifier's network per image; None for other modules."""
     if not isinstance(pl_module, HasNetwork) or not isinstance(pl_module, ClassifiesImages):
         return None
     return None if pl_module.input_size is None else image_multiply_adds(pl_module.architecture, pl_module.input_size)
 
 
 def image_multiply_adds(network: nn.Module, size: int) -> int | None:
-    """Multiply-adds of the convolutions and matrix products for one image, by torch's own counter.
+    """Return the multiply-adds of convolutions and matrix products per image; None if they cannot be counted.
 
-    One zero image [1, 3, size, size] passes through the network in evaluation mode; random state, statistics and
-    training mode stay as they were. None where it cannot be counted.
+    torch's own counter watches one zero image [1, 3, size, size] pass through the network in evaluation mode. Random
+    state, statistics and training mode stay as they were.
     """
     like = next(network.parameters(), zeros(()))
     modes = {module: module.training for module in network.modules()}
     network.eval()
     try:
         with isolate_rng(), no_grad(), FlopCounterMode(display=False) as counter:
-            # `forward` itself: a network compiled in place would compile once more for this input
+            # `forward` itself: a network compiled in place would be compiled again for this input
             network.forward(zeros(1, 3, size, size, device=like.device, dtype=like.dtype))
     except (RuntimeError, TypeError, ValueError):
         return None  # a summary is no reason to stop a training
     finally:
         for module, training in modes.items():
             module.training = training
-    return counter.get_total_flops() // 2
+    return int(counter.get_total_flops()) // 2

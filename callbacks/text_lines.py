@@ -1,10 +1,10 @@
-"""Text that a model generated or that data holds, made fit for one line of a file or a plot."""
+"""Text that a model generated or that data holds, formatted for one line of a file, a plot or a table."""
 
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
-# Control characters, line and paragraph separators, and halves of a surrogate pair (which JSON can hold)
 INVISIBLE = {"Cc", "Zl", "Zp", "Cs"}
+"""Unicode categories: control characters, line and paragraph separators, and halves of surrogate pairs (in JSON)."""
 
 
 def one_line(text: str) -> str:
@@ -28,3 +28,8 @@ def shorten(text: str, max_length: int) -> str:
 def class_name(names: Sequence[str] | None, index: int) -> str:
     """Return the name of class `index`, or the index itself if no name is known."""
     return names[index] if names is not None and 0 <= index < len(names) else str(index)
+
+
+def markdown_table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """Return a Markdown table of cells that are Markdown already."""
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in [header, ["---"] * len(header), *rows])

@@ -1,4 +1,4 @@
-"""How often something may happen at most."""
+"""A limit on how often something happens."""
 
 import time
 from collections.abc import Callable
@@ -7,22 +7,22 @@ from utils.checks import check_at_least
 
 
 class Throttle:
-    """Says whether enough time has passed since it last said yes.
+    """Limit on how often something happens.
 
     Args:
-        seconds: Minimum time between two yeses; the first question is always answered yes.
+        every_n_seconds: Minimum time from one time to the next, in seconds; the first time is always due.
         clock: Returns seconds since any fixed moment.
     """
 
-    def __init__(self, seconds: float, clock: Callable[[], float] = time.monotonic) -> None:
-        self.seconds = check_at_least("seconds", seconds)
-        self.clock = clock
+    def __init__(self, every_n_seconds: float, clock: Callable[[], float] = time.monotonic) -> None:
+        self._seconds = check_at_least("every_n_seconds", every_n_seconds)
+        self._clock = clock
         self._last: float | None = None
 
     def due(self) -> bool:
-        """Return True, and begin the wait again, if at least `seconds` have passed."""
-        now = self.clock()
-        if self._last is not None and now - self._last < self.seconds:
+        """Return whether enough time has passed since the last True; if so, the interval starts again."""
+        now = self._clock()
+        if self._last is not None and now - self._last < self._seconds:
             return False
         self._last = now
         return True

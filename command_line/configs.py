@@ -80,6 +80,10 @@ def with_bases(path: Path, above: tuple[Path, ...] = ()) -> list[Path]:
     return [*with_bases(beside if beside.is_file() else find_config(str(base)), (*above, path)), path]
 
 
+def forget(base: object) -> None:
+    """Return None for the name of a base, which `with_found_configs` has read: a printed config names none."""
+
+
 def with_found_configs(args: list[str]) -> list[str]:
     """Return a command line with each config replaced by its path, and its bases put before it.
 

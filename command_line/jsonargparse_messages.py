@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import re
 
-_MISSPELT = re.compile(r"(?:unrecognized arguments: -*|[Oo]ption '|import path string: )([\w.]+)")
+_MISSPELT = re.compile(r"(?:unrecognized arguments: -*|[Oo]ption '|import path string: |has no attribute ')([\w.]+)")
 _FIELD = re.compile(r'Parser key "([^"]+)"')
 _EXPECTED = re.compile(r"Expected a <class '([^']+)'>")
+_GIVEN = re.compile(r"^ *(?:Given value: |.*Got value: )(.*)$", re.MULTILINE)
 _NOISE = re.compile(
     r"Parser key|Expected a <class|Expected a path|Subtypes:|Errors:|Does not val|Given value|Problem with given"
 )
@@ -26,10 +27,12 @@ def objections(message: str) -> str:
     lines = [line.strip(" -") for line in message.splitlines() if line.strip(" -")]
     fields = dict.fromkeys(_FIELD.findall(message))
     kept = dict.fromkeys(line for line in lines if not _NOISE.match(line))
+    given = next(iter(_GIVEN.findall(message)), "nothing").strip()
     if not kept:
-        expected = dict.fromkeys(_EXPECTED.findall(message))
-        given = next((line.split(":", 1)[1].strip() for line in lines if line.startswith("Given value:")), "nothing")
+        expected = [name for name in dict.fromkeys(_EXPECTED.findall(message)) if name != "NoneType"]
         kept = {f"expected {' or '.join(expected) or 'another value'}, got {given}": None}
+    elif len(given) < 100 and given not in "".join(kept):
+        kept[f"got {given}"] = None
     return ": ".join([*fields, "; ".join(kept)])
 
 

@@ -1,8 +1,9 @@
-"""Draws docs/diagrams/: an outline of each network, with shapes, parameters and multiply-adds read from the code.
+"""Generator of docs/diagrams/: an outline of each network, with shapes, parameters and multiply-adds.
 
     python -m scripts.diagrams [FOLDER]
 
-CNNs for one image of 32x32 pixels, T5 for 32 tokens in and 32 out, the character LSTM for 64 characters.
+All figures are read from the code. CNNs are drawn for one image of 32x32 pixels, T5 for a source and a target of 32
+tokens, and the character LSTM for 64 characters.
 """
 
 import sys
@@ -28,7 +29,7 @@ from architectures.t5.model import T5
 
 
 class Row(NamedTuple):
-    """One part of a network, or several alike in succession."""
+    """One part of a network, or several identical parts in succession."""
 
     name: str
     kind: str
@@ -40,7 +41,7 @@ class Row(NamedTuple):
 
 
 class Outline(NamedTuple):
-    """A drawing: what it is called, what goes in, and the parts in the order of the data."""
+    """Content of a drawing: its title, the network's input, and the parts in the order in which data passes them."""
 
     title: str
     inputs: str
@@ -51,7 +52,7 @@ class Outline(NamedTuple):
 
 
 def parts(module: nn.Module, prefix: str = "") -> Iterator[tuple[str, nn.Module]]:
-    """The parts to draw: children by name, with plain containers and T5's stacks opened."""
+    """Yield the parts to draw with their names: the children, with plain containers and T5's stacks opened."""
     for name, child in module.named_children():
         path = f"{prefix}{name}"
         if type(child) in (nn.Sequential, nn.ModuleList) or type(child).__name__ == "Stack":
@@ -61,14 +62,14 @@ def parts(module: nn.Module, prefix: str = "") -> Iterator[tuple[str, nn.Module]
 
 
 def content(module: nn.Module) -> str:
-    """The layers with weights inside a part, in order: "3x3 conv 16, 3x3 conv 16"; norms are left out."""
+    """Return the layers with weights inside a part, in order, without norms: "3x3 conv 16, linear 16 to 10"."""
     leaves = [text for leaf in module.modules() if (text := layer(leaf))]
     grouped = [(text, len(list(group))) for text, group in groupby(leaves)]
     return ", ".join(f"{count} x {text}" if count > 1 else text for text, count in grouped)
 
 
 def layer(module: nn.Module) -> str:
-    """A layer in a few words; empty for what has no weights of its own, and for norms."""
+    """Describe a layer in a few words; return "" for norms and for modules without weights of their own."""
     if isinstance(module, nn.Conv2d):
         kernel, stride = module.kernel_size[0], module.stride[0]
         depthwise = module.groups == module.in_channels > 1
@@ -84,14 +85,14 @@ def layer(module: nn.Module) -> str:
 
 
 def outline(title: str, inputs: str, network: nn.Module, arguments: Sequence[Tensor], result: str = "") -> Outline:
-    """Runs the network once and notes what each part puts out and costs.
+    """Run the network once and record the output shape and cost of each part.
 
     Args:
-        title: What to call it.
-        inputs: The input in words.
-        network: Any of ours.
-        arguments: What its `forward` takes.
-        result: Name of what is computed after the last part, outside of any (T5's logits by its embedding).
+        title: Title of the drawing.
+        inputs: Description of the input.
+        network: Any network of `architectures/`.
+        arguments: Arguments of its `forward`.
+        result: Name of what `forward` computes after the last part, such as T5's logits; "" if nothing.
     """
     shapes: dict[str, tuple[int, ...]] = {}
     chosen = list(parts(network))
@@ -105,7 +106,7 @@ def outline(title: str, inputs: str, network: nn.Module, arguments: Sequence[Ten
 
     handles = [part.register_forward_hook(note(name)) for name, part in chosen]
     network.eval()
-    # The math backend: attention as the two matrix products that it is, which the counter knows.
+    # The math backend computes attention as two matrix products, which the counter can count.
     with torch.no_grad(), sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
         output = network(*arguments)
     for handle in handles:
@@ -131,7 +132,7 @@ def outline(title: str, inputs: str, network: nn.Module, arguments: Sequence[Ten
 
 
 def folded(rows: list[Row]) -> list[Row]:
-    """Like parts in succession as one row of their sums; norms and the like in the row of the part before."""
+    """Merge identical successive parts into one row of their sums, and norms and the like into the row before."""
     merged = []
     for _, group in groupby(rows, lambda row: row[1:]):
         alike = list(group)
@@ -152,7 +153,7 @@ def folded(rows: list[Row]) -> list[Row]:
 
 WIDTH, MARGIN, GAP, LINE = 900, 20, 14, 17
 COLUMNS = (36, 560, 690, 790)  # left edge of the text; right edges of shape, parameters, multiply-adds
-BAR = (800, 64)  # of the share of multiply-adds: left edge, longest
+BAR = (800, 64)  # the bar that shows the share of multiply-adds: left edge, maximum length
 COLOURS = {
     "linear": "#fde7c8",
     "depthwise": "#dff3e0",
@@ -164,7 +165,7 @@ COLOURS = {
 
 
 def svg(drawn: Outline) -> str:
-    """The drawing, from the input at the top to the output at the bottom."""
+    """Return the drawing as SVG, from the input at the top to the output at the bottom."""
     rows = folded(drawn.rows)
     parameters = sum(row.parameters for row in rows)
     cost = sum(row.multiply_adds for row in rows)
@@ -198,7 +199,7 @@ def svg(drawn: Outline) -> str:
 
 
 def text(x: float, y: float, words: str, size: int, anchor: str = "start", weight: str = "", colour: str = "") -> str:
-    """A line of text; `anchor` "end": x is its right edge."""
+    """Return a line of text as SVG; with `anchor` "end", x is its right edge."""
     style = f'font-family="sans-serif" font-size="{size}" text-anchor="{anchor}"'
     style += f' font-weight="{weight}"' if weight else ""
     style += f' fill="{colour}"' if colour else ""
@@ -206,7 +207,7 @@ def text(x: float, y: float, words: str, size: int, anchor: str = "start", weigh
 
 
 def wrapped(words: str, width: int) -> list[str]:
-    """`words` broken after commas into lines of about so many characters."""
+    """Break `words` after commas into lines of at most `width` characters, or one longer item."""
     lines: list[str] = []
     for piece in words.split(", ") if words else []:
         if lines and len(lines[-1]) + len(piece) + 2 <= width:
@@ -217,9 +218,9 @@ def wrapped(words: str, width: int) -> list[str]:
 
 
 def short(number: int) -> str:
-    """1,234 or 1.23 M."""
+    """Format a number as 1,234, 1.23 M or 1.23 G."""
     if number < 100_000:
-        return f"{number:,}" if number else "0"
+        return f"{number:,}"
     return f"{number / 1e6:.2f} M" if number < 1e9 else f"{number / 1e9:.2f} G"
 
 
@@ -227,12 +228,12 @@ def short(number: int) -> str:
 
 
 def cnn_outline(title: str, network: nn.Module) -> Outline:
-    """A CNN of ours for one image of 32x32."""
+    """Return the outline of a CNN for one image of 32x32 pixels."""
     return outline(title, "one image, 3 x 32 x 32", network, [torch.zeros(1, 3, 32, 32)])
 
 
 def t5_outlines(size: str) -> dict[str, Outline]:
-    """Encoder and decoder of a T5, for 32 tokens each."""
+    """Return the outlines of a T5's encoder and decoder, for 32 tokens each, by file name."""
     tokens = torch.ones(1, 32, dtype=torch.int64)
     whole = outline(size, "", T5(T5Config.preset(size)), [tokens, tokens.bool(), tokens], "logits")
     embedding = whole.rows[0]
@@ -241,12 +242,12 @@ def t5_outlines(size: str) -> dict[str, Outline]:
     decoder = [embedding._replace(name="embedding (the encoder's)", parameters=0), *rest]
     return {
         f"{size}_encoder": Outline(f"{size}, encoder", "a source of 32 tokens", encoder),
-        f"{size}_decoder": Outline(f"{size}, decoder", "a target of 32 tokens beside 32 of the source", decoder),
+        f"{size}_decoder": Outline(f"{size}, decoder", "a target and a source of 32 tokens each", decoder),
     }
 
 
 def outlines() -> dict[str, Outline]:
-    """Every drawing by the name of its file."""
+    """Return every outline by the name of its file."""
     characters = [torch.zeros(1, 64, dtype=torch.int64)]
     return {
         "custom_cnn": cnn_outline("CustomCNN", CustomCNN()),
@@ -262,13 +263,13 @@ def outlines() -> dict[str, Outline]:
 
 
 def main(folder: Path) -> None:
-    """Writes every drawing, and README.md that shows them."""
+    """Write every drawing, and a README.md that shows them."""
     folder.mkdir(parents=True, exist_ok=True)
     drawings = outlines()
     for name, drawn in drawings.items():
         (folder / f"{name}.svg").write_text(svg(drawn), encoding="utf-8")
     shown = "\n\n".join(f"![{drawn.title}]({name}.svg)" for name, drawn in drawings.items())
-    note = "Written by `python -m scripts.diagrams`; shapes leave out the batch, bars are shares of the multiply-adds."
+    note = "Generated by `python -m scripts.diagrams`. Shapes omit the batch; bars show shares of the multiply-adds."
     (folder / "README.md").write_text(f"# The networks\n\n{note}\n\n{shown}\n", encoding="utf-8")
 
 

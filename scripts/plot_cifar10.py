@@ -1,8 +1,8 @@
-"""Draws results/cifar10_cpu.png: test accuracy against multiply-adds of the CIFAR-10 runs kept under results/.
+"""Plot of test accuracy against multiply-adds of the CIFAR-10 runs in results/, as results/cifar10_cpu.png.
 
     python -m scripts.plot_cifar10 [RESULTS_FOLDER]
 
-Each run folder needs `config.yaml` (which network), `test_metrics.json` and, for the open marks,
+Each run folder needs `config.yaml`, which names the network, `test_metrics.json` and, for the open markers,
 `test_metrics_originals.json`.
 """
 
@@ -20,7 +20,7 @@ from utils.files import atomic_path
 
 
 class Run(NamedTuple):
-    """One kept run: accuracies in percent, cost in millions of multiply-adds for a 32x32 image."""
+    """Result of one run: accuracies in percent, cost in millions of multiply-adds for a 32x32 image."""
 
     name: str
     cost: float
@@ -29,14 +29,14 @@ class Run(NamedTuple):
 
 
 def read_run(folder: Path) -> Run:
-    """Read a kept run and count its network's multiply-adds."""
+    """Read the result of a run and count its network's multiply-adds."""
     named = yaml.safe_load((folder / "config.yaml").read_text())["model"]["init_args"]["architecture"]
     module, _, class_name = named["class_path"].rpartition(".")
     network = getattr(importlib.import_module(module), class_name)(**named.get("init_args", {}))
     depth = named.get("init_args", {}).get("depth")
     name = f"{class_name}-{depth}" if depth else class_name
     cost = image_multiply_adds(network, 32)
-    assert cost is not None, f"{folder}: its network cannot be counted"
+    assert cost is not None, f"{folder}: the multiply-adds of {class_name} cannot be counted"
     originals = folder / "test_metrics_originals.json"
     return Run(
         name, cost / 1e6, _percent(folder / "test_metrics.json"), _percent(originals) if originals.exists() else None
@@ -44,7 +44,7 @@ def read_run(folder: Path) -> Run:
 
 
 def draw(runs: list[Run]) -> Figure:
-    """One mark a run, named; filled on the JPEG-75 copy, open on the original images."""
+    """Plot one labelled marker per run: filled for the JPEG-75 copy, open for the original images."""
     figure = Figure(figsize=(7.5, 5), layout="constrained")
     axes: Any = figure.add_subplot()
     for place, run in enumerate(runs):
@@ -54,9 +54,9 @@ def draw(runs: list[Run]) -> Figure:
             axes.plot(run.cost, run.originals, "o", color=f"C{place}", markersize=7, fillstyle="none")
     axes.plot([], [], "ko", label="test set, JPEG-75 copy")
     axes.plot([], [], "ko", fillstyle="none", label="1,017 originals")
-    axes.margins(x=0.18)
+    axes.margins(x=0.22)
     axes.set(
-        xlabel="multiply-adds of one 32x32 image (millions)",
+        xlabel="multiply-adds per 32x32 image (millions)",
         ylabel="test accuracy without TTA (%)",
         title="CIFAR-10 on two CPU cores",
     )
@@ -66,7 +66,7 @@ def draw(runs: list[Run]) -> Figure:
 
 
 def _percent(file: Path) -> float:
-    return 100 * json.loads(file.read_text())["test/accuracy"]
+    return 100 * float(json.loads(file.read_text())["test/accuracy"])
 
 
 if __name__ == "__main__":

@@ -9,17 +9,20 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 import yaml
 from lightning.pytorch.loggers import TensorBoardLogger, WandbLogger
 
 import cli
 from callbacks.run.metrics_csv import MetricsCSV
 from callbacks.run.run_folder import RUN_DIR_VARIABLE
+from command_line.process import import_packages
 
 ROOT = Path(__file__).parents[1]
 CONFIGS = ROOT / "configs"
 PRESETS = ("trainer", "logger", "cifar10/short")  # what is added to the config of a run
 BASE = "cifar10/resnet20.yaml"
+TOKENIZER_FIELDS = ("tokenizer", "tokenizer_model", "vocab_size", "num_sentinels")
 
 ALL = sorted(str(path.relative_to(CONFIGS)) for path in CONFIGS.rglob("*.yaml"))
 RUNS = [name for name in ALL if not name.startswith(PRESETS)]
@@ -44,7 +47,7 @@ class Built(cli.OneForAllCLI):
 @pytest.fixture(autouse=True)
 def command_line(monkeypatch: pytest.MonkeyPatch) -> None:
     """The environment of a command, given back as it was."""
-    cli.import_packages()
+    import_packages(cli.PACKAGES)
     monkeypatch.setattr("sys.argv", ["oneforall"])
     for name in (RUN_DIR_VARIABLE, "PL_GLOBAL_SEED", "PL_SEED_WORKERS"):
         monkeypatch.setenv(name, "0")
@@ -67,6 +70,23 @@ def printed(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
     return capsys.readouterr().out
 
 
+def written(name: str) -> dict[str, Any]:
+    """What a config and the ones it builds on say together."""
+    content = yaml.safe_load((CONFIGS / name).read_text())
+    base = content.pop("base", None)
+    return (
+        content if base is None else merged(written(str((CONFIGS / name).parent.relative_to(CONFIGS) / base)), content)
+    )
+
+
+def merged(below: Any, above: Any) -> Any:
+    if not (isinstance(below, dict) and isinstance(above, dict)):
+        return above
+    return {key: merged(below.get(key), value) for key, value in above.items()} | {
+        key: value for key, value in below.items() if key not in above
+    }
+
+
 def names_of(objects: list[Any]) -> list[str]:
     return [type(each).__name__ for each in objects]
 
@@ -74,22 +94,32 @@ def names_of(objects: list[Any]) -> list[str]:
 @pytest.mark.parametrize("name", RUNS)
 def test_the_config_of_a_run_is_built_whole(name: str, tmp_path: Path) -> None:
     built = build(tmp_path, name)
-    written = yaml.safe_load((CONFIGS / name).read_text())
+    config = written(name)
 
     for there, asked in (
-        (built.model, written["model"]),
-        (built.datamodule, written["data"]),
-        (built.model.architecture, written["model"]["init_args"]["architecture"]),
+        (built.model, config["model"]),
+        (built.datamodule, config["data"]),
+        (built.model.architecture, config["model"]["init_args"]["architecture"]),
     ):
         assert type(there).__name__ == asked["class_path"].rsplit(".", 1)[-1]
-    for field, value in written["data"]["init_args"].items():
-        if field not in ("augmentation", "tokenizer"):  # what becomes of them is another thing
+    for field, value in config["data"].get("init_args", {}).items():
+        if field not in ("augmentation", *TOKENIZER_FIELDS):  # they become objects
             there = getattr(built.datamodule, field)
             assert (type(there).__name__ == value["class_path"]) if isinstance(value, dict) else there == value, field
-    assert built.trainer.max_epochs == written["trainer"]["max_epochs"]
+    assert built.trainer.max_epochs == config["trainer"]["max_epochs"]
     assert names_of(built.trainer.loggers) == ["MetricsCSV"]
-    for callback in written["trainer"].get("callbacks", []):
+    for callback in config["trainer"].get("callbacks", []):
         assert callback["class_path"].rsplit(".", 1)[-1] in names_of(vars(built.trainer)["callbacks"])
+
+
+DEPTHS = [name for name in RUNS if name.startswith("cifar10/resnet")]
+
+
+@pytest.mark.parametrize("name", DEPTHS)
+def test_a_resnet_config_builds_the_depth_of_its_name(name: str, tmp_path: Path) -> None:
+    network = build(tmp_path, name).model.architecture
+    convolutions = [m for n, m in network.named_modules() if isinstance(m, torch.nn.Conv2d) and "downsample" not in n]
+    assert f"cifar10/resnet{len(convolutions) + 1}.yaml" == name  # and the linear layer
 
 
 @pytest.fixture(scope="module")

@@ -4,8 +4,6 @@ Legend of shapes: B examples of a batch, C classes, H x W pixels, S tokens of th
 target, both rounded up.
 """
 
-from __future__ import annotations
-
 import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple, NotRequired, TypedDict, TypeGuard

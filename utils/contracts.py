@@ -112,6 +112,15 @@ class ProvidesImages(Protocol):
     predict_names: list[str]
     predict_classes: list[str] | None
 
+
+@runtime_checkable
+class ProvidesTrainingImages(ProvidesImages, Protocol):
+    """A datamodule of images that hands out its training images.
+
+    A protocol of its own because `isinstance` reads every attribute (up to Python 3.11, properties included): asking
+    for this one loads the images.
+    """
+
     @property
     def train_set(self) -> ImageExamples:
         """The training images."""

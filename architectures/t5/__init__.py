@@ -1,1 +1,1 @@
-"""T5, written by hand: model, loss, decoding, and the published weight format."""
+"""Hand-written T5: model, loss, decoding, and the format of published weights."""

@@ -1,8 +1,8 @@
-"""Attention of T5: no scale, no bias terms, and a learned offset for each distance between query and key.
+"""Attention of T5: unscaled scores, no bias terms, and a learned offset per distance between query and key.
 
-Raffel et al. 2020, arXiv:1910.10683, section 2.1; numerics as in Mesh TensorFlow's `transformer_layers.py`.
+Raffel et al. 2020, arXiv:1910.10683, section 2.1; the numerics follow Mesh TensorFlow's `transformer_layers.py`.
 
-Legend: B batch, L tokens of one sequence, Q queries, K keys, H heads, D = d_kv, M = d_model.
+Legend: B batch, L tokens per sequence, Q queries, K keys, H heads, D = d_kv, M = d_model.
 """
 
 import math
@@ -16,17 +16,17 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from architectures.t5.config import T5Config
 
 PADDING = -1e9
-"""Added to the score of a padded key: `exp` of it is 0 beside any real key, yet a row of nothing else stays finite."""
+"""Added to the score of a padding key: its weight is 0 beside any real key, but a row of padding alone stays finite."""
 
 FUTURE = 2 * PADDING
-"""Added to the score of a later token: below `PADDING`, so that padding ahead of a target does not see one either."""
+"""Added to the score of a later token: below `PADDING`, so that padding before a target does not see the target."""
 
 
 class Attention(nn.Module):
     """Multi-head attention: queries from x_BQM, keys and values from memory_BKM -> [B, Q, M].
 
     Args:
-        config: Gives M, D, H, the dropout of attention weights and the scale of first weights.
+        config: Source of M, D, H, the dropout rate of attention weights and the scale of initial weights.
     """
 
     def __init__(self, config: T5Config) -> None:
@@ -40,40 +40,40 @@ class Attention(nn.Module):
         self.o = nn.Linear(inner, config.d_model, bias=False)
 
         factor = config.initializer_factor
-        # The missing scale of the scores, d_kv**-0.5, is in the queries' first weights.
+        # T5 has d_kv**-0.5, by which others scale the scores, in the initial weights of the queries.
         nn.init.normal_(self.q.weight, std=factor * (config.d_model * config.d_kv) ** -0.5)
         nn.init.normal_(self.k.weight, std=factor * config.d_model**-0.5)
         nn.init.normal_(self.v.weight, std=factor * config.d_model**-0.5)
         nn.init.normal_(self.o.weight, std=factor * inner**-0.5)
 
     def forward(self, x_BQM: Tensor, memory_BKM: Tensor, bias: Tensor, record: list[Tensor] | None = None) -> Tensor:
-        """Attend from x to memory (x itself, or the encoder's output).
+        """Attend from x to memory, which is x itself or the encoder's output.
 
         Args:
-            x_BQM: What asks.
-            memory_BKM: What answers.
-            bias: Added to the scores; broadcasts to [B, H, Q, K], in the dtype of the queries.
-            record: Where given, the weights [B, H, Q, K] are appended to it.
+            x_BQM: Source of the queries.
+            memory_BKM: Source of the keys and values.
+            bias: Added to the scores; broadcasts to [B, H, Q, K] and has the dtype of the queries.
+            record: If given, the attention weights [B, H, Q, K] are appended to it.
         """
         k_BHKD, v_BHKD = self.keys_and_values(memory_BKM)
         return self.attend(self.queries(x_BQM), k_BHKD, v_BHKD, bias, record)
 
     def queries(self, x_BQM: Tensor) -> Tensor:
-        """Project to queries, [B, Q, M] -> [B, H, Q, D]."""
+        """Return queries [B, H, Q, D] projected from x, [B, Q, M]."""
         return self._split_heads(self.q(x_BQM))
 
     def keys_and_values(self, memory_BKM: Tensor) -> tuple[Tensor, Tensor]:
-        """Project to keys and values, [B, K, M] -> two of [B, H, K, D]."""
+        """Return keys and values, [B, H, K, D] each, projected from memory, [B, K, M]."""
         return self._split_heads(self.k(memory_BKM)), self._split_heads(self.v(memory_BKM))
 
     def attend(
         self, q_BHQD: Tensor, k_BHKD: Tensor, v_BHKD: Tensor, bias: Tensor, record: list[Tensor] | None = None
     ) -> Tensor:
-        """Attend with projected queries, keys and values; see `forward`. Returns [B, Q, M]."""
+        """Return the attention output [B, Q, M] for projected queries, keys and values; see `forward`."""
         if record is not None:
             scores_BHQK = q_BHQD @ k_BHKD.transpose(-1, -2) + bias
             record.append(scores_BHQK.float().softmax(dim=-1))
-        # Backends other than these two have returned wrong gradients of a bias.
+        # Other backends than these two have returned wrong gradients with a bias.
         trains_on_gpu = q_BHQD.is_cuda and torch.is_grad_enabled()
         with sdpa_kernel([SDPBackend.EFFICIENT_ATTENTION, SDPBackend.MATH]) if trains_on_gpu else nullcontext():
             out_BHQD = F.scaled_dot_product_attention(
@@ -86,11 +86,11 @@ class Attention(nn.Module):
 
 
 class RelativePositionBias(nn.Module):
-    """Offset of each head's scores for each distance from query to key, shared by all blocks of a stack.
+    """Learned offset of the attention scores per head and distance from query to key, shared by a stack's blocks.
 
     Args:
-        config: Gives the number of buckets, the largest distance told apart, and H.
-        bidirectional: Whether later keys have buckets of their own (encoder) or are never seen (decoder).
+        config: Source of the number of buckets, the maximum distance, H and the scale of initial weights.
+        bidirectional: Whether later keys have their own buckets (encoder) or are never seen (decoder).
     """
 
     def __init__(self, config: T5Config, bidirectional: bool) -> None:
@@ -102,14 +102,14 @@ class RelativePositionBias(nn.Module):
         nn.init.normal_(self.embedding.weight, std=config.initializer_factor * config.d_model**-0.5)
 
     def forward(self, length: int) -> Tensor:
-        """Return bias_1HQK, [1, H, length, length], float32 where the weights are."""
-        # k - q alone decides: 2 length - 1 values, of which the row of query q is a window that starts at its key 0.
+        """Return bias_1HQK, [1, H, length, length], in the dtype of the weights."""
+        # The offsets depend on k - q alone, which has 2 length - 1 values; the row of each query is a window of them.
         relative_position = torch.arange(1 - length, length, device=self.embedding.weight.device)
-        windows_HQK = self.values(relative_position).unfold(-1, length, 1)  # the last query's comes first
+        windows_HQK = self.values(relative_position).unfold(-1, length, 1)  # the window of the last query comes first
         return windows_HQK.flip(1).unsqueeze(0)
 
     def values(self, relative_position_N: Tensor) -> Tensor:
-        """Return the offsets [H, N] for N positions of keys less those of their queries."""
+        """Return the offsets [H, N] for N relative positions, each that of a key minus that of its query."""
         bucket_N = relative_position_bucket(
             relative_position_N, self.bidirectional, self.num_buckets, self.max_distance
         )
@@ -121,15 +121,15 @@ def relative_position_bucket(
 ) -> Tensor:
     """Return the bucket of each relative position: exact for short distances, logarithmic for long ones.
 
-    Half of the buckets of a direction stand for one distance each; the others grow by a constant factor up to
-    `max_distance`, and the last holds all beyond. The logarithm is taken in float32 and truncated, as it was when the
-    published weights were trained: in float64 some distances would land one bucket further.
+    Half of the buckets per direction stand for one distance each. The others widen by a constant factor up to
+    `max_distance`, and the last one holds all longer distances. The logarithm is taken in float32 and truncated, as it
+    was when the published weights were trained: in float64 some distances would fall into the next bucket.
 
     Args:
-        relative_position: Position of the key less that of the query, integers of any shape.
-        bidirectional: Whether keys after the query take the upper half of the buckets; else they share bucket 0.
-        num_buckets: Buckets in all, at least 4.
-        max_distance: First distance that is certainly in the last bucket.
+        relative_position: Position of the key minus that of the query, integers of any shape.
+        bidirectional: Whether keys after the query use the upper half of the buckets; otherwise they share bucket 0.
+        num_buckets: Total number of buckets, at least 4.
+        max_distance: Distance from which all distances are certain to be in the last bucket.
 
     Returns:
         Integers of the same shape, from 0 to `num_buckets` - 1.
@@ -149,7 +149,7 @@ def relative_position_bucket(
 
 
 def padding_bias(mask_BK: Tensor) -> Tensor:
-    """Return bias_B11K in float32: 0 where `mask_BK` is true (or not 0), `PADDING` elsewhere."""
+    """Return bias_B11K in float32: 0 where `mask_BK` is true (or nonzero), `PADDING` elsewhere."""
     return (~mask_BK.bool())[:, None, None, :] * PADDING
 
 

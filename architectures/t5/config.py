@@ -1,4 +1,4 @@
-"""The fields that shape a T5, under the names of a published `config.json`, and the published sizes.
+"""Configuration of a T5, with the field names of a published `config.json`, and the published sizes.
 
 Raffel et al. Exploring the Limits of Transfer Learning with a Unified Text-to-Text Transformer. JMLR 2020.
 arXiv:1910.10683 ("the paper" below). Version 1.1 changed the feed-forward layer (Shazeer 2020, arXiv:2002.05202) and
@@ -27,44 +27,47 @@ _SIZES_1_1: dict[str, dict[str, Any]] = {
 _VERSION_1_1: dict[str, Any] = {"feed_forward_proj": "gated-gelu", "tie_word_embeddings": False}
 
 PRESETS: dict[str, dict[str, Any]] = {
-    # Ours, to translate from scratch with some 10^4 sentence pairs.
+    # Ours, for translation from scratch with about 10^4 sentence pairs.
     "t5-tiny": {"vocab_size": 8000, "d_model": 256, "d_kv": 64, "d_ff": 1024, "num_layers": 3, "num_heads": 4},
     **{f"t5-{size}": fields for size, fields in _SIZES_1_0.items()},
     **{f"t5-v1_1-{size}": fields | _VERSION_1_1 for size, fields in _SIZES_1_1.items()},
     **{f"flan-t5-{size}": fields | _VERSION_1_1 for size, fields in _SIZES_1_1.items()},
 }
-"""Fields in which each published size (and our "t5-tiny") differs from the defaults of `T5Config`."""
+"""Fields in which each published size, and our "t5-tiny", differ from the defaults of `T5Config`."""
 
 
 @dataclass
 class T5Config:
-    """Shape of a T5; the defaults are those of t5-small.
+    """Configuration of a T5; the defaults are those of t5-small.
 
     Args:
-        vocab_size: Rows of the embedding, the padding of the published 32,000 pieces + 100 sentinels included.
+        vocab_size: Number of rows of the embedding, at least the tokenizer's number of tokens. The default is that of
+            the published weights: 32,000 pieces, 100 sentinels and padding.
         d_model: Width of the residual stream (the paper, section 2.1).
-        d_kv: Width of one head's queries, keys and values; `d_kv * num_heads` may differ from `d_model`.
-        d_ff: Width inside the feed-forward layer.
-        num_layers: Blocks of the encoder.
-        num_decoder_layers: Blocks of the decoder; null for as many as the encoder has.
-        num_heads: Heads of each attention.
-        relative_attention_num_buckets: Learned position offsets a head (section 2.1: 32); at least 4, since the encoder
-            gives half of them to either side and half of those to single distances.
-        relative_attention_max_distance: Distance from which all share the last bucket (section 2.1: 128).
-        dropout_rate: Share dropped of embeddings, attention weights, every layer's output, the feed-forward layer's
-            inside and the last norm's output (sections 2.1 and 3.1.2: 0.1).
-        layer_norm_epsilon: Added to the mean square in RMSNorm (Mesh TensorFlow's 1e-6).
-        initializer_factor: Times the standard deviation of every first weight.
-        feed_forward_proj: "relu" (T5) or "gated-gelu" (version 1.1; GELU by tanh).
-        tie_word_embeddings: Whether the output layer's weight is the embedding (T5) or its own (version 1.1).
-        scale_decoder_outputs: Whether `d_model**-0.5` multiplies the decoder's output ahead of the output layer, as
-            Mesh TensorFlow does where the weight is shared; null for the value of `tie_word_embeddings`.
-        pad_token_id: Fills up short rows (the published vocabulary's 0).
-        eos_token_id: Ends each sequence (its 1).
-        decoder_start_token_id: Begins each target (T5 has no token for it and takes padding).
+        d_kv: Width of a head's queries, keys and values; `d_kv * num_heads` may differ from `d_model`.
+        d_ff: Width inside the feed-forward layers.
+        num_layers: Number of encoder blocks.
+        num_decoder_layers: Number of decoder blocks; if null, the value of `num_layers`.
+        num_heads: Number of heads of each attention layer.
+        relative_attention_num_buckets: Number of learned position offsets per head (section 2.1: 32), at least 4: the
+            encoder uses half of them for each direction, and half of those for single distances.
+        relative_attention_max_distance: Distance in tokens from which all distances share the last bucket (section 2.1:
+            128); above half of the number of buckets.
+        dropout_rate: Dropout probability, in [0, 1), for embeddings, attention weights, every layer's output, the
+            inside of the feed-forward layers and the output of the final norm (sections 2.1 and 3.1.2: 0.1).
+        layer_norm_epsilon: Number above 0 added to the mean square in RMSNorm (Mesh TensorFlow: 1e-6).
+        initializer_factor: Factor above 0 on the standard deviation of all initial weights.
+        feed_forward_proj: "relu" (T5) or "gated-gelu" (version 1.1; GELU by its tanh formula).
+        tie_word_embeddings: Whether the output layer shares its weight with the embedding (T5) or has its own (version
+            1.1).
+        scale_decoder_outputs: Whether the decoder's output is multiplied by `d_model**-0.5` before the output layer, as
+            in Mesh TensorFlow if the weight is shared; if null, the value of `tie_word_embeddings`.
+        pad_token_id: Token id of padding (0 in the published vocabulary).
+        eos_token_id: Token id that ends each sequence (1 in the published vocabulary).
+        decoder_start_token_id: Token id that starts each target (T5 has no separate token for it and uses padding).
 
     Raises:
-        ValueError: A field is impossible; the message names it and says what is allowed.
+        ValueError: A field is invalid; the message names it and says what is allowed.
     """
 
     vocab_size: int = 32128
@@ -101,7 +104,7 @@ class T5Config:
         for name in ("pad_token_id", "eos_token_id", "decoder_start_token_id"):
             token = getattr(self, name)
             if isinstance(token, bool) or not isinstance(token, int) or not 0 <= token < self.vocab_size:
-                raise ValueError(f"{name} must be a token from 0 to {self.vocab_size - 1}, got {token!r}")
+                raise ValueError(f"{name} must be a token id from 0 to {self.vocab_size - 1}, got {token!r}")
 
     def _check_buckets(self) -> None:
         buckets = check_positive_int("relative_attention_num_buckets", self.relative_attention_num_buckets)
@@ -110,8 +113,8 @@ class T5Config:
             raise ValueError(f"relative_attention_num_buckets must be at least 4, got {buckets}")
         if distance <= buckets // 2:
             raise ValueError(
-                f"relative_attention_max_distance must be above {buckets // 2}, half of the "
-                f"{buckets} buckets, got {distance}"
+                f"relative_attention_max_distance must be above {buckets // 2}, half of "
+                f"relative_attention_num_buckets ({buckets}), got {distance}"
             )
 
     @classmethod
@@ -120,20 +123,20 @@ class T5Config:
 
         Args:
             name: A key of `PRESETS`, such as "t5-small" or "flan-t5-base".
-            **changes: Fields that differ, such as `dropout_rate=0.2`.
+            **changes: Fields to override, such as `dropout_rate=0.2`.
 
         Raises:
-            ValueError: There is no such preset, or a field is impossible.
+            ValueError: There is no such preset, or a field is invalid.
         """
         check_choice("name", name, PRESETS)
         return cls(**PRESETS[name] | changes)
 
     @property
     def decoder_depth(self) -> int:
-        """Blocks of the decoder."""
+        """Number of decoder blocks."""
         return self.num_layers if self.num_decoder_layers is None else self.num_decoder_layers
 
     @property
     def scales_decoder_outputs(self) -> bool:
-        """Whether `d_model**-0.5` multiplies the decoder's output ahead of the output layer."""
+        """Whether the decoder's output is multiplied by `d_model**-0.5` before the output layer."""
         return self.tie_word_embeddings if self.scale_decoder_outputs is None else self.scale_decoder_outputs

@@ -1,6 +1,6 @@
-"""Feed-forward layer and norm of T5.
+"""Feed-forward layers and norm of T5.
 
-Raffel et al. 2020, arXiv:1910.10683, section 2.1; gated: Shazeer 2020, arXiv:2002.05202, equation 6 (GEGLU).
+Raffel et al. 2020, arXiv:1910.10683, section 2.1. Gated layer: Shazeer 2020, arXiv:2002.05202, equation 6 (GEGLU).
 Norm: Zhang, Sennrich 2019, arXiv:1910.07467.
 
 Legend: B batch, L tokens, M = d_model, F = d_ff.
@@ -17,10 +17,10 @@ from architectures.t5.dropout import Dropout
 
 
 class FeedForward(nn.Module):
-    """`wo(relu(wi(x)))`, [B, L, M] -> [B, L, M], with dropout inside.
+    """Feed-forward layer `wo(relu(wi(x)))` with dropout inside, [B, L, M] -> [B, L, M].
 
     Args:
-        config: Gives M, F, the dropout and the scale of first weights.
+        config: Source of M, F, the dropout rate and the scale of initial weights.
     """
 
     def __init__(self, config: T5Config) -> None:
@@ -34,10 +34,10 @@ class FeedForward(nn.Module):
 
 
 class GatedFeedForward(nn.Module):
-    """`wo(gelu(wi_0(x)) * wi_1(x))`, [B, L, M] -> [B, L, M], with dropout inside and GELU by tanh.
+    """Feed-forward layer `wo(gelu(wi_0(x)) * wi_1(x))` with dropout inside, [B, L, M] -> [B, L, M].
 
     Args:
-        config: Gives M, F, the dropout and the scale of first weights.
+        config: Source of M, F, the dropout rate and the scale of initial weights.
     """
 
     def __init__(self, config: T5Config) -> None:
@@ -52,10 +52,10 @@ class GatedFeedForward(nn.Module):
 
 
 def gelu(x: Tensor) -> Tensor:
-    """Return GELU by its tanh formula (Hendrycks, Gimpel 2016, arXiv:1606.08415, section 2).
+    """Return GELU computed by its tanh formula (Hendrycks, Gimpel 2016, arXiv:1606.08415, section 2).
 
-    In float32 one operation at a time, as transformers has it: the fused kernel rounds otherwise, and logits that are
-    neither scaled nor from a head of their own, some hundreds in size, would differ from transformers' by up to 1e-4.
+    In float32 it is computed one operation at a time, as in transformers. The fused kernel rounds differently, and
+    logits of several hundred (unscaled, with tied embeddings) would then differ from transformers' by up to 1e-4.
     """
     if x.dtype != torch.float32:
         return F.gelu(x, approximate="tanh")
@@ -69,12 +69,12 @@ def _linear(inputs: int, outputs: int, factor: float) -> nn.Linear:
 
 
 class RMSNorm(nn.Module):
-    """Divide by the root of the mean square, then scale: [..., M] -> [..., M] in the dtype of the computation.
+    """Norm that divides by the root of the mean square and scales: [..., M] -> [..., M], in the compute dtype.
 
-    The division is done in float32 at least, whatever autocast says: a sum of squares in bfloat16 has 8 bits.
+    It computes in float32 at least, regardless of autocast, because a sum of squares in bfloat16 has 8 bits only.
 
     Args:
-        config: Gives M, epsilon and the first scale.
+        config: Source of M, epsilon and the initial scale.
     """
 
     def __init__(self, config: T5Config) -> None:
@@ -89,6 +89,6 @@ class RMSNorm(nn.Module):
 
 
 def compute_dtype(x: Tensor) -> torch.dtype:
-    """Return the dtype in which a linear layer computes on `x` here: autocast's where it is on, else that of `x`."""
+    """Return the dtype in which a linear layer computes on `x` here: autocast's if it is on, otherwise that of `x`."""
     device_type = x.device.type
     return torch.get_autocast_dtype(device_type) if torch.is_autocast_enabled(device_type) else x.dtype

@@ -1,6 +1,6 @@
-"""Read and write a folder of published weights: `config.json` beside safetensors or a PyTorch pickle.
+"""Reading and writing of published checkpoint folders: `config.json` and weights in safetensors or a PyTorch pickle.
 
-Only names differ between a published checkpoint and our modules; `published_name` is the whole translation.
+A published checkpoint differs from our modules only in its parameter names, which `published_name` translates.
 """
 
 import json
@@ -19,7 +19,7 @@ from architectures.t5.config import T5Config
 from architectures.t5.model import T5
 
 WEIGHT_FILES = ("model.safetensors", "pytorch_model.bin")
-"""Names of the weights of a folder, in order of preference; a sharded one has `<name>.index.json` and the shards."""
+"""Names of a folder's weight file, in order of preference; if sharded, there are `<name>.index.json` and the shards."""
 
 SUBLAYERS = {
     "encoder": ("self_attention", "feed_forward"),
@@ -31,36 +31,37 @@ PUBLISHED_MODULES = {
     "feed_forward": "DenseReluDense",
 }
 EMBEDDING_COPIES = ("encoder.embed_tokens.weight", "decoder.embed_tokens.weight")
-"""Other names under which a checkpoint may repeat the embedding, or hold it."""
+"""Other names under which a checkpoint may have the embedding, alone or as copies."""
 
-NEVER_USED = "decoder.block.0.layer.1.EncDecAttention.relative_attention_bias.weight"
-"""Weight of early published checkpoints that no version of the model has read."""
+UNUSED_WEIGHT = "decoder.block.0.layer.1.EncDecAttention.relative_attention_bias.weight"
+"""Weight in early published checkpoints that no version of the model uses."""
 
 
 def load_pretrained(folder: str | Path) -> T5:
-    """Build the model of a published checkpoint folder, in float32, in training mode as any new module.
+    """Return the model of a published checkpoint folder, in float32 and, like any new module, in training mode.
 
-    The output layer is untied when the folder holds a `lm_head.weight` other than the embedding. `d_model**-0.5` scales
-    what it reads as `scale_decoder_outputs` of config.json says or, where that is lacking, `tie_word_embeddings`.
+    The output layer is untied if the folder has an `lm_head.weight` that differs from the embedding. Whether its input
+    is multiplied by `d_model**-0.5` is set by `scale_decoder_outputs` in config.json or, if that is missing, by
+    `tie_word_embeddings`.
 
     Args:
-        folder: Holds config.json and model.safetensors or pytorch_model.bin, whole or in shards with their index.
+        folder: Folder with config.json and model.safetensors or pytorch_model.bin, whole or sharded with an index.
 
     Raises:
-        FileNotFoundError: There is no such folder, or config.json, the weights or a shard is not in it.
-        ValueError: A file cannot be read, config.json is not that of a T5, or names or shapes of the weights do not
-            fit it.
+        FileNotFoundError: The folder, its config.json, its weights or a shard does not exist.
+        ValueError: A file cannot be read, config.json is not that of a T5, or the names or shapes of the weights do not
+            match it.
     """
     folder = Path(folder)
     fields_of_json = read_config(folder)
     weights = read_weights(folder)
 
     embedding = pop_embedding(weights, folder)
-    weights.pop(NEVER_USED, None)
+    weights.pop(UNUSED_WEIGHT, None)
     head = weights.get("lm_head.weight")
     tied = head is None or torch.equal(head, embedding)
     if head is None and fields_of_json.get("tie_word_embeddings", True) is False:
-        raise ValueError(f"{folder}: lm_head.weight is missing, and config.json says tie_word_embeddings: false")
+        raise ValueError(f"{folder}: lm_head.weight is missing, but config.json has tie_word_embeddings: false")
     if tied:
         weights.pop("lm_head.weight", None)
     scale = fields_of_json.get("scale_decoder_outputs", fields_of_json.get("tie_word_embeddings", True))
@@ -75,9 +76,9 @@ def load_pretrained(folder: str | Path) -> T5:
 
 
 def save_pretrained(model: T5, folder: str | Path) -> None:
-    """Write config.json and model.safetensors, which transformers and `load_pretrained` open; the folder is made.
+    """Write config.json and model.safetensors, which transformers and `load_pretrained` can load.
 
-    Weights are written in the dtype they have.
+    The folder is created if needed. Weights keep their dtype.
     """
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
@@ -94,7 +95,7 @@ def save_pretrained(model: T5, folder: str | Path) -> None:
 
 
 def published_name(name: str) -> str:
-    """Return the name that published checkpoints give to the parameter `name` of `T5`."""
+    """Return the name in published checkpoints of the parameter `name` of `T5`."""
     if name == "embedding.weight":
         return "shared.weight"
     if name == "lm_head.weight":
@@ -111,7 +112,12 @@ def published_name(name: str) -> str:
 
 
 def read_config(folder: Path) -> dict[str, Any]:
-    """Read config.json; ValueError unless it is that of a T5."""
+    """Return the fields of config.json that are not null.
+
+    Raises:
+        FileNotFoundError: The folder or its config.json does not exist.
+        ValueError: The file is not the config of a T5.
+    """
     if not folder.is_dir():
         raise FileNotFoundError(f"{folder} is not a folder")
     path = folder / "config.json"
@@ -119,12 +125,17 @@ def read_config(folder: Path) -> dict[str, Any]:
     model_type = config.get("model_type", "t5")
     if model_type != "t5":
         raise ValueError(f"{path}: model_type must be 't5', got {model_type!r}")
-    # As published code has it, a null means the default.
+    # In published code, null stands for the default.
     return {key: value for key, value in config.items() if value is not None}
 
 
 def read_weights(folder: Path) -> dict[str, Tensor]:
-    """Read all tensors under their published names, floating ones as float32."""
+    """Return all tensors by their published names, converted to float32.
+
+    Raises:
+        FileNotFoundError: The weights or a shard do not exist.
+        ValueError: A file cannot be read, or holds something other than named tensors.
+    """
     weights: dict[str, Tensor] = {}
     for path in weight_paths(folder):
         try:
@@ -136,41 +147,54 @@ def read_weights(folder: Path) -> dict[str, Tensor]:
             raise
         except (SafetensorError, RuntimeError, EOFError, OSError, TypeError, UnpicklingError) as error:
             raise ValueError(f"{path} cannot be read as weights: {error}") from error
-        strange = [name for name, value in weights.items() if not isinstance(value, Tensor)]
-        if strange:
-            raise ValueError(f"{path} must hold tensors under their names, but {strange[0]!r} is something else")
+        others = [name for name, value in weights.items() if not isinstance(value, Tensor)]
+        if others:
+            raise ValueError(f"{path} must hold named tensors only, but {others[0]!r} is not a tensor")
     return {name: tensor.float() for name, tensor in weights.items()}
 
 
 def weight_paths(folder: Path) -> Iterator[Path]:
-    """Yield the file, or the shards that an index names."""
+    """Yield the weight file, or the shards listed in its index.
+
+    Raises:
+        FileNotFoundError: There is neither a weight file nor an index.
+        ValueError: The index is not valid.
+    """
     for name in WEIGHT_FILES:
         index = folder / f"{name}.index.json"
         if (folder / name).is_file():
             yield folder / name
             return
         if index.is_file():
-            places = read_json(index).get("weight_map")
-            if not isinstance(places, dict) or not all(isinstance(shard, str) for shard in places.values()):
-                raise ValueError(f"{index} must say in `weight_map` which file holds each weight")
-            yield from (folder / shard for shard in sorted(set(places.values())))
+            shards = read_json(index).get("weight_map")
+            if not isinstance(shards, dict) or not all(isinstance(shard, str) for shard in shards.values()):
+                raise ValueError(f"{index} must map each weight to its file in `weight_map`")
+            yield from (folder / shard for shard in sorted(set(shards.values())))
             return
-    raise FileNotFoundError(f"{folder} holds none of {', '.join(WEIGHT_FILES)}, nor the index of a sharded one")
+    raise FileNotFoundError(f"{folder} has no weights: it must hold {' or '.join(WEIGHT_FILES)}, whole or sharded")
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """Read an object of JSON; ValueError, naming the file, if it is something else."""
+    """Return the JSON object in a file.
+
+    Raises:
+        ValueError: The file is not JSON, or holds something other than an object.
+    """
     try:
         value = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
         raise ValueError(f"{path} is not JSON: {error}") from error
     if not isinstance(value, dict):
-        raise ValueError(f"{path} must hold an object, got {type(value).__name__}")
+        raise ValueError(f"{path} must hold a JSON object, got {type(value).__name__}")
     return value
 
 
 def pop_embedding(weights: dict[str, Tensor], folder: Path) -> Tensor:
-    """Take the embedding out of `weights`, under whichever of its names it is there; ValueError if two differ."""
+    """Remove the embedding from `weights`, under all of its names, and return it.
+
+    Raises:
+        ValueError: The embedding is missing, or its copies differ.
+    """
     copies = {name: weights.pop(name) for name in ("shared.weight", *EMBEDDING_COPIES) if name in weights}
     if not copies:
         raise ValueError(f"{folder}: shared.weight is missing")
@@ -182,21 +206,26 @@ def pop_embedding(weights: dict[str, Tensor], folder: Path) -> Tensor:
 
 
 def build(config: T5Config, weights: dict[str, Tensor], folder: Path) -> T5:
-    """Build the model around published weights, each of which must have its place and its shape."""
-    with torch.device("meta"):  # no time spent on first weights
+    """Return a model that has the published weights.
+
+    Raises:
+        ValueError: The names or shapes of the weights do not match the config.
+    """
+    with torch.device("meta"):  # skips the initialisation of weights
         model = T5(config)
     shapes = {name: tensor.shape for name, tensor in model.state_dict().items()}
     expected = {published_name(name): shape for name, shape in shapes.items()}
     missing, unexpected = expected.keys() - weights.keys(), weights.keys() - expected.keys()
     if missing or unexpected:
         raise ValueError(
-            f"{folder}: the weights do not fit config.json: "
+            f"{folder}: the weights do not match config.json: "
             f"missing {', '.join(sorted(missing)) or 'none'}; unexpected {', '.join(sorted(unexpected)) or 'none'}"
         )
     for name, shape in expected.items():
         if weights[name].shape != shape:
             raise ValueError(
-                f"{folder}: {name} must have the shape {tuple(shape)} by config.json, got {tuple(weights[name].shape)}"
+                f"{folder}: {name} must have shape {tuple(shape)} according to config.json, "
+                f"got {tuple(weights[name].shape)}"
             )
     model.load_state_dict({name: weights[published_name(name)] for name in shapes}, assign=True)
     return model

@@ -1,6 +1,6 @@
-"""The decoder of T5 one token at a time, on static caches.
+"""Incremental decoder of T5: one token at a time, with static caches.
 
-Legend: B sources, K hypotheses of each, N = B K, S tokens of a source, T tokens of a hypothesis, H heads, D = d_kv,
+Legend: B sources, K hypotheses per source, N = B K, S tokens per source, T tokens per hypothesis, H heads, D = d_kv,
 M = d_model, V = vocab_size.
 """
 
@@ -15,18 +15,18 @@ from architectures.t5.stack import Block, check_dtype
 
 
 class IncrementalDecoder:
-    """Decodes K hypotheses of each of B sources side by side, without dropout, one token of each at a time.
+    """Decoder of K hypotheses for each of B sources, one token per hypothesis at a time, without dropout.
 
-    Keys and values of the source are projected once and never copied a hypothesis: in cross-attention, where position
-    has no part, the K hypotheses of a source are simply K queries. Keys and values of the hypotheses lie in one block
-    of memory, allocated once for `max_length` tokens.
+    Keys and values of a source are projected once and never copied per hypothesis: cross-attention has no positions, so
+    the K hypotheses of a source are simply K queries. Keys and values of the hypotheses are in one block of memory,
+    allocated once for `max_length` tokens.
 
     Args:
-        model: In evaluation mode.
+        model: Model in evaluation mode.
         memory_BSM: The encoder's output.
-        mask_BS: True (or not 0) at real tokens of the source.
-        num_hypotheses: K.
-        max_length: Most tokens a hypothesis will hold, the start token included.
+        mask_BS: True (or nonzero) at real tokens of the source.
+        num_hypotheses: Number of hypotheses per source, K.
+        max_length: Maximum length of a hypothesis in tokens, including the start token.
     """
 
     def __init__(self, model: T5, memory_BSM: Tensor, mask_BS: Tensor, num_hypotheses: int, max_length: int) -> None:
@@ -39,8 +39,8 @@ class IncrementalDecoder:
         self.memory_bias_B11S = padding_bias(mask_BS).to(dtype)
         self.memory_kv = [block.cross_attention.keys_and_values(memory_BSM) for block in self.blocks]  # [B, H, S, D]
 
-        # The last token is never read. Its predecessor sees a key at distance d at the d-th place from the end, and a
-        # query before that sees the same offsets cut on the left.
+        # The last token is never an input. Its predecessor finds the offset of distance d at position d from the end;
+        # for earlier queries the same offsets are truncated on the left.
         self.capacity = max_length - 1
         distances = torch.arange(1 - self.capacity, 1, device=device)
         self.offsets_1H1T = model.decoder.position_bias.values(distances)[None, :, None].to(dtype)
@@ -50,7 +50,7 @@ class IncrementalDecoder:
         self.length = 0
 
     def step(self, token_BK: Tensor) -> Tensor:
-        """Read the next token of each hypothesis; return logits_BKV of the one after it."""
+        """Read the next token of each hypothesis and return logits_BKV of the token after it."""
         x_BKM = self.model.embedding(token_BK)
         for index, block in enumerate(self.blocks):
             h_BKM = block.self_attention_norm(x_BKM)
@@ -77,12 +77,12 @@ class IncrementalDecoder:
         return out_N1M.view_as(h_BKM)
 
     def select(self, source: Tensor, parent_BK: Tensor | None = None) -> None:
-        """Go on with some of the sources, and with hypotheses that continue given ones.
+        """Keep some of the sources, and reorder their hypotheses.
 
         Args:
-            source: Which sources to keep, in order, integers [B'] below B.
-            parent_BK: For each hypothesis of a kept source the one, from 0 to K - 1, whose tokens it continues,
-                integers [B', K]; None where each continues itself.
+            source: Indices of the sources to keep, in ascending order, integers [B'] below B.
+            parent_BK: Index, from 0 to K - 1, of the hypothesis that each hypothesis of a kept source continues,
+                integers [B', K]; if None, each continues itself.
         """
         num_sources, num_hypotheses = len(self.source_length_B), self.num_hypotheses
         if parent_BK is None:
@@ -102,7 +102,7 @@ class IncrementalDecoder:
         return cache
 
     def _drop_sources(self, source: Tensor) -> None:
-        """Keep only the sources named, and of their tokens no more than the longest has."""
+        """Keep only the given sources, truncated to the longest of them."""
         self.source_length_B = self.source_length_B[source]
         longest = int(self.source_length_B.max()) if len(source) else 0
         self.memory_bias_B11S = self.memory_bias_B11S[..., :longest].index_select(0, source)
@@ -113,6 +113,6 @@ class IncrementalDecoder:
 
 
 def source_lengths(mask_BS: Tensor) -> Tensor:
-    """Return the number of tokens of each source up to its last real one, at least 1, as integers [B]."""
+    """Return the length of each source in tokens, up to its last real one and at least 1, as integers [B]."""
     position_S = torch.arange(1, mask_BS.shape[1] + 1, device=mask_BS.device)
     return (mask_BS.bool() * position_S).amax(dim=1).clamp(min=1)

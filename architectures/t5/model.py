@@ -1,9 +1,9 @@
-"""T5, an encoder-decoder for text written by hand and compatible with the published weights.
+"""T5, an encoder-decoder for text, compatible with published weights.
 
 Raffel et al. Exploring the Limits of Transfer Learning with a Unified Text-to-Text Transformer. JMLR 2020.
 arXiv:1910.10683
 
-Legend: B batch, S tokens of the source, T tokens of the target, M = d_model, V = vocab_size.
+Legend: B batch, S tokens per source, T tokens per target, H heads, M = d_model, V = vocab_size.
 """
 
 from typing import NamedTuple
@@ -13,17 +13,18 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from architectures.t5.config import T5Config
-from architectures.t5.loss import IGNORED, TokenSums, token_loss
+from architectures.t5.loss import TokenSums, token_loss
 from architectures.t5.stack import AttentionRecord, Stack
+from utils.batches import IGNORED
 
 
 class AttentionWeights(NamedTuple):
-    """Attention weights in float32, one tensor a block; each row over the last dimension sums to 1.
+    """Attention weights in float32, one tensor per block; they sum to 1 over the last dimension.
 
     Attributes:
-        encoder: Of [B, H, S, S] each.
-        decoder: Of [B, H, T, T] each.
-        cross: Of [B, H, T, S] each: how much each target token reads from each source token.
+        encoder: Self-attention of the encoder, [B, H, S, S] each.
+        decoder: Self-attention of the decoder, [B, H, T, T] each.
+        cross: Cross-attention, [B, H, T, S] each: how much each target token reads from each source token.
     """
 
     encoder: list[Tensor]
@@ -32,14 +33,15 @@ class AttentionWeights(NamedTuple):
 
 
 class T5(nn.Module):
-    """Text-to-text Transformer: source and target so far -> logits of each next target token.
+    """Text-to-text Transformer: a source and the beginning of a target -> logits of each next target token.
 
-    Masks are bool or integer, true or not 0 at real tokens. Padding may stand anywhere; a row of nothing but padding
-    gives finite numbers and gradients.
+    Masks are bool or integer, true or nonzero at real tokens. Padding may be anywhere in a row; a row of padding alone
+    gives finite values and gradients.
 
     Args:
-        config: Shape.
-        activation_checkpointing: Trade a third more work in training for the memory of one block instead of all.
+        config: Sizes and other fields of the model.
+        activation_checkpointing: Whether training recomputes activations in the backward pass: it keeps those of one
+            block in memory instead of all, for a third more computation.
     """
 
     def __init__(self, config: T5Config, activation_checkpointing: bool = False) -> None:
@@ -51,7 +53,7 @@ class T5(nn.Module):
         nn.init.normal_(self.embedding.weight, std=config.initializer_factor)
         if not config.tie_word_embeddings:
             self.lm_head = nn.Linear(config.d_model, config.vocab_size, bias=False)
-            # Published code starts it at 1, where an untrained model's loss is near 110 instead of near log(V).
+            # Published code uses a standard deviation of 1; an untrained model's loss is then near 110, not log(V).
             nn.init.normal_(self.lm_head.weight, std=config.initializer_factor * config.d_model**-0.5)
 
     def forward(
@@ -65,13 +67,13 @@ class T5(nn.Module):
 
         Args:
             input_ids: Source, integers [B, S].
-            attention_mask: Real tokens of the source, [B, S].
+            attention_mask: Mask of the source's real tokens, [B, S].
             decoder_input_ids: Target shifted right by one (`shift_right`), integers [B, T].
-            decoder_attention_mask: Real tokens among them, [B, T]; not needed where padding comes last, since no token
-                sees a later one.
+            decoder_attention_mask: Mask of the target's real tokens, [B, T]; not needed if padding comes last, because
+                no token sees a later one.
 
         Raises:
-            ValueError: A mask does not fit its tokens, or the computation runs in float16.
+            ValueError: The shape of a mask differs from that of its tokens, or the computation runs in float16.
         """
         memory_BSM = self.encode(input_ids, attention_mask)
         return self.logits(self.decode(decoder_input_ids, decoder_attention_mask, memory_BSM, attention_mask))
@@ -84,7 +86,7 @@ class T5(nn.Module):
         label_smoothing: float = 0.0,
         z_loss: float = 0.0,
     ) -> TokenSums:
-        """Score `labels` [B, T], the target itself with -100 for padding; see `token_loss`."""
+        """Return the loss of `labels` [B, T], which are the target with -100 for padding; see `token_loss`."""
         memory_BSM = self.encode(input_ids, attention_mask)
         hidden_BTM = self.decode(self.shift_right(labels), None, memory_BSM, attention_mask)
         scaled_NM = self.scale(hidden_BTM).flatten(0, 1)
@@ -97,9 +99,9 @@ class T5(nn.Module):
         decoder_input_ids: Tensor,
         decoder_attention_mask: Tensor | None = None,
     ) -> AttentionWeights:
-        """Return the attention weights of every block, for plots; arguments as those of `forward`.
+        """Return the attention weights of every block, for plots; the arguments are those of `forward`.
 
-        Dropout is left out, whatever mode the model is in, and there are no gradients.
+        Dropout is off, regardless of the model's mode, and there are no gradients.
         """
         encoder, decoder = AttentionRecord(), AttentionRecord()
         training = self.training
@@ -113,7 +115,7 @@ class T5(nn.Module):
         return AttentionWeights(encoder.self_attention, decoder.self_attention, decoder.cross_attention)
 
     def encode(self, input_ids: Tensor, attention_mask: Tensor, record: AttentionRecord | None = None) -> Tensor:
-        """Read sources [B, S] with their mask [B, S]; return memory_BSM."""
+        """Return memory_BSM, the encoder's output for sources [B, S] and their mask [B, S]."""
         _check_mask("attention_mask", attention_mask, input_ids)
         return self.encoder(self.embedding(input_ids), attention_mask, record=record)
 
@@ -125,27 +127,27 @@ class T5(nn.Module):
         attention_mask: Tensor,
         record: AttentionRecord | None = None,
     ) -> Tensor:
-        """Read targets so far [B, T] beside the encoder's output; return hidden_BTM."""
+        """Return hidden_BTM, the decoder's output for shifted targets [B, T] and the encoder's output."""
         if decoder_attention_mask is not None:
             _check_mask("decoder_attention_mask", decoder_attention_mask, decoder_input_ids)
         x_BTM = self.embedding(decoder_input_ids)
         return self.decoder(x_BTM, decoder_attention_mask, memory_BSM, attention_mask, record)
 
     def logits(self, hidden: Tensor) -> Tensor:
-        """Return the logits [..., V] of hidden states [..., M]."""
+        """Return logits [..., V] for hidden states [..., M]."""
         return F.linear(self.scale(hidden), self.output_weight)
 
     def scale(self, hidden: Tensor) -> Tensor:
-        """Scale what the output layer reads, [..., M], where the config says so."""
+        """Return the output layer's input [..., M]: the hidden states, scaled if the config says so."""
         return hidden * self.config.d_model**-0.5 if self.config.scales_decoder_outputs else hidden
 
     @property
     def output_weight(self) -> Tensor:
-        """Weight of the output layer, [V, M]: the embedding's where they are tied."""
+        """Weight of the output layer, [V, M]: that of the embedding if they are tied."""
         return self.embedding.weight if self.config.tie_word_embeddings else self.lm_head.weight
 
     def shift_right(self, labels: Tensor) -> Tensor:
-        """Return the decoder's input for targets [B, T]: start token, then all but the last; -100 becomes padding."""
+        """Return the decoder's input for labels [B, T]: start token, then all but the last; -100 becomes padding."""
         shifted = labels.roll(1, dims=-1)
         shifted[:, 0] = self.config.decoder_start_token_id
         return shifted.masked_fill(shifted == IGNORED, self.config.pad_token_id)

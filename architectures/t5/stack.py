@@ -1,8 +1,8 @@
-"""Encoder and decoder of T5: blocks that add to one residual stream, and one bias of all their self-attentions.
+"""Encoder and decoder of T5: blocks that add to a residual stream and share one self-attention bias.
 
 Raffel et al. 2020, arXiv:1910.10683, section 2.1: the norm precedes each layer, outside the residual path.
 
-Legend: B batch, L tokens of this stack, S tokens of the source, H heads, Q queries, K keys, M = d_model.
+Legend: B batch, L tokens in this stack, S tokens per source, H heads, Q queries, K keys, M = d_model.
 """
 
 import torch
@@ -16,10 +16,10 @@ from architectures.t5.feed_forward import FeedForward, GatedFeedForward, RMSNorm
 
 
 class Block(nn.Module):
-    """Self-attention, in a decoder cross-attention, feed-forward; each normed ahead and added to x.
+    """Self-attention, cross-attention (decoder only) and feed-forward layer, each after a norm and added to its input.
 
     Args:
-        config: Shape.
+        config: Sizes and other fields of the model.
         is_decoder: Whether there is cross-attention.
     """
 
@@ -42,7 +42,7 @@ class Block(nn.Module):
         memory_bias_B11S: Tensor | None = None,
         record: "AttentionRecord | None" = None,
     ) -> Tensor:
-        """Pass the residual stream on, [B, L, M] -> [B, L, M]; biases as `Attention` takes them."""
+        """Return the residual stream after this block, [B, L, M]; the biases are those of `Attention`."""
         h_BLM = self.self_attention_norm(x_BLM)
         x_BLM = x_BLM + self.dropout(
             self.self_attention(h_BLM, h_BLM, bias, None if record is None else record.self_attention)
@@ -58,11 +58,11 @@ class Block(nn.Module):
 
 
 class AttentionRecord:
-    """Attention weights of one pass through a stack, one tensor a block.
+    """Attention weights of one forward pass through a stack, one float32 tensor per block.
 
     Attributes:
-        self_attention: Of float32 [B, H, L, L] each.
-        cross_attention: Of float32 [B, H, L, S] each; empty for an encoder.
+        self_attention: Self-attention weights, [B, H, L, L] each.
+        cross_attention: Cross-attention weights, [B, H, L, S] each; empty for an encoder.
     """
 
     def __init__(self) -> None:
@@ -71,13 +71,13 @@ class AttentionRecord:
 
 
 class Stack(nn.Module):
-    """Encoder or decoder: embedded tokens [B, L, M] -> normed hidden states [B, L, M].
+    """Encoder or decoder: embedded tokens [B, L, M] -> normalised hidden states [B, L, M].
 
     Args:
-        config: Shape.
-        is_decoder: Whether attention is causal and a source is read by cross-attention.
-        activation_checkpointing: Keep only each block's input in training and compute the rest again in the backward
-            pass: memory of one block instead of all, for a third more work.
+        config: Sizes and other fields of the model.
+        is_decoder: Whether self-attention is causal and cross-attention reads a source.
+        activation_checkpointing: Whether training keeps only each block's input and recomputes the rest in the backward
+            pass: the memory of one block instead of all, for a third more computation.
     """
 
     def __init__(self, config: T5Config, is_decoder: bool, activation_checkpointing: bool = False) -> None:
@@ -98,14 +98,14 @@ class Stack(nn.Module):
         memory_mask_BS: Tensor | None = None,
         record: AttentionRecord | None = None,
     ) -> Tensor:
-        """Run all blocks.
+        """Run all blocks and the final norm.
 
         Args:
             x_BLM: Embedded tokens.
-            mask_BL: True (or not 0) at real tokens; None where all are.
-            memory_BSM: The encoder's output, for a decoder.
-            memory_mask_BS: True (or not 0) at real tokens of the source, for a decoder.
-            record: Where given, attention weights are appended to it.
+            mask_BL: True (or nonzero) at real tokens; if None, all are real.
+            memory_BSM: The encoder's output; for a decoder only.
+            memory_mask_BS: True (or nonzero) at real tokens of the source; for a decoder only.
+            record: If given, attention weights are appended to it.
 
         Raises:
             ValueError: The computation runs in float16.
@@ -123,7 +123,7 @@ class Stack(nn.Module):
         return self.dropout(self.final_norm(x_BLM))
 
     def self_attention_bias(self, length: int, mask_BL: Tensor | None) -> Tensor:
-        """Return position bias and masks of every self-attention in one: [B, H, L, L], or [1, H, L, L] unmasked."""
+        """Return the sum of position bias and masks for all blocks: [B, H, L, L], or [1, H, L, L] without a mask."""
         bias = self.position_bias(length)
         if self.is_decoder:
             bias = bias + causal_bias(length, bias.device)
@@ -139,7 +139,7 @@ def check_dtype(x: Tensor) -> torch.dtype:
     dtype = compute_dtype(x)
     if dtype == torch.float16:
         raise ValueError(
-            "T5 does not run in float16: outputs of its feed-forward layers pass 65,504, the largest number there is. "
-            "Use bfloat16 (precision: bf16-mixed) or float32 (precision: 32-true)"
+            "T5 cannot run in float16, because outputs of its feed-forward layers exceed 65,504, the largest float16; "
+            "use bfloat16 (precision: bf16-mixed) or float32 (precision: 32-true)"
         )
     return dtype

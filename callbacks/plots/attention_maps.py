@@ -1,32 +1,34 @@
-"""attention.png: from which source tokens the model reads as it writes each token."""
+"""attention.png: the source tokens that the model attends to as it generates each token."""
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, runtime_checkable
 
 import torch
 from lightning.pytorch import LightningModule, Trainer
-from torch import Tensor
+from torch import Tensor, nn
 
-from callbacks.plots.newest_plot import NewestPlot, validation_title
+from callbacks.plots.evaluation_plot import EvaluationPlot
 from callbacks.text_lines import shorten, visible
 from utils.batches import Seq2SeqBatch
 from utils.contracts import GeneratesText, UsesTokenizer, network_of
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+    from tokenizers import Tokenizer
 
-MOST_SOURCE, MOST_WRITTEN = 48, 32  # tokens in one panel
-MOST_LAYERS = 6  # panels of one example
-MOST_EXAMPLES = 8
-CANDIDATES = 64  # examples among which those that fit a panel are looked for
+MAX_SOURCE, MAX_TARGET = 48, 32  # tokens in one panel
+MAX_LAYERS = 6  # panels per example
+MAX_EXAMPLES = 8
+CANDIDATES = 64  # number of examples among which those that fit a panel come first
 
-CELL, COLUMNS = 0.2, 3  # inches a token, panels side by side
+CELL, COLUMNS = 0.2, 3  # inches per token, panels side by side
 LEFT, RIGHT, TOP, BETWEEN, HEAD = 1.35, 0.2, 0.45, 0.3, 0.55  # inches; HEAD above each example
 
 
 class AttentionWeights(Protocol):
-    """Attention weights of a network; `cross` has one tensor [B, H, T, S] for each decoder layer."""
+    """Attention weights of a network; `cross` has one tensor [B, H, T, S] per decoder layer."""
 
     @property
     def cross(self) -> Sequence[Tensor]:
@@ -48,106 +50,69 @@ class ShowsAttention(Protocol):
         """Return the decoder inputs for labels [B, T]."""
         ...
 
+    def parameters(self) -> Iterator[nn.Parameter]:
+        """Yield the parameters."""
+        ...
+
 
 class AttentionMap(NamedTuple):
-    """The cross-attention of one example, heads averaged.
+    """Cross-attention of one example, averaged over the heads.
 
     Attributes:
-        index: Its place in the data.
-        source: Tokens that are read; its first dimension.
-        written: Tokens that are written, the end of the sequence included.
-        layers: Weights [written, source] of the layers shown, by the layer's number from 1; each row sums to 1.
-        depth: Layers there are.
+        index: Place of the example in its split.
+        source: Tokens of the source.
+        target: Tokens of the target, including the end of the sequence.
+        layers: Weights [target, source] by number of the layer, from 1, of the layers shown; each row sums to 1.
+        depth: Number of layers in the decoder.
     """
 
     index: int  # type: ignore[assignment]  # hides a method of tuples
     source: list[str]
-    written: list[str]
+    target: list[str]
     layers: dict[int, Tensor]
     depth: int
 
 
-class AttentionMaps(NewestPlot):
-    """Draws cross-attention, heads averaged, a panel for each layer, of a few examples of a validation or a test.
+class AttentionMaps(EvaluationPlot[list[AttentionMap]]):
+    """Cross-attention of a few examples of a validation or a test, drawn into `attention.png` in the run folder.
 
-    The examples are the first ones, those before others that fit a panel whole; of longer ones the first 48 source
-    tokens and the first 32 written ones are shown. Deeper decoders show six layers, evenly chosen. See `NewestPlot` for
-    when it draws.
+    Each layer has a panel, averaged over its heads. The examples are the first ones of the split; those that fit a
+    panel come before longer ones, which show their first 48 source tokens and 32 generated tokens. Of a decoder with
+    more than six layers, six evenly spaced ones are shown.
 
-    Batches must have `input_ids`, `attention_mask` [B, S] and `index` [B]; the module `generated` (each with `index`
-    and `hypothesis`; its steps add to it, in any order), a `tokenizer` (of the `tokenizers` library) and an
-    `architecture` with `shift_right` and `attention_weights`. Where one of them is missing, nothing is drawn.
+    Batches must be `utils.batches.Seq2SeqBatch`, the module must implement `GeneratesText` and `UsesTokenizer`, and its
+    network `ShowsAttention`; otherwise nothing is drawn.
 
     Args:
-        count: Examples drawn, at most 8.
-        every_n_seconds: The least time between two drawings during a fit.
+        count: Number of examples to draw, at most 8.
+        every_n_seconds: Minimum time between two drawings during a fit, in seconds; the newest validation is always
+            drawn at its end.
     """
 
     file_name = "attention.png"
 
     def __init__(self, count: int = 2, every_n_seconds: float = 60.0) -> None:
         super().__init__(every_n_seconds)
-        if not 1 <= count <= MOST_EXAMPLES:
-            raise ValueError(f"count must be from 1 to {MOST_EXAMPLES}, got {count}")
+        if not 1 <= count <= MAX_EXAMPLES:
+            raise ValueError(f"count must be from 1 to {MAX_EXAMPLES}, got {count}")
         self.count = count
         self._sources: dict[int, Tensor] = {}
+        self._maps: list[AttentionMap] | None = None
 
-    # --- what is read, batch by batch ----------------------------------------------------------------------------
+    def reset(self) -> None:
+        """Forget sources and maps."""
+        self._sources, self._maps = {}, None
 
-    def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self._sources = {}
+    def add(self, trainer: Trainer, pl_module: LightningModule, outputs: object, batch: object, last: bool) -> None:
+        """Keep the sources that come first in the split; after the last batch, compute their attention."""
+        if trainer.is_global_zero and isinstance(batch, Seq2SeqBatch):
+            rows = zip(batch.index.tolist(), batch.input_ids.cpu(), batch.attention_mask.cpu(), strict=True)
+            self._sources.update((index, tokens[mask.bool()]) for index, tokens, mask in rows)
+            self._sources = {index: self._sources[index] for index in sorted(self._sources)[:CANDIDATES]}
+        if last:  # not at the end of the epoch: averaged weights, if there are any, are in place only until then
+            self._maps = self._compute_maps(pl_module)
 
-    def on_test_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self._sources = {}
-
-    def on_validation_batch_end(
-        self,
-        trainer: Trainer,
-        pl_module: LightningModule,
-        outputs: Any,
-        batch: Any,
-        batch_idx: int,
-        dataloader_idx: int = 0,
-    ) -> None:
-        if trainer.sanity_checking:
-            return
-        self._keep_sources(trainer, batch)
-        # Not at the end of the validation: averaged weights, where there are any, are taken out before that
-        if batch_idx + 1 == trainer.num_val_batches[dataloader_idx]:
-            self._newest = (self._maps(pl_module), validation_title(trainer))
-
-    def on_test_batch_end(
-        self,
-        trainer: Trainer,
-        pl_module: LightningModule,
-        outputs: Any,
-        batch: Any,
-        batch_idx: int,
-        dataloader_idx: int = 0,
-    ) -> None:
-        self._keep_sources(trainer, batch)
-        if batch_idx + 1 == trainer.num_test_batches[dataloader_idx]:
-            self._newest = (self._maps(pl_module), "test")
-
-    def _keep_sources(self, trainer: Trainer, batch: Any) -> None:
-        """Keep the tokens of the examples that come first in the data, among those of this process."""
-        if not trainer.is_global_zero or not isinstance(batch, Seq2SeqBatch):
-            return
-        rows = zip(batch.index.tolist(), batch.input_ids.cpu(), batch.attention_mask.cpu(), strict=True)
-        self._sources.update((index, tokens[mask.bool()]) for index, tokens, mask in rows)
-        self._sources = {index: self._sources[index] for index in sorted(self._sources)[:CANDIDATES]}
-
-    # --- what is drawn, and when ---------------------------------------------------------------------------------
-
-    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        if not trainer.sanity_checking:
-            self._draw_validation(trainer, pl_module)
-
-    def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self._draw(trainer, pl_module)
-
-    def _maps(self, pl_module: LightningModule) -> list[AttentionMap] | None:
-        """The maps to draw; None where there is nothing to draw them of."""
+    def _compute_maps(self, pl_module: LightningModule) -> list[AttentionMap] | None:
         if not isinstance(pl_module, UsesTokenizer) or not isinstance(pl_module, GeneratesText):
             return None
         tokenizer, network = pl_module.tokenizer, network_of(pl_module)
@@ -161,7 +126,12 @@ class AttentionMaps(NewestPlot):
         examples.sort(key=lambda example: (_excess(example[1], example[2]), example[0]))
         return [attention_map(network, tokenizer, *example) for example in examples[: self.count]] or None
 
+    def collect(self, trainer: Trainer) -> list[AttentionMap] | None:
+        """Return the maps; None if there are none."""
+        return self._maps
+
     def figure(self, collected: list[AttentionMap], class_names: Sequence[str] | None, title: str) -> "Figure":
+        """Return the figure of the maps."""
         return draw(collected, title)
 
     def _draw(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -170,50 +140,52 @@ class AttentionMaps(NewestPlot):
             super()._draw(trainer, pl_module)
 
 
-def _excess(source: Tensor, written: list[int]) -> int:
-    """Tokens that do not fit a panel."""
-    return max(0, len(source) - MOST_SOURCE) + max(0, len(written) - MOST_WRITTEN)
+def _excess(source: Tensor, target: list[int]) -> int:
+    """Return the number of tokens that do not fit a panel."""
+    return max(0, len(source) - MAX_SOURCE) + max(0, len(target) - MAX_TARGET)
 
 
-def attention_map(network: Any, tokenizer: Any, index: int, source: Tensor, written: list[int]) -> AttentionMap:
-    """What the network reads of `source` as it writes `written`.
+def attention_map(
+    network: ShowsAttention, tokenizer: "Tokenizer", index: int, source: Tensor, target: list[int]
+) -> AttentionMap:
+    """Return the cross-attention of one example.
 
     Args:
-        network: With `attention_weights` and `shift_right`, as `architectures.t5.model.T5` has them.
-        tokenizer: With `id_to_token`.
-        index: The example's place in the data.
-        source: Its tokens, integers [S], no padding.
-        written: Tokens of the target, the end of the sequence included.
+        network: The network.
+        tokenizer: Its tokenizer.
+        index: Place of the example in its split.
+        source: Ids of the source, integers [S], without padding.
+        target: Ids of the target, including the end of the sequence.
     """
     device = next(network.parameters()).device
-    input_ids, labels = source[None].to(device), torch.tensor([written], device=device)
+    input_ids, labels = source[None].to(device), torch.tensor([target], device=device)
     mask = torch.ones_like(input_ids, dtype=torch.bool)
-    cross = network.attention_weights(input_ids, mask, network.shift_right(labels)).cross  # [1, H, T, S] a layer
-    shown = evenly(len(cross), MOST_LAYERS)
+    cross = network.attention_weights(input_ids, mask, network.shift_right(labels)).cross  # [1, H, T, S] per layer
+    shown = evenly_spaced(len(cross), MAX_LAYERS)
     return AttentionMap(
         index,
         [_label(tokenizer, token) for token in source.tolist()],
-        [_label(tokenizer, token) for token in written],
+        [_label(tokenizer, token) for token in target],
         {layer + 1: cross[layer][0].float().mean(0).cpu() for layer in shown},
         len(cross),
     )
 
 
-def evenly(count: int, most: int) -> list[int]:
-    """At most `most` (2 at least) of 0 ... count - 1, evenly spread, the first and the last among them."""
-    if count <= most:
+def evenly_spaced(count: int, maximum: int) -> list[int]:
+    """Return at most `maximum` (at least 2) of 0 ... count - 1, evenly spaced, including the first and the last."""
+    if count <= maximum:
         return list(range(count))
-    return [round(place * (count - 1) / (most - 1)) for place in range(most)]
+    return [round(place * (count - 1) / (maximum - 1)) for place in range(maximum)]
 
 
-def _label(tokenizer: Any, token: int) -> str:
-    """A token as a tick label: the mark of a word's start as an open box, control characters as escapes."""
+def _label(tokenizer: "Tokenizer", token: int) -> str:
+    """Return a token as a tick label: the mark of a word's start as an open box, control characters as escapes."""
     text = tokenizer.id_to_token(token)
     return shorten(visible(str(token) if text is None else text).replace("▁", "␣"), 14)
 
 
 def draw(maps: list[AttentionMap], title: str) -> "Figure":
-    """The figure: below one another the examples, each with a panel for each of its layers.
+    """Return the figure of cross-attention: one example below another, each with a panel per layer.
 
     Args:
         maps: At least one.
@@ -221,7 +193,7 @@ def draw(maps: list[AttentionMap], title: str) -> "Figure":
     """
     from matplotlib.figure import Figure
 
-    # Sizes are reckoned here, in inches: matplotlib's layout engines take seconds over so many labels
+    # Sizes are computed here, in inches: matplotlib's layout engines take seconds for so many labels
     panels = [_panel_size(each) for each in maps]
     grids = [(-(-len(each.layers) // COLUMNS), min(len(each.layers), COLUMNS)) for each in maps]
     heights = [
@@ -243,37 +215,37 @@ def draw(maps: list[AttentionMap], title: str) -> "Figure":
             bottom = top - HEAD - row * (panel_height + BETWEEN) - panel_height
             box = (left / scale[0], bottom / scale[1], panel_width / scale[0], panel_height / scale[1])
             last = place + columns >= len(each.layers)  # nothing below it
-            _draw_panel(figure.add_axes(box), each, layer, names_source=last, names_written=column == 0)
+            _draw_panel(figure.add_axes(box), each, layer, names_source=last, names_target=column == 0)
         top -= taken
     return figure
 
 
 def _panel_size(each: AttentionMap) -> tuple[float, float]:
-    """Width and height in inches."""
-    return max(CELL * min(len(each.source), MOST_SOURCE), 1.2), max(CELL * min(len(each.written), MOST_WRITTEN), 0.4)
+    """Return width and height in inches."""
+    return max(CELL * min(len(each.source), MAX_SOURCE), 1.2), max(CELL * min(len(each.target), MAX_TARGET), 0.4)
 
 
 def _below(each: AttentionMap) -> float:
-    """Inches for the names of source tokens, which stand upright below the last panels."""
-    return 0.25 + 0.085 * max(map(len, each.source[:MOST_SOURCE]))
+    """Return the height in inches of the source tokens, which are written upright below the last panels."""
+    return 0.25 + 0.085 * max(map(len, each.source[:MAX_SOURCE]))
 
 
 def _heading(each: AttentionMap) -> str:
-    parts = [f"example {each.index}, rows: tokens written, columns: source tokens"]
+    parts = [f"example {each.index}, rows: generated tokens, columns: source tokens"]
     if len(each.layers) < each.depth:
         parts.append(f"{len(each.layers)} of {each.depth} layers")
-    for name, tokens, most in (("source", each.source, MOST_SOURCE), ("written", each.written, MOST_WRITTEN)):
-        if len(tokens) > most:
-            parts.append(f"first {most} of {len(tokens)} {name} tokens")
+    for name, tokens, maximum in (("source", each.source, MAX_SOURCE), ("generated", each.target, MAX_TARGET)):
+        if len(tokens) > maximum:
+            parts.append(f"first {maximum} of {len(tokens)} {name} tokens")
     return "; ".join(parts)
 
 
-def _draw_panel(axes: Any, each: AttentionMap, layer: int, names_source: bool, names_written: bool) -> None:
-    weights = each.layers[layer][:MOST_WRITTEN, :MOST_SOURCE]
+def _draw_panel(axes: "Axes", each: AttentionMap, layer: int, names_source: bool, names_target: bool) -> None:
+    weights = each.layers[layer][:MAX_TARGET, :MAX_SOURCE]
     axes.imshow(weights.numpy(), cmap="Blues", vmin=0, aspect="auto", interpolation="nearest")
-    axes.set_title(f"layer {layer}, up to {weights.max():.2f}", fontsize=8, pad=3)
+    axes.set_title(f"layer {layer}, maximum {weights.max():.2f}", fontsize=8, pad=3)
     # A dollar sign is text here, not mathematics
     ticks: dict[str, Any] = {"fontsize": 8, "parse_math": False}
-    axes.set_xticks(range(weights.shape[1]), each.source[:MOST_SOURCE] if names_source else [], rotation=90, **ticks)
-    axes.set_yticks(range(weights.shape[0]), each.written[:MOST_WRITTEN] if names_written else [], **ticks)
+    axes.set_xticks(range(weights.shape[1]), each.source[:MAX_SOURCE] if names_source else [], rotation=90, **ticks)
+    axes.set_yticks(range(weights.shape[0]), each.target[:MAX_TARGET] if names_target else [], **ticks)
     axes.tick_params(length=2)

@@ -1,79 +1,93 @@
-"""mistakes.png: the images the model got wrong while being surest."""
+"""mistakes.png: the most confident errors."""
 
 import math
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import torch
-from lightning.pytorch import Trainer
+from lightning.pytorch import LightningModule, Trainer
 from torch import Tensor
 
 from callbacks.plots.evaluation_plot import EvaluationPlot
 from callbacks.text_lines import class_name, shorten
 from utils.batches import is_classified
+from utils.checks import check_positive_int
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
 class Mistakes(NamedTuple):
-    """Mistakes, surest first; a confidence below 0 marks an empty place."""
+    """Errors of a classifier, most confident first.
 
-    confidence: Tensor  # [K] probability given to the wrong class
-    predicted: Tensor  # [K]
-    labels: Tensor  # [K]
-    images: Tensor  # [K, 3, H, W] uint8
+    Attributes:
+        confidence: Probability given to the wrong class, [K]; below 0 where there is no error.
+        predicted: Predicted classes, [K].
+        labels: True classes, [K].
+        images: uint8 [K, 3, H, W].
+    """
+
+    confidence: Tensor
+    predicted: Tensor
+    labels: Tensor
+    images: Tensor
 
 
-class ConfidentMistakes(EvaluationPlot):
-    """Draws `mistakes.png` in the run folder after validation and after a test: image, true → predicted, probability.
+class ConfidentMistakes(EvaluationPlot[Mistakes]):
+    """Most confident errors of a validation or a test, drawn into `mistakes.png` in the run folder.
 
-    Only the `count` surest are kept in memory. Each process keeps its own and the first one draws its own: with several
-    GPUs the grid shows the surest mistakes among the first GPU's share of the examples. The step must return
-    `probabilities` [B, C], `labels` [B] and `images` uint8 [B, 3, H, W]; other outputs are passed over.
+    Each error shows the image, true → predicted class, and the probability of the latter. Only the `count` most
+    confident errors are kept in memory. The first process draws its own: with several GPUs the grid shows the most
+    confident errors among the first GPU's share of the examples. Steps must return `utils.batches.Classified` with
+    `images`; other outputs are skipped.
 
     Args:
-        count: How many mistakes the grid shows at most.
-        every_n_seconds: The least time between two drawings during a fit; the newest is always drawn at its end.
+        count: Maximum number of errors in the grid.
+        every_n_seconds: Minimum time between two drawings during a fit, in seconds; the newest validation is always
+            drawn at its end.
     """
 
     file_name = "mistakes.png"
 
     def __init__(self, count: int = 25, every_n_seconds: float = 20.0) -> None:
-        if count < 1:
-            raise ValueError(f"count must be >= 1, got {count}")
         super().__init__(every_n_seconds)
-        self.count = count
-        self.reset()
+        self.count = check_positive_int("count", count)
+        self._kept: Mistakes | None = None
 
     def reset(self) -> None:
-        self._surest: Mistakes | None = None
+        """Forget the errors."""
+        self._kept = None
 
-    def add(self, trainer: Trainer, outputs: Any) -> None:
+    def add(self, trainer: Trainer, pl_module: LightningModule, outputs: object, batch: object, last: bool) -> None:
+        """Keep a batch's errors if they are among the most confident."""
         if not trainer.is_global_zero or not is_classified(outputs) or "images" not in outputs:
             return
         probabilities, labels = outputs["probabilities"].detach(), outputs["labels"].detach()
-        self._surest = surest_mistakes(self._surest, probabilities, labels, outputs["images"], self.count)
+        self._kept = most_confident(self._kept, probabilities, labels, outputs["images"], self.count)
 
     def collect(self, trainer: Trainer) -> Mistakes | None:
-        surest, self._surest = self._surest, None
-        return None if surest is None else Mistakes(*(part.cpu() for part in surest))
+        """Return the errors kept, on the CPU; None if no step had outputs of a classifier."""
+        kept, self._kept = self._kept, None
+        return None if kept is None else Mistakes(*(part.cpu() for part in kept))
 
     def figure(self, collected: Mistakes, class_names: Sequence[str] | None, title: str) -> "Figure":
+        """Return the figure of the errors."""
         return draw(collected, class_names, title)
 
 
-def surest_mistakes(
+def most_confident(
     kept: Mistakes | None, probabilities: Tensor, labels: Tensor, images: Tensor, count: int
 ) -> Mistakes:
-    """The `count` surest mistakes among those kept and those of a batch, on the batch's device, without a device sync.
+    """Return the most confident errors among those kept and those of a batch.
+
+    They stay on the batch's device, and nothing waits for the device.
 
     Args:
-        kept: Those of earlier batches.
+        kept: Errors of earlier batches; None before the first.
         probabilities: [B, C].
         labels: True classes, [B].
-        images: [B, 3, H, W].
-        count: How many to keep.
+        images: uint8 [B, 3, H, W].
+        count: Maximum number to return.
     """
     confidence, predicted = probabilities.float().max(1)
     confidence = torch.where(predicted == labels, -1.0, confidence)
@@ -86,12 +100,12 @@ def surest_mistakes(
 
 
 def draw(mistakes: Mistakes, class_names: Sequence[str] | None, title: str) -> "Figure":
-    """The figure of a grid of mistakes, surest first.
+    """Return the figure of a grid of errors, most confident first.
 
     Args:
         mistakes: What to show, on the CPU.
-        class_names: Names of the classes; their indices where None.
-        title: What the mistakes were made on.
+        class_names: Names of the classes; if None, their indices.
+        title: What was evaluated.
     """
     from matplotlib.figure import Figure
 
@@ -99,7 +113,7 @@ def draw(mistakes: Mistakes, class_names: Sequence[str] | None, title: str) -> "
     columns = max(1, math.ceil(math.sqrt(number)))
     rows = max(1, math.ceil(number / columns))
     figure = Figure(figsize=(max(1.75 * columns, 4.5), 2.05 * rows + 0.5), layout="constrained")
-    figure.suptitle(f"Most confident mistakes ({title})" if number else f"No mistakes ({title})")
+    figure.suptitle(f"Most confident errors ({title})" if number else f"No errors ({title})")
     for place in range(number):
         axes = figure.add_subplot(rows, columns, place + 1)
         axes.imshow(mistakes.images[place].permute(1, 2, 0).numpy(), interpolation="nearest")

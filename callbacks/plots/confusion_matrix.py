@@ -1,10 +1,10 @@
-"""confusion_matrix.png: which class is taken for which."""
+"""confusion_matrix.png: class confusions."""
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
-from lightning.pytorch import Trainer
+from lightning.pytorch import LightningModule, Trainer
 from torch import Tensor
 from torchmetrics.functional.classification import multiclass_confusion_matrix
 
@@ -13,43 +13,48 @@ from callbacks.text_lines import class_name, shorten
 from utils.batches import is_classified
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-MOST_CLASSES_WITH_TEXT = 20  # above it the cells are too small to read a number in
-MOST_TICKS = 50
+MAX_CLASSES_WITH_COUNTS = 20  # with more classes, the cells are too small to read a number in
+MAX_TICKS = 50
 
 
-class ConfusionMatrix(EvaluationPlot):
-    """Draws `confusion_matrix.png` in the run folder after validation and after a test.
+class ConfusionMatrix(EvaluationPlot[Tensor]):
+    """Confusion matrix of a validation or a test, drawn into `confusion_matrix.png` in the run folder.
 
-    Rows are true classes, columns predictions; colours are shares of the row, cells hold counts. The counts are sums
-    over all processes. The step must return `probabilities` [B, C] and `labels` [B]; other outputs are passed over.
+    Rows are true classes, columns are predictions; colours are shares of the row, cells hold counts. The counts are
+    sums over all processes. Steps must return `utils.batches.Classified`; other outputs are skipped.
 
     Args:
-        every_n_seconds: The least time between two drawings during a fit; the newest is always drawn at its end.
+        every_n_seconds: Minimum time between two drawings during a fit, in seconds; the newest validation is always
+            drawn at its end.
     """
 
     file_name = "confusion_matrix.png"
 
     def __init__(self, every_n_seconds: float = 20.0) -> None:
         super().__init__(every_n_seconds)
-        self.reset()
-
-    def reset(self) -> None:
         self._counts: Tensor | None = None
 
-    def add(self, trainer: Trainer, outputs: Any) -> None:
+    def reset(self) -> None:
+        """Forget the counts."""
+        self._counts = None
+
+    def add(self, trainer: Trainer, pl_module: LightningModule, outputs: object, batch: object, last: bool) -> None:
+        """Add a batch to the counts."""
         if not is_classified(outputs):
             return
         probabilities, labels = outputs["probabilities"].detach(), outputs["labels"].detach()
         classes = probabilities.shape[1]
-        # The arguments' check would sort the labels of every batch and refuse one class
+        # The check of the arguments would sort the labels of every batch, and refuse a single class
         counts = multiclass_confusion_matrix(probabilities.argmax(1), labels, classes, validate_args=False)
         self._counts = counts if self._counts is None else self._counts + counts
 
     def collect(self, trainer: Trainer) -> Tensor | None:
+        """Return the sum of all processes' counts, [C, C]; None if there are none."""
         counts, self._counts = self._counts, None
-        # A process that was given no example takes part all the same: the others would wait for it for ever
+        # A process without an example takes part all the same: the others would wait for it forever
         device = trainer.strategy.root_device
         size = torch.tensor(0 if counts is None else len(counts), device=device)
         classes = int(trainer.strategy.reduce(size, reduce_op="max"))
@@ -62,15 +67,16 @@ class ConfusionMatrix(EvaluationPlot):
         return total.cpu()
 
     def figure(self, collected: Tensor, class_names: Sequence[str] | None, title: str) -> "Figure":
+        """Return the figure of the counts."""
         return draw(collected, class_names, title)
 
 
 def draw(counts: Tensor, class_names: Sequence[str] | None, title: str) -> "Figure":
-    """The figure of a confusion matrix.
+    """Return the figure of a confusion matrix.
 
     Args:
-        counts: How often true class (row) was predicted as class (column), [C, C].
-        class_names: Names of the classes; their indices where None.
+        counts: How often each true class (row) was predicted as each class (column), [C, C].
+        class_names: Names of the classes; if None, their indices.
         title: What the counts were taken from.
     """
     from matplotlib.figure import Figure
@@ -83,30 +89,28 @@ def draw(counts: Tensor, class_names: Sequence[str] | None, title: str) -> "Figu
     axes = figure.add_subplot()
     image = axes.imshow(shares.numpy(), cmap="Blues", vmin=0, vmax=1)
     figure.colorbar(image, ax=axes, fraction=0.045, pad=0.02, label="share of the true class")
-    correct = float(counts.diagonal().sum() / counts.sum().clamp(min=1))
-    axes.set_title(f"Confusion matrix ({title})\n{correct:.2%} of {int(counts.sum()):,} right")
+    accuracy = float(counts.diagonal().sum() / counts.sum().clamp(min=1))
+    axes.set_title(f"Confusion matrix ({title})\naccuracy {accuracy:.2%} on {int(counts.sum()):,} examples")
     axes.set_xlabel("predicted")
     axes.set_ylabel("true")
 
-    step = -(-classes // MOST_TICKS)
+    step = -(-classes // MAX_TICKS)
     ticks = list(range(0, classes, step))
     labels = [shorten(class_name(class_names, index), 18) for index in ticks]
-    font = 10 if classes <= MOST_CLASSES_WITH_TEXT else 7
+    font = 10 if classes <= MAX_CLASSES_WITH_COUNTS else 7
     axes.set_yticks(ticks, labels, fontsize=font)
-    upright = max(map(len, labels)) > 2 and classes > 3
     axes.set_xticks(ticks, labels, fontsize=font)
-    if upright:
-        axes.tick_params(axis="x", labelrotation=90 if classes > MOST_CLASSES_WITH_TEXT else 45)
+    if max(map(len, labels)) > 2 and classes > 3:  # they would overlap side by side
+        axes.tick_params(axis="x", labelrotation=90 if classes > MAX_CLASSES_WITH_COUNTS else 45)
         for label in axes.get_xticklabels():
             label.set(horizontalalignment="right", rotation_mode="anchor", verticalalignment="center")
-    if classes <= MOST_CLASSES_WITH_TEXT:
+    if classes <= MAX_CLASSES_WITH_COUNTS:
         _write_counts(axes, counts, shares)
     return figure
 
 
-def _write_counts(axes: Any, counts: Tensor, shares: Tensor) -> None:
-    widest = len(str(int(counts.max())))
-    font = 10 if widest <= 4 else 8
+def _write_counts(axes: "Axes", counts: Tensor, shares: Tensor) -> None:
+    font = 10 if int(counts.max()) < 10_000 else 8
     for row, column in torch.cartesian_prod(torch.arange(len(counts)), torch.arange(len(counts))).tolist():
         colour = "white" if shares[row, column] > 0.55 else "black" if counts[row, column] > 0 else "#b0b0b0"
         axes.text(column, row, str(int(counts[row, column])), ha="center", va="center", color=colour, fontsize=font)

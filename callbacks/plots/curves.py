@@ -1,10 +1,10 @@
-"""curves.png: the run's metrics over its epochs."""
+"""curves.png: the metrics of a run over its epochs."""
 
 import csv
 import math
 from collections import defaultdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from lightning.pytorch import Callback, LightningModule, Trainer
 
@@ -12,9 +12,10 @@ from callbacks.throttle import Throttle
 from utils.files import atomic_path
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-MOST_PANELS = 12
+MAX_PANELS = 12
 FIRST_PANELS = ("loss", "accuracy", "learning rate")
 COLOURS = {"train": "tab:blue", "val": "tab:orange"}
 
@@ -23,26 +24,30 @@ Panels = dict[str, dict[str, Line]]
 
 
 class Curves(Callback):
-    """Redraws `curves.png` in the run folder from its `metrics.csv`, so that a resumed run shows its whole history.
+    """Curves of the metrics, drawn into `curves.png` in the run folder from its `metrics.csv`.
 
-    `<stage>/<name>` columns share a panel by name, learning rates have theirs. It draws when an epoch begins (by then
-    the last one is fully logged), at most every so often, and always when the fit ends or breaks.
+    A resumed run therefore shows its whole history. `<stage>/<name>` columns share a panel by name; learning rates have
+    their own. The curves are drawn when an epoch begins (the one before is fully logged then) if enough time has
+    passed, and always when the fit ends or is interrupted.
 
     Args:
-        every_n_seconds: The least time between two drawings during a fit.
+        every_n_seconds: Minimum time between two drawings during a fit, in seconds.
     """
 
     def __init__(self, every_n_seconds: float = 20.0) -> None:
         self._throttle = Throttle(every_n_seconds)
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Draw the epochs done if a drawing is due."""
         if trainer.current_epoch > 0 and trainer.is_global_zero and self._throttle.due():
             self._draw(trainer)
 
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Draw all epochs."""
         self._draw(trainer)
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
+        """Draw what an interrupted fit has logged."""
         if trainer.state.fn == "fit":
             self._draw(trainer)
 
@@ -58,16 +63,16 @@ class Curves(Callback):
 
 
 def read_columns(metrics_csv: Path) -> dict[str, Line]:
-    """Each metric's line, from a file of columns `epoch`, `step` and metrics with blanks where none was logged.
+    """Return the line of each metric in a `metrics.csv`.
 
-    Several values within an epoch are spread evenly over it; the only one stands at its end. Values that are not finite
-    are left out.
+    Several values within an epoch are spread evenly over it, so that the last one is at its end. Values that are not
+    finite are left out.
 
     Args:
-        metrics_csv: The file.
+        metrics_csv: A file with columns `epoch`, `step` and metrics, with blanks where nothing was logged.
     """
     values: dict[str, dict[int, list[float]]] = defaultdict(lambda: defaultdict(list))
-    with open(metrics_csv, newline="", encoding="utf-8") as file:
+    with metrics_csv.open(newline="", encoding="utf-8") as file:
         for row in csv.DictReader(file):
             epoch = _number(row.get("epoch"))
             if epoch is None:
@@ -88,10 +93,12 @@ def read_columns(metrics_csv: Path) -> dict[str, Line]:
 
 
 def read_panels(metrics_csv: Path) -> Panels:
-    """`read_columns`, by panel and label: without tests, and without a metric's single steps when its epochs are there.
+    """Return the lines of `read_columns` by panel and label.
+
+    Tests are left out, and so is a metric's value per step if its value per epoch is there.
 
     Args:
-        metrics_csv: The file.
+        metrics_csv: A file as for `read_columns`.
     """
     columns = read_columns(metrics_csv)
     panels: Panels = defaultdict(dict)
@@ -101,14 +108,14 @@ def read_panels(metrics_csv: Path) -> Panels:
         panel, label = _panel_and_label(column)
         panels[panel][label] = line
     order = [name for name in FIRST_PANELS if name in panels] + [name for name in panels if name not in FIRST_PANELS]
-    return {name: dict(sorted(panels[name].items())) for name in order[:MOST_PANELS]}
+    return {name: dict(sorted(panels[name].items())) for name in order[:MAX_PANELS]}
 
 
 def draw(panels: Panels, title: str) -> "Figure":
-    """The figure of `read_panels`' lines, a panel each.
+    """Return the figure of the panels.
 
     Args:
-        panels: The lines, at least one panel.
+        panels: What `read_panels` returns; at least one panel.
         title: The run's name.
     """
     from matplotlib.figure import Figure
@@ -122,7 +129,7 @@ def draw(panels: Panels, title: str) -> "Figure":
     return figure
 
 
-def _draw_panel(axes: Any, name: str, lines: dict[str, Line]) -> None:
+def _draw_panel(axes: "Axes", name: str, lines: dict[str, Line]) -> None:
     from matplotlib.ticker import MaxNLocator
 
     for label, (epochs, values) in lines.items():
@@ -141,15 +148,15 @@ def _draw_panel(axes: Any, name: str, lines: dict[str, Line]) -> None:
         axes.yaxis.set_major_locator(MaxNLocator(nbins=6, steps=[1, 2, 5, 10]))
     axes.xaxis.set_major_locator(MaxNLocator(nbins=6, integer=True, steps=[1, 2, 5, 10]))
     axes.set_title(name.replace("_", " "))
-    axes.set_xlabel("epochs done")
+    axes.set_xlabel("completed epochs")
     axes.grid(alpha=0.3)
     axes.legend(title="last value", fontsize=9, title_fontsize=8, framealpha=0.8)
 
 
 def _spans_decades(values: list[float], name: str) -> bool:
-    """Whether a logarithmic axis shows more: a fifth of the values is 20 times below the greatest (a cosine is not).
+    """Return whether a logarithmic axis shows more: the lowest fifth of the values is 20 times below the maximum.
 
-    Shares of one, such as accuracy, stay linear.
+    A cosine schedule is not. Fractions, such as accuracy, stay linear.
     """
     if min(values) <= 0 or max(values) < 20 * sorted(values)[len(values) // 5]:
         return False
@@ -161,15 +168,17 @@ def _panel_and_label(column: str) -> tuple[str, str]:
     if name == "lr" or name.startswith("lr-"):
         return "learning rate", name
     stage, slash, rest = name.partition("/")
-    if stage == "grad_norm":  # one panel for those of all parts
+    if stage == "grad_norm":  # one panel for all parts
         return "gradient norm", rest or "total"
     return (rest, stage) if slash else (name, name)
 
 
-def _number(text: Any) -> float | None:
-    """The finite number a cell holds; None for a blank, for NaN and for what a killed process left half-written."""
+def _number(text: object) -> float | None:
+    """Return the finite number in a cell; None for a blank, NaN and what a killed process left half-written."""
+    if not isinstance(text, str):  # None in a row with too few cells, a list in one with too many
+        return None
     try:
         value = float(text)
-    except (TypeError, ValueError):
+    except ValueError:
         return None
     return value if math.isfinite(value) else None

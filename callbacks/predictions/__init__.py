@@ -1,1 +1,1 @@
-"""What a model predicted or generated, as files."""
+"""Files with what a model predicted or generated."""

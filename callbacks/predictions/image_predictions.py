@@ -1,8 +1,7 @@
-"""predictions.csv: what the model says of each image, in the order of the data."""
+"""predictions.csv: the predicted class of each image, in the order of the data."""
 
 import csv
 from pathlib import Path
-from typing import Any
 
 from lightning.pytorch import LightningModule, Trainer
 
@@ -12,29 +11,32 @@ from utils.batches import is_classified
 from utils.contracts import ProvidesImages, class_names_of, datamodule_of
 from utils.files import atomic_path
 
-ImageRow = tuple[int, list[float]]  # label (-1: unknown), probability of each class
+ImageRow = tuple[int, list[float]]
+"""Label (-1 if unknown) and probability of each class."""
 
 
 class Predictions(PredictionFile[ImageRow]):
-    """Writes a CSV of an image classifier's predictions when predicting ends, all processes' rows together.
+    """CSV file with an image classifier's predictions, of all processes.
 
-    Columns: `path` (`index` where the datamodule has no `predict_path`), `label` (left out where no label is known),
-    `predicted`, and a probability `p_<class>` for each class. Predict steps must return `probabilities` [B, C],
-    `labels` [B] (-1: unknown) and `index` [B], the place in the data set; other outputs are passed over.
+    Columns: `path` (`index` if the datamodule has no `predict_path`), `label` (left out if no label is known),
+    `predicted`, and a probability `p_<class>` per class. Prediction steps must return `utils.batches.Classified` with
+    `index`; other outputs are skipped.
 
     Args:
-        output: The file to write; `predictions.csv` in the run folder when None.
+        output: The file to write; if null, `predictions.csv` in the run folder.
     """
 
     file_name = "predictions.csv"
 
-    def rows_of(self, outputs: Any) -> dict[int, ImageRow]:
+    def rows_of(self, outputs: object) -> dict[int, ImageRow]:
+        """Return the label and the probabilities of each image."""
         if not is_classified(outputs) or "index" not in outputs:
             return {}
         rows = zip(outputs["labels"].tolist(), outputs["probabilities"].float().tolist(), strict=True)
         return dict(zip(outputs["index"].tolist(), rows, strict=True))
 
     def write(self, path: Path, rows: dict[int, ImageRow], trainer: Trainer, pl_module: LightningModule) -> None:
+        """Write the CSV file, unless there is no row."""
         if not rows:
             return
         datamodule = datamodule_of(trainer)
@@ -49,7 +51,7 @@ class Predictions(PredictionFile[ImageRow]):
         header = ["path" if data and data.predict_path else "index"]
         header += ["label"] if labelled else []
         header += ["predicted", *(f"p_{class_name(classes, index)}" for index in range(number))]
-        with atomic_path(path) as temporary, open(temporary, "w", newline="", encoding="utf-8") as file:
+        with atomic_path(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
             writer = csv.writer(file, lineterminator="\n")
             writer.writerow(header)
             for index, (label, probabilities) in sorted(rows.items()):

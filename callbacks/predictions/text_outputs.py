@@ -1,4 +1,4 @@
-"""What the model wrote for each example of a test, beside what it should have written."""
+"""The text generated for each test example, beside its references."""
 
 import json
 import math
@@ -14,19 +14,19 @@ from utils.files import write_lines
 
 
 class TextOutputs(Callback):
-    """Writes three files into the run folder when a test ends, a line for each example in each, in the data's order.
+    """Three files about a test in the run folder, each with one line per example in the data's order.
 
-    `test_hypotheses.txt` and `test_references.txt` are what the `sacrebleu` command line reads: several references of
-    an example are separated by tabs (`--num-refs N`, which wants N of every example). Line breaks become spaces there,
-    and tabs in a reference too.
-    `test_outputs.jsonl` has every text as it is: `index`, `source`, `references`, `hypothesis`, and `score` (null where
+    `test_hypotheses.txt` and `test_references.txt` are what the `sacrebleu` command reads: several references of an
+    example are separated by tabs (`--num-refs N`, which requires N of every example). Line breaks become spaces there,
+    and so do tabs in a reference.
+    `test_outputs.jsonl` has every text unchanged: `index`, `source`, `references`, `hypothesis`, and `score` (null if
     there is no finite one).
 
-    The module must have `generated`, the list of what the last test wrote, of all processes, where each element has
-    those five names; without one, or with an empty one, nothing is written.
+    The module must implement `utils.contracts.GeneratesText`; without generated text, nothing is written.
     """
 
     def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Write the files."""
         if not isinstance(pl_module, GeneratesText) or not pl_module.generated or not trainer.is_global_zero:
             return
         generated = pl_module.generated

@@ -1,7 +1,6 @@
-"""predictions.txt: what the model writes for each line of a text file, in the same order."""
+"""predictions.txt: the text generated for each line of a text file, in the same order."""
 
 from pathlib import Path
-from typing import Any
 
 from lightning.pytorch import LightningModule, Trainer
 
@@ -13,24 +12,26 @@ from utils.files import write_lines
 
 
 class TextPredictions(PredictionFile[str]):
-    """Writes a line for each line of the file that `predict` reads, all processes' together.
+    """Text file with the text generated for each line of the file that `predict` reads, of all processes.
 
-    Predict steps must return `hypotheses` (a list of texts) and `index` [B], each one's line from 0; other outputs are
-    passed over. A line that no step was given, such as an empty one, stays an empty line: the datamodule's
-    `predict_count` says how many there are. Line breaks inside a hypothesis become spaces.
+    Prediction steps must return `utils.batches.Hypotheses`; other outputs are skipped. A line that no step was given,
+    such as an empty one, stays empty: the datamodule's `predict_count` says how many lines there are. Line breaks in a
+    hypothesis become spaces.
 
     Args:
-        output: The file to write; `predictions.txt` in the run folder when None.
+        output: The file to write; if null, `predictions.txt` in the run folder.
     """
 
     file_name = "predictions.txt"
 
-    def rows_of(self, outputs: Any) -> dict[int, str]:
+    def rows_of(self, outputs: object) -> dict[int, str]:
+        """Return the hypotheses, each as one line."""
         if not is_hypotheses(outputs):
             return {}
         return dict(zip(outputs["index"].tolist(), map(one_line, outputs["hypotheses"]), strict=True))
 
     def write(self, path: Path, rows: dict[int, str], trainer: Trainer, pl_module: LightningModule) -> None:
+        """Write the lines, unless there is no row and no text file that was read."""
         datamodule = datamodule_of(trainer)
         count = datamodule.predict_count if isinstance(datamodule, PredictsLines) else None
         if rows or count is not None:

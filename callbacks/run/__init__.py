@@ -1,1 +1,1 @@
-"""What a run keeps in its folder: config, metrics, checkpoints, summary."""
+"""The run folder: config, metrics, checkpoints, summary."""

@@ -1,4 +1,4 @@
-"""checkpoints/best.ckpt: the weights that did best on the validation data."""
+"""checkpoints/best.ckpt: the weights with the best validation metric."""
 
 import difflib
 from pathlib import Path
@@ -11,13 +11,13 @@ from utils.contracts import NamesValidationMetrics
 
 
 class BestCheckpoint(ModelCheckpoint):
-    """Lightning's `ModelCheckpoint`, keeping one file, `checkpoints/best.ckpt` in the run folder.
+    """Lightning's `ModelCheckpoint` with a single file, `checkpoints/best.ckpt` in the run folder.
 
-    A run without validation data has nothing to choose by and gets no `best.ckpt`; `last.ckpt` is then the one to use.
+    A run without validation data has no metric to choose by and gets no `best.ckpt`; use `last.ckpt` then.
 
     Args:
         monitor: The logged metric to choose by.
-        mode: Whether the best value is the largest (`max`) or the smallest (`min`).
+        mode: Whether the best value is the maximum (`max`) or the minimum (`min`).
     """
 
     def __init__(self, monitor: str = "val/accuracy", mode: Literal["min", "max"] = "max"):
@@ -26,13 +26,17 @@ class BestCheckpoint(ModelCheckpoint):
         )
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Save into the run folder."""
         self.dirpath = str(Path(trainer.default_root_dir) / "checkpoints")
         super().setup(trainer, pl_module, stage)
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Refuses a metric that the model never logs, where the model says which it logs (`validation_metrics`).
+        """Check that the model logs the metric, if it says which ones it logs (`NamesValidationMetrics`).
 
-        Lightning alone would notice after the first epoch.
+        Lightning itself would notice after the first epoch.
+
+        Raises:
+            ValueError: The model does not log the metric in validation.
         """
         if not isinstance(pl_module, NamesValidationMetrics) or not trainer.enable_validation:
             return
@@ -46,9 +50,9 @@ class BestCheckpoint(ModelCheckpoint):
         )
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Takes up which weights were best, also where the run folder has moved or is named in another way.
+        """Restore which weights were best, even if the run folder was moved or is named by another path.
 
-        A run that goes on in another folder, without the old one's `best.ckpt`, chooses anew.
+        A run that continues in another folder, without the old folder's `best.ckpt`, chooses again.
         """
         folder = Path(str(self.dirpath))
         if not (folder / Path(state_dict["best_model_path"]).name).is_file():

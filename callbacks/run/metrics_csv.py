@@ -1,4 +1,4 @@
-"""The run's `metrics.csv`: one row for each step at which something was logged."""
+"""metrics.csv: one row per step at which something was logged."""
 
 import csv
 from argparse import Namespace
@@ -12,55 +12,62 @@ from utils.files import atomic_path
 
 COLUMNS = ["epoch", "step"]
 
+Row = dict[str, float | None]
+"""Values by column; epoch and step are whole numbers."""
+
 
 class MetricsCSV(Logger):
-    """Writes `metrics.csv` in the run folder and, unlike Lightning's CSV logger, continues a file it finds there.
+    """Logger that writes `metrics.csv` in the run folder and, unlike Lightning's CSV logger, continues an existing one.
 
-    All that is logged at one step shares a row. A new metric becomes a new column; a row has blanks where it has no
-    value. Numbers keep all their digits, so two files can be compared bit for bit.
+    Everything logged at one step shares a row. A new metric becomes a new column; a row is blank where it has no value.
+    Numbers keep all their digits, so that two files can be compared bit for bit.
 
     Args:
-        save_dir: The run folder; left empty, the command line fills it in.
+        save_dir: The run folder; if empty, the command line fills it in.
     """
 
     def __init__(self, save_dir: str = ""):
         super().__init__()
         self._save_dir = save_dir
         self.columns: list[str] = list(COLUMNS)
-        self.rows: list[dict[str, Any]] = []
+        self.rows: list[Row] = []
         self._loaded = False
 
     @property
     def name(self) -> str:
+        """Name of the logger."""
         return "metrics"
 
     @property
     def version(self) -> str:
+        """Empty: a run has one file."""
         return ""
 
     @property
     def save_dir(self) -> str:
+        """The run folder."""
         return self._save_dir
 
     @property
     def log_dir(self) -> str:
+        """The run folder."""
         return self._save_dir
 
     @property
     def path(self) -> Path:
-        """Where the file is."""
+        """The file."""
         return Path(self._save_dir) / "metrics.csv"
 
     def log_hyperparams(self, params: dict[str, Any] | Namespace, *args: Any, **kwargs: Any) -> None:
-        """Nothing: the run folder's config.yaml holds them all."""
+        """Do nothing: config.yaml in the run folder has them all."""
 
     @rank_zero_only
     def log_metrics(self, metrics: dict[str, float], step: int | None = None) -> None:
-        """Adds values to the row of `step`."""
+        """Add values to the row of `step`."""
         self.load()
-        values: dict[str, Any] = {key: float(value) for key, value in metrics.items()}
-        if "epoch" in values:
-            values["epoch"] = int(values["epoch"])
+        values: Row = {key: float(value) for key, value in metrics.items()}
+        if "epoch" in metrics:
+            values["epoch"] = int(metrics["epoch"])
         if self.rows and self.rows[-1].get("step") == step:
             self.rows[-1].update(values)
         else:
@@ -68,10 +75,10 @@ class MetricsCSV(Logger):
         self.columns += [key for key in values if key not in self.columns]
 
     def load(self) -> None:
-        """Reads the rows of an earlier part of the run, once.
+        """Read the rows of an earlier part of the run, once.
 
         Raises:
-            ValueError: A line of the file holds something else than numbers.
+            ValueError: A line of the file has anything but numbers.
         """
         if self._loaded:
             return
@@ -85,11 +92,11 @@ class MetricsCSV(Logger):
                         f"{self.path} line {reader.line_num} is damaged ({error}); correct the line or remove it"
                     ) from error
                 self.columns = list(reader.fieldnames or COLUMNS)
-        self._loaded = True  # not before: what could not be read must not be written over
+        self._loaded = True  # only now: a file that could not be read must not be overwritten
 
     @rank_zero_only
     def keep_rows(self, count: int) -> None:
-        """Drops what was logged after the point that a run is resumed from."""
+        """Keep the first `count` rows: drop what was logged after the point that a run resumes from."""
         self.load()
         self.rows = self.rows[:count]
         self.columns = COLUMNS + [key for key in self.columns[2:] if any(key in row for row in self.rows)]
@@ -98,8 +105,8 @@ class MetricsCSV(Logger):
 
     @rank_zero_only
     def save(self) -> None:
-        """Writes the file anew, whole or not at all; Lightning asks for it after each row and each error."""
-        self.load()  # a resumed run that fails before its first row must leave the earlier ones
+        """Write the whole file or none; Lightning calls this after each row and each error."""
+        self.load()  # a resumed run that fails before its first row must keep the earlier ones
         with atomic_path(self.path) as temporary, temporary.open("w", newline="") as file:
             writer = csv.writer(file, lineterminator="\n")
             writer.writerow(self.columns)
@@ -111,6 +118,5 @@ def _text(value: float | None) -> str:
     return "" if value is None else repr(value)
 
 
-def _numbers(row: dict[str, str]) -> dict[str, Any]:
-    whole = {"epoch", "step"}
-    return {key: int(text) if key in whole else float(text) for key, text in row.items() if text}
+def _numbers(row: dict[str, str]) -> Row:
+    return {key: int(text) if key in COLUMNS else float(text) for key, text in row.items() if text}

@@ -1,4 +1,4 @@
-"""checkpoints/last.ckpt and previous.ckpt: what `--resume` continues from, bit for bit."""
+"""checkpoints/last.ckpt and previous.ckpt: what `--resume` resumes from, bit for bit."""
 
 import time
 from pathlib import Path
@@ -7,66 +7,71 @@ from typing import Any
 from lightning.pytorch import Callback, LightningModule, Trainer
 
 from callbacks.run.metrics_csv import MetricsCSV
+from utils.checks import check_at_least, check_positive_int
 
-ASK_EVERY = 20  # chances to save, from one question about the time to the next, where there are several processes
+ASK_EVERY = 20
+"""With several processes, how many chances to save pass from one comparison of the clocks to the next."""
 
 
 class ResumeCheckpoint(Callback):
-    """Saves the whole state of a run between two steps, so that it can go on as if nothing had happened.
+    """Checkpoint of the whole state of a run between two steps, from which a run resumes as if never interrupted.
 
-    A checkpoint is written to a temporary name, then the last one becomes `previous.ckpt` and the new one
-    `last.ckpt`: at any moment at least one whole checkpoint is there.
+    A checkpoint is written under a temporary name; then the last one becomes `previous.ckpt` and the new one
+    `last.ckpt`, so that there is at least one intact checkpoint at any moment.
 
-    It is written when a step or an epoch is about to begin: everything of the one before has been done then, its
-    metrics logged and its averages updated. (Lightning's own hooks at the end of a step or an epoch come before those
-    are logged, and a run resumed from there lacks a row of its metrics.) One step in an accumulation is not a place to
-    stop either, since gradients are not saved.
+    It is written when a step or an epoch is about to begin. By then the one before is complete: its metrics are logged
+    and its averages updated. (Lightning's own hooks at the end of a step or an epoch come before metrics are logged,
+    and a run resumed from there lacks a row of its metrics.) Nothing is saved within a gradient accumulation, because
+    checkpoints do not hold gradients.
 
     Args:
-        every_n_seconds: Least time between two checkpoints. Several processes compare clocks only every 20 steps.
-        every_n_steps: Also after this many optimizer steps; null for by time alone.
+        every_n_seconds: Minimum time between two checkpoints, in seconds. Several processes compare their clocks only
+            every 20 steps.
+        every_n_steps: Number of optimizer steps after which a checkpoint is saved even before that time; if null, time
+            alone decides.
     """
 
     def __init__(self, every_n_seconds: float = 60.0, every_n_steps: int | None = None):
-        if every_n_seconds < 0:
-            raise ValueError(f"every_n_seconds must not be negative, got {every_n_seconds}")
-        if every_n_steps is not None and every_n_steps < 1:
-            raise ValueError(f"every_n_steps must be at least 1, got {every_n_steps}")
-        self.every_n_seconds = every_n_seconds
-        self.every_n_steps = every_n_steps
+        self.every_n_seconds = check_at_least("every_n_seconds", every_n_seconds)
+        self.every_n_steps = None if every_n_steps is None else check_positive_int("every_n_steps", every_n_steps)
         self._saved_at = (time.monotonic(), 0)  # seconds, optimizer steps
         self._chances = 0
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Save into the run folder."""
         self.folder = Path(trainer.default_root_dir) / "checkpoints"
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        if trainer.ckpt_path is None:  # the run starts: whatever an earlier start logged is not part of it
+        """Drop the metrics of an earlier start, if the run starts and is not resumed."""
+        if trainer.ckpt_path is None:
             for logger in _metrics_files(trainer):
                 logger.keep_rows(0)
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Start the interval between checkpoints; begin an epoch if the run was saved between two."""
         self._saved_at = (time.monotonic(), trainer.global_step)
         self._chances = 0
         _begin_epoch_if_between_two(trainer)
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        # Here and not at the epoch's first batch, for which Lightning has set the counts of the last epoch back
+        """Save between two epochs if a checkpoint is due."""
+        # Here and not at the epoch's first batch, by which Lightning has reset the counts of the last epoch
         if trainer.global_step > self._saved_at[1] and self._due(trainer):
             self.save(trainer)
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
+        """Save between two steps if a checkpoint is due."""
         mid_accumulation = batch_idx % trainer.accumulate_grad_batches != 0
         if not mid_accumulation and not _validation_just_done(trainer, batch_idx) and self._due(trainer):
             self.save(trainer)
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        # Lightning's other checkpoints are off in a fast_dev_run too
+        """Save the end of the training, except in a fast_dev_run, which turns Lightning's checkpoints off too."""
         if not trainer.fast_dev_run:  # type: ignore[attr-defined]
             self.save(trainer)
 
     def save(self, trainer: Trainer) -> None:
-        """Writes `last.ckpt`, keeping the one before as `previous.ckpt`."""
+        """Write `last.ckpt`, and keep the one before as `previous.ckpt`."""
         last, temporary = self.folder / "last.ckpt", self.folder / "last.ckpt.tmp"
         trainer.save_checkpoint(temporary, weights_only=False)
         if trainer.is_global_zero:
@@ -76,23 +81,25 @@ class ResumeCheckpoint(Callback):
         self._saved_at = (time.monotonic(), trainer.global_step)
 
     def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
+        """Add the number of rows of metrics so far, and move the position to between two batches or epochs."""
         checkpoint["metrics_rows"] = [len(logger.rows) for logger in _metrics_files(trainer)]
-        _forget_what_has_not_begun(checkpoint["loops"]["fit_loop"])
+        _uncount_what_has_not_begun(checkpoint["loops"]["fit_loop"])
 
     def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
+        """Drop the metrics that were logged after the checkpoint."""
         if trainer.state.fn == "fit":
             for logger, rows in zip(_metrics_files(trainer), checkpoint.get("metrics_rows", []), strict=False):
                 logger.keep_rows(rows)
 
     def _due(self, trainer: Trainer) -> bool:
-        """Whether it is time; the same on all processes."""
+        """Return whether a checkpoint is due; the same on all processes."""
         if self.every_n_steps is not None and trainer.global_step - self._saved_at[1] >= self.every_n_steps:
             return True
         due = time.monotonic() - self._saved_at[0] >= self.every_n_seconds
         if trainer.world_size == 1:
             return due
         self._chances += 1
-        # The clocks of processes differ, and asking the first one for its own makes all of them wait
+        # Clocks differ, and a question to the first process makes all of them wait
         return self._chances % ASK_EVERY == 0 and bool(trainer.strategy.broadcast(due))
 
 
@@ -101,21 +108,21 @@ def _metrics_files(trainer: Trainer) -> list[MetricsCSV]:
 
 
 def _validation_just_done(trainer: Trainer, batch_idx: int) -> bool:
-    """Whether an epoch begins or a validation may have been done: resumed there, Lightning counts one step too many."""
+    """Return whether a resume here would count a step twice: an epoch begins, or a validation may have just ended."""
     if batch_idx == 0:
         return True
-    if trainer.val_check_batch is None:  # validation by the clock, which a resumed run starts anew
+    if trainer.val_check_batch is None:  # validation by the clock, which a resumed run restarts
         return False
     over_epochs = trainer.check_val_every_n_epoch is None
     return (trainer.fit_loop.total_batch_idx if over_epochs else batch_idx) % trainer.val_check_batch == 0
 
 
-def _forget_what_has_not_begun(fit_loop: dict[str, Any]) -> None:
-    """Makes the saved position one between two batches or epochs: the one in hand has not been begun.
+def _uncount_what_has_not_begun(fit_loop: dict[str, Any]) -> None:
+    """Move the saved position to between two batches or epochs, because the current one has not begun.
 
-    Lightning counts a batch as `ready` before `on_train_batch_start`. Left so, a resumed run takes the step before
-    for one whose validation is still to come, and counts a step twice. It does the same with an epoch before
-    `on_train_epoch_start`, and of a run resumed there it forgets to count one.
+    Lightning counts a batch as `ready` before `on_train_batch_start`. With that, a resumed run assumes that the
+    validation after the step before is still to come, and counts a step twice. Likewise it counts an epoch as `ready`
+    before `on_train_epoch_start`, and a run resumed there counts one too few.
     """
     for progress in (fit_loop["epoch_progress"], fit_loop["epoch_loop.batch_progress"]):
         for count in (progress["total"], progress["current"]):
@@ -124,9 +131,9 @@ def _forget_what_has_not_begun(fit_loop: dict[str, Any]) -> None:
 
 
 def _begin_epoch_if_between_two(trainer: Trainer) -> None:
-    """Has a run that was saved between two epochs begin the next.
+    """Let a run that was saved between two epochs begin the next one.
 
-    Lightning does so where `max_epochs` sets the end; where `max_steps` does, it would first end the last one again.
+    Lightning does so if `max_epochs` sets the end; if `max_steps` does, it would end the last epoch a second time.
     """
     epochs = trainer.fit_loop.epoch_progress.current
     if epochs.ready == epochs.processed:  # type: ignore[attr-defined]

@@ -1,4 +1,4 @@
-"""The folder of a run: which one it is, and the config it keeps."""
+"""The run folder: which one it is, what is in it, and the config it keeps."""
 
 import os
 import shutil
@@ -14,52 +14,54 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from utils.checkpoints import FORMAT
 from utils.files import write_text
 
-RUN_DIR_VARIABLE = "ONEFORALL_RUN_DIR"  # tells the processes that Lightning starts for more GPUs which folder it is
+RUN_DIR_VARIABLE = "ONEFORALL_RUN_DIR"
+"""Environment variable that tells the processes that Lightning starts for more GPUs which folder it is."""
 
-# What stands in a run folder, in the words of someone who opens it for the first time.
 CONTENTS = {
-    "config.yaml": "the whole configuration; `oneforall fit --config` runs it again",
+    "config.yaml": "the resolved config; `oneforall fit --config` repeats the run",
     "metrics.csv": "losses, scores and learning rate of every epoch",
     "checkpoints": "best.ckpt (best on validation), last.ckpt and previous.ckpt (for --resume)",
-    "tokenizer.json": "the vocabulary, and how text is cut into it",
-    "curves.png": "the same as metrics.csv, as plots",
-    "confusion_matrix.png": "which classes are taken for which",
-    "mistakes.png": "the surest wrong answers",
-    "samples.md": "what the model wrote at each validation, beside what it should have written",
-    "attention.png": "what it looked at as it wrote",
-    "summary.md": "the run on one page: size, cost, scores, time, command",
-    "test_metrics.json": "every test figure with all its digits",
-    "test_hypotheses.txt": "what the model wrote for each test example, a line each",
+    "tokenizer.json": "the vocabulary and the rules that split text into tokens",
+    "curves.png": "the metrics over the epochs",
+    "confusion_matrix.png": "class confusions",
+    "mistakes.png": "the most confident errors",
+    "samples.md": "text generated at each validation, beside the references",
+    "attention.png": "the source tokens attended to for each generated token",
+    "summary.md": "the run on one page: model size, scores, time, hardware, command",
+    "test_metrics.json": "all test metrics, unrounded",
+    "test_hypotheses.txt": "the text generated for each test example, one per line",
     "test_outputs.jsonl": "the same with source, references and score",
 }
-WEIGHTS = {"best.ckpt": "the weights that did best on validation", "last.ckpt": "those at the end of training"}
+"""What each file of a run folder is, for a user who opens it for the first time."""
+
+WEIGHTS = {"best.ckpt": "the best weights on validation", "last.ckpt": "the weights at the end of training"}
 PREDICTIONS = ("predictions.csv", "predictions.txt")  # of images, of text
 
 
 def contents(folder: Path) -> list[str]:
-    """One line for each thing that stands in the run folder."""
+    """Return one line per known file in a run folder: its name and what it is."""
     return [f"  {name:<22}{what}" for name, what in CONTENTS.items() if (folder / name).exists()]
 
 
 def weights_in(folder: Path) -> list[tuple[Path, str]]:
-    """The checkpoints in the run folder that one may test, and what they are."""
-    there = [(folder / "checkpoints" / name, what) for name, what in WEIGHTS.items()]
-    return [(path, what) for path, what in there if path.is_file()]
+    """Return the checkpoints in a run folder that can be tested, and what each is."""
+    checkpoints = [(folder / "checkpoints" / name, what) for name, what in WEIGHTS.items()]
+    return [(path, what) for path, what in checkpoints if path.is_file()]
 
 
 def newest_predictions(folder: Path) -> Path | None:
-    """The file in the run folder that `predict` wrote last; None where there is none."""
-    there = [folder / name for name in PREDICTIONS if (folder / name).is_file()]
-    return max(there, key=lambda path: path.stat().st_mtime_ns, default=None)
+    """Return the file in a run folder that `predict` wrote last; None if there is none."""
+    files = [folder / name for name in PREDICTIONS if (folder / name).is_file()]
+    return max(files, key=lambda path: path.stat().st_mtime_ns, default=None)
 
 
 def default_name(configs: Sequence[str], network: str) -> str:
-    """The name of a run that was given none.
+    """Return the name of a run that was not given one.
 
     Args:
-        configs: The config files of the command line; the first one's name is the run's, or, where it is the
-            config.yaml of a run folder, that folder's.
-        network: The class path of the network, after which a run without configs is named.
+        configs: Config files of the command line. The run is named after the first one, or after its folder if it is
+            the config.yaml of a run folder.
+        network: Class path of the network, after which a run without configs is named.
     """
     if not configs:
         return network.rsplit(".", 1)[-1].lower()
@@ -68,17 +70,17 @@ def default_name(configs: Sequence[str], network: str) -> str:
 
 
 def training_folder(wanted: Path, resume: bool, numbered: bool) -> tuple[Path, bool]:
-    """The folder that `fit` writes into, and whether this process has just claimed it for a new run.
+    """Return the folder that `fit` writes into, and whether this process has just claimed it for a new run.
 
     Args:
-        wanted: The folder asked for.
-        resume: Whether to go on in exactly that folder.
-        numbered: Whether a new run may have `wanted-2`, `-3`, ... where it is taken.
+        wanted: The requested folder.
+        resume: Whether to continue in exactly that folder.
+        numbered: Whether a new run may have `wanted-2`, `-3`, ... if it is taken.
 
     Raises:
         OSError: As `claim_folder` and `make_folder`.
     """
-    # RunFolder passes on what the first rank chose where no variable does
+    # Where no variable tells the other ranks, RunFolder does
     if rank_zero_only.rank != 0:  # type: ignore[attr-defined]
         return Path(os.environ.get(RUN_DIR_VARIABLE, wanted)), False
     if resume:
@@ -91,14 +93,14 @@ def training_folder(wanted: Path, resume: bool, numbered: bool) -> tuple[Path, b
 
 
 def claim_folder(wanted: Path, numbered: bool) -> Path:
-    """Makes the folder of a new run, which no other run has: `wanted`, or with `numbered` `wanted-2`, `-3`, ...
+    """Create and return the folder of a new run: `wanted`, or, if it is taken, with `numbered` `wanted-2`, `-3`, ...
 
-    An empty folder is free. The run that first makes config.yaml in it has it, and making a file is atomic, so two
-    runs that start at once get two folders.
+    An empty folder is free. It belongs to the run that first creates config.yaml in it; creating a file is atomic, so
+    two runs that start at once get two folders.
 
     Raises:
         FileExistsError: `wanted` is taken and may not be numbered.
-        OSError: It cannot be made there.
+        OSError: The folder cannot be created.
     """
     make_folder(wanted.parent)
     folder, number = wanted, 1
@@ -109,22 +111,22 @@ def claim_folder(wanted: Path, numbered: bool) -> Path:
                 (folder / "config.yaml").touch(exist_ok=False)  # RunFolder fills it in
                 return folder
         except FileExistsError:
-            pass  # a file of that name, or another run was sooner
+            pass  # a file of that name, or another run was faster
         except OSError as error:
             raise _unwritable(folder, error) from error
         if not numbered:
             raise FileExistsError(
-                f"run folder {wanted} is taken; pass --resume to go on with that run, or another --run_dir"
+                f"run folder {wanted} is taken; pass --resume to continue that run, or another --run_dir"
             )
         number += 1
         folder = wanted.with_name(f"{wanted.name}-{number}")
 
 
 def make_folder(folder: Path) -> None:
-    """Makes a folder and those above it where they are missing.
+    """Create a folder, and those above it, if missing.
 
     Raises:
-        OSError: It cannot be made, or not written to.
+        OSError: It cannot be created or written to.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -136,19 +138,21 @@ def make_folder(folder: Path) -> None:
 
 def _unwritable(folder: Path, error: OSError) -> OSError:
     reason = error.strerror or str(error)
-    return OSError(f"run folder {folder} cannot be made or written ({reason}); choose another by --run_dir or --name")
+    return OSError(
+        f"run folder {folder} cannot be created or written to ({reason}); choose another with --run_dir or --name"
+    )
 
 
 def release_folder(folder: Path) -> None:
-    """Removes the folder of a run that never began, unless it holds more than what is written before the first step."""
+    """Remove the folder of a run that never began, unless it has more than what is written before the first step."""
     if "wandb" in sys.modules:
-        sys.modules["wandb"].finish(exit_code=1)  # else it writes into the folder, and to the terminal, as we leave
+        sys.modules["wandb"].finish(exit_code=1)  # else it writes into the folder and to the terminal at exit
     if all(_written_before_training(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()):
         shutil.rmtree(folder, ignore_errors=True)
 
 
 def _written_before_training(path: Path) -> bool:
-    """Whether a file of a run folder, named from there, says nothing but that a run was about to begin."""
+    """Return whether a run writes a file, given by its path in the run folder, before its first step."""
     return (
         path.name in ("config.yaml", "summary.md", "metrics.csv", "tokenizer.json")
         or path.name == "hparams.yaml"  # of TensorBoard and of Lightning's own CSV logger
@@ -158,15 +162,16 @@ def _written_before_training(path: Path) -> bool:
 
 
 def evaluation_folder(run_dir: str | None, name: str | None, ckpt_path: str, output: str | None = None) -> Path:
-    """Where `validate`, `test` and `predict` write: the folder of the run that the checkpoint came from.
+    """Return the folder that `validate`, `test` and `predict` write into: by default that of the checkpoint's run.
 
     Args:
-        run_dir, name: The folder itself, or its name below runs/, where another is asked for.
+        run_dir: Another folder; if None, see `name`.
+        name: Name of another folder in runs/; if None, the folder of the checkpoint's run.
         ckpt_path: The checkpoint.
-        output: The file that predictions go to; the folder around it is made.
+        output: The file that predictions are written to; its folder is created.
 
     Raises:
-        OSError: A folder cannot be made or written to, or `output` is one.
+        OSError: A folder cannot be created or written to, or `output` is one.
     """
     if output:
         if Path(output).is_dir():
@@ -183,7 +188,7 @@ def evaluation_folder(run_dir: str | None, name: str | None, ckpt_path: str, out
 
 
 class RunFolder(Callback):
-    """Keeps the resolved config beside what came of it: in `config.yaml` and in each checkpoint.
+    """The resolved config, kept beside the results: in `config.yaml` and in each checkpoint.
 
     The run folder is `trainer.default_root_dir`, on every rank the one that the first rank chose.
 
@@ -195,6 +200,7 @@ class RunFolder(Callback):
         self.config = config
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Agree on the run folder; write `config.yaml` before a fit."""
         folder = trainer.strategy.broadcast(str(trainer.default_root_dir))
         # Lightning has no setter, and ranks started by srun cannot agree earlier
         trainer._default_root_dir = folder  # type: ignore[attr-defined]
@@ -202,5 +208,6 @@ class RunFolder(Callback):
             write_text(Path(folder) / "config.yaml", yaml.safe_dump(self.config, sort_keys=False, allow_unicode=True))
 
     def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
+        """Add the config, and the number of the checkpoint format."""
         checkpoint["config"] = self.config
         checkpoint["format"] = FORMAT

@@ -1,4 +1,4 @@
-"""summary.md: what a run was, what came of it, and how to repeat it."""
+"""summary.md: what a run was, its results, and how to repeat it."""
 
 import os
 import platform
@@ -6,7 +6,7 @@ import re
 import shlex
 import sys
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,9 @@ import yaml
 from lightning.pytorch import Callback, LightningModule, Trainer
 
 from callbacks.model_size import multiply_adds, parameters_by_part
+from callbacks.pace import Clock
 from callbacks.plots.curves import read_columns
+from callbacks.text_lines import markdown_table
 from utils.batches import count_examples
 from utils.contracts import ClassifiesImages, HasUnit, class_names_of, network_of
 from utils.files import write_text
@@ -27,15 +29,16 @@ HIDDEN_TRAINER_KEYS = ("callbacks", "logger", "default_root_dir", "enable_progre
 
 
 class Summary(Callback):
-    """Writes `summary.md` into the run folder: a first version when a fit starts, the whole when it ends or breaks.
+    """Summary of a run, `summary.md` in the run folder: a first version when a fit starts, and all of it at the end.
 
-    A test fills in its own section of the file and leaves the rest. The training time goes into the checkpoint, so that
-    that of a resumed run is the sum of its sessions.
+    An interrupted fit gets its summary too. A test fills in its own section of the file and leaves the rest. The
+    training time is kept in the checkpoint, so that the time of a resumed run is the sum of its sessions.
     """
 
+    clock: Clock = staticmethod(time.monotonic)
+
     def __init__(self) -> None:
-        self._clock: Callable[[], float] = time.monotonic
-        self._seconds = 0.0  # training, validation included, before the current session
+        self._seconds = 0.0  # training, including validation, before the current session
         self._validation_seconds = 0.0
         self._examples = 0
         self._started: float | None = None
@@ -43,6 +46,7 @@ class Summary(Callback):
         self._multiply_adds: int | None = None
 
     def state_dict(self) -> dict[str, Any]:
+        """Return times and number of examples so far."""
         return {
             "seconds": self._training_seconds(),
             "validation_seconds": self._validation_seconds,
@@ -50,43 +54,53 @@ class Summary(Callback):
         }
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Restore times and number of examples of earlier sessions."""
         self._seconds = state_dict["seconds"]
         self._validation_seconds = state_dict["validation_seconds"]
         self._examples = state_dict["examples"]
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Write the first version."""
         self._multiply_adds = multiply_adds(pl_module)  # on every process: a sharded network needs them all
-        self._write(trainer, pl_module, "Training is under way.")
+        self._write(trainer, pl_module, "Training is in progress.")
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self._started = self._clock()
+        """Start the clock."""
+        self._started = self.clock()
 
     def on_train_batch_end(
-        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+        self, trainer: Trainer, pl_module: LightningModule, outputs: object, batch: object, batch_idx: int
     ) -> None:
+        """Count the examples of a batch."""
         self._examples += count_examples(batch) * trainer.world_size
 
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self._validation_started = self._clock()
+        """Start the clock of the validation."""
+        self._validation_started = self.clock()
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Add the time of a validation within the training."""
         if self._started is not None and self._validation_started is not None:
-            self._validation_seconds += self._clock() - self._validation_started
+            self._validation_seconds += self.clock() - self._validation_started
         self._validation_started = None
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Stop the clock."""
         self._seconds = self._training_seconds()
         self._started = None
 
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Write the whole summary."""
         self._write(trainer, pl_module, f"Training ended after {_epochs(trainer)}.")
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
+        """Write the summary of an interrupted training."""
         if self._started is not None:
-            state = f"Training was broken off after {_epochs(trainer)} ({type(exception).__name__})."
+            state = f"Training was interrupted after {_epochs(trainer)} ({type(exception).__name__})."
             self._write(trainer, pl_module, state)
 
     def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Replace the section of the test."""
         if not trainer.is_global_zero:
             return
         path = Path(trainer.default_root_dir) / "summary.md"
@@ -98,7 +112,7 @@ class Summary(Callback):
         write_text(path, before + _test_section(trainer, pl_module) + after)
 
     def _training_seconds(self) -> float:
-        return self._seconds + (self._clock() - self._started if self._started is not None else 0.0)
+        return self._seconds + (self.clock() - self._started if self._started is not None else 0.0)
 
     def _write(self, trainer: Trainer, pl_module: LightningModule, state: str) -> None:
         if not trainer.is_global_zero:
@@ -123,12 +137,12 @@ class Summary(Callback):
         network = network_of(pl_module)
         parts = parameters_by_part(network)
         total, trainable = (sum(counts[which] for counts in parts.values()) for which in (0, 1))
-        lines = [f"{type(network).__name__}: {total:,} parameters, {trainable:,} of them trainable"]
+        size_line = f"{type(network).__name__}: {total:,} parameters, {trainable:,} trainable"
         if self._multiply_adds is not None and isinstance(pl_module, ClassifiesImages):
             size = pl_module.input_size
-            lines[0] += f"; {self._multiply_adds:,} multiply-adds for one image of {size}x{size}"
+            size_line += f"; {self._multiply_adds:,} multiply-adds per {size}x{size} image"
         rows = [(f"`{name}`", f"{all_:,}", f"{some:,}") for name, (all_, some) in parts.items()]
-        return "## Model\n\n" + lines[0] + ".\n\n" + _table(("part", "parameters", "trainable"), rows)
+        return f"## Model\n\n{size_line}.\n\n" + _table(("part", "parameters", "trainable"), rows)
 
     def _training_section(self, trainer: Trainer, pl_module: LightningModule) -> str:
         rows = []
@@ -136,8 +150,10 @@ class Summary(Callback):
         if self._examples:
             unit = pl_module.unit if isinstance(pl_module, HasUnit) else "examples"
             learning = max(seconds - self._validation_seconds, 1e-9)
-            rows.append(("time", f"{_duration(seconds)}, {_duration(self._validation_seconds)} of it validation"))
-            rows.append(("speed", f"{self._examples / learning:,.0f} {unit}/s in training"))
+            rows.append(
+                ("time", f"{_duration(seconds)}, including {_duration(self._validation_seconds)} of validation")
+            )
+            rows.append(("throughput", f"{self._examples / learning:,.0f} {unit}/s in training"))
             rows.append(("steps", f"{trainer.global_step:,} optimizer steps, {self._examples:,} {unit} seen"))
         rows.append(("hardware", _hardware(trainer, pl_module)))
         rows.append(("precision", str(trainer.precision)))
@@ -173,11 +189,11 @@ def _test_section(trainer: Trainer, pl_module: LightningModule) -> str:
         (f"test/{name}", f"{values[name]:.4f}", *([_known(values.get(f"{name}_tta"))] if augmented else []))
         for name in plain
     ]
-    checkpoint = Path(trainer.ckpt_path).name if trainer.ckpt_path else "the model as it was"
+    checkpoint = Path(trainer.ckpt_path).name if trainer.ckpt_path else "the model in memory"
     lines = [TEST_BEGIN, f"## Test of {checkpoint}", "", _table(header, rows)]
     classes = [(name.removeprefix("accuracy_"), f"{values[name]:.4f}") for name in values if name in per_class]
     if classes:
-        lines += ["", _details("Accuracy of each class", _table(("class", "accuracy"), classes))]
+        lines += ["", _details("Accuracy per class", _table(("class", "accuracy"), classes))]
     return "\n".join([*lines, TEST_END])
 
 
@@ -186,16 +202,16 @@ def _reproduce_section(folder: Path) -> str:
     again = shlex.join(["oneforall", "fit", "--config", str(folder / "config.yaml")])
     return (
         f"## Reproduce\n\nThe command of this run:\n\n```\n{command}\n```\n\n"
-        f"The same from its saved config:\n\n```\n{again}\n```"
+        f"The same run from its saved config:\n\n```\n{again}\n```"
     )
 
 
 def repeatable(arguments: Iterable[str]) -> list[str]:
-    """A command line without --run_dir and --resume, with or without a value: repeated, it makes another run."""
+    """Return a command line without --run_dir and --resume and their values: repeated, it starts another run."""
     kept: list[str] = []
     dropping = False
     for argument in arguments:
-        if argument.startswith("-"):  # else it is the value of the option before
+        if argument.startswith("-"):  # else it is a value of the option before
             dropping = argument.partition("=")[0] in ("--run_dir", "--resume")
         if not dropping:
             kept.append(argument)
@@ -203,7 +219,7 @@ def repeatable(arguments: Iterable[str]) -> list[str]:
 
 
 def _config_section(config_yaml: Path) -> str:
-    """The config without what only says where and how to show things."""
+    """Return the config without paths and what only concerns output."""
     if not config_yaml.is_file():
         return ""
     config = yaml.safe_load(config_yaml.read_text(encoding="utf-8")) or {}
@@ -250,9 +266,8 @@ def _known(value: float | None) -> str:
     return "" if value is None else f"{value:.4f}"
 
 
-def _table(header: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> str:
-    escaped = [[cell.replace("|", "\\|").replace("\n", " ") for cell in row] for row in rows]
-    return "\n".join(f"| {' | '.join(cells)} |" for cells in [list(header), ["---"] * len(header), *escaped])
+def _table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    return markdown_table(header, [[cell.replace("|", "\\|").replace("\n", " ") for cell in row] for row in rows])
 
 
 def _details(title: str, body: str) -> str:

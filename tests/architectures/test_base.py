@@ -1,4 +1,4 @@
-"""What ImageClassifierNet promises, kept by every network of the package."""
+"""Tests of the `ImageClassifierNet` contract on every network of the package."""
 
 import importlib
 import math
@@ -11,7 +11,7 @@ from torch import nn
 from torch.nn import functional as F
 
 import architectures
-from architectures.base import ImageClassifierNet, check_choice, check_fraction, check_positive, check_positive_int
+from architectures.base import ImageClassifierNet
 from architectures.mobilenet_v1 import MobileNetV1
 from architectures.mobilenet_v2 import MobileNetV2
 from architectures.mobinet import MobiNet
@@ -30,11 +30,11 @@ NETS: dict[str, Callable[..., ImageClassifierNet]] = {
 every_net = pytest.mark.parametrize("make_net", NETS.values(), ids=NETS.keys())
 
 
-def test_no_net_is_forgotten() -> None:
+def test_all_networks_are_covered() -> None:
     for module in pkgutil.iter_modules(architectures.__path__, "architectures."):
         importlib.import_module(module.name)
     tested = {type(make()) for make in NETS.values()}
-    elsewhere = {"CustomCNN"}  # tests/architectures/test_custom_cnn.py
+    elsewhere = {"CustomCNN"}  # tested in tests/architectures/test_custom_cnn.py
     ours = {net for net in ImageClassifierNet.__subclasses__() if net.__module__.startswith("architectures.")}
     assert {net for net in ours if net.__name__ not in elsewhere} == tested
 
@@ -43,7 +43,7 @@ def test_no_net_is_forgotten() -> None:
 @pytest.mark.parametrize("size", [(32, 32), (33, 33), (47, 47), (97, 61)])
 @pytest.mark.parametrize("stem", ["cifar", "imagenet"])
 @torch.no_grad()
-def test_any_size(make_net: Callable[..., ImageClassifierNet], size: tuple[int, int], stem: str) -> None:
+def test_accepts_any_image_size(make_net: Callable[..., ImageClassifierNet], size: tuple[int, int], stem: str) -> None:
     net = make_net(num_classes=1, stem=stem).eval()
     logits = net(torch.randn(2, 3, *size))
     assert logits.shape == (2, 1) and logits.isfinite().all()
@@ -51,7 +51,7 @@ def test_any_size(make_net: Callable[..., ImageClassifierNet], size: tuple[int, 
 
 
 @every_net
-def test_gradient_reaches_every_parameter(make_net: Callable[..., ImageClassifierNet]) -> None:
+def test_every_parameter_receives_a_gradient(make_net: Callable[..., ImageClassifierNet]) -> None:
     torch.manual_seed(0)
     net = make_net(num_classes=10)
     F.cross_entropy(net(torch.randn(4, 3, 32, 32)), torch.tensor([1, 2, 3, 4])).backward()
@@ -75,39 +75,32 @@ def test_head_is_the_last_linear_layer(make_net: Callable[..., ImageClassifierNe
 
 @every_net
 @pytest.mark.parametrize("value", [0, -1, 10.0, True, "10", None])
-def test_impossible_num_classes(make_net: Callable[..., ImageClassifierNet], value: object) -> None:
+def test_invalid_num_classes_is_rejected(make_net: Callable[..., ImageClassifierNet], value: object) -> None:
     with pytest.raises(ValueError, match=r"num_classes must be a whole number of at least 1, got"):
         make_net(num_classes=value)
 
 
 @every_net
 @pytest.mark.parametrize("value", ["mnist", None, True, 1])
-def test_impossible_stem(make_net: Callable[..., ImageClassifierNet], value: object) -> None:
+def test_invalid_stem_is_rejected(make_net: Callable[..., ImageClassifierNet], value: object) -> None:
     with pytest.raises(ValueError, match=r"stem must be one of 'cifar', 'imagenet', got"):
         make_net(stem=value)
 
 
 @pytest.mark.parametrize("make_net", [MobileNetV1, MobileNetV2, MobiNet])
 @pytest.mark.parametrize("value", [0, -0.5, math.nan, math.inf, True, "1"])
-def test_impossible_width(make_net: Callable[..., ImageClassifierNet], value: object) -> None:
+def test_invalid_width_multiplier_is_rejected(make_net: Callable[..., ImageClassifierNet], value: object) -> None:
     with pytest.raises(ValueError, match=r"width_multiplier must be a number above 0, got"):
         make_net(width_multiplier=value)
 
 
 @pytest.mark.parametrize("make_net", [MobileNetV2, MobiNet])
 @pytest.mark.parametrize("value", [-0.1, 1, 1.5, math.nan, False, "0.2"])
-def test_impossible_dropout(make_net: Callable[..., ImageClassifierNet], value: object) -> None:
+def test_invalid_dropout_is_rejected(make_net: Callable[..., ImageClassifierNet], value: object) -> None:
     with pytest.raises(ValueError, match=r"dropout must be a number of at least 0 and below 1, got"):
         make_net(dropout=value)
 
 
-def test_checks_return_what_is_allowed() -> None:
-    assert check_positive_int("n", 1) == 1
-    assert check_positive("x", 0.35) == 0.35 and check_positive("x", 2) == 2
-    assert check_fraction("p", 0) == 0 and check_fraction("p", 0.999) == 0.999
-    check_choice("depth", 18, (18, 34))
-
-
-def test_base_is_abstract() -> None:
+def test_base_class_is_abstract() -> None:
     with pytest.raises(TypeError):
         ImageClassifierNet(10)  # type: ignore[abstract]

@@ -1,9 +1,12 @@
+"""Tests of CustomCNN: whitening against NumPy, initialisation, frozen parameters, sizes and arguments."""
+
 import numpy as np
 import pytest
 import torch
 from torch import nn
 
 from architectures.custom_cnn import CustomCNN, PartialIdentityConv
+from tests.close import assert_close
 
 
 def small_net(**arguments):
@@ -11,7 +14,7 @@ def small_net(**arguments):
 
 
 def correlated_images(count=64, size=16):
-    """Smooth images with correlated colours, whose patches are far from white."""
+    """Return smooth images with correlated colours, whose patches are far from white."""
     generator = torch.Generator().manual_seed(0)
     noise = torch.randn(count, 3, size, size, generator=generator)
     mixed = torch.einsum("dc,nchw->ndhw", torch.tensor([[1.0, 0.5, 0.2], [0.3, 1.0, 0.4], [0.1, 0.6, 0.8]]), noise)
@@ -19,7 +22,7 @@ def correlated_images(count=64, size=16):
 
 
 def numpy_patches(images):
-    """All 2x2 patches as rows in the order channel, row, column: [N (H-1) (W-1), 12]."""
+    """Return all 2x2 patches as rows of values in the order channel, row, column: [N (H-1) (W-1), 12]."""
     array = images.double().numpy()
     corners = [array[:, :, y : y + array.shape[2] - 1, x : x + array.shape[3] - 1] for y in (0, 1) for x in (0, 1)]
     return np.stack(corners, axis=2).reshape(len(array), 12, -1).transpose(0, 2, 1).reshape(-1, 12)
@@ -29,7 +32,7 @@ def test_whitening_makes_patches_uncorrelated():
     images = correlated_images()
     patches = numpy_patches(images)
     before = patches.T @ patches / len(patches)
-    assert abs(before - np.eye(12)).max() > 0.5  # they are not white to begin with
+    assert abs(before - np.eye(12)).max() > 0.5  # the patches are not white before
 
     net = small_net()
     net.initialize_from_data(images)
@@ -39,16 +42,16 @@ def test_whitening_makes_patches_uncorrelated():
     np.testing.assert_array_equal(filters[12:], -filters[:12])
 
     outputs = net.whitening(images).detach().double().numpy()[:, :12].transpose(0, 2, 3, 1).reshape(-1, 12)
-    np.testing.assert_allclose(outputs, patches @ filters[:12].T, atol=1e-4)  # the layer applies what was computed
+    assert_close(outputs, patches @ filters[:12].T, dtype=torch.float32)  # the layer applies what was computed
 
 
-def test_before_whitening_the_first_layer_is_a_rotation():
+def test_unfitted_whitening_layer_is_a_rotation():
     filters = small_net().whitening.weight.reshape(24, 12)
     torch.testing.assert_close(filters[:12] @ filters[:12].T, torch.eye(12), atol=1e-5, rtol=0)
 
 
 @pytest.mark.parametrize(("in_channels", "out_channels"), [(5, 9), (6, 6), (9, 4)])
-def test_convolutions_start_by_passing_channels_through(in_channels, out_channels):
+def test_new_convolutions_pass_channels_through(in_channels, out_channels):
     x = torch.randn(2, in_channels, 7, 5)
     kept = min(in_channels, out_channels)
     torch.testing.assert_close(PartialIdentityConv(in_channels, out_channels)(x)[:, :kept], x[:, :kept])
@@ -65,7 +68,7 @@ def test_every_trainable_parameter_receives_a_gradient(convolutions):
             assert parameter.grad is None, name
 
 
-def test_frozen_are_the_whitening_and_the_scales_of_norms():
+def test_only_whitening_and_norm_scales_are_frozen():
     net = small_net()
     scales = {f"{name}.weight" for name, module in net.named_modules() if isinstance(module, nn.BatchNorm2d)}
     frozen = {name for name, parameter in net.named_parameters() if not parameter.requires_grad}
@@ -74,24 +77,24 @@ def test_frozen_are_the_whitening_and_the_scales_of_norms():
 
 @pytest.mark.parametrize("size", [(32, 32), (33, 47), (101, 32)])
 @pytest.mark.parametrize("num_classes", [1, 10])
-def test_any_size_and_number_of_classes(size, num_classes):
+def test_accepts_any_image_size_and_number_of_classes(size, num_classes):
     net = small_net(num_classes=num_classes, widths=(8, 8, 8, 8)).eval()
     assert net(torch.randn(2, 3, *size)).shape == (2, num_classes)
 
 
 @pytest.mark.parametrize("size", [20, 24, 28])
-def test_smaller_images_serve_progressive_resizing(size):
+def test_accepts_the_small_images_of_progressive_resizing(size):
     assert small_net().eval()(torch.randn(2, 3, size, size)).shape == (2, 7)
 
 
-def test_default_size_is_that_of_airbench94():
-    # Whitening 24*12; convolutions 24->64->64, 64->256->256, 256->256->256 of 9 taps; scale and shift of norms; head.
+def test_default_parameter_count_is_that_of_airbench94():
+    # Whitening 24 * 12; 3x3 convolutions 24->64->64, 64->256->256, 256->256->256; scales and shifts of norms; head.
     convolutions = 9 * (24 * 64 + 64 * 64 + 64 * 256 + 256 * 256 + 2 * 256 * 256)
     expected = 24 * 12 + convolutions + 2 * 2 * (64 + 256 + 256) + 256 * 10
     assert sum(parameter.numel() for parameter in CustomCNN().parameters()) == expected
 
 
-def test_head_names_the_last_linear_layer():
+def test_head_is_the_last_linear_layer():
     net = small_net()
     assert net.get_submodule(net.head) is [module for module in net.modules() if isinstance(module, nn.Linear)][-1]
 
@@ -107,6 +110,6 @@ def test_head_names_the_last_linear_layer():
         ({"convolutions_per_stage": 1}, "convolutions_per_stage"),
     ],
 )
-def test_impossible_arguments_are_named(arguments, name):
+def test_errors_name_invalid_arguments(arguments, name):
     with pytest.raises(ValueError, match=name):
         small_net(**arguments)

@@ -1,4 +1,4 @@
-"""MobiNet: cheaper than MobileNetV2, and its squeeze-and-excitation against the paper's formula."""
+"""Tests of MobiNet: its cost against MobileNetV2's, and squeeze-and-excitation against the paper's formula."""
 
 import pytest
 import torch
@@ -17,19 +17,19 @@ def multiply_adds(net: ImageClassifierNet, size: int) -> float:
 
 
 @pytest.mark.parametrize("width", [0.5, 1.0])
-def test_costs_no_more_multiply_adds_than_mobilenet_v2(width: float) -> None:
+def test_needs_no_more_multiply_adds_than_mobilenet_v2(width: float) -> None:
     assert multiply_adds(MobiNet(10, width), 32) <= multiply_adds(MobileNetV2(10, width), 32)
     assert multiply_adds(MobileNetV2(), 32) == pytest.approx(88e6, rel=0.01)
 
 
 @pytest.mark.parametrize(("stem", "side"), [("cifar", 8), ("imagenet", 2)])
-def test_stem_sets_the_strides(stem: str, side: int) -> None:
+def test_stem_determines_the_final_size(stem: str, side: int) -> None:
     net = MobiNet(stem=stem)  # type: ignore[arg-type]
     assert net.blocks(net.stem(torch.zeros(2, 3, 64, 64))).shape == (2, 160, side, side)
 
 
-def test_squeeze_excitation() -> None:
-    """Hu et al., equations 2 to 4, with MobileNetV3's hard sigmoid, relu6(x + 3) / 6."""
+def test_squeeze_excitation_follows_its_formula() -> None:
+    """Compare with Hu et al., equations 2 to 4, and MobileNetV3's hard sigmoid, relu6(x + 3) / 6."""
     block = SqueezeExcitation(8, squeezed=2)
     x = torch.randn(3, 8, 5, 4)
     squeezed = torch.einsum("bchw->bc", x) / 20
@@ -40,7 +40,7 @@ def test_squeeze_excitation() -> None:
 
 
 @pytest.mark.parametrize("fused", [False, True])
-def test_shortcut_where_shapes_agree(fused: bool) -> None:
+def test_input_is_added_if_shapes_agree(fused: bool) -> None:
     x = torch.randn(2, 16, 8, 8)
     for out_channels, stride, adds in ((16, 1, True), (24, 1, False), (16, 2, False)):
         block = InvertedResidual(16, out_channels, stride, expansion=2, fused=fused)
@@ -48,6 +48,6 @@ def test_shortcut_where_shapes_agree(fused: bool) -> None:
         assert torch.equal(block(x), x) if adds else not block(x).any()
 
 
-def test_width_multiplier_scales_parameters() -> None:
+def test_width_multiplier_scales_the_parameter_count() -> None:
     small, full, wide = (sum(p.numel() for p in MobiNet(10, width).parameters()) for width in (0.5, 1.0, 2.0))
     assert 3 < full / small < 4.5 and 3 < wide / full < 4.5

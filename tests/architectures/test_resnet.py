@@ -1,4 +1,4 @@
-"""ResNet against torchvision's, against published sizes, and against the definition of pre-activation."""
+"""Tests of ResNet against torchvision's, published parameter counts and the definition of pre-activation."""
 
 import pytest
 import torch
@@ -7,10 +7,11 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from architectures.resnet import ResNet
+from tests.close import assert_close
 
 
-def randomise_norms(net: nn.Module) -> None:
-    """Random norms too, statistics included: fresh ones (0 and 1) would hide a norm in the wrong place."""
+def randomize_norms(net: nn.Module) -> None:
+    """Set norms and their statistics to random values: the initial 0 and 1 would hide a norm in the wrong place."""
     generator = torch.Generator().manual_seed(0)
     for module in net.modules():
         if isinstance(module, nn.BatchNorm2d):
@@ -41,21 +42,21 @@ def randomise_norms(net: nn.Module) -> None:
 def test_equals_torchvision(reference: str, depth: int, classes: int, widths: dict[str, int]) -> None:
     kwargs = {} if reference.startswith(("wide", "resnext")) else widths
     theirs = getattr(torchvision.models, reference)(num_classes=classes, **kwargs).eval()
-    randomise_norms(theirs)
+    randomize_norms(theirs)
     ours = ResNet(depth, classes, stem="imagenet", **widths).eval()  # type: ignore[arg-type]
     ours.load_state_dict(theirs.state_dict(), strict=True)
     images = torch.randn(2, 3, 65, 48)
-    assert (ours(images) - theirs(images)).abs().max() <= 1e-5
+    assert_close(ours(images), theirs(images))
 
 
 @pytest.mark.parametrize(("depth", "published"), [(18, 11_173_962), (50, 23_520_842)])
-def test_parameters_of_the_cifar_stem(depth: int, published: int) -> None:
+def test_parameter_count_with_cifar_stem_is_the_published_one(depth: int, published: int) -> None:
     assert sum(p.numel() for p in ResNet(depth).parameters()) == published
 
 
 @pytest.mark.parametrize(("depth", "millions"), [(20, 0.27), (32, 0.46), (44, 0.66), (56, 0.85), (110, 1.7)])
-def test_parameters_of_the_cifar_family(depth: int, millions: float) -> None:
-    """He et al. 2015, table 6; and to the digit by section 4.2's table: 2n layers each of 16, 32, 64 channels."""
+def test_parameter_count_of_cifar_family_is_the_published_one(depth: int, millions: float) -> None:
+    """Compare with He et al. 2015, table 6, and exactly with section 4.2: 2n layers each of 16, 32, 64 channels."""
     n = (depth - 2) // 6
     convolutions = 3 * 16 + 16 * 16 * 2 * n + 16 * 32 + 32 * 32 * (2 * n - 1) + 32 * 64 + 64 * 64 * (2 * n - 1)
     norms = 2 * (16 + 2 * n * (16 + 32 + 64))
@@ -64,7 +65,7 @@ def test_parameters_of_the_cifar_family(depth: int, millions: float) -> None:
     assert round(count / 1e6, 2 if millions < 1 else 1) == millions
 
 
-def test_layers_with_weights_number_depth() -> None:
+def test_depth_is_the_number_of_layers_with_weights() -> None:
     for depth in (20, 56, 18, 34, 50, 101):
         net = ResNet(depth)
         layers = [
@@ -73,8 +74,8 @@ def test_layers_with_weights_number_depth() -> None:
         assert len(layers) == depth
 
 
-def test_shortcut_of_the_cifar_family_is_option_a() -> None:
-    """With zeroed branches a shape-changing block subsamples and pads with zeros."""
+def test_cifar_family_has_option_a_shortcuts() -> None:
+    """With a zero branch, a block that changes the shape must subsample and pad with zeros."""
     block = ResNet(20, zero_init_last_norm=True).layer2[0].eval()
     x = torch.rand(2, 16, 9, 8)
     out = block(x)
@@ -85,7 +86,7 @@ def test_shortcut_of_the_cifar_family_is_option_a() -> None:
 
 @pytest.mark.parametrize("depth", [20, 18, 50])
 @pytest.mark.parametrize("pre_activation", [False, True])
-def test_zero_init_starts_each_block_as_its_shortcut(depth: int, pre_activation: bool) -> None:
+def test_zero_init_makes_each_block_return_its_shortcut(depth: int, pre_activation: bool) -> None:
     net = ResNet(depth, pre_activation=pre_activation, zero_init_last_norm=True).eval()
     block = net.layer2[1]
     x = torch.rand(2, (32, 128 * (4 if depth == 50 else 1))[depth != 20], 8, 8)
@@ -94,7 +95,7 @@ def test_zero_init_starts_each_block_as_its_shortcut(depth: int, pre_activation:
 
 
 def reference_pre_activation(net: ResNet, x: Tensor, blocks: list[int], convolutions: int) -> Tensor:
-    """The second paper's figure 1b and appendix, written out from the weights alone."""
+    """Return the logits by the second paper's figure 1b and appendix, computed from the weights alone."""
     weights = net.state_dict()
 
     def normed(x: Tensor, name: str) -> Tensor:
@@ -130,15 +131,13 @@ def reference_pre_activation(net: ResNet, x: Tensor, blocks: list[int], convolut
 @torch.no_grad()
 def test_pre_activation_follows_its_definition(depth: int, blocks: list[int], convolutions: int) -> None:
     net = ResNet(depth, pre_activation=True).eval()
-    randomise_norms(net)
+    randomize_norms(net)
     images = torch.randn(2, 3, 33, 32)
-    torch.testing.assert_close(
-        net(images), reference_pre_activation(net, images, blocks, convolutions), atol=1e-4, rtol=1e-4
-    )
+    assert_close(net(images), reference_pre_activation(net, images, blocks, convolutions))
 
 
 @pytest.mark.parametrize("depth", [0, -18, 19, 1202, 20.0, "18", True, None])
-def test_unknown_depth(depth: object) -> None:
+def test_unknown_depth_is_rejected(depth: object) -> None:
     with pytest.raises(ValueError, match=r"depth must be one of 18, 20, 32, 34, 44, 50, 56, 101, 110, 152, got"):
         ResNet(depth)  # type: ignore[arg-type]
 
@@ -146,6 +145,6 @@ def test_unknown_depth(depth: object) -> None:
 @pytest.mark.parametrize(
     ("argument", "value"), [("groups", 0), ("groups", 2), ("width_per_group", 128), ("width_per_group", 64.0)]
 )
-def test_impossible_width(argument: str, value: float) -> None:
+def test_invalid_groups_and_width_are_rejected(argument: str, value: float) -> None:
     with pytest.raises(ValueError, match=argument):
         ResNet(18, **{argument: value})  # type: ignore[arg-type]

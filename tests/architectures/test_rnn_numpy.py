@@ -1,4 +1,4 @@
-"""The hand-derived gradients against finite differences and against autograd; the rest against its formulas."""
+"""Tests of the NumPy RNN: gradients against finite differences and autograd, the rest against formulas."""
 
 import subprocess
 import sys
@@ -38,7 +38,7 @@ def parameters() -> Arrays:
 @pytest.fixture
 def chunk() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     generator = np.random.default_rng(1)
-    ids = generator.integers(0, VOCAB - 1, STEPS + 1)  # the last character is never read
+    ids = generator.integers(0, VOCAB - 1, STEPS + 1)  # the last character of the vocabulary never occurs
     return ids[:-1], ids[1:], generator.normal(0, 0.5, HIDDEN)
 
 
@@ -46,7 +46,7 @@ def relative_error(one: np.ndarray, other: np.ndarray) -> float:
     return float(np.linalg.norm(one - other) / np.linalg.norm(other))
 
 
-def test_gradients_are_those_of_finite_differences(parameters, chunk):
+def test_gradients_equal_finite_differences(parameters, chunk):
     gradients = backward(parameters, forward(parameters, *chunk)[1])
     for name, value in parameters.items():
         numeric = np.zeros_like(value)
@@ -59,10 +59,11 @@ def test_gradients_are_those_of_finite_differences(parameters, chunk):
             value[place] = before
             numeric[place] = (losses[0] - losses[1]) / 2e-5
         assert relative_error(gradients[name], numeric) < 1e-6, name
-    assert not gradients["W_xh"][:, VOCAB - 1].any()  # not read, nothing to learn
+    assert not gradients["W_xh"][:, VOCAB - 1].any()  # no gradient for a character that does not occur
 
 
 def twin_of(parameters: Arrays) -> CharRNN:
+    """Return the same network in torch."""
     twin = CharRNN(VOCAB, cell="rnn", hidden_size=HIDDEN).double()
     names = ("weight_ih", "W_xh"), ("weight_hh", "W_hh"), ("bias", "b_h")
     state = {f"layers.0.{ours}": parameters[name] for ours, name in names}
@@ -71,7 +72,7 @@ def twin_of(parameters: Arrays) -> CharRNN:
     return twin
 
 
-def test_loss_gradients_and_memory_are_those_of_the_torch_twin(parameters, chunk):
+def test_loss_gradients_and_hidden_state_equal_torch(parameters, chunk):
     loss, steps, hidden = forward(parameters, *chunk)
     gradients = backward(parameters, steps)
     twin = twin_of(parameters)
@@ -96,7 +97,7 @@ def test_loss_gradients_and_memory_are_those_of_the_torch_twin(parameters, chunk
         assert relative_error(gradients[name], parameter.grad.numpy()) < 1e-8, name
 
 
-def test_adagrad_is_torchs(parameters):
+def test_adagrad_equals_torch(parameters):
     ours = {name: value.copy() for name, value in parameters.items()}
     theirs = [torch.from_numpy(value.copy()).requires_grad_() for value in parameters.values()]
     one, other = Adagrad(ours, rate=0.05), torch.optim.Adagrad(theirs, lr=0.05, eps=1e-8)
@@ -111,7 +112,7 @@ def test_adagrad_is_torchs(parameters):
         np.testing.assert_allclose(value, tensor.detach().numpy(), rtol=1e-12)
 
 
-def test_clipping_is_torchs_and_leaves_short_gradients_alone(parameters):
+def test_clipping_equals_torch_and_keeps_short_gradients(parameters):
     tensors = [torch.zeros(value.shape, dtype=torch.float64) for value in parameters.values()]
     for tensor, value in zip(tensors, parameters.values(), strict=True):
         tensor.grad = torch.from_numpy(value.copy())
@@ -129,26 +130,26 @@ def test_samples_follow_the_tempered_probabilities(parameters, temperature):
     scores = parameters["W_hy"] @ next_hidden(parameters, 3, hidden) + parameters["b_y"]
     expected = torch.from_numpy(scores / temperature).softmax(0).numpy()
     generator = np.random.default_rng(3)
-    drawn = [sample(parameters, 3, hidden, 1, generator, temperature)[0] for _ in range(4000)]
-    shares = np.bincount(drawn, minlength=VOCAB) / 4000
+    sampled = [sample(parameters, 3, hidden, 1, generator, temperature)[0] for _ in range(4000)]
+    shares = np.bincount(sampled, minlength=VOCAB) / 4000
     np.testing.assert_allclose(shares, expected, atol=4 * 0.5 / 4000**0.5)
 
 
-def test_a_sample_reads_what_it_has_written(parameters):
-    """Near temperature zero each character is the likeliest after all before it."""
+def test_sample_reads_its_own_output(parameters):
+    """Near temperature zero, each character must be the most likely one after those before it."""
     written = sample(parameters, 2, np.zeros(HIDDEN), 8, np.random.default_rng(0), temperature=1e-4)
     _, steps, _ = forward(parameters, np.array([2, *written[:-1]]), np.array(written), np.zeros(HIDDEN))
     assert written == [int(step.probabilities.argmax()) for step in steps]
 
 
-def test_it_learns_what_is_certain(capsys):
-    """In "abcd..." with two meanings of "a", only memory tells what follows it."""
+def test_learns_a_deterministic_text(capsys):
+    """In "abac...", only memory tells whether "b" or "c" follows an "a"."""
     train("abac" * 20, hidden_size=16, chunk=10, rate=0.1, steps=1200, report_every=1200, seed=0)
     line = capsys.readouterr().out.splitlines()[0]
     assert line.startswith("step 1200") and float(line.split()[2]) < 0.1
 
 
-def test_bad_files_are_told_in_one_line(tmp_path):
+def test_errors_name_the_file_or_option_in_the_last_line(tmp_path):
     (tmp_path / "empty.txt").write_text("")
     (tmp_path / "latin.txt").write_bytes("über".encode("latin-1"))
     with pytest.raises(ValueError, match="has 0 characters"):

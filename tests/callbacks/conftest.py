@@ -30,9 +30,12 @@ class TinyData(LightningDataModule):
     def __init__(self, classes: int = 3, count: int = 10, batch_size: int = 4, known: bool = True) -> None:
         super().__init__()
         self.classes, self.count, self.batch_size, self.known = classes, count, batch_size, known
-        self.class_names = ["a", "b", "c"][:classes]
+        self.class_names: list[str] | None = ["a", "b", "c"][:classes]
+        self.mean = self.std = (0.5, 0.5, 0.5)
+        self.input_size = 8
         self.predict_path: str | None = None
         self.predict_names = [str(index) for index in range(count)]
+        self.predict_classes: list[str] | None = None
 
     def _loader(self, predict: bool = False) -> DataLoader:
         return DataLoader(Images(self.count, self.classes, predict, self.known), batch_size=self.batch_size)

@@ -7,13 +7,16 @@ from pathlib import Path
 
 import pytest
 import torch
+from lightning.pytorch.plugins import MixedPrecision
 from torch import nn
 
 from callbacks.gradient_norms import GradientNorms, gradient_norms
 from callbacks.predictions.samples import Samples
 from callbacks.run.metrics_csv import MetricsCSV
 from callbacks.run.resume_checkpoint import ResumeCheckpoint
-from tests.callbacks.text_fakes import Batch, Snapshots, TinyText, TinyWriter, random_batches
+from tests.callbacks.fakes import Snapshots
+from tests.callbacks.text_fakes import TinyText, TinyWriter, random_batches
+from utils.batches import Seq2SeqBatch
 
 
 def read(folder: Path) -> list[dict[str, str]]:
@@ -75,10 +78,12 @@ def test_the_whole_step_is_measured_before_clipping_at_its_steps_only(make_train
     network = untrained.architecture
     rows = read(tmp_path)
     measured = [row for row in rows if row["grad_norm/total"]]
-    assert [row["step"] for row in measured] == ["0", "3", "6"]  # 4 steps an epoch
+    assert [row["step"] for row in measured] == ["0", "3", "6"]  # 4 steps per epoch
     assert [row["epoch"] for row in measured] == ["0", "0", "1"]
-    assert len(rows) == 8 and all(row["train/step_loss"] for row in rows)  # one row a step, all of it together
-    assert measured[1]["val/loss"] and measured[1]["grad_norm/head"]
+    assert len(rows) == 8
+    assert all(row["train/step_loss"] for row in rows)
+    assert measured[1]["val/loss"]
+    assert measured[1]["grad_norm/head"]
     for part in ("embedding", "decoder", "head"):
         names = [name for name, _ in network.named_parameters() if name.startswith(part)]
         assert float(rows[0][f"grad_norm/{part}"]) == pytest.approx(by_hand(network, names), rel=1e-5)
@@ -86,35 +91,51 @@ def test_the_whole_step_is_measured_before_clipping_at_its_steps_only(make_train
     assert float(rows[0]["grad_norm/total"]) == pytest.approx(by_hand(network, everything), rel=1e-5)
 
 
-def untrained_loss(model: TinyWriter, batch: Batch) -> torch.Tensor:
+def untrained_loss(model: TinyWriter, batch: Seq2SeqBatch) -> torch.Tensor:
     logits = model.architecture(batch.input_ids)
     return nn.functional.cross_entropy(logits.flatten(0, 1), batch.input_ids.flatten())
 
 
-@pytest.mark.parametrize("bad", [math.nan, math.inf])
-def test_what_is_not_finite_is_written_and_told_once(make_trainer, tmp_path, bad):
-    class Breaking(TinyWriter):
-        def training_step(self, batch, batch_idx):
-            loss = super().training_step(batch, batch_idx)
-            if batch_idx == 1:  # the gradient of the head's bias alone: `bad` in every element
-                loss = loss + (self.architecture.head.bias * bad).sum()
-            return loss
+class Breaking(TinyWriter):
+    """In batch 1, the gradient of the head's bias alone is `bad` in every element."""
 
+    def __init__(self, bad: float) -> None:
+        super().__init__(["x"])
+        self.bad = bad
+
+    def training_step(self, batch, batch_idx):
+        loss = super().training_step(batch, batch_idx)
+        return loss + (self.architecture.head.bias * self.bad).sum() if batch_idx == 1 else loss
+
+
+@pytest.mark.parametrize("bad", [math.nan, math.inf])
+def test_a_norm_that_is_not_finite_is_logged_and_reported_once(make_trainer, tmp_path, bad):
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         make_trainer(GradientNorms(every_n_steps=1), logger=MetricsCSV(str(tmp_path))).fit(
-            Breaking(["x"]), TinyText(random_batches(4))
+            Breaking(bad), TinyText(random_batches(4))
         )
     rows = read(tmp_path)
     assert all(math.isfinite(float(rows[0][column])) for column in rows[0] if column.startswith("grad_norm"))
     assert rows[1]["grad_norm/head"] == rows[1]["grad_norm/total"] == str(bad)
     assert math.isfinite(float(rows[1]["grad_norm/decoder"]))
-    told = [str(warning.message) for warning in caught if "not finite" in str(warning.message)]
-    assert told == ["optimizer step 2: gradient not finite in head"]
+    reported = [str(warning.message) for warning in caught if "not finite" in str(warning.message)]
+    assert reported == ["optimizer step 2: gradient not finite in head"]
     again = MetricsCSV(str(tmp_path))
     again.load()
     again.save()
     assert read(tmp_path) == rows
+
+
+def test_a_loss_scale_that_is_too_large_is_no_news(make_trainer, tmp_path):
+    plugin = MixedPrecision("16-mixed", "cpu", torch.amp.GradScaler("cpu"))
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        make_trainer(GradientNorms(every_n_steps=1), logger=MetricsCSV(str(tmp_path)), plugins=[plugin]).fit(
+            Breaking(math.inf), TinyText(random_batches(2))
+        )
+    assert read(tmp_path)[1]["grad_norm/head"] == "inf"
+    assert not [warning for warning in caught if "not finite" in str(warning.message)]
 
 
 def test_a_resumed_run_leaves_the_same_metrics_and_samples(tmp_path, make_trainer):

@@ -1,27 +1,17 @@
 import io
-import math
 import re
 
 import pytest
 import rich
-import torch
-from lightning.pytorch import Callback
-from torch.utils.data import DataLoader, IterableDataset
+from torch.utils.data import DataLoader
 
-from callbacks.progress import Pace, PlainProgress, RichProgress, default_progress, fit_batches
-
-
-class FakeClock:
-    def __init__(self):
-        self.now = 1000.0
-
-    def __call__(self):
-        return self.now
+from callbacks.progress import PlainProgress, RichProgress, default_progress
+from tests.callbacks.fakes import Endless, FakeClock
 
 
 @pytest.fixture
 def timed(tiny_classifier):
-    """A clock, and a model for which each training batch takes 2 s and each evaluation batch 1 s of it."""
+    """A clock, and a model that takes 2 s of it per training batch and 1 s per evaluation batch."""
     clock = FakeClock()
 
     class Timed(tiny_classifier):
@@ -43,36 +33,6 @@ def timed(tiny_classifier):
     return clock, Timed()
 
 
-def test_rate_of_a_steady_and_of_a_changing_pace():
-    clock = FakeClock()
-    pace = Pace(clock, half_life=10)
-    assert pace.examples_per_second is None and pace.seconds_left is None
-    for done in range(1, 4):
-        clock.now += 2
-        pace.batch(100, done, 10)
-    assert pace.examples_per_second == pytest.approx(50)
-    assert pace.seconds_left == pytest.approx(7 * 2)
-    clock.now += 500
-    pace.skip()  # a validation does not slow the rate
-    clock.now += 10
-    pace.batch(100, 4, 10)
-    # 100, 100, 100 in 2 s each, aged by 14, 12, 10 s, then 100 in 10 s
-    weights = [0.5 ** ((age) / 10) for age in (14, 12, 10)]
-    assert pace.examples_per_second == pytest.approx((100 * sum(weights) + 100) / (2 * sum(weights) + 10))
-    assert pace.seconds_left == pytest.approx(6 * (2 * 2 + 500 + 10) / 3)  # but is part of the time left
-
-
-def test_a_resumed_run_counts_only_its_own_batches():
-    clock = FakeClock()
-    pace = Pace(clock)
-    pace.batch(8, 501, 600)
-    clock.now += 3
-    pace.batch(8, 502, 600)
-    assert pace.seconds_left == pytest.approx(98 * 3)
-    pace.batch(8, 503, math.inf)
-    assert pace.seconds_left is None
-
-
 def plain(every_n_seconds, clock):
     callback = PlainProgress(every_n_seconds)
     callback.clock = clock
@@ -80,14 +40,14 @@ def plain(every_n_seconds, clock):
 
 
 def printed(capsys):
-    """The lines of the progress, without the rates (their smoothing is tested above)."""
+    """The lines of the progress, without the throughput, whose smoothing test_pace.py tests."""
     lines = [line for line in capsys.readouterr().out.splitlines() if re.match("epoch|validate|test|predict", line)]
     assert all(re.search(r"  [\d.,]+ images/s( |$)", line) for line in lines)
     return [re.sub(r"  [\d.,]+ images/s", "", line) for line in lines]
 
 
 def test_plain_lines_of_a_fit(make_trainer, tiny_data, timed, capsys):
-    # Time: batches end at 2, 4, 6, validation at 9; 11, 13, 15 and 18. A line when 4 s have passed, and each epoch
+    # Time: batches end at 2, 4, 6, validation at 9; 11, 13, 15 and 18. A line after 4 s and after each epoch
     clock, model = timed
     callback = plain(4, clock)
     make_trainer(callback, max_epochs=2, enable_progress_bar=True).fit(model, tiny_data())
@@ -117,12 +77,6 @@ def test_only_the_first_process_prints(make_trainer, tiny_data, timed, capsys, m
     assert printed(capsys) == []
 
 
-class Endless(IterableDataset):
-    def __iter__(self):
-        while True:
-            yield torch.zeros(3, 8, 8), torch.tensor(0)
-
-
 def test_unknown_length(make_trainer, timed, capsys):
     clock, model = timed
     trainer = make_trainer(plain(0, clock), enable_progress_bar=True, max_epochs=-1, max_steps=3)
@@ -132,49 +86,6 @@ def test_unknown_length(make_trainer, timed, capsys):
         "epoch 1  step 2  train/loss 1.235  0:02 left",
         "epoch 1  step 3  train/loss 1.235  0:00 left",
     ]
-
-
-@pytest.mark.parametrize(
-    ("arguments", "total"),
-    [
-        ({"max_epochs": 4}, 12),
-        ({"max_epochs": 4, "accumulate_grad_batches": 2}, 12),
-        # An epoch of 3 batches is 2 steps, the second of one batch: the fifth step ends with batch 2 of epoch 3
-        ({"max_epochs": -1, "max_steps": 5, "accumulate_grad_batches": 2}, 8),
-        ({"max_epochs": 4, "max_steps": 100}, 12),
-    ],
-)
-def test_total_is_reached_exactly_at_the_end(make_trainer, tiny_data, tiny_classifier, arguments, total):
-    seen = []
-
-    class Watch(PlainProgress):
-        def on_train_batch_end(self, trainer, pl_module, outputs, batch, batch_idx):
-            seen.append(fit_batches(trainer, batch_idx))
-
-        def on_train_epoch_end(self, trainer, pl_module):
-            pass
-
-    make_trainer(Watch(), enable_progress_bar=True, **arguments).fit(tiny_classifier(), tiny_data())
-    assert seen == [(done, total) for done in range(1, total + 1)]
-
-
-def test_resumed_in_mid_epoch(make_trainer, tiny_data, tiny_classifier, tmp_path):
-    class SaveAtStep4(Callback):
-        def on_train_batch_end(self, trainer, *_):
-            if trainer.global_step == 4:
-                trainer.save_checkpoint(tmp_path / "a.ckpt")
-
-    make_trainer(SaveAtStep4(), max_epochs=2).fit(tiny_classifier(), tiny_data())
-    seen = []
-
-    class Watch(PlainProgress):
-        def on_train_batch_end(self, trainer, pl_module, outputs, batch, batch_idx):
-            super().on_train_batch_end(trainer, pl_module, outputs, batch, batch_idx)
-            seen.append(fit_batches(trainer, batch_idx))
-
-    trainer = make_trainer(Watch(), enable_progress_bar=True, max_epochs=3)
-    trainer.fit(tiny_classifier(), tiny_data(), ckpt_path=str(tmp_path / "a.ckpt"))
-    assert seen[0] == (5, 9) and seen[-1] == (9, 9)
 
 
 @pytest.mark.parametrize("stage", ["fit", "validate", "test", "predict"])
@@ -190,7 +101,8 @@ def test_rich_bar_shows_rate_and_time_left(make_trainer, tiny_data, tiny_classif
     text = re.sub(r"\x1b\[[\d;?]*[A-Za-z]", "", out.getvalue())
     assert re.search(r"3/3 [\d.,]+ images/s 0:00 left", text)
     if stage == "fit":
-        assert "Epoch 1/2" in text and "Epoch 2/2" in text
+        assert "Epoch 1/2" in text
+        assert "Epoch 2/2" in text
 
 
 def test_bar_or_lines(monkeypatch):
@@ -198,3 +110,8 @@ def test_bar_or_lines(monkeypatch):
     assert isinstance(default_progress(), RichProgress)
     monkeypatch.setattr("sys.stdout.isatty", lambda: False, raising=False)
     assert isinstance(default_progress(), PlainProgress)
+
+
+def test_bad_arguments_are_named():
+    with pytest.raises(ValueError, match="every_n_seconds must be a number of at least 0, got -1"):
+        PlainProgress(every_n_seconds=-1)

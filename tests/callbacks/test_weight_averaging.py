@@ -82,13 +82,15 @@ def last_checkpoint(folder: Path) -> dict[str, Any]:
 
 def test_validation_uses_the_average_by_its_formula(fit):
     watch, module, _ = fit(EMA(decay=0.5))
-    assert len(watch.raw) == 6 and len(watch.validated) == 6
+    assert len(watch.raw) == 6
+    assert len(watch.validated) == 6
     for validated, steps in ((watch.validated[0], 3), (watch.validated[-1], 6)):
         assert_close(validated, average(watch.raw[:steps], 0.5))
         assert not torch.equal(validated["architecture.0.weight"], watch.raw[steps - 1]["architecture.0.weight"])
     assert [int(state[COUNTER]) for state in watch.raw] == [1, 2, 3, 4, 5, 6]
     # 1, then (1 + 2) / 2 -> 1, (1 + 3) / 2 -> 2
-    assert int(watch.validated[0][COUNTER]) == 2 and watch.validated[0][COUNTER].dtype == torch.int64
+    assert int(watch.validated[0][COUNTER]) == 2
+    assert watch.validated[0][COUNTER].dtype == torch.int64
     assert_equal(module.state_dict(), watch.validated[-1])  # what a script does next uses the average
 
 
@@ -104,7 +106,8 @@ def test_before_the_first_update_it_is_the_current_weights(fit, tmp_path):
     assert_equal(watch.validated[0], watch.raw[2])  # after 3 steps
     assert_close(watch.validated[-1], average(watch.raw[4:], 0.9))  # updated after the 5th and the 6th
     previous = torch.load(tmp_path / "checkpoints" / "previous.ckpt", weights_only=True)
-    assert previous["global_step"] == 5 and previous["averaging_state"]["n_averaged"] == 1
+    assert previous["global_step"] == 5
+    assert previous["averaging_state"]["n_averaged"] == 1
 
 
 def test_a_run_shorter_than_the_first_update_ends_with_its_own_weights(fit, tmp_path):

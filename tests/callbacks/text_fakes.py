@@ -1,47 +1,34 @@
 """A text module small enough to run a whole Trainer in a fraction of a second."""
 
-import shutil
 from collections.abc import Callable, Iterator
-from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
-from lightning.pytorch import Callback, LightningDataModule, LightningModule, Trainer
+from lightning.pytorch import LightningDataModule, LightningModule
+from tokenizers import Regex, Tokenizer
+from tokenizers.models import WordLevel
+from tokenizers.normalizers import Replace
+from tokenizers.pre_tokenizers import Split
+from tokenizers.processors import TemplateProcessing
 from torch import Tensor, nn
+
+from utils.batches import GeneratedText, Hypotheses, Seq2SeqBatch
 
 EOS = 1
 
 
-class Batch(NamedTuple):
-    input_ids: Tensor
-    attention_mask: Tensor
-    labels: Tensor
-    index: Tensor  # type: ignore[assignment]  # hides a method of tuples
+def tokenizer_of(tokens: list[str | None]) -> Tokenizer:
+    """A tokenizer with these tokens by id, one per character of a text; </s>, which must be token 1, ends each text."""
+    tokenizer = Tokenizer(WordLevel({token: number for number, token in enumerate(tokens) if token is not None}))
+    tokenizer.normalizer = Replace(" ", "▁")  # the mark of a word's start
+    tokenizer.pre_tokenizer = Split(Regex("."), "isolated")
+    tokenizer.post_processor = TemplateProcessing(single="$A </s>", special_tokens=[("</s>", EOS)])
+    return tokenizer
 
 
-class Generated(NamedTuple):
-    index: int  # type: ignore[assignment]  # hides a method of tuples
-    source: str
-    references: tuple[str, ...]
-    hypothesis: str
-    score: float | None
-
-
-class Encoding(NamedTuple):
-    ids: list[int]
-
-
-class CharacterTokenizer:
-    """A token a character, the mark of a word's start for a space, and </s> at the end; id 0 is unknown to it."""
-
-    def __init__(self, alphabet: str = "abcdefghij ") -> None:
-        self.tokens = [None, "</s>", *alphabet.replace(" ", "▁")]
-
-    def encode(self, text: str) -> Encoding:
-        return Encoding([*(self.tokens.index(character) for character in text.replace(" ", "▁")), EOS])
-
-    def id_to_token(self, token: int) -> str | None:
-        return self.tokens[token]
+def characters(alphabet: str = "abcdefghij ") -> Tokenizer:
+    """A tokenizer with a token per character of `alphabet`, from id 2."""
+    return tokenizer_of([None, "</s>", *alphabet.replace(" ", "▁")])
 
 
 class Weights(NamedTuple):
@@ -65,7 +52,8 @@ class TinyNetwork(nn.Module):
         return torch.cat([torch.zeros_like(labels[:, :1]), labels[:, :-1]], 1)
 
     def attention_weights(self, input_ids: Tensor, attention_mask: Tensor, decoder_input_ids: Tensor) -> Weights:
-        assert attention_mask.all() and attention_mask.shape == input_ids.shape
+        assert attention_mask.all()
+        assert attention_mask.shape == input_ids.shape
         heads = torch.tensor([1.0, 3.0])[:, None, None]  # [H, 1, 1]
         scores = heads * (decoder_input_ids[0, :, None] + 1) * input_ids[0] / 50  # [H, T, S]
         return Weights([(scores * (layer + 1)).softmax(-1)[None] for layer in range(self.depth)])
@@ -80,30 +68,31 @@ class TinyWriter(LightningModule):
         super().__init__()
         self.hypotheses = hypotheses
         self.architecture = TinyNetwork(depth)
-        self.tokenizer: Any = CharacterTokenizer()
-        self.generated: list[Generated] = []
+        self.tokenizer: Tokenizer | None = characters()
+        self.generated: list[GeneratedText] = []
+        self.signature: str | None = None
         self.references: tuple[str, ...] = ("ab", "cd")
 
-    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+    def training_step(self, batch: Seq2SeqBatch, batch_idx: int) -> Tensor:
         logits = self.architecture(batch.input_ids)
         loss = nn.functional.cross_entropy(logits.flatten(0, 1), batch.input_ids.flatten())
         self.log("train/step_loss", loss)
         return loss
 
-    def validation_step(self, batch: Batch, batch_idx: int) -> None:
+    def validation_step(self, batch: Seq2SeqBatch, batch_idx: int) -> None:
         self.log("val/loss", 1.0, batch_size=len(batch.index))
         self._generate()
 
-    def test_step(self, batch: Batch, batch_idx: int) -> None:
+    def test_step(self, batch: Seq2SeqBatch, batch_idx: int) -> None:
         self._generate()
 
-    def predict_step(self, batch: Batch, batch_idx: int) -> dict[str, Any]:
+    def predict_step(self, batch: Seq2SeqBatch, batch_idx: int) -> Hypotheses:
         return {"index": batch.index, "hypotheses": [self.hypotheses[index] for index in batch.index.tolist()]}
 
     def _generate(self) -> None:
         when = f" {self.current_epoch}.{self.global_step}" if self.trainer.state.fn == "fit" else ""
         self.generated = [
-            Generated(index, f"source {index}", self.references, text + when, -float(index))
+            GeneratedText(index, f"source {index}", self.references, text + when, -float(index))
             for index, text in enumerate(self.hypotheses)
         ]
 
@@ -116,20 +105,20 @@ class TinyWriter(LightningModule):
 class Batches:
     """A loader of ready batches that begins where the training stands."""
 
-    def __init__(self, batches: list[Batch], position: Callable[[], int] = lambda: 0) -> None:
+    def __init__(self, batches: list[Seq2SeqBatch], position: Callable[[], int] = lambda: 0) -> None:
         self.batches, self.position = batches, position
 
     def __len__(self) -> int:
         return len(self.batches)
 
-    def __iter__(self) -> Iterator[Batch]:
+    def __iter__(self) -> Iterator[Seq2SeqBatch]:
         yield from self.batches[self.position() :]  # asked for when the first is wanted, as BatchLoader does
 
 
 class TinyText(LightningDataModule):
     """The same batches in every split; `lines` is what the file to predict has."""
 
-    def __init__(self, batches: list[Batch], lines: int | None = None) -> None:
+    def __init__(self, batches: list[Seq2SeqBatch], lines: int | None = None) -> None:
         super().__init__()
         self.batches = batches
         if lines is not None:
@@ -147,37 +136,18 @@ class TinyText(LightningDataModule):
     test_dataloader = predict_dataloader = val_dataloader
 
 
-def batch_of(sources: dict[int, list[int]], left: bool = False) -> Batch:
+def batch_of(sources: dict[int, list[int]], left: bool = False) -> Seq2SeqBatch:
     """Sources by index, padded with 0 on either side."""
     longest = max(map(len, sources.values()))
     padded = [
         [0] * (longest - len(row)) + row if left else row + [0] * (longest - len(row)) for row in sources.values()
     ]
     input_ids = torch.tensor(padded)
-    return Batch(input_ids, input_ids != 0, torch.full((len(sources), 1), EOS), torch.tensor(list(sources)))
+    labels, index = torch.full((len(sources), 1), EOS), torch.tensor(list(sources))
+    return Seq2SeqBatch(input_ids, input_ids != 0, labels, index, sources=[], references=[], step_tokens=0)
 
 
-def random_batches(count: int) -> list[Batch]:
+def random_batches(count: int) -> list[Seq2SeqBatch]:
     generator = torch.Generator().manual_seed(0)
     draw = torch.randint(2, 16, (count, 2, 5), generator=generator)
     return [batch_of({2 * k: rows[0].tolist(), 2 * k + 1: rows[1].tolist()}) for k, rows in enumerate(draw)]
-
-
-class Snapshots(Callback):
-    """Copies the run folder after every batch, validation and epoch: what a run killed there leaves."""
-
-    def __init__(self, folder: Path, copies: Path) -> None:
-        self.folder, self.copies = folder, copies
-
-    def _copy(self, trainer: Trainer, name: str) -> None:
-        if not trainer.sanity_checking:
-            shutil.copytree(self.folder, self.copies / f"{name}-{trainer.fit_loop.total_batch_idx + 1}")
-
-    def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *args: Any) -> None:
-        self._copy(trainer, "batch")
-
-    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self._copy(trainer, "validation")
-
-    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self._copy(trainer, "epoch")

@@ -359,3 +359,5 @@ def test_batches_of_multi30k_are_full_and_have_little_padding() -> None:
     assert first.sources[place] == task.examples("val")[0].source
     kept = first.input_ids[place][first.attention_mask[place]].tolist()
     assert module.tokenizer.decode(kept) == task.prefix + first.sources[place]
+    written = [(task.prefix + source, target) for source, (target,), *_ in task.examples("train")]
+    assert tokens == sum(len(module.tokenizer.encode(text).ids) for pair in written for text in pair)

@@ -26,6 +26,7 @@ from lightning_modules.optim.scaled_adamw import ScaledAdamW
 from lightning_modules.optim.schedules import Constant
 from lightning_modules.text_scores import score_texts
 from lightning_modules.text_seq2seq import TextSeq2Seq
+from tests.close import assert_close
 
 WORDS = ["<pad>", "</s>", "<unk>", *"abcdefghijklmnopqrstu"]
 
@@ -201,7 +202,7 @@ def test_gradients_are_those_of_the_mean_over_all_tokens(trainer, sizes):
 
     assert len(kept.steps) == 1 and kept.steps[0].keys() == gradients_of(oracle).keys()
     for name, gradient in gradients_of(oracle).items():
-        torch.testing.assert_close(kept.steps[0][name], gradient, rtol=1e-4, atol=1e-6, msg=name)
+        assert_close(kept.steps[0][name], gradient, what=name)
     assert len({data.tokens(places) / len(places) for places in data.places}) == len(sizes)
 
 
@@ -213,7 +214,7 @@ def test_the_last_group_of_an_epoch_may_be_shorter(trainer):
     model = seq2seq(net, optimizer=sgd(0.0))
     trainer(callbacks=[kept], accumulate_grad_batches=2).fit(model, datamodule=data)
     for name, gradient in gradients_of(oracle).items():
-        torch.testing.assert_close(kept.steps[1][name], gradient, rtol=1e-4, atol=1e-6, msg=name)
+        assert_close(kept.steps[1][name], gradient, what=name)
 
 
 def test_two_ranks_of_four_sentences_have_the_gradients_of_eight(monkeypatch):
@@ -233,7 +234,7 @@ def test_two_ranks_of_four_sentences_have_the_gradients_of_eight(monkeypatch):
     for places in data.places:
         (model.training_step(data.batch(places, everything), 0) / 2).backward()
     for name, gradient in gradients_of(oracle).items():
-        torch.testing.assert_close(gradients_of(net)[name], gradient, rtol=1e-4, atol=1e-6, msg=name)
+        assert_close(gradients_of(net)[name], gradient, what=name)
 
 
 class RankData(Data):
@@ -264,6 +265,7 @@ def fit_as_one_of_two(folder: str) -> None:
     running.fit(seq2seq(talkative(), scores=["bleu"]), datamodule=RankData(sizes=[4, 4]))
 
 
+@pytest.mark.first
 @pytest.mark.slow
 def test_two_processes_train_and_score_as_one(trainer, tmp_path):
     launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
@@ -484,7 +486,7 @@ def test_init_from_starts_from_what_transformers_wrote(trainer, published, tmp_p
     with torch.no_grad():
         theirs = published(batch.input_ids, batch.attention_mask, labels=batch.labels)
         ours = model.eval()(batch.input_ids, batch.attention_mask, batch.labels)
-    torch.testing.assert_close(ours, theirs.logits, rtol=1e-4, atol=1e-4)
+    assert_close(ours, theirs.logits)
 
 
 def test_init_from_refuses_a_tokenizer_other_than_the_folders(trainer, published, tmp_path):

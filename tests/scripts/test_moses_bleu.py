@@ -1,5 +1,6 @@
-"""BLEU over Moses' tokens, against tokens and products made by hand."""
+"""BLEU over Moses tokens, checked against hand-made tokens and products."""
 
+import sys
 from pathlib import Path
 
 import pytest
@@ -18,11 +19,13 @@ def test_tokens_are_those_of_moses() -> None:
     assert moses_tokens(["Z. B. ein Hund."], "de") == ["Z. B. ein Hund ."]
 
 
-def test_case_and_the_way_of_punctuation_are_passed_over(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Six tokens: of their n-grams 5/6, 3/5, 2/4 and 1/3 are right, and the fourth root of the product is 0.5373."""
+def test_case_and_spaces_before_punctuation_do_not_count(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Of the n-grams of six tokens, 5/6, 3/5, 2/4 and 1/3 are right; the fourth root of their product is 0.5373."""
     main(write(tmp_path, "A man sees the dog .\n", "a Man sees the cat.\n"))
     printed = capsys.readouterr().out
-    assert printed.startswith("BLEU 53.73 (") and "case:lc" in printed and "tok:none" in printed
+    assert printed.startswith("BLEU 53.73 (")
+    assert "case:lc" in printed
+    assert "tok:none" in printed
 
 
 def test_examples_may_have_unequal_numbers_of_references(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -30,10 +33,19 @@ def test_examples_may_have_unequal_numbers_of_references(tmp_path: Path, capsys:
     assert capsys.readouterr().out.startswith("BLEU 100.00 (")
 
 
-def test_what_cannot_be_scored_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_files_that_cannot_be_scored_are_errors(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         main([str(tmp_path), "--language", "en"])
     assert "test_hypotheses.txt" in capsys.readouterr().err
     with pytest.raises(SystemExit):
         main(write(tmp_path, "a\nb\n", "a\n"))
-    assert "2 hypotheses and 1 lines of references" in capsys.readouterr().err
+    assert "2 hypotheses but 1 lines of references" in capsys.readouterr().err
+
+
+def test_a_missing_sacremoses_is_an_error_that_names_the_extra(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "sacremoses", None)  # makes the import fail
+    with pytest.raises(SystemExit):
+        main(write(tmp_path, "a\n", "a\n"))
+    assert "one-for-all[dev]" in capsys.readouterr().err

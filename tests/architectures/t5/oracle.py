@@ -1,4 +1,4 @@
-"""Pairs of our T5 and transformers' own with the same random weights, over configs in which they might differ."""
+"""Helpers: pairs of our T5 and transformers' with the same random weights, for configs in which they might differ."""
 
 import random
 from typing import Any
@@ -9,6 +9,7 @@ from torch import Tensor
 from architectures.t5.config import T5Config
 from architectures.t5.hf_weights import published_name
 from architectures.t5.model import T5
+from benchmarks.transformers_t5 import make_theirs
 
 SMALL: dict[str, Any] = {
     "vocab_size": 40,
@@ -20,7 +21,7 @@ SMALL: dict[str, Any] = {
     "relative_attention_num_buckets": 8,
     "relative_attention_max_distance": 10,
 }
-"""Few buckets, so that a dozen tokens reach the logarithmic ones and pass the largest distance."""
+"""Small config with few buckets, so that a dozen tokens reach the logarithmic ones and exceed the maximum distance."""
 
 CONFIGS = {
     "tied": T5Config(**SMALL),
@@ -38,7 +39,7 @@ CONFIGS = {
 
 
 def make_pair(config: T5Config, seed: int = 0) -> tuple[T5, Any]:
-    """Return (ours, theirs) in evaluation mode with equal weights, norms and position biases far from their start."""
+    """Return (ours, theirs) in evaluation mode with equal random weights, including norms and position biases."""
     ours = T5(config).eval()
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
@@ -48,59 +49,38 @@ def make_pair(config: T5Config, seed: int = 0) -> tuple[T5, Any]:
             else:
                 std = 1.0 if "embedding" in name else weight.shape[1] ** -0.5
                 if name.endswith((".o.weight", ".wo.weight")):
-                    std *= 3  # or tied weights would only repeat the token they read
+                    std *= 3  # otherwise a model with tied weights only repeats the token it reads
                 weight.normal_(0.0, std, generator=generator)
     theirs = make_theirs(config)
     if not config.tie_word_embeddings:
         theirs.lm_head.weight = torch.nn.Parameter(theirs.lm_head.weight.detach().clone())
     published = {published_name(name): weight for name, weight in ours.state_dict().items()}
-    left_out = theirs.load_state_dict(published, strict=False)
-    assert not left_out.unexpected_keys
-    assert all("embed_tokens" in key or key == "lm_head.weight" for key in left_out.missing_keys)
-    return ours, theirs
-
-
-def make_theirs(config: T5Config) -> Any:
-    """Return transformers' model of that shape in evaluation mode, with first weights of its own.
-
-    Its output layer is always tied, whatever the config says.
-    """
-    import transformers
-
-    fields = {name: value for name, value in vars(config).items() if name != "scale_decoder_outputs"}
-    their_config = transformers.T5Config(**fields)
-    their_config.scale_decoder_outputs = config.scales_decoder_outputs
-    return transformers.T5ForConditionalGeneration(their_config).eval()
-
-
-def make_pair_as_theirs_begins(config: T5Config) -> tuple[T5, Any]:
-    """Return (ours, theirs) in evaluation mode, both with the first weights that transformers draws."""
-    ours, theirs = T5(config).eval(), make_theirs(config)
-    published = theirs.state_dict()
-    ours.load_state_dict({name: published[published_name(name)] for name in ours.state_dict()})
+    result = theirs.load_state_dict(published, strict=False)
+    assert not result.unexpected_keys
+    assert all("embed_tokens" in key or key == "lm_head.weight" for key in result.missing_keys)
     return ours, theirs
 
 
 def random_config(seed: int, widths: tuple[int, int] = (32, 128)) -> T5Config:
-    """A shape drawn at random, with `d_model` within `widths`."""
-    draw = random.Random(seed)
-    d_model = draw.randint(*widths)
+    """Return a config with random sizes and `d_model` within `widths`."""
+    generator = random.Random(seed)
+    d_model = generator.randint(*widths)
     return T5Config(
-        vocab_size=draw.randint(50, 500),
+        vocab_size=generator.randint(50, 500),
         d_model=d_model,
-        d_kv=draw.randint(8, 64),
-        d_ff=draw.randint(d_model, 4 * d_model),
-        num_layers=draw.randint(1, 4),
-        num_decoder_layers=draw.randint(1, 4),
-        num_heads=draw.randint(2, 6),
-        relative_attention_num_buckets=draw.randint(4, 32),
-        feed_forward_proj=draw.choice(("relu", "gated-gelu")),
-        scale_decoder_outputs=draw.choice((True, False)),
+        d_kv=generator.randint(8, 64),
+        d_ff=generator.randint(d_model, 4 * d_model),
+        num_layers=generator.randint(1, 4),
+        num_decoder_layers=generator.randint(1, 4),
+        num_heads=generator.randint(2, 6),
+        relative_attention_num_buckets=generator.randint(4, 32),
+        feed_forward_proj=generator.choice(("relu", "gated-gelu")),
+        scale_decoder_outputs=generator.choice((True, False)),
     )
 
 
 def random_batch(vocab_size: int, batch: int = 5, source: int = 13, target: int = 11, seed: int = 0) -> dict[str, Any]:
-    """Random sources of many lengths, padded on the right, and targets; 2 and up are text, 1 ends."""
+    """Return random sources and targets of many lengths, padded on the right; tokens from 2 are text, 1 is the end."""
     generator = torch.Generator().manual_seed(seed)
 
     def rows(length: int) -> tuple[Tensor, Tensor]:

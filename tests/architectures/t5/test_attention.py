@@ -1,4 +1,4 @@
-"""Buckets of relative positions against tables made another way, and the window that lays their offsets out."""
+"""Tests of relative position buckets against independent tables, and of where their offsets are in the bias."""
 
 import numpy as np
 import pytest
@@ -8,16 +8,16 @@ from architectures.t5.attention import RelativePositionBias, relative_position_b
 from architectures.t5.config import T5Config
 from tests.architectures.t5.oracle import SMALL
 
-# Distances at which a new bucket begins, with T5's 32 buckets and largest distance 128. By the paper's rule the
-# bucket of a distance d >= e is e + floor(log(d / e) / log(128 / e) * (n - e)): n = 16 buckets a side and e = 8 in the
-# encoder, n = 32 and e = 16 in the decoder. Found with exact integers: d begins a bucket b when
+# Distances at which a new bucket starts, for T5's 32 buckets and maximum distance 128. By the paper's rule the bucket
+# of a distance d >= e is e + floor(log(d / e) / log(128 / e) * (n - e)), with n = 16 buckets per direction and e = 8 in
+# the encoder, n = 32 and e = 16 in the decoder. In exact integers: bucket b starts at the smallest d for which
 # d^(n-e) >= e^(n-e) * (128 / e)^(b-e).
 ENCODER_STARTS = [*range(8), 8, 12, 16, 23, 32, 46, 64, 91]
 DECODER_STARTS = [*range(16), 16, 19, 21, 24, 27, 31, 35, 40, 46, 52, 59, 67, 77, 87, 99, 113]
 
 
 def starts_by_integers(buckets: int, max_distance: int) -> list[int]:
-    """First distance of each bucket of one direction, without a logarithm and without rounding."""
+    """Return the first distance of each bucket of one direction, without logarithms and without rounding."""
     exact = buckets // 2
     large = buckets - exact
     starts = list(range(exact))
@@ -30,7 +30,7 @@ def starts_by_integers(buckets: int, max_distance: int) -> list[int]:
     return starts
 
 
-def test_the_two_tables_agree() -> None:
+def test_tables_agree_with_exact_integers() -> None:
     assert starts_by_integers(16, 128) == ENCODER_STARTS
     assert starts_by_integers(32, 128) == DECODER_STARTS
 
@@ -44,7 +44,7 @@ def test_the_two_tables_agree() -> None:
         (13, 100, starts_by_integers(13, 100)),
     ],
 )
-def test_causal_buckets(buckets: int, max_distance: int, starts: list[int]) -> None:
+def test_causal_buckets_equal_the_tables(buckets: int, max_distance: int, starts: list[int]) -> None:
     distance = np.arange(400)
     expected = np.searchsorted(np.array(starts), distance, side="right") - 1
     position = torch.from_numpy(-distance)
@@ -56,7 +56,7 @@ def test_causal_buckets(buckets: int, max_distance: int, starts: list[int]) -> N
     ("buckets", "max_distance", "starts"),
     [(32, 128, ENCODER_STARTS), (9, 10, starts_by_integers(4, 10)), (27, 100, starts_by_integers(13, 100))],
 )
-def test_bidirectional_buckets(buckets: int, max_distance: int, starts: list[int]) -> None:
+def test_bidirectional_buckets_equal_the_tables(buckets: int, max_distance: int, starts: list[int]) -> None:
     distance = np.arange(400)
     expected = np.searchsorted(np.array(starts), distance, side="right") - 1
     position = torch.from_numpy(distance)
@@ -66,7 +66,7 @@ def test_bidirectional_buckets(buckets: int, max_distance: int, starts: list[int
 
 
 @pytest.mark.parametrize("bidirectional", [True, False])
-def test_offsets_stand_at_their_query_and_key(bidirectional: bool) -> None:
+def test_each_query_and_key_get_the_offset_of_their_bucket(bidirectional: bool) -> None:
     config = T5Config(**SMALL)
     bias = RelativePositionBias(config, bidirectional)
     offsets_1HQK = bias(9)

@@ -1,4 +1,4 @@
-"""Our dropout by its definition, and against torch's in what both must do alike."""
+"""Tests of our dropout by its definition, and against torch's where both must agree."""
 
 import pytest
 import torch
@@ -9,9 +9,9 @@ from architectures.t5.dropout import Dropout
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 @pytest.mark.parametrize("p", [0.1, 0.5, 0.9])
-def test_drops_the_share_and_keeps_the_mean(p: float, dtype: torch.dtype) -> None:
+def test_drops_at_the_given_rate_and_keeps_the_mean(p: float, dtype: torch.dtype) -> None:
     torch.manual_seed(0)
-    count = 999_999  # no multiple of the four elements of a draw
+    count = 999_999  # not a multiple of the four elements per random number
     result = Dropout(p)(torch.ones(count, dtype=dtype))
     deviation = (p * (1 - p) / count) ** 0.5
     assert abs((result == 0).double().mean() - p) < 4 * deviation
@@ -20,14 +20,14 @@ def test_drops_the_share_and_keeps_the_mean(p: float, dtype: torch.dtype) -> Non
 
 
 def test_elements_are_independent() -> None:
-    """Neighbours share a draw of 64 bits, and must not share a fate."""
+    """Neighbours share a 64-bit random number, but must be dropped independently."""
     torch.manual_seed(0)
     kept = Dropout(0.5)(torch.ones(250_000, 4)).ne(0).double()
     assert (torch.corrcoef(kept.T) - torch.eye(4)).abs().max() < 4 / 250_000**0.5
     assert abs((kept[1:, 0] * kept[:-1, 3]).mean() - 0.25) < 4 * (3 / 16 / 250_000) ** 0.5
 
 
-def test_the_gradient_passes_where_the_element_did() -> None:
+def test_gradient_has_the_same_mask_as_the_output() -> None:
     torch.manual_seed(0)
     x = torch.randn(3, 5, 7, requires_grad=True)
     result = Dropout(0.4)(x)
@@ -36,7 +36,7 @@ def test_the_gradient_passes_where_the_element_did() -> None:
     torch.testing.assert_close(result, x * x.grad)
 
 
-def test_seeds_repeat_and_differ() -> None:
+def test_equal_seeds_give_equal_masks() -> None:
     x, masks = torch.ones(1000), []
     for seed in (1, 1, 2):
         torch.manual_seed(seed)
@@ -45,7 +45,7 @@ def test_seeds_repeat_and_differ() -> None:
 
 
 @pytest.mark.parametrize("p", [0.0, 0.3, 1.0])
-def test_the_edges_are_torchs(p: float) -> None:
+def test_edge_cases_equal_torch(p: float) -> None:
     x = torch.randn(50)
     assert torch.equal(Dropout(p).eval()(x), x)
     if p in (0.0, 1.0):
@@ -53,5 +53,5 @@ def test_the_edges_are_torchs(p: float) -> None:
     assert Dropout(p)(torch.empty(0, 4)).shape == (0, 4)
 
 
-def test_a_share_next_to_one_is_finite() -> None:
+def test_rate_close_to_one_is_finite() -> None:
     assert Dropout(1 - 1e-9)(torch.ones(1000)).isfinite().all()

@@ -1,6 +1,7 @@
-"""Decoding against transformers' `generate`, and against the same model without caches and batches."""
+"""Tests of decoding against transformers' `generate`, and against the same model without caches and batches."""
 
-from dataclasses import replace
+import inspect
+from dataclasses import MISSING, fields, replace
 from functools import cache
 from typing import Any
 
@@ -10,9 +11,10 @@ from torch import Tensor, nn
 
 from architectures.t5 import generation
 from architectures.t5.config import T5Config
-from architectures.t5.generation import generate
+from architectures.t5.generation import Search, generate
 from architectures.t5.model import T5
 from tests.architectures.t5.oracle import CONFIGS, SMALL, make_pair, random_batch
+from tests.close import assert_close
 
 
 def sources(batch: int = 64, seed: int = 0) -> dict[str, Any]:
@@ -22,24 +24,38 @@ def sources(batch: int = 64, seed: int = 0) -> dict[str, Any]:
 
 @cache
 def ending(name: str) -> T5Config:
-    """The config of that name with an end token at which results end early, late and never: a random model seldom ends
-    at token 1."""
+    """Return the config of that name with an end token at which results end early, late and never.
+
+    A random model seldom ends at token 1.
+    """
     model, _ = make_pair(CONFIGS[name])
-    written = generate(model, **sources(), max_length=14, min_length=14)[0][:, 1:].tolist()
-    ends = {token: len({row.index(token) for row in written if token in row}) for token in range(2, 40)}
-    return replace(CONFIGS[name], eos_token_id=max(ends, key=lambda token: ends[token]))
+    results = generate(model, **sources(), max_length=14, min_length=14)[0][:, 1:].tolist()
+    lengths = {token: len({row.index(token) for row in results if token in row}) for token in range(2, 40)}
+    return replace(CONFIGS[name], eos_token_id=max(lengths, key=lambda token: lengths[token]))
 
 
 def rows(model: T5, sequences: Tensor) -> list[list[int]]:
-    """Each sequence without the start token, up to its end token: what follows, transformers fills with ends."""
+    """Return each sequence without the start token, up to its end token: transformers pads with end tokens."""
     eos = model.config.eos_token_id
     tokens = [row[1:] for row in sequences.tolist()]
     return [row[: row.index(eos) + 1] if eos in row else row for row in tokens]
 
 
+@torch.no_grad()
+def score_size(model: T5, inputs: dict[str, Any], sequences: Tensor, length_penalty: float = 1.0) -> float:
+    """Return the size of the numbers that make a score, for the tolerance: a score near 0 is a difference of logits.
+
+    A score is a sum of log-probabilities, one per token, divided by length**length_penalty.
+    """
+    results = len(sequences) // len(inputs["input_ids"])
+    sources = {name: tensor.repeat_interleave(results, 0) for name, tensor in inputs.items()}
+    logits = model(**sources, decoder_input_ids=sequences[:, :-1])
+    return float(logits.abs().max()) * max(1.0, sequences.shape[1] ** (1 - length_penalty))
+
+
 def assert_equals_transformers(ours: T5, theirs: Any, inputs: dict[str, Any], **options: Any) -> list[list[int]]:
     sequences, scores = generate(ours, **inputs, **options)
-    # With its cache transformers cannot decode where the decoder is deeper than the encoder.
+    # With its cache, transformers cannot decode if the decoder is deeper than the encoder.
     cache = ours.config.decoder_depth <= ours.config.num_layers
     expected = theirs.generate(
         **inputs, **options, do_sample=False, use_cache=cache, return_dict_in_generate=True, output_scores=True
@@ -47,7 +63,8 @@ def assert_equals_transformers(ours: T5, theirs: Any, inputs: dict[str, Any], **
     assert rows(ours, sequences) == rows(ours, expected.sequences)
     assert sequences.shape == expected.sequences.shape
     if options.get("num_beams", 1) > 1:
-        torch.testing.assert_close(scores, expected.sequences_scores, rtol=1e-5, atol=1e-5)
+        size = score_size(ours, inputs, sequences, options.get("length_penalty", 1.0))
+        assert_close(scores, expected.sequences_scores, size=size)
     return rows(ours, sequences)
 
 
@@ -55,7 +72,7 @@ def assert_equals_transformers(ours: T5, theirs: Any, inputs: dict[str, Any], **
 @pytest.mark.parametrize("num_beams", [1, 4])
 def test_equals_transformers(name: str, num_beams: int) -> None:
     found = assert_equals_transformers(*make_pair(ending(name)), sources(), max_length=14, num_beams=num_beams)
-    assert len({len(row) for row in found}) > 1  # some end, some max_length cuts
+    assert len({len(row) for row in found}) > 1  # some results end, others are truncated
 
 
 @pytest.mark.parametrize(
@@ -87,6 +104,7 @@ def test_greedy_equals_the_model_without_caches() -> None:
     model, _ = make_pair(ending("decoder-deeper"))
     inputs = sources(8)
     sequences, scores = generate(model, **inputs, max_length=10)
+    size = score_size(model, inputs, sequences)
     for row, score, ids, mask in zip(rows(model, sequences), scores, *inputs.values(), strict=True):
         written, total = [0], 0.0
         while written[-1] != model.config.eos_token_id and len(written) < 10:
@@ -94,12 +112,12 @@ def test_greedy_equals_the_model_without_caches() -> None:
             written.append(int(logits.argmax()))
             total += float(logits.log_softmax(-1).max())
         assert row == written[1:]
-        assert abs(score - total / len(row)) <= 1e-5
+        assert_close(score, total / len(row), size=size)
 
 
 @pytest.mark.parametrize("options", [{}, {"num_beams": 4, "num_return_sequences": 2}], ids=["greedy", "beam"])
 @pytest.mark.parametrize("together", [1, 3, 1000])
-def test_a_result_does_not_depend_on_what_is_decoded_beside(
+def test_a_result_does_not_depend_on_the_other_sources(
     options: dict[str, Any], together: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     model, _ = make_pair(ending("tied"))
@@ -107,41 +125,44 @@ def test_a_result_does_not_depend_on_what_is_decoded_beside(
     beams = options.get("num_beams", 1)
     monkeypatch.setattr(generation, "TOKENS_AT_ONCE", together * beams * 12)
     sequences, scores = generate(model, **inputs, max_length=12, **options)
+    size = score_size(model, inputs, sequences)
     for i, (ids, mask) in enumerate(zip(*inputs.values(), strict=True)):
         length = int(mask.sum())
         alone, score = generate(model, ids[None, :length], mask[None, :length], max_length=12, **options)
         returned = slice(i * len(alone), (i + 1) * len(alone))
         assert rows(model, alone) == rows(model, sequences[returned])
-        assert (score - scores[returned]).abs().max() <= 1e-5
+        assert_close(score, scores[returned], size=size)
 
 
 @torch.no_grad()
 @pytest.mark.parametrize("length_penalty", [0.0, 1.0, 2.0])
-def test_scores_are_the_models_own(length_penalty: float) -> None:
-    """Sum of log-probabilities, found by reading each result at once, over its length to the power."""
+def test_scores_equal_those_of_the_model(length_penalty: float) -> None:
+    """A score must be the sum of log-probabilities of the complete result, divided by length**length_penalty."""
     model, _ = make_pair(ending("untied-gated"))
     inputs = sources(16)
     sampling: dict[str, Any] = {"do_sample": True, "top_k": 5, "temperature": 2.0, "seed": 0}
     for options in ({"num_beams": 3}, sampling):
         results = generate(model, **inputs, max_length=12, length_penalty=length_penalty, **options)
+        size = score_size(model, inputs, results[0], length_penalty)
         for row, score, ids, mask in zip(rows(model, results[0]), results[1], *inputs.values(), strict=True):
             log_p = model(ids[None], mask[None], torch.tensor([[0, *row[:-1]]]))[0].log_softmax(-1)
             total = log_p.gather(1, torch.tensor(row)[:, None]).sum()
-            assert abs(score - total / len(row) ** length_penalty) <= 1e-4
+            assert_close(score, total / len(row) ** length_penalty, size=size)
 
 
-def test_padding_in_front_and_between_changes_nothing() -> None:
+def test_padding_before_and_between_tokens_changes_nothing() -> None:
     model, _ = make_pair(ending("tied"))
     ids, mask = torch.tensor([[0, 0, 5, 0, 9, 1, 0]]), torch.tensor([[0, 0, 1, 0, 1, 1, 0]])
-    expected = model(ids, mask, torch.tensor([[0]]))[0, -1].log_softmax(-1)
+    logits = model(ids, mask, torch.tensor([[0]]))[0, -1]
+    expected = logits.log_softmax(-1)
     other = ids.masked_fill(mask == 0, 7)
     for source in (ids, other):
         sequences, scores = generate(model, source, mask, max_length=2)
         assert sequences[0, 1] == expected.argmax()
-        assert abs(scores[0] - expected.max()) <= 1e-5
+        assert_close(scores[0], expected.max(), size=logits.abs().max())
 
 
-def test_no_source_and_a_source_of_padding() -> None:
+def test_empty_batch_and_source_of_padding() -> None:
     model, _ = make_pair(ending("tied"))
     inputs = sources(3)
     inputs["attention_mask"][1] = 0
@@ -152,7 +173,7 @@ def test_no_source_and_a_source_of_padding() -> None:
 
 
 class Calls:
-    """Shapes of what enters a layer, one a call."""
+    """Recorder of the shapes of a layer's inputs, one per call."""
 
     def __init__(self, layer: nn.Module) -> None:
         self.shapes: list[tuple[int, ...]] = []
@@ -160,14 +181,14 @@ class Calls:
 
 
 @pytest.mark.parametrize("num_beams", [1, 4])
-def test_work_is_done_once_and_for_running_rows_only(num_beams: int) -> None:
+def test_sources_are_encoded_once_and_finished_rows_dropped(num_beams: int) -> None:
     model, _ = make_pair(ending("tied"))
     block: Any = model.decoder.blocks[1]
     keys, queries, encoder = Calls(block.cross_attention.k), Calls(block.self_attention.q), Calls(model.encoder)
     inputs = sources(32)
     sequences, _ = generate(model, **inputs, max_length=15, num_beams=num_beams, early_stopping=True)
     assert len(encoder.shapes) == 1
-    assert keys.shapes == [(32, 13, 16)]  # once for each source, not for each beam and step
+    assert keys.shapes == [(32, 13, 16)]  # once per source, not per beam and step
     if num_beams == 1:
         running = [sum(len(row) > t for row in rows(model, sequences)) for t in range(14)]
         assert queries.shapes == [(n, 1, 16) for n in running if n] and running[-1] < 32
@@ -181,14 +202,15 @@ def test_bfloat16_decodes_as_the_model_without_caches() -> None:
     inputs = sources(16)
     with torch.autocast("cpu", torch.bfloat16), torch.no_grad():
         sequences, scores = generate(model, **inputs, max_length=8, num_beams=2)
+        size = score_size(model, inputs, sequences)
         for row, score, ids, mask in zip(rows(model, sequences), scores, *inputs.values(), strict=True):
             log_p = model(ids[None], mask[None], torch.tensor([[0, *row[:-1]]]))[0].float().log_softmax(-1)
             total = log_p.gather(1, torch.tensor(row)[:, None]).sum()
-            assert abs(score - total / len(row)) <= 0.05
+            assert_close(score, total / len(row), units=2, size=size, dtype=torch.bfloat16)
     assert generate(model.bfloat16(), **inputs, max_length=8)[1].dtype == torch.float32
 
 
-def test_the_mode_is_left_and_dropout_is_off() -> None:
+def test_mode_is_restored_and_dropout_is_off() -> None:
     config = T5Config(**SMALL | {"dropout_rate": 0.5})
     model, _ = make_pair(config)
     expected = generate(model, **sources(8), max_length=10, num_beams=2)
@@ -199,35 +221,35 @@ def test_the_mode_is_left_and_dropout_is_off() -> None:
 
 
 class TestSampling:
-    def test_a_seed_repeats_and_another_does_not(self) -> None:
+    def test_equal_seeds_give_equal_samples(self) -> None:
         model, _ = make_pair(ending("untied-gated"))
         options: dict[str, Any] = {"max_length": 12, "do_sample": True, "num_return_sequences": 3}
         first, again, other = (generate(model, **sources(16), **options, seed=seed)[0] for seed in (1, 1, 2))
         assert torch.equal(first, again)
         assert rows(model, first) != rows(model, other)
         for whole, row in zip(first.tolist(), rows(model, first), strict=True):
-            assert not any(whole[1 + len(row) :])  # nothing but padding after the end, though other samples go on
+            assert not any(whole[1 + len(row) :])  # only padding after the end, while others continue
         torch.manual_seed(5)
         unseeded = generate(model, **sources(16), **options)[0]
         torch.manual_seed(5)
         assert torch.equal(unseeded, generate(model, **sources(16), **options)[0])
         assert rows(model, unseeded) != rows(model, generate(model, **sources(16), **options)[0])
 
-    def test_grouping_changes_no_sample(self, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_grouping_does_not_change_samples(self, monkeypatch: pytest.MonkeyPatch) -> None:
         model, _ = make_pair(ending("untied-gated"))
         options: dict[str, Any] = {"max_length": 12, "do_sample": True, "num_return_sequences": 2, "seed": 3}
         expected = generate(model, **sources(24), **options)
         monkeypatch.setattr(generation, "TOKENS_AT_ONCE", 12 * 2 * 5)
         found = generate(model, **sources(24), **options)
         assert rows(model, found[0]) == rows(model, expected[0])
-        assert (found[1] - expected[1]).abs().max() <= 1e-5
+        assert_close(found[1], expected[1], size=score_size(model, sources(24), expected[0]))
 
     @pytest.mark.parametrize(
         "options",
         [{}, {"temperature": 0.5}, {"top_k": 3}, {"top_p": 0.6}, {"top_k": 9, "top_p": 0.8, "temperature": 1.7}],
         ids=str,
     )
-    def test_frequencies_are_the_probabilities_of_transformers_filters(self, options: dict[str, Any]) -> None:
+    def test_frequencies_follow_transformers_filters(self, options: dict[str, Any]) -> None:
         from transformers import LogitsProcessorList, TemperatureLogitsWarper, TopKLogitsWarper, TopPLogitsWarper
 
         model, _ = make_pair(ending("untied-gated"))
@@ -242,12 +264,12 @@ class TestSampling:
         expected = filters(torch.tensor([[0]]), logits).softmax(-1)[0]  # type: ignore[arg-type]
 
         count = 20_000
-        drawn, _ = generate(model, **one, max_length=2, do_sample=True, num_return_sequences=count, seed=0, **options)
-        frequency = torch.bincount(drawn[:, 1], minlength=40) / count
+        sampled, _ = generate(model, **one, max_length=2, do_sample=True, num_return_sequences=count, seed=0, **options)
+        frequency = torch.bincount(sampled[:, 1], minlength=40) / count
         assert (frequency[expected == 0] == 0).all()
         assert (frequency - expected).abs().max() <= 4 * (0.25 / count) ** 0.5  # 4 standard deviations at the most
 
-    def test_top_k_of_one_is_greedy_and_rules_hold(self) -> None:
+    def test_top_k_of_one_is_greedy_and_constraints_hold(self) -> None:
         model, _ = make_pair(ending("tied"))
         rules: dict[str, Any] = {"max_length": 12, "min_length": 6, "no_repeat_ngram_size": 2}
         greedy = generate(model, **sources(16), **rules)
@@ -258,8 +280,8 @@ class TestSampling:
             pairs = list(zip([0, *row], row, strict=False))
             assert len(set(pairs)) == len(pairs) and len(row) >= 6 - 1
 
-    def test_a_result_ends_where_no_token_may_follow(self) -> None:
-        """Five tokens, none twice, and no end before twelve: after the other four there is nothing but the end."""
+    def test_a_result_ends_if_no_token_is_allowed(self) -> None:
+        """With five tokens, no repetition and no end before twelve, only the end is left after the other four."""
         model, _ = make_pair(replace(CONFIGS["tied"], vocab_size=5))
         source = {"input_ids": torch.full((2, 3), 2), "attention_mask": torch.ones(2, 3)}
         rules: dict[str, Any] = {"max_length": 14, "min_length": 12, "no_repeat_ngram_size": 1}
@@ -268,12 +290,12 @@ class TestSampling:
             assert written.shape == (2, 5) and (written[:, -1] == 1).all() and scores.isfinite().all()
             assert all(len(set(row)) == 5 for row in written.tolist())
 
-    def test_the_start_token_is_not_repeated_either(self) -> None:
+    def test_the_start_token_counts_as_a_repetition(self) -> None:
         model, _ = make_pair(ending("tied"))
         options: dict[str, Any] = {"do_sample": True, "num_return_sequences": 3000, "temperature": 5.0, "seed": 0}
         for size, repeats in ((0, True), (1, False)):
-            drawn, _ = generate(model, **sources(1), max_length=2, no_repeat_ngram_size=size, **options)
-            assert (drawn[:, 1] == 0).any() == repeats
+            sampled, _ = generate(model, **sources(1), max_length=2, no_repeat_ngram_size=size, **options)
+            assert (sampled[:, 1] == 0).any() == repeats
 
 
 @pytest.mark.parametrize(
@@ -285,12 +307,31 @@ class TestSampling:
         ({"min_length": 9}, "min_length must be at most max_length, 8, got 9"),
         ({"no_repeat_ngram_size": -1}, "no_repeat_ngram_size must be a whole number of at least 0, got -1"),
         ({"early_stopping": "never"}, "early_stopping must be one of True, False, got 'never'"),
-        ({"top_k": 5}, "top_k, top_p and temperature must be 0, 1 and 1 where do_sample is false, got 5"),
-        ({"do_sample": True, "num_beams": 2}, "num_beams must be 1 where do_sample is true, got 2"),
+        ({"top_k": 5}, "top_k, top_p and temperature must be 0, 1 and 1 if do_sample is false, got 5"),
+        ({"do_sample": True, "num_beams": 2}, "num_beams must be 1 if do_sample is true, got 2"),
         ({"do_sample": True, "top_p": 1.5}, "top_p must be a number above 0 and at most 1, got 1.5"),
         ({"do_sample": True, "temperature": 0.0}, "temperature must be a number above 0, got 0.0"),
+        ({"length_penalty": float("nan")}, "length_penalty must be a finite number, got nan"),
+        ({"length_penalty": "1"}, "length_penalty must be a finite number, got '1'"),
     ],
 )
-def test_impossible_arguments_are_named(options: dict[str, Any], message: str) -> None:
+def test_errors_name_invalid_options(options: dict[str, Any], message: str) -> None:
+    options = {"max_length": 8} | options
     with pytest.raises(ValueError, match=message):
-        generate(T5(CONFIGS["tied"]), **sources(2), **{"max_length": 8} | options)
+        Search(**options)
+    with pytest.raises(ValueError, match=message):
+        generate(T5(CONFIGS["tied"]), **sources(2), **options)
+
+
+def test_unknown_options_are_rejected() -> None:
+    with pytest.raises(TypeError, match="beams"):
+        Search(max_length=8, beams=4)  # type: ignore[call-arg]
+    with pytest.raises(TypeError, match="beams"):
+        generate(T5(CONFIGS["tied"]), **sources(2), max_length=8, beams=4)  # type: ignore[call-arg]
+
+
+def test_generate_takes_every_option_of_search_with_its_default() -> None:
+    keywords = {name: value.default for name, value in inspect.signature(generate).parameters.items()}
+    options = {field.name: field.default for field in fields(Search)}
+    assert options.pop("max_length") is MISSING and keywords["max_length"] is inspect.Parameter.empty
+    assert options.items() <= keywords.items()

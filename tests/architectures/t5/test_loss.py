@@ -1,4 +1,4 @@
-"""The loss against PyTorch's cross-entropy, and the size of the logits it holds."""
+"""Tests of the loss against PyTorch's cross-entropy, and of the number of logits in memory."""
 
 from collections.abc import Callable
 from typing import Any
@@ -14,7 +14,7 @@ from architectures.t5.loss import token_loss
 
 
 class LargestTensor(TorchDispatchMode):
-    """Remembers the size of the largest tensor that any operation returns, in the backward pass too."""
+    """Recorder of the size of the largest tensor that any operation returns, including in the backward pass."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -30,7 +30,7 @@ def example() -> tuple[Tensor, Tensor, Tensor]:
     torch.manual_seed(0)
     labels_N = torch.randint(0, 50, (37,))
     hidden_NM, weight_VM = torch.randn(37, 8, requires_grad=True), torch.randn(50, 8, requires_grad=True)
-    labels_N[10:20] = (hidden_NM @ weight_VM.T).argmax(-1)[10:20]  # some are right
+    labels_N[10:20] = (hidden_NM @ weight_VM.T).argmax(-1)[10:20]  # some predictions are right
     labels_N[[0, 15, 36]] = -100
     return hidden_NM, weight_VM, labels_N
 
@@ -56,24 +56,24 @@ def test_equals_cross_entropy(smoothing: float, z_loss: float, logits_at_once: i
 
 
 @pytest.mark.parametrize("gradients", [True, False])
-def test_large_logits_never_stand_whole(gradients: bool) -> None:
+def test_full_logits_are_never_in_memory(gradients: bool) -> None:
     hidden_NM, weight_VM, labels_N = example()
-    kept = []
+    saved = []
 
-    def keep(tensor: Tensor) -> Tensor:
-        kept.append(tensor.numel())
+    def record(tensor: Tensor) -> Tensor:
+        saved.append(tensor.numel())
         return tensor
 
-    hooks = torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor)
+    hooks = torch.autograd.graph.saved_tensors_hooks(record, lambda tensor: tensor)
     with torch.set_grad_enabled(gradients), LargestTensor() as largest, hooks:
         loss = token_loss(hidden_NM, weight_VM, labels_N, 0.1, 1e-4, logits_at_once=10 * 50).loss
         if gradients:
             loss.backward()
     assert largest.numel == 10 * 50  # of 37 * 50
-    assert not any(numel == 10 * 50 for numel in kept)  # nor in parts until the backward pass
+    assert not any(numel == 10 * 50 for numel in saved)  # and no chunk is kept until the backward pass
 
 
-def test_nothing_to_score_is_zero_with_finite_gradients() -> None:
+def test_no_scored_tokens_give_zero_loss_and_zero_gradients() -> None:
     hidden_NM, weight_VM, labels_N = example()
     sums = token_loss(hidden_NM, weight_VM, torch.full_like(labels_N, -100), 0.1, 1e-4)
     sums.loss.backward()

@@ -1,4 +1,4 @@
-"""T5 against transformers' own: logits, loss and gradients; and what neither may do, such as look ahead."""
+"""Tests of T5 against transformers' (logits, loss, gradients), and of what no model may do, such as look ahead."""
 
 import math
 import shutil
@@ -12,14 +12,15 @@ from architectures.t5.config import PRESETS, T5Config
 from architectures.t5.dropout import Dropout
 from architectures.t5.hf_weights import published_name
 from architectures.t5.model import T5
+from benchmarks.transformers_t5 import make_pair_as_theirs_begins
 from tests.architectures.t5.oracle import (
     CONFIGS,
     SMALL,
     make_pair,
-    make_pair_as_theirs_begins,
     random_batch,
     random_config,
 )
+from tests.close import assert_close
 
 configs = pytest.mark.parametrize("config", CONFIGS.values(), ids=CONFIGS.keys())
 
@@ -43,8 +44,8 @@ def test_logits_equal_transformers(config: T5Config, padded: str) -> None:
         "decoder_input_ids": ours.shift_right(batch["labels"]),
         "decoder_attention_mask": target_mask,
     }
-    difference = (ours(**inputs) - theirs(**inputs).logits)[target_mask.bool()]
-    assert difference.abs().max() <= 2e-5
+    real = target_mask.bool()
+    assert_close(ours(**inputs)[real], theirs(**inputs).logits[real])
 
 
 @configs
@@ -57,7 +58,7 @@ def test_loss_and_gradients_equal_transformers(config: T5Config) -> None:
     ours_loss = sums.loss / sums.tokens
     ours_loss.backward()
 
-    assert abs(ours_loss - theirs_loss) <= 1e-6
+    assert_close(ours_loss, theirs_loss)
     assert sums.tokens == (batch["labels"] != -100).sum()
     assert all(weight.grad is not None and weight.grad.abs().max() > 0 for weight in ours.parameters())
     assert_gradients_equal(ours, theirs)
@@ -77,7 +78,7 @@ def assert_gradients_equal(ours: T5, theirs: nn.Module) -> None:
     ids=lambda config: f"{config.d_model}-{config.feed_forward_proj}",
 )
 def test_random_shapes_equal_transformers(config: T5Config) -> None:
-    """Also where logits reach hundreds: there, one operation in another order can show."""
+    """Compare models whose logits reach hundreds, too: there, a single operation in another order may be visible."""
     seed = config.vocab_size
     torch.manual_seed(seed)
     ours, theirs = make_pair_as_theirs_begins(config)
@@ -86,9 +87,9 @@ def test_random_shapes_equal_transformers(config: T5Config) -> None:
         "decoder_input_ids": ours.shift_right(batch["labels"])
     }
     expected = theirs(**batch)
-    assert (ours(**inputs) - expected.logits).abs().max() <= 2e-5
-    with torch.no_grad():  # where attention takes another kernel
-        assert (ours(**inputs) - theirs(**inputs).logits).abs().max() <= 2e-5
+    assert_close(ours(**inputs), expected.logits)
+    with torch.no_grad():  # attention then uses another kernel
+        assert_close(ours(**inputs), theirs(**inputs).logits)
 
     expected.loss.backward()
     sums = ours.loss(**batch)
@@ -98,11 +99,11 @@ def test_random_shapes_equal_transformers(config: T5Config) -> None:
 
 @configs
 @torch.no_grad()
-def test_float64_shows_the_same_function(config: T5Config, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Differences in float32 are rounding: none is left in float64."""
+def test_float64_equals_transformers(config: T5Config, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The differences in float32 are due to rounding: in float64 there must be none."""
     from transformers.models.t5.modeling_t5 import T5LayerNorm
 
-    def norm_in_float64(self: T5LayerNorm, x: Tensor) -> Tensor:  # theirs takes the mean in float32
+    def norm_in_float64(self: T5LayerNorm, x: Tensor) -> Tensor:  # theirs computes the mean in float32
         return self.weight * x / (x.square().mean(-1, keepdim=True) + self.variance_epsilon).sqrt()
 
     monkeypatch.setattr(T5LayerNorm, "forward", norm_in_float64)
@@ -111,7 +112,7 @@ def test_float64_shows_the_same_function(config: T5Config, monkeypatch: pytest.M
     inputs = {k: batch[k] for k in ("input_ids", "attention_mask")} | {
         "decoder_input_ids": ours.shift_right(batch["labels"])
     }
-    assert (ours(**inputs) - theirs(**inputs).logits).abs().max() <= 1e-10
+    assert_close(ours(**inputs), theirs(**inputs).logits)
 
 
 @pytest.mark.slow
@@ -134,7 +135,7 @@ def test_compiled_equals_eager(name: str) -> None:
 
 @configs
 @torch.no_grad()
-def test_bfloat16_is_as_near_as_transformers(config: T5Config) -> None:
+def test_bfloat16_is_as_accurate_as_transformers(config: T5Config) -> None:
     ours, theirs = make_pair(config)
     batch = random_batch(config.vocab_size, batch=16)
     inputs = {k: batch[k] for k in ("input_ids", "attention_mask")} | {
@@ -151,7 +152,7 @@ def test_bfloat16_is_as_near_as_transformers(config: T5Config) -> None:
 
 
 @configs
-def test_bfloat16_gradients_are_as_near_as_transformers(config: T5Config) -> None:
+def test_bfloat16_gradients_are_as_accurate_as_transformers(config: T5Config) -> None:
     ours, theirs = make_pair(config)
     batch = random_batch(config.vocab_size, batch=16)
 
@@ -169,7 +170,7 @@ def test_bfloat16_gradients_are_as_near_as_transformers(config: T5Config) -> Non
 
 
 @pytest.mark.parametrize("half", [True, False], ids=["half", "autocast"])
-def test_float16_is_refused(half: bool) -> None:
+def test_float16_is_rejected(half: bool) -> None:
     model = T5(CONFIGS["tied"])
     ids = torch.ones(1, 2, dtype=torch.long)
     with pytest.raises(ValueError, match="float16"), torch.autocast("cpu", torch.float16, enabled=not half):
@@ -178,8 +179,8 @@ def test_float16_is_refused(half: bool) -> None:
 
 @pytest.mark.parametrize("padding", ["none", "source", "target", "both"])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-def test_fully_padded_rows_are_finite_and_see_no_later_token(padding: str, dtype: torch.dtype) -> None:
-    """Causality by exactly zero gradients: of no logit with respect to any later input, even among padding."""
+def test_fully_padded_rows_are_finite_and_causal(padding: str, dtype: torch.dtype) -> None:
+    """The gradient of a logit with respect to later inputs must be exactly zero, even among padding."""
     model, _ = make_pair(CONFIGS["tied"])
     embedded: list[Tensor] = []
     model.to(dtype).embedding.register_forward_hook(lambda *args: embedded.append(args[-1]))
@@ -199,7 +200,7 @@ def test_fully_padded_rows_are_finite_and_see_no_later_token(padding: str, dtype
         assert weight.grad is not None and weight.grad.isfinite().all()
 
 
-def test_padding_is_never_read() -> None:
+def test_padding_has_no_influence() -> None:
     model, _ = make_pair(CONFIGS["tied"])
     embedded: list[Tensor] = []
     model.embedding.register_forward_hook(lambda *args: embedded.append(args[-1]))
@@ -211,10 +212,11 @@ def test_padding_is_never_read() -> None:
     assert (target_gradient[~target_mask] == 0).all() and (target_gradient[target_mask] != 0).any()
 
 
-def test_an_untrained_model_knows_nothing() -> None:
-    """Its loss is about log(V), half a nat above since its logits have variance 1; a head begun at 1 gives near 110.
+def test_loss_of_an_untrained_model_is_that_of_guessing() -> None:
+    """The loss must be about log(V): half a nat above, since the logits have variance 1.
 
-    Tied weights start higher, there as here: the decoder's own input, still in the residual stream, wins.
+    With a standard deviation of 1 in the output layer it would be near 110. Models with tied weights start higher, ours
+    as well as transformers', because their best guess is the decoder's input, which is still in the residual stream.
     """
     torch.manual_seed(0)
     model = T5(T5Config.preset("t5-tiny", num_layers=1, vocab_size=1000, tie_word_embeddings=False)).eval()
@@ -224,7 +226,7 @@ def test_an_untrained_model_knows_nothing() -> None:
     assert math.log(1000) <= sums.loss / sums.tokens <= math.log(1000) + 1
 
 
-def test_first_weights_have_the_spread_of_transformers() -> None:
+def test_initial_weights_have_the_spread_of_transformers() -> None:
     import transformers
 
     torch.manual_seed(0)
@@ -233,7 +235,7 @@ def test_first_weights_have_the_spread_of_transformers() -> None:
     fields = {k: v for k, v in vars(config).items() if k not in ("scale_decoder_outputs", "num_decoder_layers")}
     theirs = transformers.T5ForConditionalGeneration(transformers.T5Config(**fields)).state_dict()
     for name, weight in ours.items():
-        if "relative" in name:  # 32 numbers: compare the draw with its own definition
+        if "relative" in name:  # only 32 values: compare with the definition
             assert abs(weight.std() / (0.5 * 128**-0.5) - 1) < 0.4
         elif weight.ndim == 1:
             assert torch.equal(weight, theirs[name])
@@ -242,8 +244,8 @@ def test_first_weights_have_the_spread_of_transformers() -> None:
 
 
 class TestDropout:
-    def test_drops_in_training_at_the_places_and_rate_of_transformers(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        """With torch's own masks: seeded alike, the same numbers come out only if every place and order agrees."""
+    def test_is_where_transformers_has_it_and_at_the_same_rate(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """With torch's dropout and equal seeds, losses agree only if all places and their order do."""
         monkeypatch.setattr(Dropout, "forward", nn.Dropout.forward)
         ours, theirs = make_pair(replace(CONFIGS["untied-gated"], dropout_rate=0.3))
         batch = random_batch(40)
@@ -251,23 +253,23 @@ class TestDropout:
         expected = theirs.train()(**batch).loss
         torch.manual_seed(1)
         sums = ours.train().loss(**batch)
-        assert abs(sums.loss / sums.tokens - expected) <= 1e-5
+        assert_close(sums.loss / sums.tokens, expected)
         torch.manual_seed(2)
         assert abs(ours.loss(**batch).loss / sums.tokens - expected) > 1e-3
 
-    def test_none_in_evaluation(self) -> None:
+    def test_is_off_in_evaluation(self) -> None:
         model, _ = make_pair(replace(CONFIGS["tied"], dropout_rate=0.3))
         batch = random_batch(40)
         assert model.loss(**batch).loss == model.loss(**batch).loss
 
 
-def test_activation_checkpointing_changes_memory_not_gradients() -> None:
+def test_activation_checkpointing_saves_memory_and_keeps_gradients() -> None:
     config = replace(CONFIGS["untied-gated"], dropout_rate=0.2)
     plain, _ = make_pair(config)
     lean = T5(config, activation_checkpointing=True)
     lean.load_state_dict(plain.state_dict())
     batch = random_batch(40)
-    kept = []
+    saved_elements = []
     for model in (plain, lean):
         saved = 0
 
@@ -279,9 +281,9 @@ def test_activation_checkpointing_changes_memory_not_gradients() -> None:
         torch.manual_seed(0)
         with torch.autograd.graph.saved_tensors_hooks(count, lambda tensor: tensor):
             loss = model.train().loss(**batch).loss
-        kept.append(saved)
+        saved_elements.append(saved)
         loss.backward()
-    assert kept[1] < 0.6 * kept[0]
+    assert saved_elements[1] < 0.6 * saved_elements[0]
     for ours, theirs in zip(lean.parameters(), plain.parameters(), strict=True):
         assert ours.grad is not None and theirs.grad is not None and torch.equal(ours.grad, theirs.grad)
 
@@ -303,14 +305,14 @@ def test_attention_weights_equal_transformers() -> None:
     assert ours.training
     real = batch["attention_mask"].bool()
     for mine, his in zip(weights.encoder, expected.encoder_attentions, strict=True):
-        assert (mine - his).transpose(1, 2)[real].abs().max() <= 1e-5
+        assert_close(mine.transpose(1, 2)[real], his.transpose(1, 2)[real])
     for mine, his in zip(weights.decoder, expected.decoder_attentions, strict=True):
-        assert (mine - his).abs().max() <= 1e-5
+        assert_close(mine, his)
     for mine, his in zip(weights.cross, expected.cross_attentions, strict=True):
-        assert (mine - his).abs().max() <= 1e-5
+        assert_close(mine, his)
 
 
-def test_masks_that_do_not_fit_are_named() -> None:
+def test_masks_of_the_wrong_shape_are_named() -> None:
     model = T5(CONFIGS["tied"])
     ids = torch.ones(2, 3, dtype=torch.long)
     with pytest.raises(ValueError, match=r"^attention_mask .*\(2, 3\), got \(2, 1\)"):
@@ -321,7 +323,7 @@ def test_masks_that_do_not_fit_are_named() -> None:
 
 @pytest.mark.parametrize(
     ("name", "millions"),
-    # The paper, section 3.7 ("60 million, ..."), and the weight counts of the published files.
+    # The paper, section 3.7 ("60 million, ..."), and the parameter counts of the published files.
     [
         ("t5-small", 60.507),
         ("t5-base", 222.904),
@@ -333,13 +335,13 @@ def test_masks_that_do_not_fit_are_named() -> None:
         ("t5-v1_1-xl", 2849.757),
     ],
 )
-def test_presets_have_the_published_number_of_weights(name: str, millions: float) -> None:
+def test_presets_have_the_published_parameter_counts(name: str, millions: float) -> None:
     with torch.device("meta"):
         model = T5(T5Config.preset(name))
     assert round(sum(weight.numel() for weight in model.parameters()) / 1e6, 3) == millions
 
 
-def test_every_preset_is_a_config() -> None:
+def test_every_preset_is_valid() -> None:
     assert {T5Config.preset(name).d_model for name in PRESETS} == {256, 512, 768, 1024, 2048}
     assert T5Config.preset("t5-small") == T5Config()
     assert T5Config.preset("t5-tiny", dropout_rate=0.3).dropout_rate == 0.3
@@ -362,11 +364,11 @@ def test_every_preset_is_a_config() -> None:
         ("eos_token_id", 32128),
     ],
 )
-def test_impossible_fields_are_named(field: str, value: object) -> None:
+def test_errors_name_invalid_fields(field: str, value: object) -> None:
     with pytest.raises(ValueError, match=f"^{field} must .*got {value!r}"):
         T5Config(**{field: value})  # type: ignore[arg-type]
 
 
-def test_an_unknown_preset_lists_the_known() -> None:
+def test_unknown_preset_lists_the_known_ones() -> None:
     with pytest.raises(ValueError, match=r"'t5-small'.*got 't5-huge'"):
         T5Config.preset("t5-huge")

@@ -7,46 +7,49 @@ from matplotlib.image import imread
 
 from architectures.t5.config import T5Config
 from architectures.t5.model import T5
-from callbacks import attention_maps
-from callbacks.plots.attention_maps import AttentionMap, AttentionMaps, attention_map, evenly
+from callbacks.plots import attention_maps
+from callbacks.plots.attention_maps import AttentionMap, AttentionMaps, attention_map, evenly_spaced
 from callbacks.weight_averaging import EMA
-from tests.callbacks.text_fakes import EOS, CharacterTokenizer, TinyText, TinyWriter, batch_of
+from tests.callbacks.text_fakes import EOS, TinyText, TinyWriter, batch_of, characters, tokenizer_of
 
 
 class Recording(AttentionMaps):
-    """Remembers what was there to draw, and what was drawn."""
+    """Remembers what was drawn."""
 
     def __init__(self, count: int = 2, every_n_seconds: float = 0.0) -> None:
         super().__init__(count, every_n_seconds)
-        self.drawn: list = []
+        self.drawn: list[tuple[list[AttentionMap], str]] = []
 
-    def _draw(self, trainer, pl_module):
-        if self._newest is not None and self._newest[0]:
-            self.drawn.append(self._newest)
-        super()._draw(trainer, pl_module)
+    def figure(self, collected, class_names, title):
+        self.drawn.append((collected, title))
+        return super().figure(collected, class_names, title)
 
 
-def some_map(source: int, written: int, layers: int = 3, index: int = 0) -> AttentionMap:
-    weights = torch.rand(layers, written, source, generator=torch.Generator().manual_seed(0)).softmax(-1)
-    shown = {layer + 1: weights[layer] for layer in evenly(layers, attention_maps.MOST_LAYERS)}
-    return AttentionMap(index, [f"␣s{k}" for k in range(source)], [f"␣w{k}" for k in range(written)], shown, layers)
+def some_map(source: int, target: int, layers: int = 3, index: int = 0) -> AttentionMap:
+    weights = torch.rand(layers, target, source, generator=torch.Generator().manual_seed(0)).softmax(-1)
+    shown = {layer + 1: weights[layer] for layer in evenly_spaced(layers, attention_maps.MAX_LAYERS)}
+    return AttentionMap(index, [f"␣s{k}" for k in range(source)], [f"␣w{k}" for k in range(target)], shown, layers)
 
 
 def test_a_test_draws_the_first_examples(make_trainer, tmp_path):
-    """Tokens without padding on either side, in whatever batch; rows are the tokens written, one after the start."""
+    """Tokens without padding on either side, from any batch; the decoder reads the target shifted right by one."""
     model, callback = TinyWriter(["ab", "c d", "e"]), Recording()
     batches = [batch_of({2: [5, 1], 1: [8, 12, 9, 1]}), batch_of({0: [2, 3, 1], 3: [9, 9, 9, 9, 1]}, left=True)]
     make_trainer(callback).test(model, TinyText(batches), verbose=False)
     [(maps, title)] = callback.drawn
-    assert title == "test" and [each.index for each in maps] == [0, 1]
-    assert maps[0].source == ["a", "b", "</s>"] and maps[0].written == ["a", "b", "</s>"]
-    assert maps[1].source == ["g", "␣", "h", "</s>"] and maps[1].written == ["c", "␣", "d", "</s>"]
+    assert title == "test"
+    assert [each.index for each in maps] == [0, 1]
+    assert maps[0].source == ["a", "b", "</s>"]
+    assert maps[0].target == ["a", "b", "</s>"]
+    assert maps[1].source == ["g", "␣", "h", "</s>"]
+    assert maps[1].target == ["c", "␣", "d", "</s>"]
     before, read = torch.tensor([0, 2, 3]), torch.tensor([2, 3, 1])  # decoder's input and source of the first
     for layer in (1, 2, 3):
         heads = [(head * layer * (before[:, None] + 1) * read / 50).softmax(1) for head in (1, 3)]
         torch.testing.assert_close(maps[0].layers[layer], (heads[0] + heads[1]) / 2)
     height, width = imread(tmp_path / "attention.png").shape[:2]
-    assert 300 < height < 2000 and 300 < width < 2000
+    assert 300 < height < 2000
+    assert 300 < width < 2000
 
 
 def test_a_real_t5_in_a_padded_batch_gives_the_same():
@@ -55,8 +58,10 @@ def test_a_real_t5_in_a_padded_batch_gives_the_same():
     labels = torch.tensor([[5, 7, EOS, -100], [3, 3, 4, EOS]])
     batch = batch_of({0: [2, 3, 4, 5, 1], 1: [6, 1]})
     together = network.attention_weights(batch.input_ids, batch.attention_mask, network.shift_right(labels))
-    alone = attention_map(network, CharacterTokenizer(), 1, torch.tensor([6, 1]), [3, 3, 4, EOS])
-    assert alone.written == ["b", "b", "c", "</s>"] and alone.source == ["e", "</s>"] and alone.depth == 2
+    alone = attention_map(network, characters(), 1, torch.tensor([6, 1]), [3, 3, 4, EOS])
+    assert alone.target == ["b", "b", "c", "</s>"]
+    assert alone.source == ["e", "</s>"]
+    assert alone.depth == 2
     for layer, weights in alone.layers.items():
         torch.testing.assert_close(weights, together.cross[layer - 1][1, :, :, :2].mean(0))
     assert network.training
@@ -66,11 +71,11 @@ def test_fit_draws_when_due_and_the_last_at_the_end(make_trainer, tmp_path):
     often, seldom = Recording(), Recording(every_n_seconds=1000)
     data = TinyText([batch_of({0: [2, 3], 1: [4, 5]})])
     model = TinyWriter(["ab", "cd"])
-    model.tokenizer = CharacterTokenizer("abcd 0123456789.")
+    model.tokenizer = characters("abcd 0123456789.")
     make_trainer(often, seldom, max_epochs=3, num_sanity_val_steps=1).fit(model, data)
     assert [title for _, title in often.drawn] == [f"validation, epoch {epoch}" for epoch in (1, 2, 3)]
     assert [title for _, title in seldom.drawn] == ["validation, epoch 1", "validation, epoch 3"]
-    assert "".join(seldom.drawn[1][0][0].written) == "ab␣2.3</s>"
+    assert "".join(seldom.drawn[1][0][0].target) == "ab␣2.3</s>"
 
 
 def test_the_averaged_weights_are_drawn(make_trainer):
@@ -80,7 +85,7 @@ def test_the_averaged_weights_are_drawn(make_trainer):
     class Reading(TinyWriter):
         def __init__(self) -> None:
             super().__init__(["ab"])
-            self.tokenizer = CharacterTokenizer("abcd 0123456789.")
+            self.tokenizer = characters("abcd 0123456789.")
             answer = self.architecture.attention_weights
 
             def attention_weights(*arguments: Any) -> Any:
@@ -92,9 +97,8 @@ def test_the_averaged_weights_are_drawn(make_trainer):
     class Compare(Callback):
         def on_validation_end(self, trainer, pl_module):
             averaged = average._average_model.module.architecture.embedding.weight
-            assert torch.equal(read[-1], averaged) and not torch.equal(
-                averaged, pl_module.architecture.embedding.weight
-            )
+            assert torch.equal(read[-1], averaged)
+            assert not torch.equal(averaged, pl_module.architecture.embedding.weight)
 
     batches = [batch_of({0: [2, 3]}), batch_of({1: [4]})]
     trainer = make_trainer(average, AttentionMaps(count=1), Compare(), max_epochs=3, num_sanity_val_steps=0)
@@ -112,14 +116,14 @@ def test_an_exception_draws_the_newest_without_asking_the_model(make_trainer, tm
 
     callback = Recording(every_n_seconds=1000)
     model = Failing(["ab"])
-    model.tokenizer = CharacterTokenizer("abcd 0123456789.")
+    model.tokenizer = characters("abcd 0123456789.")
     with pytest.raises(RuntimeError, match="out of memory"):
         make_trainer(callback, max_epochs=3).fit(model, TinyText([batch_of({0: [2]})]))
     assert [title for _, title in callback.drawn] == ["validation, epoch 1", "validation, epoch 2"]
 
 
 def test_examples_that_fit_come_first(make_trainer):
-    long, limit = "a" * 60, attention_maps.MOST_WRITTEN
+    long, limit = "a" * 60, attention_maps.MAX_TARGET
     hypotheses = ["ab", long, "a" * (limit - 1), "a" * limit, "cd"]
     sources = {0: [3] * 49, 1: [3], 2: [4] * 48, 3: [5], 4: [6]}
     callback = Recording(count=4)
@@ -127,35 +131,39 @@ def test_examples_that_fit_come_first(make_trainer):
     assert [each.index for each in callback.drawn[0][0]] == [2, 4, 0, 3]  # 0 and 3: one token too long
 
 
-def test_sizes_are_bounded_and_cuts_are_told():
+def test_sizes_are_bounded_and_truncation_is_reported():
     figure = attention_maps.draw([some_map(512, 128, layers=24, index=k) for k in range(2)], "test")
     width, height = figure.get_size_inches() * 110
-    assert width < 4000 and height < 4000
+    assert width < 4000
+    assert height < 4000
     assert len(figure.axes) == 2 * 6
     assert [axes.get_title().split(",")[0] for axes in figure.axes[:6]] == [
         f"layer {layer}" for layer in (1, 6, 10, 15, 19, 24)
     ]
     assert all(axes.images[0].get_array().shape == (32, 48) for axes in figure.axes)
     heading = figure.texts[1].get_text()
-    for part in ("example 0", "6 of 24 layers", "first 48 of 512 source tokens", "first 32 of 128 written tokens"):
+    for part in ("example 0", "6 of 24 layers", "first 48 of 512 source tokens", "first 32 of 128 generated tokens"):
         assert part in heading
 
 
-@pytest.mark.parametrize(("source", "written", "layers"), [(1, 1, 1), (3, 2, 2), (12, 14, 4), (48, 32, 6)])
-def test_nothing_overlaps_and_every_token_has_its_label(source, written, layers):
-    figure = attention_maps.draw([some_map(source, written, layers), some_map(5, 5, layers, index=1)], "test")
+@pytest.mark.parametrize(("source", "target", "layers"), [(1, 1, 1), (3, 2, 2), (12, 14, 4), (48, 32, 6)])
+def test_nothing_overlaps_and_every_token_has_its_label(source, target, layers):
+    figure = attention_maps.draw([some_map(source, target, layers), some_map(5, 5, layers, index=1)], "test")
     figure.draw_without_rendering()
     frame = figure.bbox
     boxes = []
     for axes in figure.axes:
         tight = axes.get_tightbbox()
-        assert tight.x0 >= 0 and tight.y0 >= 0 and tight.x1 <= frame.x1 and tight.y1 <= frame.y1
+        assert tight.x0 >= 0
+        assert tight.y0 >= 0
+        assert tight.x1 <= frame.x1
+        assert tight.y1 <= frame.y1
         boxes.append(tight)
     boxes += [text.get_window_extent() for text in figure.texts]
     assert all(box.x1 <= frame.x1 for box in boxes)
     overlapping = [(a, b) for k, a in enumerate(boxes) for b in boxes[:k] if a.overlaps(b) and _area(a, b) > 4]
     assert overlapping == []
-    assert [label.get_text() for label in figure.axes[0].get_yticklabels()] == [f"␣w{k}" for k in range(written)]
+    assert [label.get_text() for label in figure.axes[0].get_yticklabels()] == [f"␣w{k}" for k in range(target)]
     last = figure.axes[layers - 1]
     assert [label.get_text() for label in last.get_xticklabels()] == [f"␣s{k}" for k in range(source)]
 
@@ -165,11 +173,12 @@ def _area(a, b) -> float:
 
 
 def test_tokens_of_every_kind_are_drawn_as_they_are(make_trainer, tmp_path, recwarn):
-    odd = CharacterTokenizer("x")
-    odd.tokens = [None, "</s>", "▁$a$", "$\\frac{$", "\n", "\x1b[0m", "<0x0A>", "中", "🎉", "▁" + "long" * 9, "\u2028"]
+    tokens = [None, "</s>", "▁$a$", "$\\frac{$", "\n", "\x1b[0m", "<0x0A>", "中", "🎉", "▁" + "long" * 9, "\u2028"]
+    odd = tokenizer_of(tokens)
     each = attention_map(TinyWriter([]).architecture, odd, 0, torch.arange(11), [4, 0, EOS])
     labels = ["0", "</s>", "␣$a$", "$\\frac{$", "\\n", "\\x1b[0m", "<0x0A>", "中", "🎉", "␣longlonglong…", "\\u2028"]
-    assert each.source == labels and each.written == ["\\n", "0", "</s>"]
+    assert each.source == labels
+    assert each.target == ["\\n", "0", "</s>"]
     model = TinyWriter([""])
     model.tokenizer = odd
     make_trainer(AttentionMaps()).test(model, TinyText([batch_of({0: list(range(2, 11))})]), verbose=False)
@@ -177,7 +186,7 @@ def test_tokens_of_every_kind_are_drawn_as_they_are(make_trainer, tmp_path, recw
     assert not [warning for warning in recwarn if "Glyph" in str(warning.message)]
 
 
-def test_where_something_is_missing_nothing_is_drawn(make_trainer, tiny_data, tiny_classifier, tmp_path):
+def test_without_text_sources_or_tokenizer_nothing_is_drawn(make_trainer, tiny_data, tiny_classifier, tmp_path):
     make_trainer(AttentionMaps()).fit(tiny_classifier(), tiny_data())
     data = TinyText([batch_of({5: [2]})])
     make_trainer(AttentionMaps()).test(TinyWriter(["a"]), data, verbose=False)  # example 0 is in no batch here
@@ -190,6 +199,8 @@ def test_where_something_is_missing_nothing_is_drawn(make_trainer, tiny_data, ti
             AttentionMaps(count=count)
 
 
-def test_evenly():
-    assert evenly(3, 6) == [0, 1, 2] and evenly(6, 6) == list(range(6))
-    assert evenly(7, 6) == [0, 1, 2, 4, 5, 6] and evenly(24, 6) == [0, 5, 9, 14, 18, 23]
+def test_evenly_spaced():
+    assert evenly_spaced(3, 6) == [0, 1, 2]
+    assert evenly_spaced(6, 6) == list(range(6))
+    assert evenly_spaced(7, 6) == [0, 1, 2, 4, 5, 6]
+    assert evenly_spaced(24, 6) == [0, 5, 9, 14, 18, 23]

@@ -1,13 +1,13 @@
 import csv
 
+import pytest
 import torch
 
 from callbacks.predictions.image_predictions import Predictions
-from tests.callbacks.text_fakes import Batches
 
 
 def read(path):
-    with open(path, newline="", encoding="utf-8") as file:
+    with path.open(newline="", encoding="utf-8") as file:
         return list(csv.DictReader(file))
 
 
@@ -59,7 +59,7 @@ def test_labels_are_named_by_the_data_and_may_be_partly_unknown(make_trainer, ti
 
 
 def test_labels_in_another_order_than_the_data_s_classes(make_trainer, tiny_data, tiny_classifier, tmp_path):
-    """A folder to predict whose labels count the model's classes, beside a data set that numbers them otherwise."""
+    """Images labelled by the model's classes, beside a data set that numbers its own classes otherwise."""
     data = tiny_data(count=3)
     data.class_names, data.predict_classes = ["c", "a", "b"], ["a", "b", "c"]
     make_trainer(Predictions()).predict(tiny_classifier(class_names=["a", "b", "c"]), data)
@@ -67,16 +67,28 @@ def test_labels_in_another_order_than_the_data_s_classes(make_trainer, tiny_data
     assert [row["label"] for row in rows] == [row["predicted"] for row in rows] == ["a", "b", "c"]
 
 
-def test_a_process_without_an_image_takes_part(make_trainer, tiny_data, tiny_classifier, tmp_path, monkeypatch):
-    """Lightning passes over `on_predict_end` there, and a process that waits for its rows would wait for ever."""
-    monkeypatch.setattr(
-        "callbacks.predictions.prediction_file.gather_rows", lambda rows, trainer: {**rows, 0: (-1, [0.25, 0.75])}
-    )
-    data = tiny_data()
-    data.predict_dataloader = lambda: Batches([])
-    make_trainer(Predictions()).predict(tiny_classifier(), data)
-    (row,) = read(tmp_path / "predictions.csv")
-    assert (row["index"], row["predicted"], row["p_1"]) == ("0", "1", "0.75")
+def test_the_training_images_are_not_asked_for(make_trainer, tiny_data, tiny_classifier, tmp_path):
+    """They may not be on the machine that predicts."""
+
+    class Elsewhere(tiny_data):
+        @property
+        def train_set(self):
+            raise FileNotFoundError("no training images here")
+
+    make_trainer(Predictions()).predict(tiny_classifier(), Elsewhere())
+    assert len(read(tmp_path / "predictions.csv")) == 10
+
+
+@pytest.mark.parametrize("datamodule", [True, False])
+def test_a_module_and_loader_of_another_kind(make_trainer, tiny_data, tiny_classifier, tmp_path, datamodule):
+    """Without a datamodule, or without class names, rows and classes have their numbers."""
+    data = tiny_data(count=3)
+    data.class_names = None
+    loader = data.predict_dataloader()
+    data = {"datamodule": data} if datamodule else {"dataloaders": loader}
+    make_trainer(Predictions()).predict(tiny_classifier(), **data)
+    rows = read(tmp_path / "predictions.csv")
+    assert [(row["index"], row["label"], row["predicted"]) for row in rows] == [(str(k),) * 3 for k in range(3)]
 
 
 def test_outputs_of_another_kind_write_nothing(make_trainer, tiny_data, tiny_classifier, tmp_path):

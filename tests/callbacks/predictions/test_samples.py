@@ -1,16 +1,19 @@
 import re
+from unittest.mock import MagicMock
 
 import pytest
+from lightning.pytorch.loggers import TensorBoardLogger, WandbLogger
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator  # type: ignore[import-untyped]
 
-from callbacks import files
 from callbacks.predictions.samples import Samples, read_sections
 from callbacks.run.metrics_csv import MetricsCSV
 from tests.callbacks.text_fakes import TinyText, TinyWriter, batch_of, random_batches
 
 
 def cells(line: str) -> list[str]:
-    """The cells of a table's row, by the rule of GitHub's Markdown: a bar after a backslash is text."""
-    assert line.startswith("| ") and line.endswith(" |")
+    """The cells of a row, by the rules of GitHub's Markdown: a bar after a backslash is text."""
+    assert line.startswith("| ")
+    assert line.endswith(" |")
     parts = re.findall(r"(?:\\.|[^|\\])+", line[1:-1])
     return [re.sub(r"\\([!-/:-@\[-`{-~])", r"\1", part.strip()) for part in parts]
 
@@ -30,7 +33,8 @@ def test_newest_first_with_epoch_and_step(make_trainer, tmp_path):
         "| source 1 | ab<br>cd | two 1.6 |",
         "",
     ]
-    assert "three" not in text and "one 0.3" in text
+    assert "three" not in text
+    assert "one 0.3" in text
 
 
 def test_whatever_a_text_holds_stays_in_its_cell(make_trainer, tmp_path):
@@ -50,7 +54,8 @@ def test_whatever_a_text_holds_stays_in_its_cell(make_trainer, tmp_path):
 def test_long_texts_are_shortened(make_trainer, tmp_path):
     make_trainer(Samples()).fit(TinyWriter(["|" * 5000]), TinyText(random_batches(1)))
     row = (tmp_path / "samples.md").read_text().rstrip("\n").split("\n")[-1]
-    assert row.count("\\|") == 399 and row.endswith("… |")
+    assert row.count("\\|") == 399
+    assert row.endswith("… |")
 
 
 def test_a_run_killed_while_writing_leaves_the_old_file(make_trainer, tmp_path, monkeypatch):
@@ -63,7 +68,7 @@ def test_a_run_killed_while_writing_leaves_the_old_file(make_trainer, tmp_path, 
     trainer = make_trainer(Samples(), max_epochs=2)
     trainer.fit(TinyWriter(["x"]), TinyText(random_batches(2)))
     before = (tmp_path / "samples.md").read_bytes()
-    monkeypatch.setattr(files.os, "fsync", die)
+    monkeypatch.setattr("os.fsync", die)
     again = make_trainer(Samples(), max_epochs=1)
     with pytest.raises(Killed):
         again.fit(TinyWriter(["y"]), TinyText(random_batches(2)))
@@ -74,38 +79,29 @@ def test_a_fresh_run_starts_a_fresh_file(make_trainer, tmp_path):
     make_trainer(Samples(), max_epochs=1).fit(TinyWriter(["old"]), TinyText(random_batches(2)))
     make_trainer(Samples(), max_epochs=1).fit(TinyWriter(["new"]), TinyText(random_batches(4)))
     text = (tmp_path / "samples.md").read_text()
-    assert "old" not in text and "new 0.4" in text
+    assert "old" not in text
+    assert "new 0.4" in text
 
 
-def test_loggers_that_show_text_get_the_newest_table(make_trainer, tmp_path):
-    class Board:
-        texts: list = []  # noqa: RUF012
+def test_tensorboard_gets_the_newest_table(make_trainer, tmp_path):
+    """At the step at which Lightning logs the same validation, which counts from 0."""
+    logger, csv = TensorBoardLogger(tmp_path, name="board", version=""), MetricsCSV(str(tmp_path))
+    make_trainer(Samples(), max_epochs=2, logger=[logger, csv]).fit(TinyWriter(["a|b"]), TinyText(random_batches(3)))
+    events = EventAccumulator(logger.log_dir).Reload()
+    shown = events.Tensors("samples/text_summary")
+    assert [event.step for event in shown] == [row["step"] for row in csv.rows if "val/loss" in row] == [2, 5]
+    text = shown[1].tensor_proto.string_val[0].decode()
+    assert text.endswith("| source 0 | ab<br>cd | a\\|b 1.6 |")
 
-        def add_text(self, *arguments):
-            self.texts.append(arguments)
 
-    class TensorBoardLike(MetricsCSV):
-        experiment = Board()
-
-    class WandbLike(MetricsCSV):
-        texts: list = []  # noqa: RUF012
-
-        def log_text(self, **arguments):
-            raise AssertionError("positional key")
-
-    def log_text(self, key, columns=None, data=None, step=None):
-        self.texts.append((key, columns, data, step))
-
-    WandbLike.log_text = log_text  # type: ignore[assignment,method-assign]
-    board, wandb = TensorBoardLike(str(tmp_path / "board")), WandbLike(str(tmp_path / "wandb"))
-    model = TinyWriter(["a|b"])
-    make_trainer(Samples(), max_epochs=2, logger=[board, wandb]).fit(model, TinyText(random_batches(3)))
-    # Steps as Lightning logs the same validation: from 0
-    assert [(tag, step) for tag, _, step in board.experiment.texts] == [("samples", 2), ("samples", 5)]
-    assert board.experiment.texts[1][1].endswith("| source 0 | ab<br>cd | a\\|b 1.6 |")
-    table = ("samples", ["source", "reference", "output"], [["source 0", "ab\ncd", "a|b 1.6"]], 5)
-    assert wandb.texts[1] == table
-    assert [row["step"] for row in board.rows if "val/loss" in row] == [2, 5]
+def test_wandb_gets_the_newest_table(make_trainer):
+    run = MagicMock()
+    logger = WandbLogger(experiment=run)
+    make_trainer(Samples(), max_epochs=2, logger=logger).fit(TinyWriter(["a|b"]), TinyText(random_batches(3)))
+    tables = [call.args[0] for call in run.log.call_args_list if "samples" in call.args[0]]
+    assert [logged["trainer/global_step"] for logged in tables] == [2, 5]
+    assert tables[1]["samples"].columns == ["source", "reference", "output"]
+    assert tables[1]["samples"].data == [["source 0", "ab\ncd", "a|b 1.6"]]
 
 
 def test_other_modules_and_other_commands_write_nothing(make_trainer, tiny_data, tiny_classifier, tmp_path):

@@ -55,7 +55,7 @@ def test_a_resumed_run_remembers_the_best(make_trainer, scored, tiny_data, tmp_p
 
 
 def test_a_moved_run_remembers_the_best(make_trainer, scored, tiny_data, tmp_path, monkeypatch):
-    """Begun in a relative folder, gone on with in an absolute one, then in one of another name."""
+    """Started in a relative folder, continued in an absolute one, then in one of another name."""
     monkeypatch.chdir(tmp_path)
     settings = {"enable_checkpointing": True, "num_sanity_val_steps": 0}
     scores = [0.75, 0.5, 0.25, 0.125]
@@ -71,7 +71,7 @@ def test_a_moved_run_remembers_the_best(make_trainer, scored, tiny_data, tmp_pat
         trainer.save_checkpoint(tmp_path / "last.ckpt")
 
 
-def test_in_a_folder_without_the_best_it_chooses_anew(make_trainer, scored, tiny_data, tmp_path):
+def test_in_a_folder_without_the_best_it_chooses_again(make_trainer, scored, tiny_data, tmp_path):
     settings = {"enable_checkpointing": True, "num_sanity_val_steps": 0}
     first = make_trainer(BestCheckpoint("val/score"), max_epochs=1, **settings)
     first.fit(scored([0.75]), datamodule=tiny_data())
@@ -94,7 +94,7 @@ def test_a_metric_that_the_model_does_not_log_is_refused_before_training(make_tr
         trainer.fit(Naming(), datamodule=tiny_data())
 
 
-def test_without_validation_there_is_none(make_trainer, tiny_classifier, tiny_data, tmp_path):
+def test_without_validation_there_is_no_best_checkpoint(make_trainer, tiny_classifier, tiny_data, tmp_path):
     trainer = make_trainer(BestCheckpoint(), enable_checkpointing=True, limit_val_batches=0)
     trainer.fit(tiny_classifier(), datamodule=tiny_data())
     assert not (tmp_path / "checkpoints" / "best.ckpt").exists()

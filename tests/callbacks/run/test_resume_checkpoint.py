@@ -1,4 +1,4 @@
-"""Three runs at tolerance zero: one never interrupted, one killed, and one that goes on from what the killed one left.
+"""Three runs at tolerance zero: one never interrupted, one killed, and one resumed from what the killed one left.
 
 What `kill -9` leaves is the run folder as it is at that moment. So the uninterrupted run copies its folder at every
 step, and a new run is resumed from each copy of interest, in the same place.
@@ -21,11 +21,13 @@ from callbacks.run.resume_checkpoint import ResumeCheckpoint
 from callbacks.run.run_folder import RunFolder
 from callbacks.weight_averaging import EMA
 from datamodules.images.augmentation import Augmentation
-from datamodules.images.base import ImageDataModule, ImageSet
+from datamodules.images.base import ImageDataModule
+from datamodules.images.image_set import ImageSet
 from lightning_modules.image_classifier import ImageClassifier
 from lightning_modules.optim.muon import Muon
 from lightning_modules.optim.schedules import Constant, OneCycle
-from utils.checkpoints import newest_sound_checkpoint
+from tests.callbacks.fakes import Snapshots
+from utils.checkpoints import newest_intact_checkpoint
 
 BATCHES = 5  # in an epoch
 CLASSES = 10
@@ -62,27 +64,6 @@ class RandomImages(ImageDataModule):
 
     def load_test(self) -> ImageSet:
         raise NotImplementedError
-
-
-class Snapshots(Callback):
-    """Copies the run folder after every batch, validation and epoch: what a run killed there leaves."""
-
-    def __init__(self, folder: Path, copies: Path) -> None:
-        self.folder, self.copies = folder, copies
-
-    def _copy(self, trainer: Trainer, name: str) -> None:
-        batches = trainer.fit_loop.total_batch_idx + 1
-        if trainer.state.fn == "fit" and not trainer.sanity_checking:
-            shutil.copytree(self.folder, self.copies / f"{name}-{batches}")
-
-    def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *args: Any) -> None:
-        self._copy(trainer, "batch")
-
-    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self._copy(trainer, "validation")
-
-    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self._copy(trainer, "epoch")
 
 
 class PowerCut(BaseException):
@@ -122,12 +103,14 @@ class Setting:
         self.trainer = trainer
 
     def train(self, *more: Callback, **changes: Any) -> dict[str, Any]:
-        """Trains, from the newest checkpoint in the folder where there is one; returns what last.ckpt then holds."""
+        """Trains, from the newest checkpoint in the folder if there is one; returns the content of last.ckpt."""
         (self.folder / "checkpoints").mkdir(parents=True, exist_ok=True)
-        checkpoint = newest_sound_checkpoint(self.folder)
-        torch.manual_seed(1 if checkpoint else 0)  # a resumed run has nothing of its weights from the seed
-        module = ImageClassifier(TinyNet(), self.optimizer, self.schedule, label_smoothing=0.1, seed=5)
-        module.hparams.clear()  # networks and functions: the command line has plain values there
+        checkpoint = newest_intact_checkpoint(self.folder)
+        torch.manual_seed(1 if checkpoint else 0)  # a resumed run takes no weights from the seed
+        module = ImageClassifier(
+            TinyNet(), optimizer=self.optimizer, schedule=self.schedule, label_smoothing=0.1, seed=5
+        )
+        module.hparams.clear()  # networks and functions; the command line has plain values there
         callbacks = [
             EMA(**self.ema),
             ResumeCheckpoint(**self.saving),
@@ -166,7 +149,7 @@ def differences(one: Any, other: Any, where: str = "") -> list[str]:
     return [] if one == other else [where]
 
 
-# Of no consequence: Lightning's counts of the validation loop drive its progress bar, and nothing reads current_score.
+# Irrelevant: Lightning's counts of the validation loop drive its progress bar, and nothing reads current_score.
 IGNORED = ("val_loop", "current_score")
 
 
@@ -183,7 +166,7 @@ def assert_same_run(reference: Path, resumed: Path, stop: str) -> None:
 
 
 def check(tmp_path: Path, stops: list[str], **arguments: Any) -> None:
-    """Runs without interruption, then goes on from each of `stops`, and compares all that is left."""
+    """Runs without interruption, then resumes from each of `stops`, and compares everything that is left."""
     setting = Setting(tmp_path / "run", **arguments)
     reference, copies = tmp_path / "uninterrupted", tmp_path / "copies"
     ended = setting.train(Snapshots(setting.folder, copies))
@@ -197,7 +180,7 @@ def check(tmp_path: Path, stops: list[str], **arguments: Any) -> None:
 
 
 def test_every_kind_of_moment(tmp_path):
-    """First step, mid-epoch, last batch of an epoch, just after its validation, its end, and the next epoch's begin."""
+    """First step, mid-epoch, last batch of an epoch, just after its validation, its end, and the start of the next."""
     stops = ["batch-1", "batch-2", "batch-4", "batch-5", "validation-5", "epoch-5", "batch-6", "batch-7", "batch-10"]
     check(tmp_path, [*stops, "validation-10", "epoch-10"])
 
@@ -220,7 +203,7 @@ def test_muon_and_sparse_checkpoints(tmp_path):
 
 
 def test_validation_counted_over_epochs(tmp_path):
-    """Every third batch of the run, so at another place in each epoch."""
+    """Every third batch of the run, so at a different place in each epoch."""
     stops = ["batch-4", "validation-6", "batch-7", "batch-8", "validation-9", "batch-10"]
     check(tmp_path, stops, val_check_interval=3, check_val_every_n_epoch=None)
 
@@ -235,7 +218,7 @@ def test_validation_counted_over_epochs(tmp_path):
     ],
 )
 def test_between_two_epochs(tmp_path, stops, settings):
-    """Epochs of a single step, in which nothing is between two of an epoch; and runs that end at a number of steps."""
+    """Epochs of a single step, which have no place between two steps; and runs that end at a number of steps."""
     if settings.get("limit_val_batches") == 0:  # no best.ckpt to compare
         setting = Setting(tmp_path / "run", **settings)
         setting.train(Snapshots(setting.folder, tmp_path / "copies"))
@@ -246,7 +229,7 @@ def test_between_two_epochs(tmp_path, stops, settings):
         assert_same_file(tmp_path / "uninterrupted" / last, setting.folder / last, stops[0])
     else:
         check(tmp_path, stops, **settings)
-    assert all(newest_sound_checkpoint(tmp_path / "copies" / stop) for stop in stops)
+    assert all(newest_intact_checkpoint(tmp_path / "copies" / stop) for stop in stops)
 
 
 def test_an_exception_and_a_second_stop(tmp_path):
@@ -260,7 +243,7 @@ def test_an_exception_and_a_second_stop(tmp_path):
     assert_same_run(tmp_path / "uninterrupted", setting.folder, "three cuts")
 
 
-def test_a_damaged_checkpoint_is_passed_over_for_the_one_before(tmp_path):
+def test_a_damaged_checkpoint_is_skipped_for_the_one_before(tmp_path):
     setting = Setting(tmp_path / "run")
     setting.train()
     setting.folder.rename(tmp_path / "uninterrupted")
@@ -279,6 +262,15 @@ def test_a_run_that_has_ended_stays_as_it_is(tmp_path):
     before = {path: path.read_bytes() for path in setting.folder.rglob("*") if path.is_file()}
     setting.train()
     assert {path: path.read_bytes() for path in setting.folder.rglob("*") if path.is_file()} == before
+
+
+def test_a_run_that_starts_drops_the_metrics_of_an_earlier_start(tmp_path):
+    setting = Setting(tmp_path / "run")
+    setting.train()
+    metrics = (setting.folder / "metrics.csv").read_text()
+    shutil.rmtree(setting.folder / "checkpoints")  # what a run leaves that was killed before its first checkpoint
+    setting.train()
+    assert (setting.folder / "metrics.csv").read_text() == metrics
 
 
 def test_more_epochs_after_the_end(tmp_path):
@@ -318,16 +310,34 @@ def test_saves_by_steps_and_by_time(tmp_path, monkeypatch):
     assert saved_at({"every_n_seconds": 0}, accumulate_grad_batches=2) == [1, 2, 3, 4, 5, 6]
 
 
-def test_processes_agree_and_are_seldom_asked(monkeypatch):
+def test_processes_agree_and_are_seldom_asked(tmp_path):
+    """Two processes of which this is the second; the first says that a checkpoint is due."""
     asked: list[bool] = []
-    strategy = SimpleNamespace(broadcast=lambda due: asked.append(due) or due)
-    trainer: Any = SimpleNamespace(world_size=2, global_step=0, strategy=strategy)
-    callback = ResumeCheckpoint(every_n_seconds=0.0, every_n_steps=30)
-    answers = []
-    for trainer.global_step in range(1, 41):
-        answers.append(callback._due(trainer))
-    assert [step for step, due in enumerate(answers[:29], 1) if due] == [20] and asked == [True]
-    assert all(answers[29:])  # all count the same steps: nobody is asked
+    saved: list[int] = []
+    trainer: Any = SimpleNamespace(
+        world_size=2,
+        is_global_zero=False,
+        global_step=0,
+        accumulate_grad_batches=1,
+        val_check_batch=None,
+        default_root_dir=str(tmp_path),
+        strategy=SimpleNamespace(broadcast=lambda due: asked.append(due) or True),
+        save_checkpoint=lambda path, weights_only: saved.append(trainer.global_step),
+    )
+    callback = ResumeCheckpoint(every_n_seconds=1e9, every_n_steps=30)
+    callback.setup(trainer, LightningModule(), "fit")
+    for trainer.global_step in range(1, 61):
+        callback.on_train_batch_start(trainer, LightningModule(), None, trainer.global_step)
+    assert saved == [20, 40, 60]  # as the first process says, though not due here
+    assert asked == [False] * 3
+    callback = ResumeCheckpoint(every_n_seconds=1e9, every_n_steps=15)
+    callback.setup(trainer, LightningModule(), "fit")
+    saved.clear()
+    asked.clear()
+    for trainer.global_step in range(1, 20):
+        callback.on_train_batch_start(trainer, LightningModule(), None, trainer.global_step)
+    assert saved == [15]  # all count the same steps:
+    assert asked == []  # nobody is asked
 
 
 def test_bad_arguments_are_named():

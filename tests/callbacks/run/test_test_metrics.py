@@ -10,7 +10,7 @@ from callbacks.run.test_metrics import TestMetrics, headline
 
 def test_values_equal_torchmetrics_and_repeat(make_trainer, tiny_data, tiny_classifier, tmp_path):
     model, data = tiny_classifier(answers=[0, 0, 2]), tiny_data()
-    model.signature = "images|v1"
+    model.signature, model.generated = "images|v1", []
     trainer = make_trainer(TestMetrics(), max_epochs=0)
     trainer.strategy.connect(model)
     checkpoint = tmp_path / "checkpoints" / "best.ckpt"
@@ -26,7 +26,8 @@ def test_values_equal_torchmetrics_and_repeat(make_trainer, tiny_data, tiny_clas
     assert math.isclose(content["test/accuracy"], float(oracle.compute()), rel_tol=1e-6)
     assert content["test/loss"] == float(trainer.callback_metrics["test/loss"])  # not rounded
     assert content["checkpoint"] == "checkpoints/best.ckpt"
-    assert content["examples"] == 10 and content["signature"] == "images|v1"
+    assert content["examples"] == 10
+    assert content["signature"] == "images|v1"
     assert set(content) == {"test/accuracy", "test/loss", "checkpoint", "examples", "signature"}
 
     trainer.test(model, data, ckpt_path=str(checkpoint), verbose=False)
@@ -49,6 +50,7 @@ def test_values_equal_torchmetrics_and_repeat(make_trainer, tiny_data, tiny_clas
             {"test/rougeL": 30.0, "test/rouge1": 40.0, "test/rouge2": 20.0},
             "test ROUGE-1 40.00, ROUGE-2 20.00, ROUGE-L 30.00",
         ),
+        ({"test/bits_per_character": 1.6684}, "test bits per character 1.668"),
         ({"val/accuracy": 0.5, "test/loss": 1.0}, ""),
     ],
 )
@@ -61,7 +63,9 @@ def test_no_checkpoint_no_signature_and_nan(make_trainer, tiny_data, tiny_classi
     model.on_test_epoch_end = lambda: model.log("test/broken", float("nan"))
     make_trainer(TestMetrics()).test(model, tiny_data(), verbose=False)
     content = json.loads((tmp_path / "test_metrics.json").read_text(), parse_constant=lambda name: 1 / 0)
-    assert content["checkpoint"] is None and content["test/broken"] is None and "signature" not in content
+    assert content["checkpoint"] is None
+    assert content["test/broken"] is None
+    assert "signature" not in content
 
 
 def test_a_checkpoint_elsewhere_keeps_its_path(make_trainer, tiny_data, tiny_classifier, tmp_path, tmp_path_factory):

@@ -1,0 +1,83 @@
+import pytest
+import torch
+from matplotlib.image import imread
+
+from callbacks.plots.confident_mistakes import ConfidentMistakes, Mistakes, draw, most_confident
+
+
+def test_the_most_confident_errors_over_batches_equal_a_sort_of_all():
+    generator = torch.Generator().manual_seed(0)
+    probabilities = torch.rand(60, 5, generator=generator).softmax(1)
+    labels = torch.randint(0, 5, (60,), generator=generator)
+    images = torch.arange(60, dtype=torch.uint8).view(60, 1, 1, 1).expand(60, 3, 2, 2)
+    kept = None
+    for part in torch.arange(60).split(7):
+        kept = most_confident(kept, probabilities[part], labels[part], images[part], 6)
+        assert len(kept.confidence) <= 6
+    wrong = [
+        (float(row.max()), position)
+        for position, (row, label) in enumerate(zip(probabilities, labels, strict=True))
+        if int(row.argmax()) != int(label)
+    ]
+    best = [position for _, position in sorted(wrong, reverse=True)[:6]]
+    assert kept is not None
+    assert kept.images[:, 0, 0, 0].tolist() == best
+    assert kept.labels.tolist() == labels[best].tolist()
+    assert kept.predicted.tolist() == probabilities[best].argmax(1).tolist()
+
+
+def test_an_evaluation_draws_the_count_most_confident(make_trainer, tiny_data, tiny_classifier, tmp_path):
+    """Label 1 is always predicted as 2: images 1, 4, 7 at places 1, 0, 3 of their batches, with 0.89, 0.9, 0.87."""
+    drawn = []
+
+    class Recording(ConfidentMistakes):
+        def figure(self, collected, class_names, title):
+            drawn.append((collected, class_names, title))
+            return super().figure(collected, class_names, title)
+
+    model = tiny_classifier(answers=[0, 2, 2], class_names=["ant", "bee", "cow"])
+    make_trainer(Recording(count=2)).test(model, tiny_data(), verbose=False)
+    [(mistakes, names, title)] = drawn
+    torch.testing.assert_close(mistakes.confidence, torch.tensor([0.9, 0.89]))
+    assert mistakes.labels.tolist() == [1, 1]
+    assert mistakes.predicted.tolist() == [2, 2]
+    assert (mistakes.images == 20).all()
+    assert mistakes.images.shape == (2, 3, 8, 8)
+    assert names == ["ant", "bee", "cow"]
+    assert title == "test"
+    assert imread(tmp_path / "mistakes.png").shape[0] > 100
+
+
+def test_each_error_has_its_classes_and_probability():
+    kept = Mistakes(
+        torch.tensor([0.9, 0.89, -1.0]),
+        torch.tensor([2, 2, 0]),
+        torch.tensor([1, 1, 0]),
+        torch.zeros(3, 3, 8, 8).byte(),
+    )
+    figure = draw(kept, ["ant", "bee", "cow"], "test")
+    assert [axes.get_title() for axes in figure.axes] == ["bee →\ncow  90.0%", "bee →\ncow  89.0%"]
+    assert figure.get_suptitle() == "Most confident errors (test)"
+    nothing = draw(Mistakes(*(part[2:] for part in kept)), None, "test")
+    assert nothing.axes == []
+    assert nothing.get_suptitle() == "No errors (test)"
+
+
+def test_other_outputs_are_skipped(make_trainer, tiny_data, tiny_classifier, tmp_path):
+    class WithoutImages(tiny_classifier):
+        def validation_step(self, batch, batch_idx):
+            outputs = super().validation_step(batch, batch_idx)
+            return {name: value for name, value in outputs.items() if name != "images"}
+
+        def test_step(self, batch, batch_idx):
+            return torch.tensor(1.0)
+
+    trainer = make_trainer(ConfidentMistakes())
+    trainer.validate(WithoutImages(answers=[1, 2, 0]), tiny_data(), verbose=False)
+    trainer.test(WithoutImages(answers=[1, 2, 0]), tiny_data(), verbose=False)
+    assert list(tmp_path.glob("*.png")) == []
+
+
+def test_bad_arguments_are_named():
+    with pytest.raises(ValueError, match="count must be a whole number of at least 1, got 0"):
+        ConfidentMistakes(count=0)

@@ -1,0 +1,69 @@
+"""Configs are found by path or by a shipped name, bases come before what builds on them, and mistakes name the file."""
+
+from pathlib import Path
+
+import pytest
+
+from command_line.configs import SHIPPED, find_config, given_configs, option_values, read_config, with_found_configs
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty working directory."""
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def test_a_file_is_found_before_a_shipped_config_of_the_same_name(folder: Path) -> None:
+    assert find_config("quickstart/images.yaml") == SHIPPED / "quickstart/images.yaml"
+    assert find_config("configs/quickstart/images.yaml") == SHIPPED / "quickstart/images.yaml"
+    own = folder / "quickstart" / "images.yaml"
+    own.parent.mkdir()
+    own.write_text("model: {}\n")
+    assert find_config("quickstart/images.yaml").resolve() == own
+    assert find_config(str(own)) == own
+
+
+def test_an_unknown_config_is_named_with_the_nearest_shipped_one(folder: Path) -> None:
+    with pytest.raises(FileNotFoundError, match=r"cifar10/resnet21\.yaml does not exist.*did you mean cifar10/resnet"):
+        find_config("cifar10/resnet21.yaml")
+    with pytest.raises(FileNotFoundError, match=r"zzzz does not exist.*char_rnn\.yaml, cifar10/custom_cnn\.yaml"):
+        find_config("zzzz")
+
+
+def test_bases_come_first_and_are_looked_for_beside_the_file(folder: Path) -> None:
+    (folder / "far").mkdir()
+    (folder / "far/a.yaml").write_text("base: b.yaml\n")
+    (folder / "far/b.yaml").write_text("base: quickstart/images.yaml\n")
+    (folder / "b.yaml").write_text("not: this one\n")
+    found = with_found_configs(["fit", "-c=far/a.yaml", "--x", "1", "--config", "char_rnn.yaml"])
+    assert found == [
+        *["fit", "--config", str(SHIPPED / "quickstart/images.yaml"), "--config", "far/b.yaml"],
+        *["--config", "far/a.yaml", "--x", "1", "--config", str(SHIPPED / "char_rnn.yaml")],
+    ]
+
+
+def test_a_base_in_a_circle_or_missing_is_refused(folder: Path) -> None:
+    (folder / "a.yaml").write_text("base: b.yaml\n")
+    (folder / "b.yaml").write_text("base: a.yaml\n")
+    with pytest.raises(ValueError, match=r"a\.yaml: base leads back"):
+        with_found_configs(["--config", "a.yaml"])
+    (folder / "b.yaml").write_text("base: nowhere.yaml\n")
+    with pytest.raises(FileNotFoundError, match=r"nowhere\.yaml"):
+        with_found_configs(["--config", "a.yaml"])
+
+
+def test_broken_yaml_names_file_and_line(folder: Path) -> None:
+    (folder / "mine.yaml").write_text("trainer:\n  callbacks: [\n")
+    with pytest.raises(ValueError, match=r"(?s)mine\.yaml is not valid YAML.*line 3"):
+        read_config(Path("mine.yaml"))
+    (folder / "latin1.yaml").write_bytes(b"name: caf\xe9\n")
+    with pytest.raises(ValueError, match=r"latin1\.yaml is not valid YAML"):
+        read_config(Path("latin1.yaml"))
+
+
+def test_values_of_an_option_keep_the_order_of_the_command() -> None:
+    args = ["fit", "--config=a", "-c", "b", "--ckpt_path", "x", "--config", "c", "--ckpt_path=y", "-c=d"]
+    args += ["--configs", "e", "--ckpt_path", "z", "--config"]
+    assert option_values(args, "--ckpt_path") == ["x", "y", "z"]
+    assert given_configs(args) == ["a", "b", "c", "d"]

@@ -1,0 +1,61 @@
+"""A misspelt name is explained by the nearest one that exists, and by the file that has it."""
+
+from pathlib import Path
+
+import pytest
+from lightning.pytorch import loggers
+from lightning_utilities.core.imports import RequirementCache
+
+from command_line.errors import explain, known_names, mentions
+from command_line.parser import Parser, ParserError
+from command_line.process import import_packages
+
+
+@pytest.fixture
+def parser() -> Parser:
+    """A parser that knows one option."""
+    parser = Parser()
+    parser.add_argument("--trainer.max_epochs", type=int)
+    return parser
+
+
+def test_the_nearest_option_or_class_is_suggested(parser: Parser) -> None:
+    import_packages(["callbacks"])
+    assert {"trainer.max_epochs", "EMA", "decay"} <= set(known_names(parser, ["callbacks"]))
+    assert "EMA" not in known_names(parser, ["datamodules"])
+    error = ParserError("unrecognized arguments: --trainer.max_epoch", parser)
+    assert explain(error, ["fit"], []).endswith("; did you mean trainer.max_epochs?")
+
+
+def test_the_file_of_a_misspelt_name_is_named(parser: Parser, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("mine.yaml").write_text("trainer:\n  - {max_epoch: 3}\n")
+    Path("other.yaml").write_text("trainer: {}\n")
+    args = ["fit", "--config", "mine.yaml", "--config", "other.yaml"]
+    line = explain(ParserError("unrecognized arguments: --trainer.max_epoch 3", parser), args, [])
+    assert line.endswith("(in mine.yaml); did you mean trainer.max_epochs?")
+    assert explain(ParserError("something else", parser), args, []).endswith("lists what there is")
+
+
+@pytest.mark.parametrize("logger", ["WandbLogger", "TensorBoardLogger"])
+def test_a_package_that_is_missing_is_named_with_its_extra(logger: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    extra = {"WandbLogger": "wandb", "TensorBoardLogger": "tensorboard"}[logger]
+    monkeypatch.setattr("lightning.pytorch.loggers.wandb._WANDB_AVAILABLE", RequirementCache("wandb>=1000000"))
+    for module in ("_TENSORBOARD_AVAILABLE", "_TENSORBOARDX_AVAILABLE"):
+        monkeypatch.setattr(f"lightning.fabric.loggers.tensorboard.{module}", False)
+    with pytest.raises(ModuleNotFoundError) as raised:
+        getattr(loggers, logger)(save_dir=".")
+    line = explain(ValueError(f"Not a valid subclass of Logger\n  {raised.value}"), [], [])
+    assert line == f"{extra} is not installed; pip install 'one-for-all[{extra}]'"
+
+
+def test_an_error_of_many_lines_becomes_one(parser: Parser) -> None:
+    assert explain(OSError("no\n  space"), [], []) == "no space"
+    assert explain(ValueError(), [], []) == "ValueError"
+
+
+def test_a_name_is_found_anywhere_in_a_config() -> None:
+    config = {"a": [{"class_path": "Reznet"}], "b": {"depht": 3}}
+    assert mentions(config, "Reznet")
+    assert mentions(config, "depht")
+    assert not mentions(config, "depth")

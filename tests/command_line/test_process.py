@@ -1,0 +1,38 @@
+"""The set-up of the process: freed memory is kept, classes of every module are importable."""
+
+import ctypes
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from command_line.process import import_packages
+
+ROOT = Path(__file__).parents[2]
+
+
+def test_every_module_of_a_package_is_imported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "rooms" / "inner").mkdir(parents=True)
+    for name in ("rooms/__init__.py", "rooms/one.py", "rooms/inner/__init__.py", "rooms/inner/two.py"):
+        (tmp_path / name).touch()
+    monkeypatch.syspath_prepend(tmp_path)
+    import_packages(["rooms"])
+    assert {"rooms.one", "rooms.inner.two"} <= set(sys.modules)
+
+
+@pytest.mark.skipif(not hasattr(ctypes.CDLL(None), "mallopt"), reason="another C library than glibc")
+def test_freed_memory_is_kept_for_the_next_tensors():
+    code = """if True:
+        import resource, torch
+        from command_line.process import keep_freed_memory
+        keep_freed_memory()
+        for _ in range(20):
+            torch.ones(2**24)  # 64 MB: 16,384 pages
+        before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+        for _ in range(20):
+            torch.ones(2**24)
+        print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+        """
+    answer = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=True)
+    assert int(answer.stdout) < 16_384  # and not 20 times as many
