@@ -146,7 +146,8 @@ def test_an_epoch_begins_with_an_empty_memory(data):
     fresh = model.training_step(batch, 0)
     assert not torch.equal(model.training_step(batch, 1), fresh)
     assert torch.equal(model.training_step(batch, 0), fresh)
-    assert model.carried is not None and not model.carried.requires_grad
+    assert model.carried is not None
+    assert not model.carried.requires_grad
 
 
 def test_each_process_gets_its_streams_back(monkeypatch):
@@ -156,7 +157,8 @@ def test_each_process_gets_its_streams_back(monkeypatch):
         monkeypatch.setattr(model, "_trainer", SimpleNamespace(world_size=world, global_rank=rank))
         sums = {"nats": 3.0, "correct": 2.0, "characters": 5.0}
         model.on_load_checkpoint({"char_language_model": {"vocabulary": "ab", "carried": carried, "train_sums": sums}})
-        assert model.carried is not None and torch.equal(model.carried, expected)
+        assert model.carried is not None
+        assert torch.equal(model.carried, expected)
 
 
 class Snapshots(Callback):
@@ -196,7 +198,8 @@ def test_resumed_in_mid_epoch_equals_never_interrupted(trainer, data, tmp_path):
 
     stops = [4, 10, 13, 21]
     reference, metrics, generated = train(None, Snapshots(folder, stops))
-    assert generated and "val/bits_per_character" in metrics
+    assert generated
+    assert "val/bits_per_character" in metrics
     for stop in stops:
         shutil.rmtree(folder)
         shutil.copytree(folder.with_name(f"killed-{stop}"), folder)
@@ -231,7 +234,8 @@ def test_validation_continues_the_beginnings_of_its_streams(trainer, data):
         begin = sample.stream * length
         assert sample.source == validation[begin : begin + len(sample.source)]
         assert sample.source + sample.references[0] == validation[begin : begin + min(10, length)]
-        assert len(sample.hypothesis) == 12 and set(sample.hypothesis) <= set(module.vocabulary)
+        assert len(sample.hypothesis) == 12
+        assert set(sample.hypothesis) <= set(module.vocabulary)
 
 
 def test_predictions_begin_with_their_prompts_and_do_not_depend_on_what_else_is_in_the_file(trainer, data, tmp_path):
@@ -242,12 +246,15 @@ def test_predictions_begin_with_their_prompts_and_do_not_depend_on_what_else_is_
         prompts.write_text(lines)
         outputs = trainer().predict(model, datamodule=data(predict_path=str(prompts)))
         written.append({int(output["index"]): output["hypotheses"] for output in outputs})
-    assert written[0].keys() == {0, 2} and written[1].keys() == {0, 2, 3}
+    assert written[0].keys() == {0, 2}
+    assert written[1].keys() == {0, 2, 3}
     assert [len(text) for text in written[0][0] + written[0][2]] == [3 + 12, 7 + 12]
-    assert written[0][0][0].startswith("the") and written[0][2][0].startswith("cat sat")
+    assert written[0][0][0].startswith("the")
+    assert written[0][2][0].startswith("cat sat")
     assert written[0][2] == written[1][2]
     again = model.continue_text("cat sat", length=12, temperature=0.8, seed=2)
-    assert [again] == written[0][2] and model.continue_text("cat sat", 12, 0.8, seed=3) != again
+    assert [again] == written[0][2]
+    assert model.continue_text("cat sat", 12, 0.8, seed=3) != again
 
 
 def test_a_prompt_with_characters_never_seen_is_named(trainer, data, tmp_path):

@@ -1,6 +1,7 @@
 """What the text modules have from `LanguageModule`, on the smallest one: it "generates" its sources in capitals."""
 
 from collections.abc import Callable
+
 import pytest
 import torch
 from lightning.pytorch import Callback, LightningDataModule, LightningModule, Trainer

@@ -42,7 +42,8 @@ def test_bleu_and_chrf_are_those_of_the_command_line(streams: int, tmp_path: Pat
     assert 5 < scores["bleu"] < 95
     said = signature(references, ["bleu", "chrf"])
     assert said == f"bleu {bleu['signature']}; chrf {chrf['signature']}"
-    assert f"nrefs:{streams}|case:mixed" in said and "tok:13a" in said
+    assert f"nrefs:{streams}|case:mixed" in said
+    assert "tok:13a" in said
 
 
 def test_a_language_without_spaces_has_its_own_tokenizer() -> None:
@@ -60,7 +61,8 @@ def test_texts_may_have_unequal_numbers_of_references() -> None:
     doubled = [those if len(those) == 2 else (those[0], those[0]) for those in unequal]
     ours, theirs = (score_texts(HYPOTHESES, references, ["bleu", "chrf"]) for references in (unequal, doubled))
     assert ours == pytest.approx(theirs)
-    assert "nrefs:var" in signature(unequal, ["bleu"]) and "nrefs:2" in signature(doubled, ["bleu"])
+    assert "nrefs:var" in signature(unequal, ["bleu"])
+    assert "nrefs:2" in signature(doubled, ["bleu"])
 
 
 def test_every_name_that_is_scored_is_known_beforehand() -> None:
@@ -112,4 +114,6 @@ def test_no_texts_have_no_scores_and_an_empty_text_scores_nothing() -> None:
 
 def test_every_score_is_in_the_signature() -> None:
     said = signature([("a",)], ["exact_match", "rouge"])
-    assert said.startswith("exact_match ") and "rouge F-measure" in said and "torchmetrics:" in said
+    assert said.startswith("exact_match ")
+    assert "rouge F-measure" in said
+    assert "torchmetrics:" in said

@@ -199,7 +199,8 @@ def test_gradients_are_those_of_the_mean_over_all_tokens(trainer, sizes):
     kept = KeepGradients()
     trainer(callbacks=[kept], accumulate_grad_batches=len(sizes)).fit(seq2seq(net), datamodule=data)
 
-    assert len(kept.steps) == 1 and kept.steps[0].keys() == gradients_of(oracle).keys()
+    assert len(kept.steps) == 1
+    assert kept.steps[0].keys() == gradients_of(oracle).keys()
     for name, gradient in gradients_of(oracle).items():
         torch.testing.assert_close(kept.steps[0][name], gradient, rtol=1e-4, atol=1e-6, msg=name)
     assert len({data.tokens(places) / len(places) for places in data.places}) == len(sizes)
@@ -278,7 +279,8 @@ def compare_with_one_process(alone: Trainer, folder: Path) -> None:
     model = seq2seq(talkative(), scores=["bleu"])
     alone.fit(model, datamodule=Data(sizes=[8]))
     expected = [[text.index, text.source, list(text.references), text.hypothesis] for text in model.generated]
-    assert [text[:4] for text in ranks[0]["generated"]] == expected and len(expected) == 8
+    assert [text[:4] for text in ranks[0]["generated"]] == expected
+    assert len(expected) == 8
     for name in ("val/loss", "val/token_accuracy", "val/bleu"):
         assert ranks[0]["metrics"][name] == pytest.approx(alone.callback_metrics[name].item(), rel=1e-4), name
 
@@ -332,7 +334,8 @@ def test_validation_is_greedy_on_its_first_examples_and_test_searches_for_all(tr
     loss, accuracy = mean_loss(net, data.whole()).item(), token_accuracy(net, data)
     greedy = by_hand(net, data)[:7]
     beams = by_hand(net, data, num_beams=3, length_penalty=0.5)
-    assert greedy != beams[:7] and len(set(greedy)) > 2
+    assert greedy != beams[:7]
+    assert len(set(greedy)) > 2
 
     metrics = trainer(limit_val_batches=1.0).validate(model, datamodule=data, verbose=False)[0]
     assert [text.hypothesis for text in model.generated] == greedy
@@ -351,7 +354,8 @@ def test_validation_is_greedy_on_its_first_examples_and_test_searches_for_all(tr
         rel=1e-5,
         abs=1e-6,
     )
-    assert model.signature is not None and "tok:13a" in model.signature
+    assert model.signature is not None
+    assert "tok:13a" in model.signature
 
     outputs = trainer().predict(model, datamodule=data)
     assert [text for output in outputs for text in output["hypotheses"]] == beams
@@ -361,7 +365,8 @@ def test_validation_is_greedy_on_its_first_examples_and_test_searches_for_all(tr
 def test_no_validation_examples_write_nothing(trainer):
     model = seq2seq(validation_examples=0)
     metrics = trainer(limit_val_batches=1.0).validate(model, datamodule=(data := Data()), verbose=False)[0]
-    assert metrics.keys() == set(model.validation_metrics()) == {"val/loss", "val/token_accuracy"} and data.pairs
+    assert metrics.keys() == set(model.validation_metrics()) == {"val/loss", "val/token_accuracy"}
+    assert data.pairs
 
 
 def test_generated_text_is_there_when_callbacks_look_and_not_after_a_sanity_check(trainer):
@@ -399,7 +404,8 @@ def test_translate_takes_any_texts(trainer):
     beams, greedy = by_hand(model.architecture, data, num_beams=3), by_hand(model.architecture, data)
     assert model.translate([sources[0], " ", "", *sources[1:]]) == [beams[0], "", "", *beams[1:]]
     assert model.translate(sources, num_beams=1) == greedy != beams
-    assert model.translate([""]) == [""] and model.translate([]) == []
+    assert model.translate([""]) == [""]
+    assert model.translate([]) == []
 
 
 # --- checkpoints ---------------------------------------------------------------------------------------------------
@@ -411,7 +417,8 @@ def test_the_tokenizer_travels_in_the_checkpoint(trainer, tmp_path):
     trained.fit(model, datamodule=data)
     trained.save_checkpoint(tmp_path / "a.ckpt")
     loaded = TextSeq2Seq.load_from_checkpoint(tmp_path / "a.ckpt", weights_only=False, optimizer=sgd())
-    assert loaded.tokenizer is not None and loaded.tokenizer.to_str() == data.tokenizer.to_str()
+    assert loaded.tokenizer is not None
+    assert loaded.tokenizer.to_str() == data.tokenizer.to_str()
     sources = [source for source, _ in data.pairs]
     assert loaded.translate(sources) == model.translate(sources)
 
@@ -456,7 +463,8 @@ def test_a_run_goes_on_from_mid_epoch_as_if_nothing_had_happened(trainer, tmp_pa
         assert torch.equal(mine, theirs)
     states = [list(each.optimizers[0].state_dict()["state"].values()) for each in (one, other)]
     for mine, theirs in zip(*states, strict=True):
-        assert mine["step"] == theirs["step"] == 8 and torch.equal(mine["exp_avg"], theirs["exp_avg"])
+        assert mine["step"] == theirs["step"] == 8
+        assert torch.equal(mine["exp_avg"], theirs["exp_avg"])
     assert one.callback_metrics.keys() == other.callback_metrics.keys()
     for name, value in one.callback_metrics.items():
         assert torch.equal(value, other.callback_metrics[name]), name
@@ -571,7 +579,8 @@ def test_a_compiled_network_keeps_its_names(trainer, monkeypatch):
     model = seq2seq(compile_network=True)
     names = list(seq2seq().state_dict())
     trainer(max_steps=1).fit(model, datamodule=Data())
-    assert len(compiled) == 2 and list(model.state_dict()) == names
+    assert len(compiled) == 2
+    assert list(model.state_dict()) == names
 
 
 if __name__ == "__main__":
