@@ -1,3 +1,5 @@
+"""The views of test-time augmentation pixel by pixel, and against airbench's function."""
+
 import pytest
 import torch
 from torch import Tensor
