@@ -20,7 +20,7 @@ from lightning_modules.training_module import TrainingModule
 from lightning_modules.tta import tta_views
 from utils.batches import Classified, ImageBatch, ImagePredictionBatch
 from utils.checks import check_at_least, check_fraction
-from utils.contracts import ClassifiesImages, ProvidesImages, datamodule_of
+from utils.contracts import ClassifiesImages, ProvidesImages, ProvidesTrainingImages, datamodule_of
 from utils.random_streams import torch_generator
 
 INITIALIZATION_IMAGES = 5000
@@ -130,7 +130,7 @@ class ImageClassifier(TrainingModule, ClassifiesImages):
             if not Path(self.init_from).is_file():
                 raise FileNotFoundError(f"init_from: no such file: {self.init_from}")
             load_network(self.architecture, self.init_from)
-        elif isinstance(datamodule, ProvidesImages):
+        elif isinstance(datamodule, ProvidesTrainingImages):
             images = datamodule.train_set.images
             some = torch.randperm(len(images), generator=torch_generator("initialization", self.seed))
             images = images[some[:INITIALIZATION_IMAGES]].to(self.device)

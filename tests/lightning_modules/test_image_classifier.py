@@ -17,7 +17,7 @@ from architectures.base import ImageClassifierNet
 from datamodules.images.augmentation import mixup
 from lightning_modules.image_classifier import ImageClassifier
 from lightning_modules.optim.schedules import Constant
-from utils.contracts import ImageExamples, ProvidesImages
+from utils.contracts import ImageExamples, ProvidesImages, ProvidesTrainingImages
 
 SIZE = 8
 ALONE = SingleDeviceStrategy("cpu")
@@ -40,7 +40,7 @@ class TinyNet(ImageClassifierNet):
         self.initial_images = images
 
 
-class Data(LightningDataModule, ProvidesImages):
+class Data(LightningDataModule, ProvidesImages, ProvidesTrainingImages):
     """Random images of all classes in memory."""
 
     mean, std, input_size = (0.2, 0.4, 0.6), (0.1, 0.2, 0.3), SIZE
@@ -228,6 +228,20 @@ def test_test_metrics_against_sklearn(trainer, classes):
         expected["test/accuracy_top5"] = top_k_accuracy_score(labels, probabilities, k=5, labels=range(classes))
     assert metrics == pytest.approx(expected, abs=1e-5)
     assert 0 < expected["test/accuracy"] < 1
+
+
+@pytest.mark.parametrize("stage", ["validate", "test", "predict"])
+def test_only_a_fit_loads_the_training_images(trainer, stage):
+    class Missing(Data):
+        @property
+        def train_set(self) -> ImageExamples:
+            raise FileNotFoundError("no training images here")
+
+    model = classifier()
+    silent = {} if stage == "predict" else {"verbose": False}
+    assert getattr(trainer(), stage)(model, datamodule=Missing(), **silent)
+    with pytest.raises(FileNotFoundError, match="no training images here"):
+        trainer().fit(model, datamodule=Missing())
 
 
 def test_without_tta_none_is_reported(trainer):
