@@ -180,7 +180,8 @@ def replace_spans(ids: np.ndarray, mask: np.ndarray, sentinels: Sequence[int]) -
     starts = mask & ~np.concatenate([[False], mask[:-1]])
     replaced = ids.copy()
     replaced[starts] = np.asarray(sentinels[: int(starts.sum())], ids.dtype)
-    return replaced[starts | ~mask]
+    kept: np.ndarray = replaced[starts | ~mask]
+    return kept
 
 
 class Segments(TrainingPart):

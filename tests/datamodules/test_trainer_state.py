@@ -45,7 +45,7 @@ class Asking(LightningModule):
 
 @pytest.mark.filterwarnings("ignore")
 def test_stages_have_the_names_of_the_trainers_methods(tmp_path: Path) -> None:
-    data = DataLoader(torch.zeros(1))  # type: ignore[arg-type]
+    data: Any = DataLoader(torch.zeros(1))  # type: ignore[arg-type]
     runs = {
         "fit": lambda trainer, model: trainer.fit(model, data, data),
         "validate": lambda trainer, model: trainer.validate(model, data, verbose=False),

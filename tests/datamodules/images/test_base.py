@@ -161,7 +161,7 @@ def test_overfitting_repeats_the_same_batches(tmp_path: Path) -> None:
 
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("limit", [{"max_epochs": 4}, {"max_epochs": -1, "max_steps": 16}])
-def test_image_sizes_grow_with_the_planned_epochs(tmp_path: Path, limit: dict[str, int]) -> None:
+def test_image_sizes_grow_with_the_planned_epochs(tmp_path: Path, limit: dict[str, Any]) -> None:
     module = Numbers(augmentation=Augmentation(progressive_sizes=[(0.5, 4), (0.75, 6)]))
     seen = fit(tmp_path, module, **limit).seen
     assert [seen[epoch, 0][0].shape[-1] for epoch in range(4)] == [4, 4, 6, 8]

@@ -18,7 +18,7 @@ from tests.datamodules.text.counting import TOKENIZER, prepare, rows
 SENTINELS = list(range(9999, 9599, -1))
 
 
-def task(**options: float) -> SpanCorruption:
+def task(**options: Any) -> SpanCorruption:
     return SpanCorruption("train.txt", "val.txt", **options)
 
 

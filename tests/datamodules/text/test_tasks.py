@@ -103,7 +103,7 @@ def test_bad_fields_are_named(tmp_path: Path, name: str, content: str, message: 
 
 
 def test_a_mixture_has_the_parts_and_examples_of_its_tasks() -> None:
-    sizes = {"num_val": 2, "num_test": 2}
+    sizes: dict[str, Any] = {"num_val": 2, "num_test": 2}
     tasks: list[TextTask] = [
         ReverseTask(num_train=5, **sizes, prefix="reverse: "),
         NumberTask(num_train=3, **sizes, weight=0.5),
