@@ -17,6 +17,7 @@ from architectures.base import ImageClassifierNet
 from datamodules.images.augmentation import mixup
 from lightning_modules.image_classifier import ImageClassifier
 from lightning_modules.optim.schedules import Constant
+from utils.batches import ImageBatch
 from utils.contracts import ImageExamples, ProvidesImages, ProvidesTrainingImages
 
 SIZE = 8
@@ -181,7 +182,7 @@ def test_tta_is_the_mean_over_the_views():
 def step_loss(model: ImageClassifier, images: Tensor, targets: Tensor) -> Tensor:
     model.log = lambda *args, **kwargs: None  # type: ignore[method-assign]
     model.architecture.eval()  # keeps the batch's statistics out of what is compared
-    return model.training_step((images, targets), 0)
+    return model.training_step(ImageBatch(images, targets), 0)
 
 
 def test_label_smoothing_is_its_formula():

@@ -49,7 +49,7 @@ def image_classifier() -> ImageClassifier:
 
 
 def text_seq2seq() -> TextSeq2Seq:
-    shape = {"vocab_size": 24, "d_model": 16, "d_kv": 4, "d_ff": 32, "num_layers": 1, "num_heads": 4}
+    shape: dict[str, Any] = {"vocab_size": 24, "d_model": 16, "d_kv": 4, "d_ff": 32, "num_layers": 1, "num_heads": 4}
     return TextSeq2Seq(T5(T5Config(**shape)), **TRAINING)
 
 
