@@ -50,14 +50,14 @@ def test_a_possible_value_is_returned_as_it_is(check, possible):
 )
 def test_an_impossible_value_is_refused_in_one_sentence(check, allowed, impossible):
     for value in [*impossible, *NOT_NUMBERS]:
-        with pytest.raises(ValueError, match="^model.depth must be") as refused:
+        with pytest.raises(ValueError, match=r"^model\.depth must be") as refused:
             check("model.depth", value)
         assert str(refused.value) == f"model.depth must be {allowed}, got {value!r}"
 
 
 def test_lower_bounds_can_be_set():
     assert check_int("x", -3, at_least=-3) == -3
-    with pytest.raises(ValueError, match="^x must be a whole number of at least 2, got 1$"):
+    with pytest.raises(ValueError, match=r"^x must be a whole number of at least 2, got 1$"):
         check_int("x", 1, at_least=2)
     assert check_at_least("x", 2.5, 2.5) == 2.5
     with pytest.raises(ValueError, match=r"^x must be a number of at least 2\.5, got 2$"):
