@@ -17,10 +17,7 @@ from architectures.base import ImageClassifierNet
 from datamodules.images.augmentation import mixup
 from lightning_modules.image_classifier import ImageClassifier
 from lightning_modules.optim.schedules import Constant
-<<<<<<< HEAD
 from tests.close import assert_close
-=======
->>>>>>> h6
 from utils.batches import ImageBatch
 from utils.contracts import ImageExamples, ProvidesImages, ProvidesTrainingImages
 
