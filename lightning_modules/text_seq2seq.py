@@ -33,8 +33,8 @@ class TextSeq2Seq(LanguageModule, UsesTokenizer):
         z_loss: Weight of the squared log of the softmax's denominator in training; 1e-4 keeps long bf16 runs stable.
         scores: Scores of generated text: `exact_match`, `bleu`, `chrf`, `rouge` (for English: everything but a to z and
             digits separates words). The progress bar shows the first.
-        bleu_tokenizer: How sacreBLEU separates words: `13a`, as in published results, separates punctuation and splits at spaces; use `zh`
-            for Chinese and `char` for other languages without spaces. The signature names it.
+        bleu_tokenizer: How sacreBLEU separates words: `13a`, as in published results, separates punctuation and splits
+            at spaces; use `zh` for Chinese and `char` for other languages without spaces. The signature names it.
         max_length: Maximum length of a generated text in tokens, including the end token.
         num_beams: Number of hypotheses that beam search keeps in `test` and `predict`; validation is greedy.
         length_penalty: Power of the length by which beam search divides a sum of log-probabilities: larger values
