@@ -8,8 +8,9 @@ STAMP := $(VENV)/.installed
 UV := uv==0.13.9
 PYTEST_ARGS ?=
 LOCK_ARGS ?=
-# One worker a core, one thread a worker: torch's threads gain nothing on tensors this small.
-PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses auto --maxprocesses 8
+# One worker per core, one thread per worker: torch's threads gain nothing on tensors this small.
+OMP_NUM_THREADS ?= 1
+PYTEST := OMP_NUM_THREADS=$(OMP_NUM_THREADS) $(BIN)/python -m pytest --numprocesses auto --maxprocesses 8
 
 .DEFAULT_GOAL := help
 .PHONY: help quickstart test slow notebooks lint format types lock clean
@@ -40,7 +41,7 @@ lint: $(STAMP)  ## Check style and format
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 
-format: $(STAMP)  ## Bring the code into form
+format: $(STAMP)  ## Format the code
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
@@ -58,7 +59,7 @@ clean:  ## Remove the environment and all caches; runs and data stay
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache build *.egg-info
 	find . -name __pycache__ -not -path './.git/*' -prune -exec rm -rf {} +
 
-# One environment for everything, made anew only when what it holds has changed. uv installs the same pinned, hashed
+# One environment for everything, rebuilt only when what it holds has changed. uv installs the same pinned, hashed
 # versions as pip, several times faster; where there is none, UV is installed into the environment first.
 $(STAMP): requirements.txt pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 is needed: make PYTHON=python3.11")'

@@ -1,4 +1,4 @@
-"""Base class of every image classifier in this package, and checks of constructor arguments.
+"""Base class of every image classifier in this package.
 
 To add a network, write one file here with one class that extends `ImageClassifierNet`. There is no registry to edit: a
 config names the class, and the command line checks it against this base class.

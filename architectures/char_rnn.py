@@ -248,12 +248,12 @@ class CharRNN(nn.Module):
             ValueError: `temperature` is not above 0.
         """
         check_positive("temperature", temperature)
-        drawn: list[Tensor] = []
+        sampled: list[Tensor] = []
         state: Tensor | None = None
         read = prompt
         for _ in range(length):
             logits, state = self(read, state, known)
             probabilities = (logits[:, -1].double() / temperature).softmax(1)
             read = torch.multinomial(probabilities.cpu(), 1, generator=generator).to(prompt.device)  # [B, 1]
-            drawn.append(read)
-        return torch.cat(drawn, 1) if drawn else prompt[:, :0]
+            sampled.append(read)
+        return torch.cat(sampled, 1) if sampled else prompt[:, :0]

@@ -4,17 +4,23 @@ from __future__ import annotations
 
 import difflib
 import inspect
+import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.cli import LightningArgumentParser
-from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
 from command_line.configs import given_configs, read_config, with_found_configs
 from command_line.jsonargparse_messages import is_report, misspelt_names, objections
 from command_line.parser import ParserError
+
+EXTRAS = ("wandb", "tensorboard")
+"""Packages that only some need, and the extras of the same name that bring them."""
+
+_MISSING = re.compile(r"(?:No module named '|Requirement '|Neither `)(\w+)")
 
 USER_ERRORS = (ValueError, OSError, MisconfigurationException)
 
@@ -34,6 +40,9 @@ def explain(error: BaseException, args: list[str], packages: Sequence[str]) -> s
         packages: Names of the packages whose classes a config may name.
     """
     message = str(error) or type(error).__name__
+    missing = _MISSING.search(message)
+    if missing and missing[1] in EXTRAS:
+        return f"{missing[1]} is not installed; pip install 'one-for-all[{missing[1]}]'"
     if is_report(message):
         message = objections(message)
     if not isinstance(error, USER_ERRORS):

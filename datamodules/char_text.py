@@ -9,33 +9,37 @@ from torch import Tensor
 from datamodules.loader import BatchLoader, training_position
 from datamodules.text.char_streams import encode, evaluation_streams, training_positions
 from datamodules.text.files import read_text
+from datamodules.trainer_state import model_of
 from utils.batches import CharBatch, PromptBatch
 from utils.checks import check_int, check_positive_int
 from utils.contracts import PredictsLines, ProvidesCharacters, UsesVocabulary
 from utils.distributed import rank_and_world_size
 
+SPLITS = {"train": "training", "val": "validation", "test": "test"}
+
 
 class CharTextDataModule(LightningDataModule, ProvidesCharacters, PredictsLines):
-    """A text, cut into training (its beginning), validation and test (its end), for models that read characters.
+    """One text for models that read characters: its beginning for training, then validation, its end for the test.
 
-    Each part is read in contiguous streams side by side: batch k + 1 goes on where batch k stopped, so that a model
-    can carry its memory over (truncated back-propagation through time). It starts anew with the first batch.
+    Each split is read as contiguous streams side by side: batch k + 1 continues where batch k stopped, so that a model
+    can keep its hidden state from batch to batch (truncated backpropagation through time). The state is reset at the
+    first batch.
 
     Args:
-        path: A text file, UTF-8, plain or gzip; none: the English documentation that comes with Python
+        path: A text file, UTF-8, plain or gzip; if null, the English documentation that comes with Python
             (`pydoc_data.topics`, 0.5 MB).
-        sequence_length: Characters of each stream in a batch: how far back gradients go.
-        batch_size: Streams that the training text is cut into, per process. What does not fill a batch, another
-            part of the text each epoch, is left out.
-        eval_batch_size: Streams that the validation and the test text are cut into, over all processes.
-        validation_fraction: Share of the text for validation.
-        test_fraction: Share of the text for the test.
-        seed: Seed of where each epoch's streams begin.
-        predict_path: A text file, UTF-8, plain or gzip, with a prompt on each line, for `predict`; blank lines are
-            none.
+        sequence_length: Number of characters of each stream in a batch: how far back gradients reach.
+        batch_size: Number of streams that the training text is divided into, per process. Characters that do not fill a
+            batch are skipped, others in each epoch.
+        eval_batch_size: Number of streams that the validation and the test text are divided into, over all processes.
+        validation_fraction: Share of the text for validation, above 0 and below 1.
+        test_fraction: Share of the text for the test, above 0 and below 1.
+        seed: Seed of the position at which each epoch begins.
+        predict_path: A text file for `predict`, UTF-8, plain or gzip, with one prompt per line; blank lines are
+            skipped.
 
     Raises:
-        ValueError: A number that is not possible.
+        ValueError: A number is out of range.
     """
 
     def __init__(
@@ -52,11 +56,11 @@ class CharTextDataModule(LightningDataModule, ProvidesCharacters, PredictsLines)
         super().__init__()
         for name, share in (("validation_fraction", validation_fraction), ("test_fraction", test_fraction)):
             if not 0 < share < 1:
-                raise ValueError(f"data.{name} is {share}: it must be above 0 and below 1")
+                raise ValueError(f"data.{name} must be a number above 0 and below 1, got {share}")
         if validation_fraction + test_fraction >= 1:
             raise ValueError(
-                f"data.validation_fraction is {validation_fraction} and data.test_fraction {test_fraction}: "
-                "nothing is left for training, they must add up to less than 1"
+                "data.validation_fraction and data.test_fraction must add up to less than 1 to leave text for "
+                f"training, got {validation_fraction} and {test_fraction}"
             )
         self.path = path
         self.sequence_length = check_positive_int("data.sequence_length", sequence_length)
@@ -74,54 +78,61 @@ class CharTextDataModule(LightningDataModule, ProvidesCharacters, PredictsLines)
         """The whole text, read on first use.
 
         Raises:
-            FileNotFoundError: There is no such file.
-            ValueError: It is not UTF-8 (the line is named), or too short.
+            FileNotFoundError: The file does not exist.
+            ValueError: It is not UTF-8 (the message names the line), or too short.
         """
         if self._text is None:
             self._text = read_text(self.path, "data.path") if self.path is not None else python_documentation()
             if len(self._text) < 2:
-                raise ValueError(f"data.path {self._source} has no text to learn: {len(self._text)} characters in all")
+                raise ValueError(f"{self._source} is too short: it needs at least 2 characters, got {len(self._text)}")
         return self._text
 
     @property
     def vocabulary(self) -> str:
-        """Every character of the text once, in the order of code points: a character's id is its place in it."""
+        """Every character of the text once, sorted by code point; the id of a character is its position in it."""
         return "".join(sorted(set(self.text)))
 
     @property
     def _source(self) -> str:
-        return self.path or "pydoc_data.topics"
+        """What errors call the text."""
+        return f"data.path: {self.path or 'pydoc_data.topics'}"
 
     def setup(self, stage: str) -> None:
+        """Check before a fit that the text is long enough, and before a prediction that there are prompts."""
         if stage == "predict":
-            self._prompts()  # a file that is not there is said before the model is loaded
+            self._prompts()
         elif stage == "fit":
-            for name in ("train", "val"):
-                self._check_length(name)
+            for split in ("train", "val"):
+                self._check_length(split)
 
-    def part(self, name: str) -> tuple[int, int]:
-        """Where a part of the text ("train", "val" or "test") begins and ends."""
+    def part(self, split: str) -> tuple[int, int]:
+        """Return where a split ("train", "val" or "test") begins and ends in the text."""
         size = len(self.text)
         test = size - round(size * self.test_fraction)
         val = test - round(size * self.validation_fraction)
-        return {"train": (0, val), "val": (val, test), "test": (test, size)}[name]
+        return {"train": (0, val), "val": (val, test), "test": (test, size)}[split]
 
-    def _check_length(self, name: str) -> None:
-        begin, end = self.part(name)
-        world = rank_and_world_size(self.trainer)[1]
-        needed = self.batch_size * world * self.sequence_length + 1 if name == "train" else 2
+    def _check_length(self, split: str) -> None:
+        begin, end = self.part(split)
+        world_size = rank_and_world_size(self.trainer)[1]
+        needed = self.batch_size * world_size * self.sequence_length + 1 if split == "train" else 2
         if end - begin < needed:
-            share = {"train": "training", "val": "validation", "test": "test"}[name]
-            advice = "lower data.batch_size or data.sequence_length, or " if name == "train" else ""
+            advice = "lower data.batch_size or data.sequence_length, or " if split == "train" else ""
             raise ValueError(
-                f"data.path {self._source}: the {share} part has {end - begin} characters but at least {needed} are "
-                f"needed; {advice}take a longer text"
+                f"{self._source}: the {SPLITS[split]} part has {end - begin} characters, but at least {needed} are "
+                f"needed; {advice}use a longer text"
             )
 
+    def _encode_split(self, split: str) -> Tensor:
+        """Return a split as ids of the model's vocabulary, int64 [N]."""
+        self._check_length(split)
+        begin, end = self.part(split)
+        lines_before = self.text.count("\n", 0, begin)
+        return encode(self.text[begin:end], self._model_vocabulary(), self._source, lines_before)
+
     def train_dataloader(self) -> BatchLoader[CharBatch]:
-        self._check_length("train")
-        begin, end = self.part("train")
-        ids = encode(self.text[begin:end], self._model_vocabulary(), f"data.path {self._source}")
+        """Return the loader of this process's training batches."""
+        ids = self._encode_split("train")
         rank, world_size = rank_and_world_size(self.trainer)
 
         def plan(epoch: int) -> tuple[Tensor, ...]:
@@ -142,41 +153,38 @@ class CharTextDataModule(LightningDataModule, ProvidesCharacters, PredictsLines)
         return BatchLoader(plan, fetch, lambda: training_position(self.trainer))
 
     def val_dataloader(self) -> BatchLoader[CharBatch]:
+        """Return the loader of this process's validation batches."""
         return self._evaluation_loader("val")
 
     def test_dataloader(self) -> BatchLoader[CharBatch]:
+        """Return the loader of this process's test batches."""
         return self._evaluation_loader("test")
 
-    def _evaluation_loader(self, name: str) -> BatchLoader[CharBatch]:
-        self._check_length(name)
-        begin, end = self.part(name)
-        ids = encode(
-            self.text[begin:end], self._model_vocabulary(), f"data.path {self._source}", self.text.count("\n", 0, begin)
-        )
+    def _evaluation_loader(self, split: str) -> BatchLoader[CharBatch]:
         rank, world_size = rank_and_world_size(self.trainer)
-        # The streams are the same for any number of processes, and so is the score.
-        streams = evaluation_streams(ids, self.eval_batch_size)
-        characters, targets = (part[rank::world_size] for part in streams)  # [B, length]
+        # The streams, and therefore the score, are the same for any number of processes.
+        streams = evaluation_streams(self._encode_split(split), self.eval_batch_size)
+        characters, targets = (side[rank::world_size] for side in streams)  # [B, length]
 
         def fetch(columns: Tensor, epoch: int, step: int) -> CharBatch:
             return CharBatch(characters[:, columns], targets[:, columns])
 
-        columns = torch.arange(targets.shape[1]).split(self.sequence_length)
+        columns = torch.split(torch.arange(targets.shape[1]), self.sequence_length)
         return BatchLoader(lambda epoch: columns, fetch)
 
     def predict_dataloader(self) -> BatchLoader[PromptBatch]:
-        """Prompts, one a batch since their lengths differ: (ids int64 [1, P], number of the line int64 [1])."""
-        self.allow_zero_length_dataloader_with_multiple_devices = True  # a single prompt: one process has nothing
+        """Return the loader of this process's prompts, one per batch since their lengths differ."""
+        self.allow_zero_length_dataloader_with_multiple_devices = True  # there may be fewer prompts than processes
         lines = self._prompts()
         self.predict_count = len(lines)
         vocabulary = self._model_vocabulary()
         prompts = {
-            number: encode(line, vocabulary, f"data.predict_path {self.predict_path}", number)
+            number: encode(line, vocabulary, f"data.predict_path: {self.predict_path}", number)
             for number, line in enumerate(lines)
             if line.strip()
         }
         rank, world_size = rank_and_world_size(self.trainer)
-        mine = torch.tensor(list(prompts)[rank::world_size], dtype=torch.int64).split(1) if len(prompts) > rank else ()
+        mine = [torch.tensor([number]) for number in list(prompts)[rank::world_size]]
 
         def fetch(index: Tensor, epoch: int, step: int) -> PromptBatch:
             return PromptBatch(prompts[int(index)][None], index)
@@ -184,24 +192,27 @@ class CharTextDataModule(LightningDataModule, ProvidesCharacters, PredictsLines)
         return BatchLoader(lambda epoch: mine, fetch)
 
     def _prompts(self) -> list[str]:
+        """Return the lines of the prompt file, blank ones included."""
         if self.predict_path is None:
-            raise ValueError("predict continues prompts: pass --data.predict_path FILE, a text file with one a line")
+            raise ValueError(
+                "data.predict_path is missing: pass --data.predict_path FILE, a text file with one prompt per line"
+            )
         lines = read_text(self.predict_path, "data.predict_path").removesuffix("\n").split("\n")
         if not any(line.strip() for line in lines):
-            raise ValueError(f"data.predict_path {self.predict_path} holds no prompt: write one on each line")
+            raise ValueError(f"data.predict_path: {self.predict_path} has no prompt: write one per line")
         return lines
 
     def _model_vocabulary(self) -> str:
-        """The vocabulary of the trainer's model, which a checkpoint restores after `setup`; else the text's own."""
-        module = self.trainer.lightning_module if self.trainer is not None else None
-        known = module.vocabulary if isinstance(module, UsesVocabulary) else None
+        """Return the vocabulary of the model, which a checkpoint restores after `setup`, else that of the text."""
+        model = model_of(self.trainer)
+        known = model.vocabulary if isinstance(model, UsesVocabulary) else None
         return known or self.vocabulary
 
 
 def python_documentation() -> str:
-    """The topics of Python's `help()`, one after the other: about 460,000 characters in English."""
+    """Return the topics of Python's `help()`, one after the other: about 460,000 characters of English."""
     try:
         from pydoc_data.topics import topics
     except ImportError as error:
-        raise ValueError("this Python comes without pydoc_data: pass --data.path FILE, any text file") from error
+        raise ValueError("this Python has no pydoc_data: pass --data.path FILE, any text file") from error
     return "\n".join(topics.values())

@@ -17,7 +17,8 @@ from datamodules.images.cifar10_files import (
     read_batch,
     read_npz,
 )
-from datamodules.images.image_set import ImageSet, stratified_split
+from datamodules.images.image_set import ImageSet
+from datamodules.trainer_state import stage_of
 from utils.checks import check_int
 
 CLASS_NAMES = [
@@ -40,17 +41,20 @@ class CIFAR10DataModule(ImageDataModule):
     """CIFAR-10: 50,000 training and 10,000 test images of 10 classes, 3x32x32, held in memory as uint8.
 
     Args:
-        root: Folder that holds (or shall hold) `cifar-10-batches-py`.
-        download: Fetch the data into `root` when `cifar-10-batches-py` is not there. Existing files are never
+        root: Folder that contains `cifar-10-batches-py`, or into which it is downloaded.
+        download: Whether to download the data into `root` if `cifar-10-batches-py` is missing. Existing files are never
             overwritten.
-        verify: Require the MD5 sums of the original files. False accepts any copy of the right form.
-        test_file: An .npz file with `images` uint8 [N, 3, 32, 32] and `labels` [N] to test on in place of the test set.
-        validation_size: Number of training images set apart for validation, stratified; 0: none.
+        verify: Whether to require the MD5 sums of the original files. If false, any copy with the right format is
+            accepted.
+        test_file: An .npz file with `images` uint8 [N, 3, 32, 32] and `labels` [N] that replaces the test set; if null,
+            the original test set.
+        validation_size: Number of training images held out for validation, stratified; 0 disables validation.
         **options: Arguments of `ImageDataModule`.
 
     Raises:
-        FileNotFoundError: no data, and no download allowed or possible.
-        ValueError: files that differ from the originals (with `verify`), are damaged or of the wrong form.
+        FileNotFoundError: The data are missing and cannot be downloaded, or may not be.
+        ValueError: A number is out of range; or a file differs from the original (with `verify`), is damaged or has the
+            wrong format.
     """
 
     def __init__(
@@ -73,15 +77,12 @@ class CIFAR10DataModule(ImageDataModule):
 
     @property
     def folder(self) -> Path:
-        """Where the batch files are: `root/cifar-10-batches-py`, or `root` itself when it holds them."""
+        """Folder of the batch files: `root/cifar-10-batches-py`, or `root` itself if it contains them."""
         return self.root if (self.root / TRAIN_FILES[0]).is_file() else self.root / FOLDER
 
     def prepare_data(self) -> None:
-        """Fetch the files where they are missing and look at all of them.
-
-        So that a bad one is found before training.
-        """
-        stage = self.trainer.state.fn if self.trainer is not None else None
+        """Download missing files and read all that the stage needs, so that a bad one is found before training."""
+        stage = stage_of(self.trainer)
         if stage == "predict" and self.predict_path is not None:
             return
         if self.test_file is not None and stage != "validate":
@@ -96,20 +97,18 @@ class CIFAR10DataModule(ImageDataModule):
                 check_md5(self.folder / name)
 
     def load_training(self) -> tuple[ImageSet, ImageSet | None]:
+        """Return the images of the training files, less those held out for validation, and the latter."""
         parts = [read_batch(self.folder / name) for name in TRAIN_FILES]
-        images, labels = (
-            torch.cat([part[0] for part in parts]),
-            torch.cat([part[1] for part in parts]),
-        )
-        if self.validation_size == 0:
-            return ImageSet(images, labels), None
+        labels = torch.cat([part[1] for part in parts])
         if self.validation_size >= len(labels):
             raise ValueError(
-                f"data.validation_size is {self.validation_size}: it must be below the {len(labels)} training images"
+                f"data.validation_size must be below the number of training images, {len(labels)}, "
+                f"got {self.validation_size}"
             )
-        train, val = stratified_split(labels, self.validation_size, seed=self.split_seed, purpose="validation_split")
-        return ImageSet(images[train], labels[train]), ImageSet(images[val], labels[val])
+        examples = ImageSet(torch.cat([part[0] for part in parts]), labels)
+        return examples.split(self.validation_size, seed=self.split_seed, purpose="validation_split")
 
     def load_test(self) -> ImageSet:
+        """Return the images of `test_file` if it is set, else those of the original test set."""
         read = read_npz(self.test_file) if self.test_file is not None else read_batch(self.folder / TEST_FILE)
         return ImageSet(*read)

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from torch import Tensor
 from torch.nn import functional as F
 
 from datamodules.images.base import ImageDataModule
@@ -15,16 +14,17 @@ TEST_SIZE = 360
 
 
 class DigitsDataModule(ImageDataModule):
-    """1,797 scans of digits, 8x8 in 17 greys (UCI "Optical Recognition of Handwritten Digits"), brought to 3x32x32.
+    """Handwritten digits: 1,797 scans of 8x8 pixels in 17 shades of grey, enlarged to 3x32x32.
 
-    360 of them are the test set. Both splits are stratified.
+    Source: UCI, "Optical Recognition of Handwritten Digits". 360 of the images are the test set; both splits are
+    stratified.
 
     Args:
-        validation_size: Number of training images set apart for validation; 0: none.
+        validation_size: Number of training images held out for validation, 0 to 1000; 0 disables validation.
         **options: Arguments of `ImageDataModule`.
 
     Raises:
-        ValueError: a size that is not possible.
+        ValueError: A number is out of range, or scikit-learn is not installed.
     """
 
     def __init__(
@@ -34,34 +34,40 @@ class DigitsDataModule(ImageDataModule):
     ) -> None:
         super().__init__(**options)
         if not 0 <= validation_size <= 1000:
-            raise ValueError(f"data.validation_size is {validation_size}: it must be from 0 to 1000")
+            raise ValueError(f"data.validation_size must be from 0 to 1000, got {validation_size}")
         self.validation_size = validation_size
         self.class_names = [str(digit) for digit in range(10)]
 
     def setup(self, stage: str) -> None:
-        # Loading takes milliseconds, so mean and std are there at every stage.
+        """Load the training images at every stage: it takes milliseconds, and gives mean and standard deviation."""
         self._training_sets()
 
     def load_training(self) -> tuple[ImageSet, ImageSet | None]:
-        images, labels = _digits()
-        development, _ = stratified_split(labels, TEST_SIZE, seed=self.split_seed, purpose="test_split")
-        images, labels = images[development], labels[development]
-        train, val = stratified_split(labels, self.validation_size, seed=self.split_seed, purpose="validation_split")
-        self.mean, self.std = channel_statistics(images[train])
-        val_set = ImageSet(images[val], labels[val]) if self.validation_size else None
-        return ImageSet(images[train], labels[train]), val_set
+        """Return the digits outside the test set, and set `mean` and `std` to those of the training images."""
+        development, _ = self._split_test()
+        train, val = development.split(self.validation_size, seed=self.split_seed, purpose="validation_split")
+        self.mean, self.std = channel_statistics(train.images)
+        return train, val
 
     def load_test(self) -> ImageSet:
-        images, labels = _digits()
-        _, test = stratified_split(labels, TEST_SIZE, seed=self.split_seed, purpose="test_split")
-        return ImageSet(images[test], labels[test])
+        """Return the digits of the test set."""
+        _, test = self._split_test()
+        return test
+
+    def _split_test(self) -> tuple[ImageSet, ImageSet]:
+        """Return the digits outside the test set and those in it."""
+        digits = _digits()
+        kept, test = stratified_split(digits.labels, TEST_SIZE, seed=self.split_seed, purpose="test_split")
+        return digits.select(kept), digits.select(test)
 
 
-def _digits() -> tuple[Tensor, Tensor]:
-    """All digits: images uint8 [1797, 3, 32, 32], labels int64 [1797]."""
-    from sklearn.datasets import load_digits  # type: ignore[import-untyped]
-
+def _digits() -> ImageSet:
+    """Return all digits: 1,797 images of 3x32x32."""
+    try:
+        from sklearn.datasets import load_digits
+    except ImportError as error:
+        raise ValueError("DigitsDataModule needs scikit-learn: pip install scikit-learn") from error
     digits = load_digits()
     grey = torch.from_numpy(digits.images).float().unsqueeze(1) * (255 / 16)  # [N, 1, 8, 8]
     large = F.interpolate(grey, size=32, mode="bilinear", align_corners=False)
-    return large.round().to(torch.uint8).repeat(1, 3, 1, 1), torch.from_numpy(digits.target).long()
+    return ImageSet(large.round().to(torch.uint8).repeat(1, 3, 1, 1), torch.from_numpy(digits.target).long())

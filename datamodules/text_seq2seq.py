@@ -1,4 +1,4 @@
-"""The datamodule of every text-to-text task."""
+"""Text-to-text tasks: one datamodule for all of them."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import torch
 from lightning.pytorch import LightningDataModule
 from torch import Tensor
 
-from datamodules.loader import BatchLoader, require_one_each, stage_of, training_position
+from datamodules.loader import BatchLoader, require_one_each, training_position
 from datamodules.text.bucketing import bucket_pairs, round_up
 from datamodules.text.collation import collate
 from datamodules.text.epoch_plan import TrainingPlan
@@ -21,6 +21,7 @@ from datamodules.text.tasks import Example, Split, TextTask
 from datamodules.text.token_table import TokenTable
 from datamodules.text.tokenizer import TokenizerModel
 from datamodules.text.training_pairs import TrainingPart
+from datamodules.trainer_state import stage_of
 from utils.batches import Seq2SeqBatch
 from utils.checks import check_choice, check_fraction, check_int, check_positive_int
 from utils.contracts import PredictsLines, ProvidesTokens
@@ -32,38 +33,38 @@ if TYPE_CHECKING:
 
 
 class TextSeq2SeqDataModule(LightningDataModule, ProvidesTokens, PredictsLines):
-    """Texts and what they should become, as token ids, in batches that hold a budget of tokens.
+    """Sources and targets as token ids, in batches that hold a budget of tokens.
 
-    A training batch consists of pairs of similar length; an epoch has each example once (or as often as its task's
-    `weight` says), whatever the world size. Evaluation sees each example once, the longest first.
+    A training batch consists of pairs of similar length. An epoch has each example once (or as often as the `weight` of
+    its task says), whatever the world size. Evaluation has each example once, the longest first.
 
     Args:
         task: Where the texts come from and how they are prepared.
-        tokenizer: A tokenizer.json, a spiece.model, or a folder with one of them, as published with T5; if null, one is
-            trained on the training texts. A run keeps its tokenizer in its folder and in its checkpoints and resumes
-            with that.
-        tokenizer_model: Kind of the tokenizer that is trained: unigram or bpe.
-        vocab_size: Vocabulary size of the tokenizer that is trained, special tokens included.
-        num_sentinels: Number of tokens `<extra_id_0>`, ... of the tokenizer that is trained; span corruption needs
-            them.
-        bpe_dropout: In training, the probability of skipping each merge of a BPE tokenizer, drawn again in each epoch
-            (Provilkov et al. 2020, arXiv:1910.13267: 0.1). Sequences become longer and are truncated at the maximum
-            lengths. Span corruption does without it.
+        tokenizer: A tokenizer.json, a spiece.model, or a folder that contains one of them, as published with T5; if
+            null, a tokenizer is trained on the training texts. A run saves its tokenizer in its folder and its
+            checkpoints, and resumes with that.
+        tokenizer_model: Kind of a tokenizer that is trained: unigram or bpe.
+        vocab_size: Vocabulary size of a tokenizer that is trained, special tokens included.
+        num_sentinels: Number of tokens `<extra_id_0>`, ... of a tokenizer that is trained; span corruption needs them.
+        bpe_dropout: Probability of skipping each merge of a BPE tokenizer in training, at least 0 and below 1; 0
+            disables BPE-dropout (Provilkov et al. 2020, arXiv:1910.13267, use 0.1). Tokens are drawn again in each
+            epoch. Sequences become longer, and are truncated at the maximum lengths. Span corruption does not use it.
         max_source_length: Maximum source length in tokens, prefix and end of sequence included.
         max_target_length: Maximum target length in tokens, end of sequence included.
-        over_length: What happens to longer training pairs: "truncate" keeps their beginning, "drop" leaves the pair
-            out. In evaluation and prediction sources are always truncated, so that none is missing. The number of
+        over_length: What happens to longer training pairs: truncate keeps the beginning of a text, drop skips the pair.
+            In evaluation and prediction, long texts are always truncated, so that no example is missing. The number of
             truncated or dropped texts is reported.
         batch_tokens: Maximum number of tokens in a training batch, per process: sources and targets together, padding
             included.
         eval_batch_tokens: Maximum number of tokens in a batch of validation, test and prediction, per process.
-        pad_to_multiple: Lengths are padded up to a multiple of it. On Multi30k 2, 4 and 8 give 92, 42 and 17 shapes,
-            and 3%, 7% and 14% of padding.
-        cache_dir: Folder that keeps tokenised texts for the next run, under names made from their content; if null,
-            there is no cache.
-        seed: Seed of the order, of the choice among references and of the spans of span corruption.
-        predict_path: A text file to predict, plain or gzip, one text per line; if null, the test sources.
-        predict_prefix: Put before each line of `predict_path`; if null, the task's prefix.
+        pad_to_multiple: Lengths are padded to a multiple of it. On Multi30k, 2, 4 and 8 give 92, 42 and 17 different
+            shapes and 3%, 7% and 14% padding.
+        cache_dir: Folder that keeps tokenised texts for later runs, in files named after their content; if null, there
+            is no cache.
+        seed: Seed of the order, of the choice among references, of BPE-dropout and of the spans of span corruption.
+        predict_path: A text file to predict, UTF-8, plain or gzip, with one text per line; a blank line stays blank. If
+            null, the test sources.
+        predict_prefix: Text put before each line of `predict_path`; if null, the prefix of the task.
 
     Raises:
         ValueError: A number is out of range.
@@ -91,6 +92,9 @@ class TextSeq2SeqDataModule(LightningDataModule, ProvidesTokens, PredictsLines):
         super().__init__()
         check_choice("data.over_length", over_length, ("truncate", "drop"))
         self.task = task
+        self.tokenizer_model = tokenizer_model
+        self.vocab_size = vocab_size
+        self.num_sentinels = num_sentinels
         self.bpe_dropout = check_fraction("data.bpe_dropout", bpe_dropout)
         self.max_source_length = check_int("data.max_source_length", max_source_length, at_least=2)
         self.max_target_length = check_int("data.max_target_length", max_target_length, at_least=2)
@@ -103,16 +107,16 @@ class TextSeq2SeqDataModule(LightningDataModule, ProvidesTokens, PredictsLines):
         self.predict_path = predict_path
         self.predict_prefix = predict_prefix
         self.predict_count = 0
-        # The run folder is one for all nodes, and so is what is written into it.
-        self.prepare_data_per_node = False
+        self.prepare_data_per_node = False  # all nodes share the run folder, in which the tokenizer is saved
         self._run_tokenizer = RunTokenizer(tokenizer, tokenizer_model, vocab_size, num_sentinels, self._tokenizer_texts)
         self._examples: dict[tuple[int, Split], list[Example]] = {}
         self._training_parts: list[TrainingPart] | None = None
 
     def _check_budget(self, name: str, tokens: int) -> int:
-        """Return `tokens` if a batch of so many holds one pair of the maximum lengths."""
-        lengths = np.array([self.max_source_length, self.max_target_length])
-        needed = int(round_up(lengths, self.pad_to_multiple).sum())
+        """Return `tokens` if it is at least the size of one pair of the maximum lengths."""
+        needed = sum(
+            round_up(length, self.pad_to_multiple) for length in (self.max_source_length, self.max_target_length)
+        )
         if tokens < needed:
             raise ValueError(
                 f"data.{name} must be at least {needed}, the size of one pair of max_source_length "
@@ -122,13 +126,16 @@ class TextSeq2SeqDataModule(LightningDataModule, ProvidesTokens, PredictsLines):
 
     @property
     def tokenizer(self) -> Tokenizer:
-        """The run's tokenizer in a fit; elsewhere the model's, which came with its checkpoint."""
+        """The tokenizer of the run in a fit; elsewhere that of the model, which is stored in its checkpoint."""
         return self._run_tokenizer.get(self.trainer)
 
     # --- reading -----------------------------------------------------------------------------------------------
 
     def prepare_data(self) -> None:
-        """Read, on one process, all that the stage needs, so that errors come early, and fill the cache."""
+        """Read all that the stage needs, so that errors come early, and in a fit save the tokenizer and fill the cache.
+
+        The Trainer calls this on one process only.
+        """
         stage = stage_of(self.trainer)
         self._run_tokenizer.check_against_model(self.trainer)
         if stage in (None, "fit"):
@@ -143,7 +150,7 @@ class TextSeq2SeqDataModule(LightningDataModule, ProvidesTokens, PredictsLines):
             self._predict_lines()
 
     def setup(self, stage: str) -> None:
-        """Share the first process's tokenizer and prepare the training texts before a fit."""
+        """Before a fit, share the tokenizer of the first process and prepare the training texts."""
         if stage == "fit":
             self._run_tokenizer.share(self.trainer)
             self._parts()
@@ -203,7 +210,10 @@ class TextSeq2SeqDataModule(LightningDataModule, ProvidesTokens, PredictsLines):
         return self._training_parts
 
     def _optimizer_step_tokens(self, target_tokens: list[int], step: int) -> int:
-        """Return the target tokens of the batches accumulated with batch `step`; the last group may be shorter."""
+        """Return the number of target tokens of the batches that are accumulated into one step with batch `step`.
+
+        The last group of an epoch may have fewer batches.
+        """
         accumulated, batches = 1, len(target_tokens)
         if self.trainer is not None:
             accumulated = self.trainer.accumulate_grad_batches
@@ -214,7 +224,7 @@ class TextSeq2SeqDataModule(LightningDataModule, ProvidesTokens, PredictsLines):
     # --- evaluation and prediction -----------------------------------------------------------------------------
 
     def val_dataloader(self) -> BatchLoader[Seq2SeqBatch]:
-        """Return the loader of this process's validation batches, examples of all tasks in turn."""
+        """Return the loader of this process's validation batches, one example of each task in turn."""
         return self._evaluation_loader(self._evaluation_texts("val", interleave=True), "validation")
 
     def test_dataloader(self) -> BatchLoader[Seq2SeqBatch]:
@@ -222,8 +232,8 @@ class TextSeq2SeqDataModule(LightningDataModule, ProvidesTokens, PredictsLines):
         return self._evaluation_loader(self._evaluation_texts("test", interleave=False), "test")
 
     def predict_dataloader(self) -> BatchLoader[Seq2SeqBatch]:
-        """Return the loader of this process's texts to predict; blank lines are left out."""
-        self.allow_zero_length_dataloader_with_multiple_devices = True  # a single line, say: one process has nothing
+        """Return the loader of this process's texts to predict; blank lines are skipped."""
+        self.allow_zero_length_dataloader_with_multiple_devices = True  # there may be fewer lines than processes
         if self.predict_path is None:
             texts = self._evaluation_texts("test", interleave=False)
             self.predict_count = len(texts.sources)
@@ -233,7 +243,7 @@ class TextSeq2SeqDataModule(LightningDataModule, ProvidesTokens, PredictsLines):
         return self._evaluation_loader(texts._replace(target_ids=nothing, references=[]))
 
     def _evaluation_texts(self, split: Split, interleave: bool) -> EvaluationTexts:
-        """Return the texts of all tasks, see `join_texts`."""
+        """Return the texts of all tasks, joined as `join_texts` describes."""
         preparation = self._preparation()
         texts = [
             task.evaluation_texts(self._read(part, split), split, preparation)
@@ -242,6 +252,7 @@ class TextSeq2SeqDataModule(LightningDataModule, ProvidesTokens, PredictsLines):
         return join_texts(texts, interleave=interleave)
 
     def _texts_to_predict(self) -> EvaluationTexts:
+        """Return the lines of `predict_path` that are not blank."""
         lines = self._predict_lines()
         self.predict_count = len(lines)
         places = [number for number, line in enumerate(lines) if line.strip()]
@@ -256,24 +267,25 @@ class TextSeq2SeqDataModule(LightningDataModule, ProvidesTokens, PredictsLines):
         return read_lines(str(self.predict_path), "data.predict_path")
 
     def _predict_prefix(self) -> str:
+        """Return `predict_prefix`, or the prefix that all tasks have."""
         if self.predict_prefix is not None:
             return self.predict_prefix
         prefixes = {part.prefix for part in self.task.parts()}
         if len(prefixes) > 1:
             raise ValueError(
-                "set data.predict_prefix to one of the tasks' prefixes: "
+                "data.predict_prefix is missing: set it to the prefix of one of the tasks: "
                 + ", ".join(repr(prefix) for prefix in sorted(prefixes))
             )
         return prefixes.pop()
 
     def _evaluation_loader(self, texts: EvaluationTexts, part: str | None = None) -> BatchLoader[Seq2SeqBatch]:
-        """Return batches of all texts; of a `part` that is scored each process must have one."""
+        """Return a loader of all texts, the longest first; if `part` is named, every process must get one of them."""
         rank, world_size = rank_and_world_size(self.trainer)
         if part is not None:
             require_one_each(part, len(texts.sources), world_size)
         sources = round_up(texts.source_ids.lengths(), self.pad_to_multiple)
         targets = round_up(texts.target_ids.lengths(), self.pad_to_multiple)
-        # The lengths of texts to be generated are unknown: assume those of their sources.
+        # The lengths of texts to generate are unknown: assume those of their sources.
         steps = bucket_pairs(sources, targets if targets.any() else sources, self.eval_batch_tokens, world_size)
         batches = [torch.from_numpy(step[rank::world_size].copy()) for step in reversed(steps) if len(step) > rank]
 

@@ -1,6 +1,6 @@
-"""Sums over the epoch so far, which a run resumed in mid-epoch goes on with."""
+"""Sums over an epoch, kept in checkpoints so that a run resumed in mid-epoch continues them."""
 
-from typing import Any
+from __future__ import annotations
 
 import torch
 from lightning.pytorch.strategies import Strategy
@@ -8,9 +8,9 @@ from torch import Tensor
 
 
 class EpochSums:
-    """Named sums in float64, each process's own until they are read.
+    """Named sums in float64; each process has its own until they are read.
 
-    Means of a metric over batches, epochs or processes of unequal size are wrong; sums and counts are not.
+    Averages of averages are wrong if batches, epochs or processes have different sizes; sums and counts are not.
 
     Args:
         *names: What is summed, such as "loss" and "examples".
@@ -21,14 +21,14 @@ class EpochSums:
         self.reset()
 
     def reset(self) -> None:
-        """Starts again from zero: an epoch begins."""
+        """Set all sums to zero: a new epoch begins."""
         self._sums = torch.zeros(len(self.names), dtype=torch.float64)
 
     def add(self, *values: Tensor | float) -> None:
-        """Adds one value to each sum, in the order of the names, on the device of the first tensor: no waiting."""
+        """Add one value to each sum, in the order of the names, without waiting for the device of the first tensor."""
         device = next((value.device for value in values if isinstance(value, Tensor)), self._sums.device)
         new = [
-            # torch.full, as copying a number to a GPU would wait for it
+            # torch.full, because copying a number to a GPU would wait for it
             value.detach().to(device, torch.float64)
             if isinstance(value, Tensor)
             else torch.full((), value, dtype=torch.float64, device=device)
@@ -37,17 +37,14 @@ class EpochSums:
         self._sums = self._sums.to(device) + torch.stack(new)
 
     def total(self, strategy: Strategy) -> dict[str, float]:
-        """The sums over all processes, each of which must call this."""
-        # A copy: DDP reduces in place, and a total taken in mid-epoch, for a checkpoint, must leave the sums alone
+        """Return the sums over all processes, by name; every process must call this."""
+        # A copy: DDP reduces in place, and a total taken in mid-epoch, for a checkpoint, must not change the sums.
         everywhere = strategy.reduce(self._sums.to(strategy.root_device, copy=True), reduce_op="sum")
+        assert isinstance(everywhere, Tensor)
         return dict(zip(self.names, everywhere.tolist(), strict=True))
 
-    def state_dict(self, strategy: Strategy) -> dict[str, Any]:
-        """What goes into a checkpoint: the sums over all processes, each of which must call this."""
-        return self.total(strategy)
-
-    def load_state_dict(self, state: dict[str, Any], rank: int) -> None:
-        """Goes on from a checkpoint: the first process holds its sums, the others nothing, whatever their number."""
+    def load(self, totals: dict[str, float], rank: int) -> None:
+        """Continue from what `total` returned: the first process holds it, the others zeros, whatever their number."""
         self.reset()
         if rank == 0:
-            self._sums = torch.tensor([state[name] for name in self.names], dtype=torch.float64)
+            self._sums = torch.tensor([totals[name] for name in self.names], dtype=torch.float64)

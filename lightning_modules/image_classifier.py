@@ -10,10 +10,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 from torch.optim import Optimizer
-from torchmetrics import MetricCollection
+from torchmetrics import Metric, MetricCollection
 from torchmetrics.classification import MulticlassAccuracy, MulticlassCalibrationError
 
 from architectures.base import ImageClassifierNet
+from lightning_modules.optim.parameter_groups import parameter_groups
 from lightning_modules.pretrained import load_network
 from lightning_modules.training_module import TrainingModule
 from lightning_modules.tta import tta_views
@@ -22,27 +23,28 @@ from utils.checks import check_at_least, check_fraction
 from utils.contracts import ClassifiesImages, ProvidesImages, ProvidesTrainingImages, datamodule_of
 from utils.random_streams import torch_generator
 
-# The images that a network may look at to initialise itself: enough for the covariance of a 12- or 27-pixel patch.
 INITIALIZATION_IMAGES = 5000
+"""Number of images from which a network may initialize itself: enough for the covariance of a patch of 27 numbers."""
 
 
 class ImageClassifier(TrainingModule, ClassifiesImages):
-    """An image classifier: normalisation, loss, optimizer, schedule and metrics around an architecture.
+    """Image classifier: normalisation, loss, optimizer, schedule and metrics around an architecture.
 
-    It knows its input: mean and standard deviation, image size and class names are taken from the datamodule when
-    training starts and travel in the checkpoint, so any datamodule that yields uint8 images can follow.
+    It takes mean and standard deviation, image size and class names from the datamodule when training starts and keeps
+    them in its checkpoint, so that it can be used with any datamodule that yields uint8 images afterwards.
 
     Args:
         architecture: The network, such as `ResNet` with `depth: 18`.
-        label_smoothing: Share of the target that is spread evenly over all classes, in [0, 1).
-        tta: Test-time augmentation reported beside the plain accuracy: `flip` averages each image and its mirror image,
-            `flip_translate` those and four more views shifted by one pixel; `none` leaves it out.
-        channels_last: Whether convolutions run on channels-last memory, which is faster on CPUs and tensor cores.
+        label_smoothing: Fraction of the target probability spread evenly over all classes, in [0, 1).
+        tta: Test-time augmentation, whose accuracy is reported in addition to the plain one: `flip` averages the logits
+            of each image and its mirror image, `flip_translate` those of four more views, shifted by one pixel; `none`
+            turns it off.
+        channels_last: Whether images are in channels-last memory, which is faster on CPUs and tensor cores.
         compile_network: Whether `torch.compile` compiles the network at its first step.
-        init_from: A file of weights to start from: a state dict (`.pt`, `.pth`, `.safetensors`) with the architecture's
-            own or torchvision's names, or a checkpoint of this program. If the number of classes differs, the head
-            starts from scratch.
-        body_lr_scale: Factor on the learning rate of everything but the head, for fine-tuning.
+        init_from: File of weights to start from: a state dict (`.pt`, `.pth`, `.safetensors`) with the architecture's
+            own names or torchvision's, or a checkpoint of this program. If the number of classes differs, the head
+            starts from scratch. If null, all weights are randomly initialized.
+        body_lr_scale: Factor of at least 0 on the learning rate of everything but the head, for fine-tuning.
         **training: Arguments of `TrainingModule`.
     """
 
@@ -79,9 +81,9 @@ class ImageClassifier(TrainingModule, ClassifiesImages):
         self.class_names: list[str] | None = None
         self.input_size: int | None = None
 
-        # torchmetrics wants two classes at least; a net with one class is legal, if dull.
+        # torchmetrics needs at least two classes; a network with one class is legal, if dull.
         classes = max(2, architecture.num_classes)
-        scores: dict[str, Any] = {
+        scores: dict[str, Metric | MetricCollection] = {
             "accuracy": MulticlassAccuracy(classes, average="micro"),
             "calibration_error": MulticlassCalibrationError(classes, n_bins=15),
         }
@@ -95,7 +97,7 @@ class ImageClassifier(TrainingModule, ClassifiesImages):
     # --- before the first step ---------------------------------------------------------------------------------
 
     def setup(self, stage: str) -> None:
-        """Learn about the data before a fit, and bring the network into the form that it runs in.
+        """Learn about the data before a fit, and lay out and compile the network.
 
         Raises:
             ValueError: The network has another number of classes than the data.
@@ -114,7 +116,7 @@ class ImageClassifier(TrainingModule, ClassifiesImages):
             self.architecture.compile()  # in place: the state dict keeps its names
 
     def _learn_about(self, datamodule: ProvidesImages) -> None:
-        """Take class names, image size and pixel statistics from the datamodule; a resumed run repeats the same."""
+        """Take class names, image size and pixel statistics from the datamodule."""
         self.class_names = list(datamodule.class_names) if datamodule.class_names else None
         self.input_size = datamodule.input_size
         if datamodule.mean is not None and datamodule.std is not None:
@@ -122,7 +124,7 @@ class ImageClassifier(TrainingModule, ClassifiesImages):
             self.std.copy_(torch.tensor(datamodule.std))
 
     def initialize_weights(self) -> None:
-        """Load the weights of `init_from`, or else let the network initialise itself from training images."""
+        """Load the weights of `init_from` or, if it is null, let the network initialize itself from training images."""
         datamodule = datamodule_of(self.trainer)
         if self.init_from:
             if not Path(self.init_from).is_file():
@@ -134,16 +136,18 @@ class ImageClassifier(TrainingModule, ClassifiesImages):
             images = images[some[:INITIALIZATION_IMAGES]].to(self.device)
             self.architecture.initialize_from_data(self.normalize(images))
 
-    def scale_learning_rates(self, optimizer: Optimizer) -> None:
-        """Multiply the learning rate of everything but the head by `body_lr_scale`."""
+    def build_optimizer(self) -> Optimizer:
+        """Return the optimizer, with `body_lr_scale` on the learning rate of everything but the head."""
+        optimizer = self.optimizer(parameter_groups(self.architecture, self.architecture.head))
         for group in optimizer.param_groups:
             if not group["name"].startswith("head"):
                 group["lr"] = group["lr"] * self.body_lr_scale
+        return optimizer
 
     # --- one batch ---------------------------------------------------------------------------------------------
 
     def normalize(self, images: Tensor) -> Tensor:
-        """Return pixels in 0..255 (uint8, or float after MixUp) as the network was trained on them, float32."""
+        """Return images in 0..255 (uint8, or float after MixUp) with the training data's mean 0 and std 1, float32."""
         layout = torch.channels_last if self.channels_last else torch.contiguous_format
         pixels = images.to(dtype=torch.float32, memory_format=layout)  # [B, 3, H, W]
         scale, shift = 1 / (255 * self.std), -self.mean / self.std
@@ -178,7 +182,7 @@ class ImageClassifier(TrainingModule, ClassifiesImages):
         return self._evaluate(batch, "val", self.val_metrics)
 
     def test_step(self, batch: ImageBatch, batch_idx: int) -> Classified:
-        """Score a batch, per class and with test-time augmentation too."""
+        """Score a batch, also per class and with test-time augmentation."""
         outputs = self._evaluate(batch, "test", self.test_metrics)
         images, labels = batch
         self.test_class_accuracy.update(_for_metrics(outputs["probabilities"]), labels)
@@ -195,14 +199,13 @@ class ImageClassifier(TrainingModule, ClassifiesImages):
     def predict_with_tta(self, images: Tensor) -> Tensor:
         """Return probabilities [B, num_classes] of the mean logits over the views of each image."""
         views = tta_views(images, translate=self.tta == "flip_translate")
-        weights, batches = zip(*views, strict=True)
-        logits = sum(w * self(view).float() for w, view in zip(weights, batches, strict=True))
-        return torch.as_tensor(logits).softmax(1)
+        logits = torch.stack([weight * self(view).float() for weight, view in views]).sum(0)
+        return logits.softmax(1)
 
     def _evaluate(self, batch: ImageBatch, stage: str, metrics: MetricCollection) -> Classified:
         images, labels = batch
         logits = self(images).float()
-        loss = F.cross_entropy(logits, labels)  # no smoothing: a loss that can be compared between recipes
+        loss = F.cross_entropy(logits, labels)  # not smoothed, so that it can be compared between recipes
         probabilities = logits.softmax(1)
         metrics.update(_for_metrics(probabilities), labels)
         self.log(f"{stage}/loss", loss, batch_size=len(images), on_epoch=True, sync_dist=True)
@@ -211,26 +214,31 @@ class ImageClassifier(TrainingModule, ClassifiesImages):
     # --- one evaluation ----------------------------------------------------------------------------------------
 
     def validation_metrics(self) -> list[str]:
-        """See `NamesValidationMetrics`."""
+        """Return the names of the loss and of the metrics."""
         return ["val/loss", *map(str, self.val_metrics.keys())]
 
     def on_validation_start(self) -> None:
-        """Check the classes and forget a validation that was interrupted."""
+        """Check the classes, and forget a validation that was interrupted."""
         self._check_classes()
         self.val_metrics.reset()
 
     def on_test_start(self) -> None:
-        """Check the classes."""
+        """Check the classes, and forget a test that was interrupted."""
         self._check_classes()
+        self._reset_test_metrics()
+
+    def _reset_test_metrics(self) -> None:
+        for metric in (self.test_metrics, self.test_accuracy_tta, self.test_class_accuracy):
+            metric.reset()
 
     def _check_classes(self) -> None:
-        """Refuse labels that mean other classes than the outputs do: every score would be wrong without a sign."""
+        """Raise ValueError if labels and outputs mean different classes: nothing else would show wrong scores."""
         datamodule = datamodule_of(self.trainer)
         theirs = datamodule.class_names if isinstance(datamodule, ProvidesImages) else None
         if self.class_names is not None and theirs is not None and list(theirs) != self.class_names:
             raise ValueError(
-                f"the data's classes are {_listed(theirs)} but the model was trained on {_listed(self.class_names)}: "
-                "test on data of the same classes, or use `predict`"
+                f"the data's classes are {_listed(theirs)} but the model was trained on {_listed(self.class_names)}; "
+                "evaluate it on data with the same classes, or use `predict`"
             )
 
     def metrics_of(self, totals: dict[str, float]) -> dict[str, float]:
@@ -239,32 +247,31 @@ class ImageClassifier(TrainingModule, ClassifiesImages):
         return {"loss": totals["loss"] / examples, "accuracy": totals["correct"] / examples}
 
     def on_validation_epoch_end(self) -> None:
-        """Log the validation's metrics."""
+        """Log the validation's metrics; the progress bar shows the accuracy."""
         scores = self.val_metrics.compute()
         self.val_metrics.reset()
         self.log_dict({k: v for k, v in scores.items() if k != "val/accuracy"})
         self.log("val/accuracy", scores["val/accuracy"], prog_bar=True)
 
     def on_test_epoch_end(self) -> None:
-        """Log the test's metrics, per class too."""
+        """Log the test's metrics, with the accuracy per class."""
         scores = self.test_metrics.compute()
         if self.tta != "none":
             scores["test/accuracy_tta"] = self.test_accuracy_tta.compute()
         names = self.class_names or [str(k) for k in range(self.architecture.num_classes)]
         for name, accuracy in zip(names, self.test_class_accuracy.compute(), strict=False):
             scores[f"test/accuracy_{name}"] = accuracy
-        for metric in (self.test_metrics, self.test_accuracy_tta, self.test_class_accuracy):
-            metric.reset()
+        self._reset_test_metrics()
         self.log_dict(scores)
 
     # --- checkpoints -------------------------------------------------------------------------------------------
 
     def checkpoint_state(self) -> dict[str, Any]:
-        """Return what the model knows of its input."""
+        """Return class names and image size; the pixel statistics are buffers."""
         return {"class_names": self.class_names, "input_size": self.input_size}
 
     def load_checkpoint_state(self, state: dict[str, Any]) -> None:
-        """Restore what the model knows of its input."""
+        """Restore class names and image size."""
         self.class_names, self.input_size = state["class_names"], state["input_size"]
 
 

@@ -1,4 +1,4 @@
-"""What the LightningModules for text share: the hand-over of the vocabulary, and the frame of an evaluation."""
+"""Base class of the LightningModules for text: where the vocabulary comes from, and the course of an evaluation."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from utils.distributed import gather_list
 
 
 class LanguageModule(TrainingModule, GeneratesText):
-    """Base class of the text modules, whose ids are those of a tokenizer or places in a vocabulary.
+    """Base class of the LightningModules for text, whose ids are those of a tokenizer or of a string of characters.
 
-    The module takes it from the datamodule when training starts; afterwards it travels in the checkpoint. A subclass
-    adds to `eval_sums` in validation and test, and to `generated` whatever the model generates there.
+    The module takes that vocabulary from the datamodule when training starts; afterwards it travels in the checkpoint.
+    In validation and test, a subclass adds to `eval_sums` (the same sums as in training) and to `generated`.
 
     Args:
         **training: Arguments of `TrainingModule`.
@@ -27,6 +27,8 @@ class LanguageModule(TrainingModule, GeneratesText):
         self.generated: list[GeneratedText] = []
         self.signature: str | None = None
         self.eval_sums = EpochSums(*self.sums)
+
+    # --- for subclasses ----------------------------------------------------------------------------------------
 
     @abstractmethod
     def has_vocabulary(self) -> bool:
@@ -40,17 +42,23 @@ class LanguageModule(TrainingModule, GeneratesText):
             ValueError: The datamodule has none, or the network is too small for it.
         """
 
+    def score_generated(self) -> dict[str, float]:
+        """Return scores, by name without stage, of the texts in `generated`, of which there is at least one."""
+        return {}
+
+    # --- before a stage ----------------------------------------------------------------------------------------
+
     def setup(self, stage: str) -> None:
         """Take the vocabulary before a fit."""
         if stage == "fit":
             self.take_vocabulary()
 
     def on_validation_start(self) -> None:
-        """Begin an evaluation."""
+        """Forget the evaluation before this one."""
         self._begin_evaluation()
 
     def on_test_start(self) -> None:
-        """Begin an evaluation."""
+        """Forget the evaluation before this one."""
         self._begin_evaluation()
 
     def on_predict_start(self) -> None:
@@ -66,6 +74,24 @@ class LanguageModule(TrainingModule, GeneratesText):
         if not self.has_vocabulary():
             self.take_vocabulary()
 
-    def gather_generated(self) -> None:
-        """Replace `generated` by that of all processes, in the data's order; every process must call this."""
+    # --- after an evaluation -----------------------------------------------------------------------------------
+
+    def on_validation_epoch_end(self) -> None:
+        """Log the validation's metrics."""
+        self._end_evaluation("val")
+
+    def on_test_epoch_end(self) -> None:
+        """Log the test's metrics."""
+        self._end_evaluation("test")
+
+    def _end_evaluation(self, stage: str) -> None:
+        """Log means and scores, and make `generated` that of all processes, in the data's order."""
+        self._log_first_in_bar(self.mean_metrics(stage, self.eval_sums))
         self.generated = sorted(gather_list(self.generated), key=lambda text: text.index)
+        if self.generated:
+            self._log_first_in_bar({f"{stage}/{name}": value for name, value in self.score_generated().items()})
+
+    def _log_first_in_bar(self, metrics: dict[str, float]) -> None:
+        """Log metrics, of which the progress bar shows the first."""
+        for place, (name, value) in enumerate(metrics.items()):
+            self.log(name, value, prog_bar=place == 0)

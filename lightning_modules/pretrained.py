@@ -1,4 +1,6 @@
-"""Starting a network from a file of weights."""
+"""Loading a network's weights from a file."""
+
+from __future__ import annotations
 
 from pathlib import Path
 from typing import Any
@@ -8,11 +10,12 @@ from torch import Tensor
 from architectures.base import ImageClassifierNet
 from utils.checkpoints import first_few, load_plain
 
-NETWORK_PREFIX = "architecture."  # where a LightningModule of this project keeps its network
+NETWORK_PREFIX = "architecture."
+"""What the names of a network's weights begin with in a checkpoint of this program."""
 
 
 def read_state_dict(path: str | Path) -> dict[str, Tensor]:
-    """Reads a state dict from a `.safetensors` file, a `.pt`/`.pth` file, or a checkpoint of this program.
+    """Read a state dict from a `.safetensors` file, a `.pt` or `.pth` file, or a checkpoint of this program.
 
     Raises:
         ValueError: The file is damaged, or holds anything but tensors in plain containers.
@@ -22,23 +25,32 @@ def read_state_dict(path: str | Path) -> dict[str, Tensor]:
         if path.suffix == ".safetensors":
             from safetensors.torch import load_file
 
-            return load_file(path)
+            tensors: dict[str, Tensor] = load_file(path)
+            return tensors
         content: Any = load_plain(path)
     except Exception as error:  # safetensors raises a bare one
         raise ValueError(f"{path} cannot be read as weights ({error}); is the file complete?") from error
     if isinstance(content, dict) and isinstance(content.get("state_dict"), dict):
         content = content["state_dict"]
     if not isinstance(content, dict) or not all(isinstance(value, Tensor) for value in content.values()):
-        raise ValueError(f"{path}: holds no state dict (a mapping of names to tensors)")
-    own = {k.removeprefix(NETWORK_PREFIX): v for k, v in content.items() if k.startswith(NETWORK_PREFIX)}
-    return own or content
+        raise ValueError(f"{path} holds no state dict (a mapping of names to tensors)")
+    return network_weights(content) or content
+
+
+def network_weights(state_dict: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Return the network's part of the state dict of a LightningModule, names as in the network; empty if none."""
+    return {
+        name.removeprefix(NETWORK_PREFIX): value
+        for name, value in state_dict.items()
+        if name.startswith(NETWORK_PREFIX)
+    }
 
 
 def load_network(network: ImageClassifierNet, path: str | Path) -> None:
-    """Copies the weights of a file into `network`, all of them, except a head for another number of classes.
+    """Copy all weights of a file into `network`, except those of a head for another number of classes.
 
     Raises:
-        ValueError: Names or shapes of the body do not fit the architecture; the message names the first few.
+        ValueError: Names or shapes do not fit the network; the message names the first few.
     """
     weights, target = read_state_dict(path), network.state_dict()
     head = f"{network.head}."
@@ -47,7 +59,7 @@ def load_network(network: ImageClassifierNet, path: str | Path) -> None:
         for name, value in weights.items()
         if not (name.startswith(head) and name in target and target[name].shape != value.shape)
     }
-    # files from before torch 0.4.1 have no such counters, and only a batch norm without momentum uses them
+    # Files from before torch 0.4.1 have no such counters, and only a batch norm without momentum uses them.
     optional = [name for name in target if name.startswith(head) or name.endswith(".num_batches_tracked")]
     problems = [f"missing {name}" for name in target if name not in weights and name not in optional]
     problems += [f"unexpected {name}" for name in weights if name not in target]

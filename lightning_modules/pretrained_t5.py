@@ -1,4 +1,6 @@
-"""Starting a T5 from a published checkpoint or from one of this program."""
+"""Loading a T5's weights from a published checkpoint or from one of this program."""
+
+from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
@@ -10,36 +12,37 @@ from torch import Tensor
 from architectures.t5.config import T5Config
 from architectures.t5.hf_weights import load_pretrained
 from architectures.t5.model import T5
-from lightning_modules.pretrained import NETWORK_PREFIX
+from lightning_modules.pretrained import network_weights
 from utils.checkpoints import read_checkpoint
 from utils.tokenizer_files import find_tokenizer_file, load_tokenizer
 
-# Fields in which a model may differ from the checkpoint that it starts from: they shape no weight and no output.
 FREE_FIELDS = ("dropout_rate", "initializer_factor")
+"""Fields in which a model may differ from the checkpoint that it starts from: neither weights nor outputs depend on
+them."""
 
 
 def load_weights(network: T5, source: str) -> dict[str, int] | None:
-    """Copies the weights of a checkpoint into `network`.
+    """Copy the weights of a checkpoint into `network`.
 
     Args:
-        network: What to copy into.
+        network: The network to copy into.
         source: The folder of a published checkpoint, or a checkpoint file of `oneforall fit`.
 
     Returns:
-        The pieces of the weights' own tokenizer and their ids; None where the checkpoint does not hold it.
+        The pieces of the checkpoint's tokenizer and their ids; None if it has no tokenizer.
 
     Raises:
-        FileNotFoundError: There is no such folder or file, or a file is not in the folder.
-        ValueError: It cannot be read, or the network has another shape; the message names each field that differs.
+        FileNotFoundError: There is no such folder or file, or a file is missing from the folder.
+        ValueError: It cannot be read, or the config of the network differs; the message names each field.
     """
     if Path(source).is_file():
-        config, weights, pieces = read_own_checkpoint(source)
+        config, weights, pieces = _read_own_checkpoint(source)
     else:
         published = load_pretrained(source)
         config, weights = published.config, published.state_dict()
         has_tokenizer = find_tokenizer_file(Path(source)) is not None
         pieces = load_tokenizer(source).get_vocab() if has_tokenizer else None
-    mine, theirs = shape_of(network.config), shape_of(config)
+    mine, theirs = _fixed_fields(network.config), _fixed_fields(config)
     changes = [f"{name} {theirs[name]} (not {mine[name]})" for name in mine if mine[name] != theirs[name]]
     if changes:
         raise ValueError(f"init_from: {source} needs model.architecture.config with {', '.join(changes)}")
@@ -47,29 +50,28 @@ def load_weights(network: T5, source: str) -> dict[str, int] | None:
     return pieces
 
 
-def read_own_checkpoint(path: str) -> tuple[T5Config, dict[str, Tensor], dict[str, int] | None]:
-    """Return the network's config and weights, and its tokenizer's pieces, of a T5 that `oneforall fit` trained.
+def _read_own_checkpoint(path: str) -> tuple[T5Config, dict[str, Tensor], dict[str, int] | None]:
+    """Return config and weights of the network, and the pieces of the tokenizer, of a T5 that `oneforall fit` trained.
 
     Raises:
-        ValueError: The file is damaged, or something else.
+        ValueError: The file is damaged, or is something else.
     """
     try:
         checkpoint = read_checkpoint(path)
         config = T5Config(**checkpoint["config"]["model"]["init_args"]["architecture"]["init_args"]["config"])
         tokenizer = checkpoint["text_seq2seq"]["tokenizer"]
         pieces = None if tokenizer is None else Tokenizer.from_str(tokenizer).get_vocab()
-        state = checkpoint["state_dict"]
-    except Exception as error:  # of a checkpoint of another model; tokenizers raises a bare one
+        weights = network_weights(checkpoint["state_dict"])
+    except Exception as error:  # KeyError and TypeError for a checkpoint of another model; tokenizers raises a bare one
         raise ValueError(
             f"init_from: {path} is not an intact checkpoint of a T5 that `oneforall fit` wrote "
             f"({type(error).__name__}: {error}); name one, or the folder of a published checkpoint"
         ) from error
-    weights = {name.removeprefix(NETWORK_PREFIX): state[name] for name in state if name.startswith(NETWORK_PREFIX)}
     return config, weights, pieces
 
 
-def shape_of(config: T5Config) -> dict[str, Any]:
-    """The fields that a checkpoint's weights depend on, nulls replaced by what they stand for."""
+def _fixed_fields(config: T5Config) -> dict[str, Any]:
+    """Return the fields on which weights or outputs depend, nulls replaced by what they stand for."""
     fields = dataclasses.asdict(config) | {
         "num_decoder_layers": config.decoder_depth,
         "scale_decoder_outputs": config.scales_decoder_outputs,

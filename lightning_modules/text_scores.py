@@ -1,7 +1,13 @@
-"""Scores of written text against references: exact match, BLEU, chrF and ROUGE."""
+"""Scores of generated text against references: exact match, BLEU, chrF and ROUGE."""
+
+from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Literal
+
+if TYPE_CHECKING:
+    from sacrebleu.metrics.bleu import BLEU
+    from sacrebleu.metrics.chrf import CHRF
 
 ScoreName = Literal["exact_match", "bleu", "chrf", "rouge"]
 """What `score_texts` can compute."""
@@ -10,7 +16,7 @@ BleuTokenizer = Literal["13a", "intl", "zh", "char", "none"]
 """sacreBLEU's tokenizers that need no further package."""
 
 References = Sequence[Sequence[str]]
-"""At least one reference for each text."""
+"""At least one reference per text."""
 
 ROUGE_TYPES = ("rouge1", "rouge2", "rougeL")
 
@@ -21,23 +27,24 @@ def score_texts(
     scores: Sequence[ScoreName],
     bleu_tokenizer: BleuTokenizer = "13a",
 ) -> dict[str, float]:
-    """Scores texts, all of them together.
+    """Return the scores of all texts together.
 
-    - `exact_match`: share of the texts, from 0 to 1, that equal one of their references but for white space.
+    - `exact_match`: share of the texts, from 0 to 1, that equal one of their references. White space at both ends is
+      ignored, and any run of it counts as one space.
     - `bleu`: corpus BLEU of sacreBLEU (Post 2018, arXiv:1804.08771), cased, from 0 to 100.
     - `chrf`: corpus chrF2 of sacreBLEU (Popović 2015), from 0 to 100.
     - `rouge`: three entries, `rouge1`, `rouge2` and `rougeL`, the mean F-measures (Lin 2004), from 0 to 100, with the
-      best reference of each text; where a text has several, also `rouge1_mean` and so on, with the mean over them.
-      Lower-cased, no stemming; whatever is not a to z or 0 to 9 parts words, so it suits English.
+      best reference of each text. If a text has several references, also `rouge1_mean` and so on, with the mean over
+      them. Lower-cased, no stemming; everything but a to z and 0 to 9 separates words, so it suits English.
 
     Args:
-        hypotheses: What was written.
-        references: At least one reference for each.
-        scores: Which to compute.
-        bleu_tokenizer: How BLEU parts words; 13a finds those between spaces, and whole sentences in Chinese.
+        hypotheses: Generated texts.
+        references: At least one reference per text.
+        scores: Which scores to compute.
+        bleu_tokenizer: How BLEU separates words; 13a splits at spaces, so a Chinese sentence is one word.
 
     Returns:
-        A number for each name; nothing where there are no texts.
+        Values by name; empty if there are no texts.
     """
     results: dict[str, float] = {}
     for name in scores if hypotheses else ():
@@ -46,12 +53,12 @@ def score_texts(
         elif name == "rouge":
             results |= _rouge(hypotheses, references)
         else:
-            results[name] = _sacrebleu(name, bleu_tokenizer).corpus_score(list(hypotheses), _streams(references)).score
+            results[name] = _corpus_score(_scorer(name, bleu_tokenizer), hypotheses, references)
     return results
 
 
 def names_of(scores: Sequence[ScoreName]) -> list[str]:
-    """Every name that `score_texts` may give a number."""
+    """Return every name for which `score_texts` may return a value."""
     names: list[str] = []
     for name in scores:
         names += [*ROUGE_TYPES, *(f"{kind}_mean" for kind in ROUGE_TYPES)] if name == "rouge" else [name]
@@ -59,12 +66,12 @@ def names_of(scores: Sequence[ScoreName]) -> list[str]:
 
 
 def signature(references: References, scores: Sequence[ScoreName], bleu_tokenizer: BleuTokenizer = "13a") -> str:
-    """How the scores were computed, in one line: sacreBLEU's own signatures, and their like for the others.
+    """Return how the scores are computed, in one line: sacreBLEU's signatures, and similar ones for other scores.
 
     Args:
-        references: Those that were scored against: their number is part of a signature.
-        scores: Which were computed.
-        bleu_tokenizer: See `score_texts`.
+        references: The references scored against; their number is part of a signature.
+        scores: Which scores are computed.
+        bleu_tokenizer: As in `score_texts`.
     """
     return "; ".join(f"{name} {_signature(name, references, bleu_tokenizer)}" for name in scores)
 
@@ -76,10 +83,10 @@ def _signature(name: ScoreName, references: References, bleu_tokenizer: BleuToke
         import torchmetrics
 
         return f"F-measure|refs:best|case:lc|stemmer:no|torchmetrics:{torchmetrics.__version__}"
-    scorer = _sacrebleu(name, bleu_tokenizer)
-    # sacreBLEU counts the references as it scores; one text for each number of them will do.
+    scorer = _scorer(name, bleu_tokenizer)
+    # sacreBLEU counts references while it scores; one text for each number of references is enough.
     examples = list({len(those): those for those in references}.values())
-    scorer.corpus_score([those[0] for those in examples], _streams(examples))
+    _corpus_score(scorer, [those[0] for those in examples], examples)
     return str(scorer.get_signature())
 
 
@@ -91,16 +98,18 @@ def _exact_match(hypotheses: Sequence[str], references: References) -> float:
     return sum(matches) / len(matches)
 
 
-def _sacrebleu(name: str, bleu_tokenizer: BleuTokenizer) -> Any:
-    from sacrebleu.metrics import BLEU, CHRF
+def _scorer(name: Literal["bleu", "chrf"], bleu_tokenizer: BleuTokenizer) -> BLEU | CHRF:
+    from sacrebleu.metrics.bleu import BLEU
+    from sacrebleu.metrics.chrf import CHRF
 
     return BLEU(tokenize=bleu_tokenizer) if name == "bleu" else CHRF()
 
 
-def _streams(references: References) -> list[list[str | None]]:
-    """All first references, all second ones, ..., with None where a text has fewer: what sacreBLEU takes."""
+def _corpus_score(scorer: BLEU | CHRF, hypotheses: Sequence[str], references: References) -> float:
     most = max(len(those) for those in references)
-    return [[those[k] if k < len(those) else None for those in references] for k in range(most)]
+    # All first references, all second ones, and so on; None, which sacreBLEU does not declare, for missing ones.
+    streams = [[those[k] if k < len(those) else None for those in references] for k in range(most)]
+    return float(scorer.corpus_score(list(hypotheses), streams).score)  # type: ignore[arg-type]
 
 
 def _rouge(hypotheses: Sequence[str], references: References) -> dict[str, float]:

@@ -1,7 +1,8 @@
-"""The LightningModule that trains, scores and runs T5 on any text-to-text task."""
+"""The LightningModule that trains and scores T5 on any text-to-text task, and generates text with it."""
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from typing import Any, ClassVar
 
@@ -21,30 +22,35 @@ from utils.contracts import ProvidesTokens, UsesTokenizer, datamodule_of
 
 
 class TextSeq2Seq(LanguageModule, UsesTokenizer):
-    """Text in, text out: loss, optimizer, schedule, generation and scores around a T5; the task is data.
+    """Text-to-text model: loss, optimizer, schedule, generation and scores around a T5; the task is data.
 
-    The tokenizer is taken from the datamodule when training starts and travels in the checkpoint, so any datamodule
-    that yields a `Seq2SeqBatch` can follow.
+    It takes the tokenizer from the datamodule when training starts and keeps it in its checkpoint, so that it can be
+    used with any datamodule that yields a `Seq2SeqBatch` afterwards.
 
     Args:
         architecture: The network: `T5` with the fields of its `config`.
-        label_smoothing: Share of the target that is spread evenly over the vocabulary in training, in [0, 1).
+        label_smoothing: Fraction of the target probability spread evenly over the vocabulary in training, in [0, 1).
         z_loss: Weight of the squared log of the softmax's denominator in training; 1e-4 keeps long bf16 runs stable.
-        scores: What is computed of generated text: `exact_match`, `bleu`, `chrf`, `rouge` (for English: letters other
-            than a to z separate words); the progress bar shows the first.
-        bleu_tokenizer: How sacreBLEU separates words: `13a`, that of published figures, needs spaces between them; `zh`
-            is for Chinese, `char` for other languages without spaces (the signature says which).
-        max_length: Maximum length of a generated text in tokens, its end token included.
-        num_beams: Hypotheses that beam search keeps in `test` and `predict`; validation is greedy.
-        length_penalty: Power of the length by which beam search divides a sum of log-probabilities.
-        no_repeat_ngram_size: In `test` and `predict`, no sequence of this many tokens occurs twice in a text; 0 allows
-            repetition.
-        validation_examples: Number of validation examples, the first ones, for which text is generated and scored at
-            each validation.
-        init_from: What to start from: the folder of a published checkpoint (config.json and weights), or a checkpoint
-            of this program. Its shape must be that of `architecture`, and `data.tokenizer` its tokenizer.
+        scores: Scores of generated text: `exact_match`, `bleu`, `chrf`, `rouge` (for English: everything but a to z and
+            digits separates words). The progress bar shows the first.
+        bleu_tokenizer: How sacreBLEU separates words: `13a`, as in published results, separates punctuation and splits
+            at spaces; use `zh` for Chinese and `char` for other languages without spaces. The signature names it.
+        max_length: Maximum length of a generated text in tokens, including the end token.
+        num_beams: Number of hypotheses that beam search keeps in `test` and `predict`; validation is greedy.
+        length_penalty: Power of the length by which beam search divides a sum of log-probabilities: larger values
+            favour long texts.
+        no_repeat_ngram_size: Size of n-grams of tokens that may occur only once in a text in `test` and `predict`; 0
+            allows all repetitions.
+        validation_examples: Number of validation examples, the first ones, for which each validation generates and
+            scores text.
+        init_from: Weights to start from: the folder of a published checkpoint (config.json and weights), or a
+            checkpoint of this program. `architecture.config` must be its config, and `data.tokenizer` its tokenizer. If
+            null, training starts from scratch.
         compile_network: Whether `torch.compile` compiles encoder and decoder at the first step.
         **training: Arguments of `TrainingModule`.
+
+    Raises:
+        ValueError: An argument is out of range; the message names it.
     """
 
     unit = "sentences"
@@ -74,15 +80,10 @@ class TextSeq2Seq(LanguageModule, UsesTokenizer):
         self.z_loss = check_at_least("z_loss", z_loss)
         self.scores = tuple(scores)
         self.bleu_tokenizer: BleuTokenizer = bleu_tokenizer
-        # `generate` counts the start token.
-        self.greedy: dict[str, Any] = {"max_length": check_positive_int("max_length", max_length) + 1}
-        self.beams: dict[str, Any] = {
-            **self.greedy,
-            "num_beams": num_beams,
-            "length_penalty": length_penalty,
-            "no_repeat_ngram_size": no_repeat_ngram_size,
-        }
-        Search(**self.beams)  # refuses impossible options now rather than at the end of the training
+        self.greedy = Search(max_length=check_positive_int("max_length", max_length) + 1)  # with the start token
+        self.beams = dataclasses.replace(
+            self.greedy, num_beams=num_beams, length_penalty=length_penalty, no_repeat_ngram_size=no_repeat_ngram_size
+        )
         self.validation_examples = check_int("validation_examples", validation_examples)
         self.init_from = init_from
         self.compile_network = compile_network
@@ -98,11 +99,15 @@ class TextSeq2Seq(LanguageModule, UsesTokenizer):
             self.architecture.decoder.compile(dynamic=True)
 
     def has_vocabulary(self) -> bool:
-        """See `LanguageModule`."""
+        """Return whether the tokenizer is known."""
         return self.tokenizer is not None
 
     def take_vocabulary(self) -> None:
-        """See `LanguageModule`."""
+        """Take the tokenizer from the datamodule.
+
+        Raises:
+            ValueError: The datamodule has none, or it has more tokens than the network.
+        """
         tokenizer = self._data_tokenizer()
         if tokenizer is None:
             raise ValueError("there is no tokenizer: neither a checkpoint nor the datamodule has one")
@@ -119,16 +124,20 @@ class TextSeq2Seq(LanguageModule, UsesTokenizer):
         return datamodule.tokenizer if isinstance(datamodule, ProvidesTokens) else None
 
     def check_resumed_data(self) -> None:
-        """Refuse to resume with ids that mean other pieces: nothing else would notice."""
+        """Raise ValueError if the data has another tokenizer than the checkpoint: nothing else would show it."""
         theirs = self._data_tokenizer()
         if theirs is not None and self.tokenizer is not None and theirs.to_str() != self.tokenizer.to_str():
             raise ValueError(
-                f"the data's tokenizer is not the one of {self.trainer.ckpt_path}: "
-                "pass --data.tokenizer RUN/tokenizer.json of the run that the checkpoint is from"
+                f"the data's tokenizer is not that of {self.trainer.ckpt_path}; "
+                "pass --data.tokenizer with the tokenizer.json in the run folder of the checkpoint"
             )
 
     def initialize_weights(self) -> None:
-        """Load the weights of `init_from`, unless their rows stand for other pieces."""
+        """Load the weights of `init_from`, if given.
+
+        Raises:
+            ValueError: They were trained with another tokenizer.
+        """
         if not self.init_from:
             return
         theirs = load_weights(self.architecture, self.init_from)
@@ -138,15 +147,21 @@ class TextSeq2Seq(LanguageModule, UsesTokenizer):
         other = next((piece for piece, number in theirs.items() if mine.get(piece) != number), None)
         if other is not None:
             raise ValueError(
-                f"the data's tokenizer is not the one of {self.init_from}: {other!r} is number {theirs[other]} there, "
-                f"here {mine.get(other, 'nothing')}; pass --data.tokenizer with the tokenizer.json or spiece.model "
-                "that the weights were trained with"
+                f"the data's tokenizer is not that of {self.init_from}: {other!r} has id {theirs[other]} there and "
+                f"{mine.get(other, 'none')} here; pass --data.tokenizer with the tokenizer.json or spiece.model that "
+                "the weights were trained with"
             )
 
     # --- one batch ---------------------------------------------------------------------------------------------
 
     def forward(self, input_ids: Tensor, attention_mask: Tensor, labels: Tensor) -> Tensor:
-        """Return logits [B, T, vocab_size] of each token of the targets `labels` [B, T] (`IGNORED` for padding)."""
+        """Return the logits [B, T, vocab_size] of all target tokens, given sources and the targets before each.
+
+        Args:
+            input_ids: Sources, int64 [B, S].
+            attention_mask: True at their tokens, bool [B, S].
+            labels: Targets, int64 [B, T], padded with `IGNORED`.
+        """
         logits: Tensor = self.architecture(input_ids, attention_mask, self.architecture.shift_right(labels))
         return logits
 
@@ -178,15 +193,16 @@ class TextSeq2Seq(LanguageModule, UsesTokenizer):
         hypotheses, _ = self._generate(batch.input_ids, batch.attention_mask, self.beams)
         return {"index": batch.index, "hypotheses": hypotheses}
 
-    def translate(self, texts: Sequence[str], **search: Any) -> list[str]:
-        """Return what the model generates for each text; "" for a blank one, as `predict` does.
+    def translate(self, texts: Sequence[str], *, seed: int | None = None, **changes: Any) -> list[str]:
+        """Return the text that the model generates for each source; "" for a blank one, as in `predict`.
 
         Args:
-            texts: Sources as the model was trained on them: with the task's prefix if it has one.
-            **search: Arguments of `generate` other than those of `test`, such as `num_beams=1`; always one result.
+            texts: Sources as in training: with the task's prefix, if it has one.
+            seed: Seed for sampling (`do_sample=True`); None uses the global generator.
+            **changes: Options of `Search` that differ from those of `test`, such as `num_beams=1`.
 
         Raises:
-            ValueError: The model has no tokenizer yet, or an argument is impossible.
+            ValueError: The model has no tokenizer yet, or an option is invalid.
         """
         if self.tokenizer is None:
             raise ValueError("there is no tokenizer before training: use TextSeq2Seq.load_from_checkpoint")
@@ -196,25 +212,29 @@ class TextSeq2Seq(LanguageModule, UsesTokenizer):
         lengths = torch.tensor([len(each) for each in ids])
         input_ids = pad_sequence(ids, batch_first=True, padding_value=self.architecture.config.pad_token_id)
         mask = torch.arange(int(lengths.max())) < lengths[:, None]
-        hypotheses, _ = self._generate(input_ids.to(self.device), mask.to(self.device), {**self.beams, **search})
+        search = dataclasses.replace(self.beams, **changes, num_return_sequences=1)
+        hypotheses, _ = self._generate(input_ids.to(self.device), mask.to(self.device), search, seed)
         generated = iter(hypotheses)
         return [next(generated) if text.strip() else "" for text in texts]
 
-    def _generate(self, input_ids: Tensor, mask: Tensor, search: dict[str, Any]) -> tuple[list[str], list[float]]:
+    def _generate(
+        self, input_ids: Tensor, mask: Tensor, search: Search, seed: int | None = None
+    ) -> tuple[list[str], list[float]]:
+        """Return a text and its score for each source."""
         assert self.tokenizer is not None
-        sequences, scores = generate(self.architecture, input_ids, mask, **search)
+        sequences, scores = generate(self.architecture, input_ids, mask, seed=seed, **dataclasses.asdict(search))
         config = self.architecture.config
-        silent = {config.decoder_start_token_id, config.pad_token_id, config.eos_token_id}
-        rows = [[token for token in row if token not in silent] for row in sequences.tolist()]
+        dropped = {config.decoder_start_token_id, config.pad_token_id, config.eos_token_id}
+        rows = [[token for token in row if token not in dropped] for row in sequences.tolist()]
         # Other special tokens stay: sentinels are what span corruption generates.
         return self.tokenizer.decode_batch(rows, skip_special_tokens=False), scores.tolist()
 
     def _add_loss(self, batch: Seq2SeqBatch) -> None:
-        # No smoothing: a loss that can be compared between recipes.
+        """Add the loss of a batch, not smoothed so that it can be compared between recipes."""
         sums = self.architecture.loss(batch.input_ids, batch.attention_mask, batch.labels)
         self.eval_sums.add(sums.nll, sums.correct, sums.tokens)
 
-    def _add_generated(self, batch: Seq2SeqBatch, chosen: Tensor, search: dict[str, Any]) -> None:
+    def _add_generated(self, batch: Seq2SeqBatch, chosen: Tensor, search: Search) -> None:
         """Generate text for the rows of a batch where `chosen`, bool [B], is true."""
         rows = chosen.nonzero()[:, 0]
         if not len(rows):
@@ -229,35 +249,21 @@ class TextSeq2Seq(LanguageModule, UsesTokenizer):
     # --- one evaluation ----------------------------------------------------------------------------------------
 
     def validation_metrics(self) -> list[str]:
-        """See `NamesValidationMetrics`."""
+        """Return the names of loss, token accuracy and, if text is generated, of its scores."""
         of_text = names_of(self.scores) if self.validation_examples else []
         return ["val/loss", "val/token_accuracy", *(f"val/{name}" for name in of_text)]
 
     def metrics_of(self, totals: dict[str, float]) -> dict[str, float]:
-        """Return negative log-likelihood per target token in nats, and the share of tokens that are the likeliest."""
+        """Return the loss in nats per target token, and the share of tokens that the model finds most likely."""
         tokens = max(1.0, totals["tokens"])
         return {"loss": totals["nll"] / tokens, "token_accuracy": totals["correct"] / tokens}
 
-    def on_validation_epoch_end(self) -> None:
-        """Score the validation."""
-        self._end_evaluation("val")
-
-    def on_test_epoch_end(self) -> None:
-        """Score the test."""
-        self._end_evaluation("test")
-
-    def _end_evaluation(self, stage: str) -> None:
-        means = self.mean_metrics(stage, self.eval_sums)
-        self.log(f"{stage}/loss", means.pop(f"{stage}/loss"), prog_bar=True)
-        self.log_dict(means)
-        self.gather_generated()
-        if self.generated:
-            references = [text.references for text in self.generated]
-            hypotheses = [text.hypothesis for text in self.generated]
-            scores = score_texts(hypotheses, references, self.scores, self.bleu_tokenizer)
-            self.signature = signature(references, self.scores, self.bleu_tokenizer)
-            for place, (name, value) in enumerate(scores.items()):
-                self.log(f"{stage}/{name}", value, prog_bar=place == 0)
+    def score_generated(self) -> dict[str, float]:
+        """Return the scores of the generated texts, and set their signature."""
+        references = [text.references for text in self.generated]
+        hypotheses = [text.hypothesis for text in self.generated]
+        self.signature = signature(references, self.scores, self.bleu_tokenizer)
+        return score_texts(hypotheses, references, self.scores, self.bleu_tokenizer)
 
     # --- checkpoints -------------------------------------------------------------------------------------------
 

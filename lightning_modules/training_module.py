@@ -1,4 +1,4 @@
-"""What all LightningModules here share: optimizer and schedule, reproducible dropout, and sums over the epoch."""
+"""Base class of all LightningModules: optimizer and schedule, reproducible dropout, and sums over the epoch."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable
 from typing import Any, ClassVar
 
 import lightning as L
+from lightning.pytorch.utilities.types import OptimizerLRSchedulerConfig
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
@@ -18,15 +19,18 @@ from utils.random_streams import seed_global_generators
 
 
 class TrainingModule(L.LightningModule, HasNetwork, HasUnit, NamesValidationMetrics):
-    """Base class of the LightningModules.
+    """Base class of the LightningModules: training, and what every checkpoint holds.
 
-    A subclass names what its training sums up over an epoch (`sums`) and turns totals into metrics (`metrics_of`). It
-    says how weights begin (`initialize_weights`) and what else a checkpoint must hold (`checkpoint_state`).
+    A subclass sets `architecture`, names what its training adds up over an epoch (`sums`) and turns the totals into
+    metrics (`metrics_of`). It also says how a new training initializes the weights (`initialize_weights`) and what
+    else a checkpoint holds (`checkpoint_state`).
 
     Args:
-        optimizer: Any torch optimizer (`class_path` and `init_args`); weight decay is kept off biases and norms.
+        optimizer: Any torch optimizer (`class_path` and `init_args`). Biases and normalisation parameters have no
+            weight decay.
         schedule: A schedule of `lightning_modules.optim.schedules`, counted in optimizer steps.
-        seed: Seed of dropout and the like, which draw from (seed, epoch, step, rank) at each training step.
+        seed: Seed of dropout, of generated samples and of the images that a network initializes itself from. Dropout
+            is a function of (seed, epoch, step, rank).
     """
 
     sums: ClassVar[tuple[str, ...]]
@@ -53,13 +57,17 @@ class TrainingModule(L.LightningModule, HasNetwork, HasUnit, NamesValidationMetr
 
     @abstractmethod
     def metrics_of(self, totals: dict[str, float]) -> dict[str, float]:
-        """Return metrics, by name without stage, of the totals of `sums` over an epoch and all processes."""
+        """Return metrics, by name without stage, from the totals of `sums` over an epoch and all processes."""
+
+    def build_optimizer(self) -> Optimizer:
+        """Return the optimizer of the network's parameters."""
+        return self.optimizer(parameter_groups(self.architecture))
 
     def initialize_weights(self) -> None:
         """Set the weights that a new training starts from, beyond the network's own initialisation."""
 
     def check_resumed_data(self) -> None:
-        """Refuse data that a resumed training cannot continue with."""
+        """Raise ValueError if a resumed training cannot continue with this data."""
 
     def checkpoint_state(self) -> dict[str, Any]:
         """Return what a checkpoint holds beside weights and sums; called on every process."""
@@ -71,22 +79,16 @@ class TrainingModule(L.LightningModule, HasNetwork, HasUnit, NamesValidationMetr
     # --- training ----------------------------------------------------------------------------------------------
 
     def on_fit_start(self) -> None:
-        """Initialise the weights of a new training; those of a resumed one come from its checkpoint."""
+        """Initialize the weights of a new training; those of a resumed one come from its checkpoint."""
         if self.trainer.ckpt_path is not None:
             self.check_resumed_data()
             return
-        self.train_sums.reset()  # of a fit that was interrupted
+        self.train_sums.reset()  # an interrupted fit leaves some
         self.initialize_weights()
 
-    def configure_optimizers(self) -> dict[str, Any]:  # type: ignore[override]
+    def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
         """Return the optimizer and its schedule, stepped once per optimizer step."""
-        head: str = getattr(self.architecture, "head", "")  # networks without a head have no such attribute
-        optimizer = self.optimizer(parameter_groups(self.architecture, head))
-        self.scale_learning_rates(optimizer)
-        return with_schedule(optimizer, self.schedule, self.trainer)
-
-    def scale_learning_rates(self, optimizer: Optimizer) -> None:
-        """Change the learning rates of parameter groups before the schedule takes them as its base."""
+        return with_schedule(self.build_optimizer(), self.schedule, self.trainer)
 
     def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
         """Seed torch's global generators: dropout takes no generator of its own."""
@@ -94,7 +96,7 @@ class TrainingModule(L.LightningModule, HasNetwork, HasUnit, NamesValidationMetr
 
     def on_train_epoch_end(self) -> None:
         """Log the epoch's training metrics and the learning rate."""
-        rate = self.optimizers().param_groups[0]["lr"]  # type: ignore[union-attr]
+        rate = self.trainer.optimizers[0].param_groups[0]["lr"]
         self.log_dict({**self.mean_metrics("train", self.train_sums), "lr": rate})
 
     def mean_metrics(self, stage: str, sums: EpochSums) -> dict[str, float]:
@@ -106,13 +108,13 @@ class TrainingModule(L.LightningModule, HasNetwork, HasUnit, NamesValidationMetr
     # --- checkpoints -------------------------------------------------------------------------------------------
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Add the module's state and, in the middle of an epoch, the epoch's sums so far."""
-        sums = self.train_sums.state_dict(self.trainer.strategy)
+        """Add the module's state, and the sums of the epoch so far."""
+        sums = self.train_sums.total(self.trainer.strategy)
         checkpoint[self.state_key] = {**self.checkpoint_state(), "train_sums": sums}
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Restore the module's state and, where an epoch continues, its sums."""
+        """Restore the module's state and, if training resumes, the sums of the epoch so far."""
         state = checkpoint[self.state_key]
         self.load_checkpoint_state(state)
         if self._trainer is not None and self.trainer.state.fn == "fit":
-            self.train_sums.load_state_dict(state["train_sums"], self.global_rank)
+            self.train_sums.load(state["train_sums"], self.global_rank)

@@ -7,11 +7,11 @@ from torch import Tensor
 
 
 def tta_views(images: Tensor, translate: bool) -> Iterator[tuple[float, Tensor]]:
-    """Mirrored and, on request, shifted copies of a batch, each with its weight; the weights sum to 1.
+    """Yield the views of a batch, each with its weight; the weights sum to 1.
 
-    With `translate` these are the six views of airbench (Keller Jordan 2024, "94% on CIFAR-10 in 3.29 seconds",
-    section 3.5): image and mirror for half of the weight, and both shifted by one pixel up-left and down-right for
-    the other half.
+    The views are the images and their mirror images. With `translate` they are the six views of airbench (Keller
+    Jordan 2024, "94% on CIFAR-10 in 3.29 seconds", section 3.5): image and mirror image for half of the weight, and
+    both shifted by one pixel up-left and down-right for the other half.
 
     Args:
         images: [B, 3, H, W], any dtype.
@@ -26,7 +26,7 @@ def tta_views(images: Tensor, translate: bool) -> Iterator[tuple[float, Tensor]]
     if not translate:
         return
     height, width = images.shape[-2:]
-    # F.pad reflects floats only; pixel values up to 255 survive the round trip exactly
+    # F.pad reflects floats only; pixel values up to 255 survive the round trip exactly.
     padded = F.pad(images.float(), (1, 1, 1, 1), mode="reflect").to(images.dtype)  # [B, 3, H+2, W+2]
     for offset in (0, 2):
         shifted = padded[..., offset : offset + height, offset : offset + width]

@@ -22,7 +22,7 @@ def moses_tokens(texts: Sequence[str], language: str) -> list[str]:
 
 def moses_bleu(hypotheses: Sequence[str], references: Sequence[Sequence[str]], language: str) -> tuple[float, str]:
     """Return the BLEU of the hypotheses, each with one or more references, and sacreBLEU's signature of it."""
-    from sacrebleu.metrics import BLEU
+    from sacrebleu.metrics.bleu import BLEU
 
     bleu = BLEU(lowercase=True, tokenize="none", force=True)  # force: do not warn about tokenised input
     columns = zip_longest(*(moses_tokens(alternatives, language) for alternatives in references))

@@ -66,7 +66,7 @@ def draw(runs: list[Run]) -> Figure:
 
 
 def _percent(file: Path) -> float:
-    return 100 * json.loads(file.read_text())["test/accuracy"]
+    return 100 * float(json.loads(file.read_text())["test/accuracy"])
 
 
 if __name__ == "__main__":

@@ -98,13 +98,17 @@ def test_names_follow_the_config_and_never_overwrite(oneforall, tmp_path):
 def test_a_taken_run_dir_is_an_error(oneforall, finished_run):
     before = (finished_run / "metrics.csv").read_bytes()
     outcome = oneforall("fit", "--config", QUICKSTART, *SMALL, "--run_dir", str(finished_run))
-    assert outcome.code == 2 and str(finished_run) in outcome.last_line and "--resume" in outcome.last_line
+    assert outcome.code == 2
+    assert str(finished_run) in outcome.last_line
+    assert "--resume" in outcome.last_line
     assert (finished_run / "metrics.csv").read_bytes() == before
 
 
 def test_a_run_that_never_began_leaves_no_folder(oneforall, tmp_path):
     outcome = oneforall("fit", "--config", QUICKSTART, "--model.architecture.num_classes", "7", "--name", "x")
-    assert outcome.code == 2 and "num_classes" in outcome.last_line and "10" in outcome.last_line
+    assert outcome.code == 2
+    assert "num_classes" in outcome.last_line
+    assert "10" in outcome.last_line
     assert not (tmp_path / "runs" / "x").exists()
 
 
@@ -146,8 +150,10 @@ def test_a_progress_bar_of_the_config_takes_the_place_of_the_default(oneforall, 
     )
     assert oneforall("fit", "--config", QUICKSTART, "--config", "bar.yaml").code == 0
     assert oneforall("fit", "--config", QUICKSTART).code == 0
-    assert type(shown[0]).__name__ == bar and getattr(shown[0], setting) == 7
-    assert type(shown[1]).__name__ == "PlainProgress" and shown[1].every_n_seconds == 30
+    assert type(shown[0]).__name__ == bar
+    assert getattr(shown[0], setting) == 7
+    assert type(shown[1]).__name__ == "PlainProgress"
+    assert shown[1].every_n_seconds == 30
 
 
 @pytest.fixture
@@ -184,7 +190,8 @@ def test_a_checkpoint_is_enough_to_test(oneforall, finished_run):
     assert results[0] == results[1]
     assert (finished_run / "metrics.csv").read_bytes() == metrics
     figures = json.loads(results[0])
-    assert figures["examples"] == 360 and figures["checkpoint"] == "checkpoints/best.ckpt"
+    assert figures["examples"] == 360
+    assert figures["checkpoint"] == "checkpoints/best.ckpt"
     assert "test/accuracy_tta" not in figures  # the quickstart has tta: none
 
 
@@ -197,7 +204,8 @@ def test_a_flag_overrides_the_checkpoint(oneforall, finished_run, tmp_path):
 def test_predict_writes_every_row_in_order(oneforall, finished_run, tmp_path):
     ckpt_path = checkpoint_of(finished_run)
     outcome = oneforall("predict", "--ckpt_path", ckpt_path, "--output", "p.csv")
-    assert outcome.code == 0 and "predictions: p.csv" in outcome.out
+    assert outcome.code == 0
+    assert "predictions: p.csv" in outcome.out
     with (tmp_path / "p.csv").open() as file:
         rows = list(csv.DictReader(file))
     assert [int(row["index"]) for row in rows] == list(range(360))
@@ -226,19 +234,23 @@ def test_text_goes_the_same_way(oneforall, tmp_path):
     folder, ckpt_path = tmp_path / "runs" / "seq2seq", "runs/seq2seq/checkpoints/best.ckpt"
 
     tested = oneforall("test", "--ckpt_path", ckpt_path)
-    assert tested.code == 0 and re.search(r"^test exact match \d+\.\d\d%$", tested.out, re.MULTILINE)
+    assert tested.code == 0
+    assert re.search(r"^test exact match \d+\.\d\d%$", tested.out, re.MULTILINE)
     for name in ("tokenizer.json", "samples.md", "attention.png", "test_hypotheses.txt", "test_outputs.jsonl"):
         assert (folder / name).is_file() and re.search(rf"^  {name} ", tested.out, re.MULTILINE), name
     figures = json.loads((folder / "test_metrics.json").read_text())
-    assert figures["examples"] == 8 and "test/exact_match" in figures
+    assert figures["examples"] == 8
+    assert "test/exact_match" in figures
     outputs = [json.loads(line) for line in (folder / "test_outputs.jsonl").read_text().splitlines()]
     assert [output["index"] for output in outputs] == list(range(8))
 
     (tmp_path / "dates.txt").write_text("the 3rd of May 1977\n\nMonday, 1 June 2020\n")
     predicted = oneforall("predict", "--ckpt_path", ckpt_path, "--data.predict_path", "dates.txt")
-    assert predicted.code == 0 and "predictions: runs/seq2seq/predictions.txt" in predicted.out
+    assert predicted.code == 0
+    assert "predictions: runs/seq2seq/predictions.txt" in predicted.out
     lines = (folder / "predictions.txt").read_text().split("\n")
-    assert len(lines) == 4 and lines[1] == lines[3] == ""
+    assert len(lines) == 4
+    assert lines[1] == lines[3] == ""
 
 
 # --- mistakes ------------------------------------------------------------------------------------------------------
@@ -285,7 +297,8 @@ def test_a_misspelt_key_names_its_file(oneforall, tmp_path, option):
     (tmp_path / "mine.yaml").write_text("trainer:\n  max_epoch: 3\n")
     outcome = oneforall("fit", "--config", QUICKSTART, *option.split())
     assert outcome.code == 2
-    assert "mine.yaml" in outcome.last_line and "did you mean trainer.max_epochs?" in outcome.last_line
+    assert "mine.yaml" in outcome.last_line
+    assert "did you mean trainer.max_epochs?" in outcome.last_line
 
 
 def test_the_last_of_two_checkpoints_is_taken(oneforall, finished_run):
@@ -295,7 +308,8 @@ def test_the_last_of_two_checkpoints_is_taken(oneforall, finished_run):
         ["--ckpt_path", good, "--ckpt_path=nowhere.ckpt"],
     ):
         outcome = oneforall("test", *args)
-        assert outcome.code == 2 and "checkpoint nowhere.ckpt does not exist" in outcome.last_line
+        assert outcome.code == 2
+        assert "checkpoint nowhere.ckpt does not exist" in outcome.last_line
 
 
 @pytest.mark.parametrize("damage", ["missing", "cut", "garbage", "foreign", "hostile", "hostile pickle"])
@@ -313,13 +327,32 @@ def test_a_bad_checkpoint_ends_in_one_line(oneforall, finished_run, tmp_path, da
         bad.write_bytes(pickle.dumps(Hostile(trap)))
     for command in ("test", "predict", "validate", "fit"):
         outcome = oneforall(command, *(["--config", QUICKSTART] if command == "fit" else []), "--ckpt_path", str(bad))
-        assert outcome.code == 2 and str(bad) in outcome.last_line and "Traceback" not in outcome.err
+        assert outcome.code == 2
+        assert str(bad) in outcome.last_line
+        assert "Traceback" not in outcome.err
     assert not trap.exists()
+
+
+def test_a_checkpoint_of_the_old_layout_says_how_to_go_on(oneforall, finished_run, tmp_path):
+    shutil.copytree(finished_run, tmp_path / "old")
+    for name in ("best.ckpt", "last.ckpt"):
+        content = torch.load(checkpoint_of(finished_run, name), weights_only=True)
+        del content["format"]  # version 0.1 had none
+        torch.save(content, checkpoint_of(tmp_path / "old", name))
+    old = checkpoint_of(Path("old"))
+    for command in (["test", "--ckpt_path", old], ["fit", "--config", QUICKSTART, "--run_dir", "old", "--resume"]):
+        outcome = oneforall(*command)
+        assert outcome.code == 2
+        assert "an earlier version of this program" in outcome.last_line
+        assert "--model.init_from old/checkpoints/" in outcome.last_line
+    fit = ["fit", "--config", QUICKSTART, *SMALL, "--trainer.max_epochs", "1", "--run_dir", "new"]
+    assert oneforall(*fit, "--model.init_from", old).code == 0
 
 
 def test_evaluation_needs_a_checkpoint(oneforall):
     outcome = oneforall("test", "--config", QUICKSTART)
-    assert outcome.code == 2 and "--ckpt_path" in outcome.last_line
+    assert outcome.code == 2
+    assert "--ckpt_path" in outcome.last_line
 
 
 @pytest.mark.parametrize("flag", [["--debug"], ["--debug=true"], ["--debug", "true"], ["--debug", "--name", "x"]])
@@ -336,18 +369,22 @@ def test_debug_may_be_off(oneforall, flag):
 def test_weights_that_do_not_fit_end_in_one_line(oneforall, finished_run):
     wider = ["--model.architecture.widths", "[8,8,16]"]
     outcome = oneforall("test", "--ckpt_path", checkpoint_of(finished_run), *wider)
-    assert outcome.code == 2 and "Traceback" not in outcome.err
-    assert checkpoint_of(finished_run) in outcome.last_line and "size mismatch for architecture." in outcome.last_line
+    assert outcome.code == 2
+    assert "Traceback" not in outcome.err
+    assert checkpoint_of(finished_run) in outcome.last_line
+    assert "size mismatch for architecture." in outcome.last_line
 
 
 def test_predictions_to_a_folder_are_refused_at_once(oneforall, finished_run, tmp_path):
     outcome = oneforall("predict", "--ckpt_path", checkpoint_of(finished_run), "--output", str(tmp_path))
-    assert outcome.code == 2 and f"--output {tmp_path} is a folder" in outcome.last_line
+    assert outcome.code == 2
+    assert f"--output {tmp_path} is a folder" in outcome.last_line
 
 
 def test_a_monitor_that_is_never_logged_is_named_before_training(oneforall, tmp_path):
     outcome = oneforall("fit", "--config", QUICKSTART, "--checkpoint.monitor", "val/acuracy", "--name", "x")
-    assert outcome.code == 2 and "did you mean val/accuracy?" in outcome.last_line
+    assert outcome.code == 2
+    assert "did you mean val/accuracy?" in outcome.last_line
     assert not (tmp_path / "runs" / "x").exists()
 
 
@@ -361,7 +398,8 @@ def test_an_error_of_wandb_ends_in_one_line(oneforall, monkeypatch):
     monkeypatch.setitem(sys.modules, "wandb", SimpleNamespace(Error=LoginError, finish=lambda exit_code: None))
     monkeypatch.setattr(cli.OneForAllCLI, "_run_subcommand", fail)
     outcome = oneforall("fit", "--config", QUICKSTART)
-    assert outcome.code == 2 and "wandb: api_key not configured" in outcome.last_line
+    assert outcome.code == 2
+    assert "wandb: api_key not configured" in outcome.last_line
     assert "wandb_offline.yaml" in outcome.last_line
 
 
@@ -407,6 +445,7 @@ def same(a, b) -> bool:
     return a == b
 
 
+@pytest.mark.first
 @pytest.mark.parametrize(
     "recipe",
     [pytest.param(IMAGES, id="images"), pytest.param(TEXTS, id="texts", marks=pytest.mark.slow)],
@@ -464,13 +503,15 @@ def test_resume_with_no_intact_checkpoint_refuses_to_start_again(oneforall, tmp_
     for path in (tmp_path / "run" / "checkpoints").iterdir():
         path.write_bytes(b"no checkpoint")
     outcome = oneforall("fit", "--config", QUICKSTART, *SMALL, "--run_dir", "run", "--resume")
-    assert outcome.code == 2 and "intact" in outcome.last_line
+    assert outcome.code == 2
+    assert "intact" in outcome.last_line
 
 
 def test_the_installed_command_explains_itself():
     outcome = subprocess.run(command("fit", "--help"), capture_output=True, text=True, env=environment())
     assert outcome.returncode == 0
-    assert "--resume" in outcome.stdout and "--run_dir" in outcome.stdout
+    assert "--resume" in outcome.stdout
+    assert "--run_dir" in outcome.stdout
 
 
 @pytest.mark.parametrize("start", [["-m", "cli"], ["cli.py"]], ids=["module", "file"])
@@ -482,5 +523,6 @@ def test_other_ways_to_start_it_print_no_deprecation_warnings(start):
         env=environment(),
         cwd=ROOT,
     )
-    assert outcome.returncode == 0 and "model:" in outcome.stdout
+    assert outcome.returncode == 0
+    assert "model:" in outcome.stdout
     assert "Deprecat" not in outcome.stderr, outcome.stderr

@@ -3,6 +3,9 @@
 Ours name the protocols they keep as base classes, so that a renamed field fails loudly: in the type checker, or where
 it is read. A module of your own keeps one by having its attributes. A callback does nothing with a module that lacks
 what it needs.
+
+Python 3.11 evaluates every property of a protocol in `isinstance`. A property that reads files is therefore in a
+protocol of its own, which is asked for only where those files are needed.
 """
 
 from __future__ import annotations
@@ -82,26 +85,18 @@ class UsesVocabulary(Protocol):
 # --- of datamodules ------------------------------------------------------------------------------------------------
 
 
-class ImageExamples(Protocol):
-    """Images in memory: uint8 [N, 3, H, W]."""
-
-    @property
-    def images(self) -> Tensor:
-        """The images."""
-        ...
-
-
 @runtime_checkable
 class ProvidesImages(Protocol):
     """A datamodule of images.
 
     Attributes:
         class_names: One name per class; None until known.
-        mean, std: Per channel, of images scaled to [0, 1]; None until known.
+        mean, std: Mean and standard deviation per channel of images scaled to [0, 1]; None until known.
         input_size: Height and width of the images in pixels.
         predict_path: The image or folder that `predict` reads; None for the test images.
-        predict_names: Name of each example that is predicted: its path or its number.
-        predict_classes: Classes that the labels of predicted examples count; None: `class_names`.
+        predict_names: Name of each predicted example: its path or its number.
+        predict_classes: Names of the classes that the labels of predicted examples stand for; None if those are
+            `class_names`.
     """
 
     class_names: list[str] | None
@@ -113,17 +108,26 @@ class ProvidesImages(Protocol):
     predict_classes: list[str] | None
 
 
-@runtime_checkable
-class ProvidesTrainingImages(ProvidesImages, Protocol):
-    """A datamodule of images that hands out its training images.
+class ImageExamples(Protocol):
+    """Images in memory."""
 
-    A protocol of its own because `isinstance` reads every attribute (up to Python 3.11, properties included): asking
+    @property
+    def images(self) -> Tensor:
+        """The images, uint8 [N, 3, H, W]."""
+        ...
+
+
+@runtime_checkable
+class ProvidesTrainingImages(Protocol):
+    """A datamodule with all training images in memory.
+
+    A protocol by itself because `isinstance` reads every attribute (up to Python 3.11, properties included): asking
     for this one loads the images.
     """
 
     @property
     def train_set(self) -> ImageExamples:
-        """The training images."""
+        """The training images, loaded on first use."""
         ...
 
 

@@ -47,7 +47,7 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
 
 
 def write_text(path: str | os.PathLike[str], text: str) -> None:
-    r"""Write a whole UTF-8 file or none, line ends as they are in `text`; "?" replaces what UTF-8 cannot encode."""
+    """Write a whole UTF-8 file or none, line ends as they are in `text`; "?" replaces what UTF-8 cannot encode."""
     with atomic_path(path) as temporary:
         temporary.write_text(text, encoding="utf-8", errors="replace", newline="")
 

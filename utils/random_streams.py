@@ -2,14 +2,15 @@
 
 There is nothing to save and nothing to restore: a resumed run computes the same key and draws the same numbers.
 
-Keys are spelled out unambiguously before they are hashed, so that no two share a seed and no two purposes share a
-stream. (numpy's SeedSequence alone would not do: it ignores trailing zeros, so that (3), (3, 0) and (3, 0, 0) are one
-key. Nor would `manual_seed`: of a 64-bit seed, torch's CPU generator uses the lower 32 bits.)
+A key is written out as text, such as "augmentation/0/3/17", before it is hashed: no two keys have the same text.
+Neither numpy's SeedSequence nor torch's `manual_seed` could take its place. The former ignores trailing zeros, so that
+(3), (3, 0) and (3, 0, 0) would be one key; the latter, on the CPU, uses only the lower 32 bits of a seed.
 """
 
 from __future__ import annotations
 
 import hashlib
+import operator
 from typing import Literal, get_args
 
 import numpy as np
@@ -37,8 +38,11 @@ Purpose = Literal[
 
 PURPOSES: tuple[Purpose, ...] = get_args(Purpose)
 
-_STATE_WORDS = 624  # of the Mersenne Twister, 64 bits each in torch's state, of which the lower 32 are used
-_STATE_HEADER = 24  # bytes before them: seed, words left, whether seeded, next word
+_HASH_BITS, _SEED_BITS = 128, 63
+
+# The layout of a torch CPU generator's state: seed, words left, whether seeded and next word, then the words of the
+# Mersenne Twister, in 64 bits each of which the lower 32 are used.
+_STATE_HEADER_BYTES, _STATE_WORDS = 24, 624
 
 
 def stream_seed(purpose: Purpose, seed: int, *position: int) -> int:
@@ -46,19 +50,21 @@ def stream_seed(purpose: Purpose, seed: int, *position: int) -> int:
 
     Args:
         purpose: What the numbers are for.
-        seed: The run's seed.
-        *position: Where in the run, such as epoch, step, rank. Positions of different lengths are different streams.
+        seed: The run's seed, any integer.
+        *position: Where in the run, such as epoch, step and rank: any integers. Positions of different lengths are
+            different streams.
 
     Raises:
+        TypeError: `seed` or part of `position` is not an integer: rounding it would give two keys one stream.
         ValueError: `purpose` is unknown.
     """
-    return _entropy(purpose, seed, position) >> 65
+    return _seed(_entropy(purpose, seed, position))
 
 
 def torch_generator(purpose: Purpose, seed: int, *position: int) -> torch.Generator:
-    """Return a CPU generator for a stream; arguments as `stream_seed`.
+    """Return a torch generator for a stream; arguments and errors as in `stream_seed`.
 
-    Drawing on the CPU gives the same numbers whatever device the batch is on.
+    It is on the CPU, so that the numbers do not depend on the device that they are used on.
     """
     generator = torch.Generator()
     generator.set_state(_mersenne_state(_entropy(purpose, seed, position)))
@@ -66,30 +72,36 @@ def torch_generator(purpose: Purpose, seed: int, *position: int) -> torch.Genera
 
 
 def numpy_generator(purpose: Purpose, seed: int, *position: int) -> np.random.Generator:
-    """Return a numpy generator for a stream; arguments as `stream_seed`."""
+    """Return a numpy generator for a stream; arguments and errors as in `stream_seed`."""
     return np.random.default_rng(_entropy(purpose, seed, position))
 
 
 def seed_global_generators(purpose: Purpose, seed: int, *position: int) -> None:
-    """Set torch's global generators to a stream, for what takes no generator of its own, such as dropout.
+    """Set torch's global generators, of all devices, to a stream: dropout and the like take no generator as argument.
 
-    Arguments as `stream_seed`.
+    Arguments and errors as in `stream_seed`.
     """
-    torch.manual_seed(stream_seed(purpose, seed, *position))  # accelerators use all 64 bits of a seed
-    torch.set_rng_state(_mersenne_state(_entropy(purpose, seed, position)))
+    entropy = _entropy(purpose, seed, position)
+    torch.manual_seed(_seed(entropy))  # enough for accelerators, which use all 64 bits of a seed
+    torch.set_rng_state(_mersenne_state(entropy))
 
 
 def _entropy(purpose: Purpose, seed: int, position: tuple[int, ...]) -> int:
     """Return the 128-bit hash of a key."""
     if purpose not in PURPOSES:
         raise ValueError(f"purpose must be one of {', '.join(PURPOSES)}, got {purpose!r}")
-    key = "/".join([purpose, *(str(int(number)) for number in (seed, *position))])
-    return int.from_bytes(hashlib.blake2b(key.encode(), digest_size=16).digest(), "big")
+    key = "/".join([purpose, *(str(int(operator.index(number))) for number in (seed, *position))])
+    return int.from_bytes(hashlib.blake2b(key.encode(), digest_size=_HASH_BITS // 8).digest(), "big")
+
+
+def _seed(entropy: int) -> int:
+    """Return the upper bits of a hash."""
+    return entropy >> (_HASH_BITS - _SEED_BITS)
 
 
 def _mersenne_state(entropy: int) -> torch.Tensor:
     """Return the state of a torch CPU generator, filled from all bits of `entropy`."""
-    state = torch.Generator().get_state()
-    words = state[_STATE_HEADER : _STATE_HEADER + 8 * _STATE_WORDS].numpy().view(np.uint64)
+    state = torch.Generator().get_state()  # one that is about to compute its first numbers from the words
+    words = state[_STATE_HEADER_BYTES:][: 8 * _STATE_WORDS].numpy().view(np.uint64)
     words[:] = np.random.MT19937(entropy).state["state"]["key"]  # a view: this writes into `state`
     return state

@@ -59,6 +59,8 @@ def load_tokenizer(path: str | Path) -> Tokenizer:
 
 
 def _from_sentencepiece(file: Path) -> Tokenizer:
+    import google.protobuf  # noqa: F401  # transformers without these two asks for a third
+    import sentencepiece  # noqa: F401
     from transformers import T5Tokenizer
 
     with tempfile.TemporaryDirectory() as folder:

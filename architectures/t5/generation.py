@@ -98,7 +98,7 @@ class Search:
 
 
 @torch.no_grad()
-def generate(
+def generate(  # noqa: D417
     model: T5,
     input_ids: Tensor,
     attention_mask: Tensor,

@@ -13,8 +13,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from architectures.t5.config import T5Config
-from architectures.t5.loss import IGNORED, TokenSums, token_loss
+from architectures.t5.loss import TokenSums, token_loss
 from architectures.t5.stack import AttentionRecord, Stack
+from utils.batches import IGNORED
 
 
 class AttentionWeights(NamedTuple):

@@ -1,1 +1,1 @@
-"""Parts of the image datamodules: files, augmentation, order, sets of images."""
+"""Parts of the image datamodules: base class, augmentation, files, order of the batches, images in memory."""

@@ -1,8 +1,8 @@
-"""Augmentation of whole batches, on the device the batch is on.
+"""Augmentation of whole batches, on the device that the batch is on.
 
-B images, C channels, H x W pixels, K classes. Images are uint8 until something blends or shrinks them; from then on
-they are float32, still in 0..255. Random numbers are drawn on the CPU from the generator passed in, so that a CPU and
-a GPU run see the same augmentation.
+Legend of shapes: B images, C channels, H x W pixels, K classes. Images are uint8 until an operation blends or shrinks
+them; from then on they are float32, still from 0 to 255. Random numbers are drawn on the CPU, so that a run on a CPU
+and one on a GPU have the same augmentation.
 """
 
 from __future__ import annotations
@@ -26,28 +26,26 @@ def pad_crop(
     mode: Literal["reflect", "zero"],
     generator: torch.Generator,
 ) -> Tensor:
-    """Pad every side by `padding` pixels and cut a window of the old size at a random place.
+    """Pad every side by `padding` pixels and crop to the old size at a random position.
 
     Source: He et al. 2015, section 4.2.
 
     Args:
         images: [B, C, H, W].
-        padding: Pixels added to each side.
-        mode: ``reflect`` mirrors the image without repeating its edge, ``zero`` adds black.
+        padding: Number of pixels added to each side.
+        mode: "reflect" mirrors the image without repeating its edge, "zero" adds black.
         generator: Source of the B vertical and B horizontal shifts.
 
     Raises:
-        ValueError: a mirrored padding as large as the image.
+        ValueError: The mode is "reflect" and the padding is as large as the image.
     """
     batch, channels, height, width = images.shape
     if mode == "reflect" and padding >= min(height, width):
-        raise ValueError(
-            f"augmentation.crop_padding is {padding}: it must be below the image size {min(height, width)}"
-        )
+        raise ValueError(f"augmentation.crop_padding must be below the image size {min(height, width)}, got {padding}")
     padded = F.pad(images, (padding,) * 4, mode="reflect" if mode == "reflect" else "constant")
     shifts = torch.randint(0, 2 * padding + 1, (2, batch), generator=generator).to(images.device)
-    # A crop is B * C * H runs of W neighbouring pixels. Finding where each begins and gathering the runs is several
-    # times faster on a CPU than indexing pixels, or than looping over the possible shifts.
+    # A crop consists of B * C * H runs of W adjacent pixels. Computing where each starts and gathering the runs is
+    # several times faster on a CPU than indexing pixels or looping over the possible shifts.
     padded_height, padded_width = padded.shape[2:]
     planes = torch.arange(batch * channels, device=images.device).view(batch, channels, 1) * padded_height
     rows = planes + shifts[0].view(batch, 1, 1) + torch.arange(height, device=images.device)  # [B, C, H]
@@ -57,20 +55,20 @@ def pad_crop(
 
 
 def flip_where(images: Tensor, chosen: Tensor) -> Tensor:
-    """Mirror left to right the images [B, C, H, W] whose entry in `chosen` (bool [B]) is true."""
+    """Flip left to right the images [B, C, H, W] whose entry in `chosen` (bool [B]) is true."""
     picked = chosen.nonzero().flatten().to(images.device)
     return images.index_copy(0, picked, images.index_select(0, picked).flip(3))
 
 
 def alternating_sides(index: Tensor, epoch: int, seed: int) -> Tensor:
-    """Which images are mirrored in this epoch (bool [B]): a random half in epoch 0, the others in epoch 1, and so on.
+    """Return which images are flipped in an epoch, bool [B]: a random half in epoch 0, the other half in epoch 1, etc.
 
     Two consecutive epochs show both sides of every image (Jordan 2024, "94% on CIFAR-10 in 3.29 seconds", section 3.6).
-    The first side is a hash of the image's index and the seed.
+    Which side comes first is a hash of the image's position and the seed.
 
     Args:
-        index: int64 [B], position of each image in the training set.
-        epoch: Counted from 0.
+        index: Position of each image in the training set, int64 [B].
+        epoch: Epoch, counted from 0.
         seed: Seed of the run.
     """
     bits = (index + (0x9E3779B9 * (seed + 1) & 0xFFFFFFFF)) & 0xFFFFFFFF
@@ -80,9 +78,9 @@ def alternating_sides(index: Tensor, epoch: int, seed: int) -> Tensor:
 
 
 def rectangles(top: Tensor, left: Tensor, bottom: Tensor, right: Tensor, height: int, width: int) -> Tensor:
-    """bool [B, 1, height, width]: true inside rows top..bottom-1 and columns left..right-1 of each image.
+    """Return masks, bool [B, 1, height, width]: true in rows top to bottom - 1 and columns left to right - 1.
 
-    The four bounds are int [B].
+    The four bounds, int [B], may be outside the image.
     """
     rows = torch.arange(height, device=top.device)
     columns = torch.arange(width, device=top.device)
@@ -91,38 +89,40 @@ def rectangles(top: Tensor, left: Tensor, bottom: Tensor, right: Tensor, height:
     return in_rows[:, None, :, None] & in_columns[:, None, None, :]
 
 
-def _filled(images: Tensor, mask: Tensor, fill: tuple[float, float, float]) -> Tensor:
+def _fill(images: Tensor, mask: Tensor, fill: tuple[float, float, float]) -> Tensor:
+    """Return the images with the colour `fill`, in [0, 1], where `mask` is true."""
     colour = torch.tensor(fill, dtype=torch.float64).mul(255).round().to(images.device, images.dtype)
     return torch.where(mask.to(images.device), colour.view(1, 3, 1, 1), images)
 
 
 def cutout(images: Tensor, size: int, fill: tuple[float, float, float], generator: torch.Generator) -> Tensor:
-    """Cover a square around a random pixel of each image; it may hang over the edge (DeVries and Taylor 2017).
+    """Cover a square around a random pixel of each image; part of it may be outside (DeVries and Taylor 2017).
 
     Args:
-        images: [B, 3, H, W] in 0..255.
-        size: Side of the square in pixels.
-        fill: Colour of the square in 0..1. The data set's mean makes it 0 after normalisation, as in the paper.
+        images: [B, 3, H, W], from 0 to 255.
+        size: Side of the square, in pixels.
+        fill: Colour of the square, from 0 to 1. The mean of the data set is 0 after normalisation, as in the paper.
         generator: Source of the B rows and B columns.
     """
     batch, _, height, width = images.shape
     top = torch.randint(height, (batch,), generator=generator) - size // 2
     left = torch.randint(width, (batch,), generator=generator) - size // 2
-    return _filled(images, rectangles(top, left, top + size, left + size, height, width), fill)
+    return _fill(images, rectangles(top, left, top + size, left + size, height, width), fill)
 
 
 def random_erasing(
     images: Tensor, probability: float, fill: tuple[float, float, float], generator: torch.Generator
 ) -> Tensor:
-    """Cover a rectangle of 2 to 33% of an image, its sides in proportion 0.3 to 3.3 (Zhong et al. 2020, algorithm 1).
+    """Cover a rectangle of 2% to 33% of an image, with an aspect ratio of 0.3 to 3.3 (Zhong et al. 2020, algorithm 1).
 
-    As in torchvision, ten rectangles are drawn and the first that fits inside the image is taken; none fits: none is.
+    As in torchvision, ten rectangles are drawn per image and the first that fits inside it is used; if none fits, the
+    image stays as it is.
 
     Args:
-        images: [B, 3, H, W] in 0..255.
-        probability: Chance of each image.
-        fill: Colour in 0..1.
-        generator: Source of all draws.
+        images: [B, 3, H, W], from 0 to 255.
+        probability: Probability that an image is changed.
+        fill: Colour of the rectangle, from 0 to 1.
+        generator: Source of all random numbers.
     """
     batch, _, height, width = images.shape
     chosen = torch.rand(batch, generator=generator) < probability
@@ -135,32 +135,32 @@ def random_erasing(
     top = (torch.rand(batch, generator=generator) * (height - box_height + 1)).floor()
     left = (torch.rand(batch, generator=generator) * (width - box_width + 1)).floor()
     mask = rectangles(top, left, top + box_height, left + box_width, height, width)
-    return _filled(images, mask & (chosen & fits.any(1)).view(-1, 1, 1, 1), fill)
+    return _fill(images, mask & (chosen & fits.any(1)).view(-1, 1, 1, 1), fill)
 
 
 def mixup(images: Tensor, targets: Tensor, share: float) -> tuple[Tensor, Tensor]:
-    """Blend each image and target with its neighbour in the batch (Zhang et al. 2018).
+    """Blend each image and target with those before it in the batch (Zhang et al. 2018).
 
-    The order of a training batch is random already, so the neighbour (the batch rolled by one) is a random partner.
+    The order of a training batch is random, and so is the partner (the batch rolled by one).
 
     Args:
-        images: [B, 3, H, W] in 0..255.
-        targets: float [B, K].
-        share: Weight of the image itself, 0..1.
+        images: [B, 3, H, W], from 0 to 255.
+        targets: Distributions over the classes, float [B, K].
+        share: Weight of the image itself, from 0 to 1.
     """
     return torch.lerp(images.roll(1, 0).float(), images.float(), share), torch.lerp(targets.roll(1, 0), targets, share)
 
 
 def cutmix(images: Tensor, targets: Tensor, share: float, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-    """Paste a rectangle of each image's neighbour into it; targets mix by area (Yun et al. 2019, section 3.1).
+    """Paste a rectangle of the image before it in the batch into each image, and blend targets by area.
 
-    One rectangle serves the batch: its sides are sqrt(1 - share) of the image's, its centre is any pixel, and what
-    hangs over the edge is cut off and counted as not pasted.
+    Source: Yun et al. 2019, section 3.1. The batch shares one rectangle: its sides are sqrt(1 - share) of the image's,
+    and its centre is a random pixel. The part of it outside the image does not count as pasted.
 
     Args:
         images: [B, 3, H, W].
-        targets: float [B, K].
-        share: Wanted share of the image itself, 0..1.
+        targets: Distributions over the classes, float [B, K].
+        share: Share of the image itself if the rectangle is inside, from 0 to 1.
         generator: Source of the centre.
     """
     height, width = images.shape[2:]
@@ -176,37 +176,38 @@ def cutmix(images: Tensor, targets: Tensor, share: float, generator: torch.Gener
 
 
 def shrink(images: Tensor, size: int) -> Tensor:
-    """Images [B, 3, H, W] as float32 [B, 3, size, size], bilinear with antialiasing, in the same range of values."""
+    """Return images [B, 3, H, W] as float32 [B, 3, size, size], bilinear with antialiasing, in the same range."""
     return F.interpolate(images.float(), size=(size, size), mode="bilinear", antialias=True, align_corners=False)
 
 
 @dataclass(frozen=True)
 class Augmentation:
-    """What happens to a training batch. Everything is off by default.
+    """Augmentation of training batches; everything is off by default.
 
-    The order is: crop, flip, policy, cutout, erasing, smaller size, MixUp or CutMix. With MixUp or CutMix on, labels
-    become float [B, K] distributions in every batch.
+    The order is: crop, flip, policy, cutout, erasing, smaller size, MixUp or CutMix. With MixUp or CutMix, the labels
+    of every batch become distributions, float [B, K].
 
     Args:
-        crop_padding: Pixels of padding on each side before a random crop back to size; 0 switches it off.
-        crop_mode: What the padding holds: ``reflect`` (mirrored image) or ``zero`` (black).
-        flip: ``none``; ``random``: each image mirrored with probability 1/2; ``alternating``: a random side in the
-            first epoch, then the other side every other epoch.
-        policy: ``none``, ``trivial`` (TrivialAugment, wide) or ``rand`` (RandAugment).
-        rand_operations: Operations an image, for ``policy: rand``.
-        rand_magnitude: Strength from 0 to 30, for ``policy: rand``.
-        cutout: Side in pixels of a square covered with the mean colour; 0 switches it off.
-        erasing: Probability of covering a random rectangle with the mean colour; 0 switches it off.
-        mixup_alpha: Both parameters of the Beta distribution of MixUp's weights; 0 switches it off.
-        cutmix_alpha: Both parameters of the Beta distribution of CutMix's areas; 0 switches it off.
-        mix_probability: Chance of a batch to be mixed at all.
-        cutmix_share: With both on, the chance of a mixed batch to go to CutMix and not to MixUp.
-        progressive_sizes: Smaller images early in the training: pairs [until, size]. While the share of the epochs done
-            is below `until`, batches are brought to size x size pixels; after the last pair they keep their own size.
-            ``[[0.4, 24], [0.7, 28]]`` trains on 24 pixels for the first 40% and on 28 up to 70%.
+        crop_padding: Padding in pixels on each side before a random crop back to size; 0 disables the crop.
+        crop_mode: Content of the padding: reflect (the mirrored image) or zero (black).
+        flip: Horizontal flip: none, random (each image with probability 1/2) or alternating (a random side in the first
+            epoch, the other in the next, and so on).
+        policy: Augmentation policy: none, trivial (TrivialAugment, wide) or rand (RandAugment).
+        rand_operations: Number of operations per image with the policy rand.
+        rand_magnitude: Strength of the operations with the policy rand, from 0 to 30.
+        cutout: Side in pixels of a square covered with the mean colour; 0 disables cutout.
+        erasing: Probability that a random rectangle of an image is covered with the mean colour; 0 disables erasing.
+        mixup_alpha: Both parameters of the Beta distribution of MixUp's weights; 0 disables MixUp.
+        cutmix_alpha: Both parameters of the Beta distribution of CutMix's areas; 0 disables CutMix.
+        mix_probability: Probability that a batch is mixed.
+        cutmix_share: If both MixUp and CutMix are on, the probability that a mixed batch gets CutMix.
+        progressive_sizes: Smaller images early in training, as pairs [until, size]: while the share of epochs done is
+            below `until`, images are resized to size x size pixels; after the last pair they keep their size.
+            [[0.4, 24], [0.7, 28]] trains on 24 pixels for the first 40% of the epochs and on 28 until 70%. If null,
+            images always keep their size.
 
     Raises:
-        ValueError: a value outside its range.
+        ValueError: A value is out of range.
     """
 
     crop_padding: int = 0
@@ -224,6 +225,7 @@ class Augmentation:
     progressive_sizes: list[tuple[float, int]] | None = None
 
     def __post_init__(self) -> None:
+        """Check the values."""
         for name in ("crop_padding", "rand_operations", "rand_magnitude", "cutout"):
             check_int(f"augmentation.{name}", getattr(self, name))
         if self.rand_magnitude > 30:
@@ -237,9 +239,13 @@ class Augmentation:
         check_choice("augmentation.policy", self.policy, ("none", "trivial", "rand"))
         ends = [until for until, _ in self.progressive_sizes or []]
         if ends != sorted(ends) or any(not 0 < end <= 1 for end in ends):
-            raise ValueError(f"augmentation.progressive_sizes ends at {ends}: shares must rise and lie in 0..1")
+            raise ValueError(
+                f"augmentation.progressive_sizes must have shares that rise, above 0 and up to 1, got {ends}"
+            )
         if any(size < 1 for _, size in self.progressive_sizes or []):
-            raise ValueError(f"augmentation.progressive_sizes is {self.progressive_sizes}: sizes must be at least 1")
+            raise ValueError(
+                f"augmentation.progressive_sizes must have sizes of at least 1, got {self.progressive_sizes}"
+            )
 
     @property
     def mixes(self) -> bool:
@@ -247,7 +253,7 @@ class Augmentation:
         return self.mixup_alpha > 0 or self.cutmix_alpha > 0
 
     def size_at(self, progress: float) -> int | None:
-        """The size to train at when this share of the epochs is done; None: the images' own."""
+        """Return the image size to train on once this share of the epochs is done; None for the images' own."""
         return next((size for until, size in self.progressive_sizes or [] if progress < until), None)
 
     def __call__(
@@ -261,19 +267,19 @@ class Augmentation:
         fill: tuple[float, float, float],
         progress: float,
     ) -> tuple[Tensor, Tensor]:
-        """Augment a batch: a pure function of its arguments.
+        """Augment a batch: a pure function of the arguments.
 
         Args:
             images: uint8 [B, 3, H, W].
             labels: int64 [B].
-            positions: int64 [B], where each image is in the training set.
+            positions: Position of each image in the training set, int64 [B].
             key: (seed, epoch, step, rank).
-            num_classes: K.
-            fill: Mean colour in 0..1.
-            progress: Share of the training's epochs done, 0..1.
+            num_classes: Number of classes K.
+            fill: Mean colour, from 0 to 1.
+            progress: Share of the planned epochs that is done, from 0 to 1.
 
         Returns:
-            Images uint8 or float32 in 0..255, and labels int64 [B] or float [B, K].
+            Images, uint8 or float32 [B, 3, H, W] from 0 to 255, and labels, int64 [B] or float [B, K].
         """
         generator = torch_generator("augmentation", *key)
         if self.crop_padding:
@@ -293,9 +299,9 @@ class Augmentation:
         size = self.size_at(progress)
         if size is not None and size != images.shape[-1]:
             images = shrink(images, size)
-        return self._mixed(images, labels, num_classes, key, generator) if self.mixes else (images, labels)
+        return self._mix(images, labels, num_classes, key, generator) if self.mixes else (images, labels)
 
-    def _mixed(
+    def _mix(
         self,
         images: Tensor,
         labels: Tensor,
@@ -303,14 +309,15 @@ class Augmentation:
         key: tuple[int, int, int, int],
         generator: torch.Generator,
     ) -> tuple[Tensor, Tensor]:
+        """Apply MixUp, CutMix or neither to a batch, and return labels as distributions in any case."""
         targets = F.one_hot(labels, num_classes).float()
-        draws = numpy_generator("mixing", *key)
-        if draws.random() >= self.mix_probability:
+        numbers = numpy_generator("mixing", *key)
+        if numbers.random() >= self.mix_probability:
             return images, targets
         if self.mixup_alpha and self.cutmix_alpha:
-            to_cutmix = draws.random() < self.cutmix_share
+            use_cutmix = numbers.random() < self.cutmix_share
         else:
-            to_cutmix = self.cutmix_alpha > 0
-        if to_cutmix:
-            return cutmix(images, targets, draws.beta(self.cutmix_alpha, self.cutmix_alpha), generator)
-        return mixup(images, targets, draws.beta(self.mixup_alpha, self.mixup_alpha))
+            use_cutmix = self.cutmix_alpha > 0
+        if use_cutmix:
+            return cutmix(images, targets, numbers.beta(self.cutmix_alpha, self.cutmix_alpha), generator)
+        return mixup(images, targets, numbers.beta(self.mixup_alpha, self.mixup_alpha))

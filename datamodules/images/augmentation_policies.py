@@ -1,8 +1,10 @@
-"""TrivialAugment and RandAugment on whole batches: the images that drew the same operation go through it together.
+"""TrivialAugment and RandAugment on whole batches: images that get the same operation are processed together.
 
-Every image has an operation and a magnitude of its own, as when torchvision transforms them one by one, and gets the
-same pixels; but fourteen calls serve the batch. Operations, ranges and the rules of the uint8 arithmetic are those of
+Each image has its own operation and magnitude, as when torchvision transforms images one by one, and gets the same
+pixels, but a batch takes no more than fourteen calls. Operations, ranges and uint8 arithmetic are those of
 torchvision.transforms.v2 (nearest neighbour, black outside the image).
+
+Legend of shapes: B images of a batch, N of them with the same operation, H x W pixels.
 """
 
 from __future__ import annotations
@@ -28,13 +30,15 @@ OPERATIONS = (
     "Equalize",
 )
 _SIGNED = torch.tensor([1 <= number <= 9 for number in range(len(OPERATIONS))])
-_BINS = 31  # magnitudes are drawn from, or counted in, this many steps
+_BINS = 31  # number of levels of magnitude
 
 
-def _ranges(ends: dict[str, float], fewest_bits: int) -> Tensor:
-    """The magnitude of each operation at each step, [operations, 31]: from 0 to the given end.
+def _magnitudes(ends: dict[str, float], fewest_bits: int) -> Tensor:
+    """Return the magnitude of each operation at each level, [operations, 31], as in torchvision's tables.
 
-    As torchvision's tables.
+    Args:
+        ends: Magnitude at the highest level; 0 at the lowest.
+        fewest_bits: Number of bits that Posterize keeps at the highest level.
     """
     table = torch.zeros(len(OPERATIONS), _BINS)
     for name, end in ends.items():
@@ -48,33 +52,33 @@ _ENHANCEMENTS = ("Brightness", "Color", "Contrast", "Sharpness")
 
 
 def trivial_augment(images: Tensor, generator: torch.Generator) -> Tensor:
-    """TrivialAugment, wide space (Mueller and Hutter 2021): each image gets one operation at a random magnitude.
+    """Apply TrivialAugment, wide space (Mueller and Hutter 2021): one operation per image, at a random magnitude.
 
     Args:
         images: uint8 [B, 3, H, W].
-        generator: Source of operations, magnitudes and signs (CPU).
+        generator: CPU generator of operations, magnitudes and signs.
     """
-    table = _ranges(
+    table = _magnitudes(
         {"ShearX": 0.99, "ShearY": 0.99, "TranslateX": 32.0, "TranslateY": 32.0, "Rotate": 135.0}
         | dict.fromkeys(_ENHANCEMENTS, 0.99),
         fewest_bits=2,
     )
     operations = torch.randint(len(OPERATIONS), (len(images),), generator=generator)
-    steps = torch.randint(_BINS, (len(images),), generator=generator)
-    return _apply(images, operations, table[operations, steps], generator)
+    levels = torch.randint(_BINS, (len(images),), generator=generator)
+    return _apply_signed(images, operations, table[operations, levels], generator)
 
 
 def rand_augment(images: Tensor, number: int, magnitude: int, generator: torch.Generator) -> Tensor:
-    """RandAugment (Cubuk et al. 2020): each image gets `number` random operations in turn, all at one magnitude.
+    """Apply RandAugment (Cubuk et al. 2020): `number` random operations per image, all at the same magnitude.
 
     Args:
         images: uint8 [B, 3, H, W].
-        number: Operations an image.
-        magnitude: 0 to 30.
-        generator: Source of operations and signs (CPU).
+        number: Number of operations per image.
+        magnitude: Level of magnitude, from 0 to 30.
+        generator: CPU generator of operations and signs.
     """
     height, width = images.shape[2:]
-    table = _ranges(
+    table = _magnitudes(
         {"ShearX": 0.3, "ShearY": 0.3, "Rotate": 30.0}
         | {"TranslateX": 150.0 / 331.0 * width, "TranslateY": 150.0 / 331.0 * height}
         | dict.fromkeys(_ENHANCEMENTS, 0.9),
@@ -82,29 +86,31 @@ def rand_augment(images: Tensor, number: int, magnitude: int, generator: torch.G
     )
     for _ in range(number):
         operations = torch.randint(len(OPERATIONS), (len(images),), generator=generator)
-        images = _apply(images, operations, table[operations, magnitude], generator)
+        images = _apply_signed(images, operations, table[operations, magnitude], generator)
     return images
 
 
-def _apply(images: Tensor, operations: Tensor, magnitudes: Tensor, generator: torch.Generator) -> Tensor:
+def _apply_signed(images: Tensor, operations: Tensor, magnitudes: Tensor, generator: torch.Generator) -> Tensor:
+    """Apply operations at their magnitudes, those of signed operations negated with probability 1/2."""
     negative = torch.rand(len(images), generator=generator) < 0.5
     magnitudes = torch.where(_SIGNED[operations] & negative, -magnitudes, magnitudes)
     return apply_operations(images, operations, magnitudes)
 
 
 def apply_operations(images: Tensor, operations: Tensor, magnitudes: Tensor) -> Tensor:
-    """Give each image its operation.
+    """Apply one operation to each image.
 
     Args:
         images: uint8 [B, 3, H, W].
-        operations: int64 [B], positions in `OPERATIONS`.
-        magnitudes: float [B]: shear factor, pixels, degrees, change of the factor 1, bits, or share of 255.
+        operations: Positions in `OPERATIONS`, int64 [B].
+        magnitudes: float [B]: shear factor, pixels, degrees, change of the blending factor 1, number of bits, or share
+            of 255, depending on the operation.
 
     Returns:
         uint8 [B, 3, H, W].
     """
     result = images.clone()
-    for number in operations.unique().tolist():
+    for number in sorted(set(operations.tolist())):
         if OPERATIONS[number] == "Identity":
             continue
         chosen = (operations == number).nonzero().flatten()
@@ -115,8 +121,8 @@ def apply_operations(images: Tensor, operations: Tensor, magnitudes: Tensor) -> 
 
 
 def _operate(name: str, images: Tensor, magnitude: Tensor) -> Tensor:
-    """One operation on uint8 [N, 3, H, W], each image at its own magnitude [N]."""
-    from torchvision.transforms.v2 import functional as tv  # type: ignore[import-untyped]
+    """Apply one operation to images uint8 [N, 3, H, W], each at its own magnitude [N]."""
+    from torchvision.transforms.v2 import functional as tv
 
     per_image = magnitude.view(-1, 1, 1, 1)
     if name in ("ShearX", "ShearY", "TranslateX", "TranslateY", "Rotate"):
@@ -133,18 +139,19 @@ def _operate(name: str, images: Tensor, magnitude: Tensor) -> Tensor:
         return images & (256 - (1 << (8 - per_image.long()))).to(torch.uint8)
     if name == "Solarize":
         return torch.where(images >= 255 * per_image, 255 - images, images)
-    return tv.autocontrast(images) if name == "AutoContrast" else tv.equalize(images)
+    result: Tensor = tv.autocontrast(images) if name == "AutoContrast" else tv.equalize(images)
+    return result
 
 
 def _blend(images: Tensor, other: Tensor, factor: Tensor) -> Tensor:
-    """factor * images + (1 - factor) * other, cut off to 0..255, as uint8."""
+    """Return factor * images + (1 - factor) * other, clamped to 0 to 255, as uint8."""
     return (images * factor + other * (1 - factor)).clamp_(0, 255).to(torch.uint8)
 
 
 def _inverse_matrices(name: str, magnitude: Tensor, height: int, width: int) -> Tensor:
-    """[N, 2, 3]: where in the source (pixels from the centre) each target pixel comes from.
+    """Return matrices [N, 2, 3] from a target pixel to its source, both in pixels from the centre.
 
-    Shears leave the upper left corner where it is, rotations the centre.
+    Shears keep the upper left corner in place, rotations the centre.
     """
     matrices = torch.eye(2, 3, device=magnitude.device).repeat(len(magnitude), 1, 1)
     if name == "ShearX":

@@ -15,7 +15,8 @@ from datamodules.images.augmentation import Augmentation
 from datamodules.images.files import decode_images, find_images
 from datamodules.images.image_set import ImageSet, take
 from datamodules.images.order import evaluation_batches, training_batches
-from datamodules.loader import BatchLoader, planned_epochs, require_one_each, training_position
+from datamodules.loader import BatchLoader, require_one_each, training_position
+from datamodules.trainer_state import model_of, planned_epochs
 from utils.batches import ImageBatch, ImagePredictionBatch, RawImageBatch
 from utils.checks import check_int, check_positive_int
 from utils.contracts import ClassifiesImages, ProvidesTrainingImages
@@ -23,18 +24,22 @@ from utils.distributed import rank_and_world_size
 
 
 class ImageDataModule(LightningDataModule, ProvidesTrainingImages):
-    """Base class of the image datamodules; a subclass loads the images (`load_training`, `load_test`).
+    """Base class of the image datamodules.
 
-    Its attributes are those of `ProvidesTrainingImages`.
+    A subclass sets `class_names`, `mean` and `std` and loads the images (`load_training`, `load_test`). The attributes
+    are those of `ProvidesTrainingImages`.
 
     Args:
-        batch_size: Training batch size in images, per process. The incomplete last batch of an epoch is dropped.
+        batch_size: Training batch size in images, per process. An incomplete last batch of an epoch is dropped.
         eval_batch_size: Batch size in validation, test and prediction, per process.
-        augmentation: What happens to training batches; everything is off by default.
+        augmentation: Augmentation of the training batches; off by default.
         seed: Seed of the order of the images and of their augmentation.
-        split_seed: Seed of the splits, separate from `seed` so that runs with several seeds are scored on the same
+        split_seed: Seed of the splits, separate from `seed` so that runs with different seeds are scored on the same
             images.
         predict_path: An image, or a folder of images, to predict; if null, the test set.
+
+    Raises:
+        ValueError: A number is out of range.
     """
 
     def __init__(
@@ -124,7 +129,7 @@ class ImageDataModule(LightningDataModule, ProvidesTrainingImages):
 
     def predict_dataloader(self) -> BatchLoader[ImagePredictionBatch]:
         """Return the loader of this process's images to predict."""
-        self.allow_zero_length_dataloader_with_multiple_devices = True  # a single image, say: one process has nothing
+        self.allow_zero_length_dataloader_with_multiple_devices = True  # there may be fewer images than processes
         examples = self.load_predict()
         self.predict_names = examples.names or [str(number) for number in range(len(examples.images))]
 
@@ -149,11 +154,11 @@ class ImageDataModule(LightningDataModule, ProvidesTrainingImages):
     # --- augmentation ------------------------------------------------------------------------------------------
 
     def on_after_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
-        """Augment a training batch; other batches pass unchanged."""
+        """Augment a training batch on its device; leave other batches unchanged."""
         return self.augment(batch) if isinstance(batch, RawImageBatch) else batch
 
     def augment(self, batch: RawImageBatch) -> ImageBatch:
-        """Return a training batch after augmentation: a pure function of (seed, epoch, step, rank)."""
+        """Return a training batch after augmentation, a pure function of the batch, the seed and the rank."""
         rank, _ = rank_and_world_size(self.trainer)
         return ImageBatch(
             *self.augmentation(
@@ -172,8 +177,8 @@ class ImageDataModule(LightningDataModule, ProvidesTrainingImages):
     def load_predict(self) -> ImageSet:
         """Return the images to predict: those of `predict_path`, else the test images.
 
-        An image below a folder named like a class has that label. Class names and size are the model's where it
-        knows them.
+        An image below a folder named after a class has that class as its label. Class names and image size are the
+        model's if it knows them.
 
         Raises:
             FileNotFoundError: `predict_path` does not exist.
@@ -192,24 +197,24 @@ class ImageDataModule(LightningDataModule, ProvidesTrainingImages):
         return ImageSet(decode_images(files, self.prediction_size()), labels, [str(file) for file in files])
 
     def prediction_size(self) -> int:
-        """Return the image size that the model was trained on, else this data's own."""
+        """Return the image size that the model was trained on, else the size of these images."""
         return self.model_input_size() or self.input_size
 
     def model_class_names(self) -> list[str] | None:
-        """Return the classes of the trainer's model; None where it knows none."""
+        """Return the class names of the trainer's model; None if it knows none."""
         model = self._model()
         return model.class_names if model is not None else None
 
     def model_input_size(self) -> int | None:
-        """Return the image size of the trainer's model; None where it knows none."""
+        """Return the image size of the trainer's model; None if it knows none."""
         model = self._model()
         return model.input_size if model is not None else None
 
     def _model(self) -> ClassifiesImages | None:
-        module = self.trainer.lightning_module if self.trainer is not None else None
-        return module if isinstance(module, ClassifiesImages) else None
+        model = model_of(self.trainer)
+        return model if isinstance(model, ClassifiesImages) else None
 
 
 def _folder_label(folders: tuple[str, ...], classes: list[str]) -> int:
-    """Return the class that the innermost folder is named after, of those that are; -1 if none is."""
+    """Return the class of the innermost folder that is named after one; -1 if none is."""
     return next((classes.index(folder) for folder in reversed(folders) if folder in classes), -1)

@@ -1,4 +1,4 @@
-"""The files of CIFAR-10: fetched, verified, and read without running what a pickle asks to run."""
+"""The files of CIFAR-10: downloaded, verified, and read without running code that a pickle may contain."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ ARCHIVE = "cifar-10-python.tar.gz"
 FOLDER = "cifar-10-batches-py"
 TRAIN_FILES = tuple(f"data_batch_{number}" for number in range(1, 6))
 TEST_FILE = "test_batch"
-# The sums torchvision checks (torchvision.datasets.CIFAR10).
+# As in torchvision.datasets.CIFAR10.
 MD5 = {
     ARCHIVE: "c58f30108f718f92721af3b95e74349a",
     "data_batch_1": "c99cafc152244af753f735de768cd75f",
@@ -42,11 +42,11 @@ _ALLOWED = {
 
 
 class _ForbiddenError(Exception):
-    """A pickle asked for something other than numpy arrays and plain containers."""
+    """A pickle asks for something other than numpy arrays and plain containers."""
 
 
 class _ArrayUnpickler(pickle.Unpickler):
-    """Reads plain containers and numpy arrays, and refuses every other global before it is imported."""
+    """An unpickler of plain containers and numpy arrays that refuses every other global before importing it."""
 
     def find_class(self, module: str, name: str) -> Any:
         if (module, name) not in _ALLOWED:
@@ -55,16 +55,16 @@ class _ArrayUnpickler(pickle.Unpickler):
 
 
 def read_batch(path: Path) -> tuple[Tensor, Tensor]:
-    """One batch file: images uint8 [N, 3, 32, 32] and labels int64 [N].
+    """Read a batch file: images uint8 [N, 3, 32, 32] and labels int64 [N].
 
     Raises:
-        FileNotFoundError: there is no such file.
-        ValueError: the file would run code, cannot be read, or holds something else.
+        FileNotFoundError: The file does not exist.
+        ValueError: The file would run code, cannot be read or has the wrong format.
     """
     if not path.is_file():
         raise FileNotFoundError(
             f"{path} is missing: unpack {URL} into {path.parent.parent}, "
-            f"or point --data.root at a folder that holds {FOLDER}"
+            f"or point --data.root at a folder that contains {FOLDER}"
         )
     try:
         with path.open("rb") as file:
@@ -72,36 +72,37 @@ def read_batch(path: Path) -> tuple[Tensor, Tensor]:
     except _ForbiddenError as error:
         raise ValueError(
             f"{path} is refused: this pickle would run {error}, which no CIFAR-10 file does; "
-            f"replace it by the file of {URL}"
+            f"replace it with the file from {URL}"
         ) from error
     except OSError as error:
         raise ValueError(
             f"{path} cannot be read ({error.strerror or error}): check the file and its permissions"
         ) from error
-    except Exception as error:  # a damaged pickle can raise nearly anything
+    except Exception as error:  # a damaged pickle can raise almost anything
         raise ValueError(
             f"{path} is corrupt or truncated ({type(error).__name__}): delete it and unpack {URL} again"
         ) from error
-    return _checked(path, content)
+    return _check_batch(path, content)
 
 
-def _checked(path: Path, content: Any) -> tuple[Tensor, Tensor]:
-    fix = f"replace it by the file of {URL}"
+def _check_batch(path: Path, content: Any) -> tuple[Tensor, Tensor]:
+    """Return images and labels of an unpickled batch, or raise a ValueError that names the file."""
+    fix = f"replace it with the file from {URL}"
     if type(content) is not dict:
-        raise ValueError(f"{path} holds a {type(content).__name__} where a CIFAR-10 batch is a dict: {fix}")
+        raise ValueError(f"{path} holds a {type(content).__name__}, but a CIFAR-10 batch is a dict: {fix}")
     fields = {key.decode("latin1") if isinstance(key, bytes) else key: value for key, value in content.items()}
     for name in ("data", "labels"):
         if name not in fields:
             raise ValueError(f"{path} has no field `{name}`: {fix}")
     data = fields["data"]
     if not isinstance(data, np.ndarray) or data.dtype != np.uint8 or data.ndim != 2 or data.shape[1] != 3072:
-        raise ValueError(f"{path}: `data` is {_form(data)} where uint8 [N, 3072] is needed: {fix}")
-    labels = _checked_labels(path, fields["labels"], len(data), fix)
+        raise ValueError(f"{path}: `data` must be uint8 [N, 3072], got {_describe(data)}: {fix}")
+    labels = _check_labels(path, fields["labels"], len(data), fix)
     return torch.from_numpy(data.reshape(-1, 3, 32, 32).copy()), labels
 
 
-def _checked_labels(path: Path, labels: Any, number: int, fix: str) -> Tensor:
-    """Labels as int64 [number], each a class, or a ValueError that names the file."""
+def _check_labels(path: Path, labels: Any, number: int, fix: str) -> Tensor:
+    """Return labels as int64 [number], each a class, or raise a ValueError that names the file."""
     if number == 0:
         raise ValueError(f"{path} holds no images: {fix}")
     try:
@@ -109,25 +110,30 @@ def _checked_labels(path: Path, labels: Any, number: int, fix: str) -> Tensor:
     except ValueError:
         array = np.empty(0)
     if array.ndim != 1 or len(array) != number or array.dtype.kind not in "iu":
-        raise ValueError(f"{path}: `labels` is {_form(array)} where {number} integers are needed, one an image: {fix}")
+        raise ValueError(f"{path}: `labels` must be {number} integers, one per image, got {_describe(array)}: {fix}")
     if array.min() < 0 or array.max() >= CLASSES:
-        raise ValueError(f"{path}: `labels` range from {array.min()} to {array.max()} where 0 to 9 is needed: {fix}")
+        raise ValueError(
+            f"{path}: `labels` must be from 0 to {CLASSES - 1}, got from {array.min()} to {array.max()}: {fix}"
+        )
     return torch.from_numpy(array.astype(np.int64))
 
 
-def _form(value: Any) -> str:
+def _describe(value: Any) -> str:
     return f"{value.dtype} {list(value.shape)}" if isinstance(value, np.ndarray) else f"a {type(value).__name__}"
 
 
 def read_npz(file: str) -> tuple[Tensor, Tensor]:
-    """Other test images: `images` uint8 [N, 3, 32, 32] and `labels` [N] of an .npz file.
+    """Read test images from an .npz file: `images` uint8 [N, 3, 32, 32] and `labels` [N].
+
+    Returns:
+        Images uint8 [N, 3, 32, 32] and labels int64 [N].
 
     Raises:
-        FileNotFoundError: there is no such file.
-        ValueError: the file cannot be read or holds something else.
+        FileNotFoundError: The file does not exist.
+        ValueError: The file cannot be read or has the wrong format.
     """
     path = Path(file)
-    fix = "give --data.test_file an .npz file with `images` uint8 [N, 3, 32, 32] and `labels` [N]"
+    fix = "set --data.test_file to an .npz file with `images` uint8 [N, 3, 32, 32] and `labels` [N]"
     if not path.is_file():
         raise FileNotFoundError(f"{path} is missing: {fix}")
     try:
@@ -135,18 +141,18 @@ def read_npz(file: str) -> tuple[Tensor, Tensor]:
             images, labels = content["images"], content["labels"]
     except KeyError as error:
         raise ValueError(f"{path} has no arrays `images` and `labels`: {fix}") from error
-    except Exception as error:  # zipfile, zlib and numpy each raise their own
+    except Exception as error:  # zipfile, zlib and numpy each raise their own exceptions
         raise ValueError(f"{path} cannot be read as .npz ({type(error).__name__}): {fix}") from error
     if images.dtype != np.uint8 or images.ndim != 4 or images.shape[1:] != (3, 32, 32):
-        raise ValueError(f"{path}: `images` is {_form(images)} where uint8 [N, 3, 32, 32] is needed: {fix}")
-    return torch.from_numpy(images), _checked_labels(path, labels, len(images), fix)
+        raise ValueError(f"{path}: `images` must be uint8 [N, 3, 32, 32], got {_describe(images)}: {fix}")
+    return torch.from_numpy(images), _check_labels(path, labels, len(images), fix)
 
 
 def check_md5(path: Path) -> None:
-    """Compare a file with the original's MD5 sum.
+    """Check that a file has the MD5 sum of the original.
 
     Raises:
-        ValueError: they differ.
+        ValueError: It has not.
     """
     with path.open("rb") as file:
         found = hashlib.file_digest(file, "md5").hexdigest()
@@ -158,22 +164,27 @@ def check_md5(path: Path) -> None:
 
 
 def fetch_archive(root: Path, *, verify: bool) -> None:
-    """Unpack the archive in `root` into `root/cifar-10-batches-py`; the archive is downloaded unless it lies there.
+    """Unpack the archive in `root` into `root/cifar-10-batches-py`; download it first if it is not there.
 
-    All happens in a temporary folder that is renamed at the end: an interrupted download leaves no half of a data set.
+    The files are unpacked into a temporary folder, which is then renamed, so that an interruption leaves no incomplete
+    data set.
+
+    Args:
+        root: Folder of the archive, created if missing.
+        verify: Whether an archive found in `root` must have the MD5 sum of the original; a download always must.
 
     Raises:
-        FileNotFoundError: the download failed.
-        OSError: `root` cannot be made or written to.
-        ValueError: an archive that lies there is damaged or not the original.
+        FileNotFoundError: The download failed.
+        OSError: `root` cannot be created or written to.
+        ValueError: An archive found in `root` is damaged or not the original.
     """
     try:
         root.mkdir(parents=True, exist_ok=True)
         folder = tempfile.TemporaryDirectory(prefix=".cifar10-", dir=root)
     except OSError as error:
         raise OSError(
-            f"data.root {root} cannot be made or written to ({error.strerror or error}): unpack {URL} elsewhere and "
-            f"point --data.root at the folder that holds {FOLDER}, or choose another --data.root to download into"
+            f"data.root {root} cannot be created or written to ({error.strerror or error}): unpack {URL} elsewhere and "
+            f"point --data.root at the folder that contains {FOLDER}, or choose another --data.root to download into"
         ) from error
     with folder as temporary:
         archive = root / ARCHIVE
@@ -188,20 +199,22 @@ def fetch_archive(root: Path, *, verify: bool) -> None:
                 tar.extractall(temporary, filter="data")
             (Path(temporary) / FOLDER).rename(root / FOLDER)
         except (tarfile.TarError, EOFError, OSError) as error:
-            raise ValueError(f"{archive} cannot be unpacked ({error}): delete it and download {URL} again") from error
+            reason = str(error).partition("\n")[0].rstrip(":")
+            raise ValueError(f"{archive} cannot be unpacked ({reason}): delete it and download {URL} again") from error
 
 
 def _download(archive: Path, root: Path) -> None:
-    from torchvision.datasets.utils import download_url  # type: ignore[import-untyped]
+    """Download the archive; `root` is where the user wants the data, for the error."""
+    from torchvision.datasets.utils import download_url
 
-    patience = socket.getdefaulttimeout()
-    socket.setdefaulttimeout(20)  # torchvision sets none: behind a firewall it would wait for ever
+    timeout = socket.getdefaulttimeout()
+    socket.setdefaulttimeout(20)  # torchvision sets none: behind a firewall it would wait forever
     try:
         download_url(URL, str(archive.parent), filename=archive.name, md5=MD5[ARCHIVE])
     except (OSError, RuntimeError) as error:
         raise FileNotFoundError(
             f"{root / FOLDER} is missing and the download failed ({error}): download {URL}, unpack it into {root}, "
-            f"or point --data.root at a folder that holds {FOLDER}"
+            f"or point --data.root at a folder that contains {FOLDER}"
         ) from error
     finally:
-        socket.setdefaulttimeout(patience)
+        socket.setdefaulttimeout(timeout)

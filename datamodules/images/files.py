@@ -1,4 +1,4 @@
-"""Image files of any size and mode as one uint8 tensor: found, decoded, resized once, and cached on disk."""
+"""Image files of any size and mode as one uint8 tensor: found, decoded, resized once and cached on disk."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ from torch import Tensor
 from utils.files import atomic_path
 
 EXTENSIONS = {".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", ".webp", ".gif"}
-_CACHE_VERSION = 1  # goes up whenever decode_image gives other pixels
+_CACHE_VERSION = 1  # increase it whenever decode_image returns other pixels
 
 
 def find_images(folder: Path) -> list[Path]:
-    """All image files below a folder, hidden ones left out, folder by folder and sorted by name.
+    """Return all image files below a folder except hidden ones, sorted by path.
 
     Raises:
-        FileNotFoundError: no such folder.
-        ValueError: no image in it.
+        FileNotFoundError: The folder does not exist.
+        ValueError: It holds no image.
     """
     if not folder.is_dir():
         raise FileNotFoundError(f"{folder} is not a folder: check the path")
@@ -42,28 +42,27 @@ def find_images(folder: Path) -> list[Path]:
 
 
 def decode_image(path: Path, size: int) -> Tensor:
-    """One image as uint8 [3, size, size].
+    """Return one image as uint8 [3, size, size].
 
-    The largest centred square is kept and resized (bicubic, antialiased). Orientation tags are obeyed, transparency is
-    laid on white, grey is repeated, 16-bit greys are divided by 257, palettes and CMYK become RGB; an animation gives
-    its first frame.
+    The largest centred square is kept and resized (bicubic, antialiased). Orientation tags are applied, transparency is
+    composited over white, grey is repeated for the three channels, 16-bit grey is divided by 257, palettes and CMYK are
+    converted to RGB, and of an animation the first frame is used.
 
     Args:
         path: The file.
-        size: Height and width wanted, in pixels.
+        size: Height and width of the result, in pixels.
 
     Raises:
-        ValueError: the file cannot be decoded.
+        ValueError: The file cannot be decoded.
     """
     try:
         with Image.open(path) as image:
-            image.draft(
-                "RGB", (2 * size, 2 * size)
-            )  # JPEG: decode at a fraction of the size, still twice what is needed
+            # A JPEG can be decoded at a fraction of its size, which must still be twice the size of the result.
+            image.draft("RGB", (2 * size, 2 * size))
             upright = ImageOps.exif_transpose(image)
             square = ImageOps.fit(_as_rgb(upright), (size, size), method=Image.Resampling.BICUBIC)
             return torch.from_numpy(np.array(square)).permute(2, 0, 1)
-    except Exception as error:  # each format's decoder raises its own
+    except Exception as error:  # each format's decoder raises its own exceptions
         reason = str(error).splitlines()[0] if str(error) else ""
         raise ValueError(
             f"{path} cannot be read as an image ({type(error).__name__}: {reason}): replace or remove it"
@@ -73,7 +72,7 @@ def decode_image(path: Path, size: int) -> Tensor:
 def _as_rgb(image: Image.Image) -> Image.Image:
     if image.mode.startswith("I") or image.mode == "F":
         values = np.asarray(image, dtype=np.float64)
-        # 16-bit greys arrive as I;16 or I; an F image holds shares of 1 or values of 255.
+        # Pillow opens 16-bit grey as I;16 or I; an F image holds values up to 1 or up to 255.
         scale = 1 / 257 if values.max() > 255 or image.mode.startswith("I;16") else 255 if values.max() <= 1 else 1
         return Image.fromarray((values * scale).round().clip(0, 255).astype(np.uint8)).convert("RGB")
     if image.has_transparency_data:
@@ -83,10 +82,10 @@ def _as_rgb(image: Image.Image) -> Image.Image:
 
 
 def decode_images(paths: Sequence[Path], size: int) -> Tensor:
-    """Images as uint8 [N, 3, size, size], in the order of `paths`.
+    """Return images as uint8 [N, 3, size, size], in the order of `paths`.
 
     Raises:
-        ValueError: a file cannot be decoded (see `decode_image`).
+        ValueError: A file cannot be decoded (see `decode_image`).
     """
     images = torch.empty(len(paths), 3, size, size, dtype=torch.uint8)
     with ThreadPoolExecutor() as pool, warnings.catch_warnings():
@@ -97,16 +96,18 @@ def decode_images(paths: Sequence[Path], size: int) -> Tensor:
 
 
 def cached_images(paths: Sequence[Path], size: int, folder: Path, cache_dir: Path | None) -> Tensor:
-    """`decode_images`, remembered on disk until a file is added, removed or changed (by its size and time of change).
+    """Return what `decode_images` does, cached on disk until a file is added, removed or changed.
+
+    A file counts as changed if its size or its modification time differs.
 
     Args:
         paths: The files, all below `folder`.
-        size: Height and width wanted, in pixels.
-        folder: A new cache file for this folder and size replaces the last one.
-        cache_dir: Where the cache lies; None: no cache.
+        size: Height and width of the images, in pixels.
+        folder: Folder that the cache file belongs to; a new one for the same folder and size replaces the last.
+        cache_dir: Folder of the cache; None disables it.
 
     Raises:
-        ValueError: a file cannot be decoded (see `decode_image`).
+        ValueError: A file cannot be decoded (see `decode_image`).
     """
     if cache_dir is None:
         return decode_images(paths, size)
@@ -127,7 +128,7 @@ def _digest(*values: object) -> str:
 def _read_cache(cache: Path, shape: tuple[int, ...]) -> Tensor | None:
     try:
         array = np.load(cache, allow_pickle=False)
-    except (OSError, ValueError, EOFError):  # absent, or cut off by a full disk: it is made again
+    except (OSError, ValueError, EOFError):  # missing, or truncated by a full disk: it will be written again
         return None
     return torch.from_numpy(array) if array.dtype == np.uint8 and array.shape == shape else None
 
@@ -141,6 +142,6 @@ def _write_cache(cache: Path, images: Tensor, stem: str) -> None:
                 stale.unlink(missing_ok=True)
     except OSError as error:  # a cache only saves time
         warnings.warn(
-            f"the image cache {cache} cannot be written ({error.strerror}): images are decoded at every start",
+            f"the image cache {cache} cannot be written ({error.strerror}): images will be decoded at every start",
             stacklevel=2,
         )

@@ -1,4 +1,4 @@
-"""Images in memory, and what is computed over all of them."""
+"""Images in memory, their splits, and statistics over all of them."""
 
 from __future__ import annotations
 
@@ -9,9 +9,17 @@ from torch import Tensor
 
 from utils.random_streams import torch_generator
 
+SplitPurpose = Literal["test_split", "validation_split"]
+
 
 class ImageSet(NamedTuple):
-    """Images uint8 [N, 3, H, W], labels int64 [N] (-1 where unknown), and a name for each (None: its number)."""
+    """Images in memory.
+
+    Attributes:
+        images: uint8 [N, 3, H, W].
+        labels: int64 [N], -1 where unknown.
+        names: Name of each image; None if their numbers are their names.
+    """
 
     images: Tensor
     labels: Tensor
@@ -22,25 +30,33 @@ class ImageSet(NamedTuple):
         names = None if self.names is None else [self.names[position] for position in positions.tolist()]
         return ImageSet(take(self.images, positions), self.labels[positions], names)
 
+    def split(self, size: int, *, seed: int, purpose: SplitPurpose) -> tuple[ImageSet, ImageSet | None]:
+        """Return the examples left and the `size` examples held out; arguments as `stratified_split`.
+
+        With `size` 0 that is (these examples, None).
+        """
+        if size == 0:
+            return self, None
+        kept, held_out = stratified_split(self.labels, size, seed=seed, purpose=purpose)
+        return self.select(kept), self.select(held_out)
+
 
 def take(images: Tensor, index: Tensor) -> Tensor:
-    """Return images[index] for images [N, ...]: on a CPU one run of bytes per row is many times faster to copy."""
+    """Return images[index] for images [N, ...]; on a CPU, copying one run of bytes per row is many times faster."""
     return images.flatten(1).index_select(0, index).view(-1, *images.shape[1:])
 
 
-def stratified_split(
-    labels: Tensor, size: int, *, seed: int, purpose: Literal["test_split", "validation_split"]
-) -> tuple[Tensor, Tensor]:
-    """Set `size` examples apart at random, each class in proportion (largest remainders first).
+def stratified_split(labels: Tensor, size: int, *, seed: int, purpose: SplitPurpose) -> tuple[Tensor, Tensor]:
+    """Hold out `size` examples at random, in proportion to the sizes of the classes (largest remainders first).
 
     Args:
         labels: int64 [N].
-        size: How many to set apart, 0 <= size < N.
-        seed: The same seed and purpose set the same examples apart.
-        purpose: What they are set apart for.
+        size: Number of examples to hold out, 0 to N.
+        seed: The same seed and purpose hold out the same examples.
+        purpose: What the examples are held out for.
 
     Returns:
-        (positions kept, positions set apart), both int64 and ascending.
+        (positions kept, positions held out), both int64 and ascending.
     """
     total = len(labels)
     counts = torch.bincount(labels)
@@ -49,11 +65,11 @@ def stratified_split(
     remainders = shares % total
     quotas[remainders.argsort(descending=True, stable=True)[: size - int(quotas.sum())]] += 1
     generator = torch_generator(purpose, seed)
-    apart = torch.zeros(total, dtype=torch.bool)
+    held_out = torch.zeros(total, dtype=torch.bool)
     for label, quota in enumerate(quotas.tolist()):
         members = (labels == label).nonzero().flatten()
-        apart[members[torch.randperm(len(members), generator=generator)[:quota]]] = True
-    return (~apart).nonzero().flatten(), apart.nonzero().flatten()
+        held_out[members[torch.randperm(len(members), generator=generator)[:quota]]] = True
+    return (~held_out).nonzero().flatten(), held_out.nonzero().flatten()
 
 
 def channel_statistics(
@@ -68,11 +84,11 @@ def channel_statistics(
     means, stds = [], []
     for channel in range(3):
         counts = torch.zeros(256, dtype=torch.float64)
-        for chunk in images[:, channel].split(4096):
+        for chunk in torch.split(images[:, channel], 4096):
             counts += torch.bincount(chunk.flatten(), minlength=256)
         shares = counts / counts.sum()
         mean = (shares * values).sum()
         means.append(mean.item())
-        # A channel that is the same everywhere would divide by zero.
+        # The standard deviation of a constant channel is 0, which normalisation would divide by.
         stds.append(max((shares * (values - mean) ** 2).sum().sqrt().item(), 1 / 255))
     return (means[0], means[1], means[2]), (stds[0], stds[1], stds[2])

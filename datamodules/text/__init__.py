@@ -1,1 +1,1 @@
-"""Parts of the text datamodules: tasks, tokenizers, epoch plan, bucketing, collation."""
+"""Parts of the text datamodules: tasks, tokenizers, epoch plan, bucketing, collation, streams of characters."""

@@ -1,12 +1,16 @@
-"""Buckets of text pairs: which pairs, alike in length, share a batch within a budget of tokens."""
+"""Bucketing: which pairs of texts, similar in length, share a batch within a budget of tokens."""
 
 from __future__ import annotations
 
+from typing import TypeVar
+
 import numpy as np
 
+Lengths = TypeVar("Lengths", int, np.ndarray)
 
-def round_up(lengths: np.ndarray, multiple: int) -> np.ndarray:
-    """Return the lengths rounded up to a multiple."""
+
+def round_up(lengths: Lengths, multiple: int) -> Lengths:
+    """Return lengths rounded up to a multiple."""
     return -(-lengths // multiple) * multiple
 
 
@@ -14,19 +18,19 @@ def bucket_pairs(sources: np.ndarray, targets: np.ndarray, batch_tokens: int, wo
     """Divide pairs into steps: one batch per process of at most `batch_tokens` tokens, padding included.
 
     The pairs are sorted by source length, and those of one source length by target length, alternately ascending and
-    descending. Pairs of equal lengths keep the order given. So the shapes depend on the lengths alone, and which pairs
-    share a batch depends on the order.
+    descending. Pairs of equal lengths keep the given order. The shapes of the batches therefore depend on the lengths
+    alone, and which pairs share a batch depends on the order.
 
     Args:
         sources: Padded source lengths, [N].
         targets: Padded target lengths, [N].
         batch_tokens: Maximum number of tokens in a batch, sources and targets together; a longer pair is a batch by
             itself.
-        world_size: Number of processes; process r takes places r, r + world_size, ... of a step.
+        world_size: Number of processes; of the pairs of a step, process r takes r, r + world_size, ...
 
     Returns:
-        Places int64 in the arrays given, for each step; every place once. Each step has at least `world_size` places,
-        if there are as many.
+        The pairs of each step, as positions int64 in the given arrays, each position once. Each step has at least
+        `world_size` pairs, provided that there are that many.
     """
     _, source_rank = np.unique(sources, return_inverse=True)
     order = np.lexsort((np.where(source_rank % 2, -targets, targets), sources))
@@ -34,10 +38,10 @@ def bucket_pairs(sources: np.ndarray, targets: np.ndarray, batch_tokens: int, wo
     steps: list[np.ndarray] = []
     first = 0
     while first < len(order):
-        most = world_size * max(1, batch_tokens // int(source_lengths[first]))  # sources only grow from here
+        most = world_size * max(1, batch_tokens // int(source_lengths[first]))  # sources only get longer from here
         candidates = slice(first, first + most)
         widths = np.maximum.accumulate(source_lengths[candidates]) + np.maximum.accumulate(target_lengths[candidates])
-        rows = np.arange(world_size, world_size + len(widths)) // world_size  # of the fullest process
+        rows = np.arange(world_size, world_size + len(widths)) // world_size  # of the process with the most
         count = max(world_size, int((rows * widths <= batch_tokens).sum()))
         left = len(order) - first
         if 0 < left - count < world_size:  # too few would be left for a step
@@ -50,10 +54,10 @@ def bucket_pairs(sources: np.ndarray, targets: np.ndarray, batch_tokens: int, wo
 def bucket_pairs_into(
     sources: np.ndarray, targets: np.ndarray, batch_tokens: int, world_size: int, number: int | None
 ) -> list[np.ndarray]:
-    """Divide pairs as `bucket_pairs` does, into exactly `number` steps if the pairs allow it (None: any number).
+    """Divide pairs as `bucket_pairs` does, into exactly `number` steps if possible; if None, into any number.
 
-    The Trainer asks for the length of an epoch once. An epoch whose pairs differ in length from those of the first may
-    need a step more or less: then the largest steps are halved, or the budget is raised by 1% at a time.
+    The Trainer asks for the length of an epoch only once. An epoch whose pairs differ in length from those of the first
+    may need more or fewer steps. Then the budget is raised by 1% at a time, or the largest steps are halved.
     """
     steps = bucket_pairs(sources, targets, batch_tokens, world_size)
     if number is None:

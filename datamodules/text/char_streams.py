@@ -1,4 +1,4 @@
-"""Streams of characters: a text as ids, and where each batch of an epoch begins in it."""
+"""Streams of characters: a text as ids, and where each batch of an epoch starts in it."""
 
 from __future__ import annotations
 
@@ -13,17 +13,22 @@ from utils.random_streams import torch_generator
 def training_positions(
     size: int, batch_size: int, length: int, *, seed: int, epoch: int, rank: int, world_size: int
 ) -> Tensor:
-    """Where each batch of an epoch begins in each of this rank's streams: int64 [steps, B], a pure function.
+    """Return where each batch of an epoch starts in each of this rank's streams: a pure function of the arguments.
 
-    All ranks' streams follow one another in the text; the first begins at a place drawn from what they leave over, so
-    that chunks are cut at other characters in each epoch.
+    The streams of all ranks follow one another in the text. The first starts at a random position among those that
+    leave room for all, so that the text is divided differently in each epoch.
 
     Args:
-        size: Characters of the text.
-        batch_size: B, streams of each rank.
-        length: T, characters of a stream in a batch.
-        seed, epoch: Together they draw the beginning.
-        rank, world_size: This process and the number of processes.
+        size: Number of characters of the text.
+        batch_size: Number of streams per rank, B.
+        length: Number of characters of a stream in a batch, T.
+        seed: Seed of the position of the first stream.
+        epoch: Epoch, counted from 0.
+        rank: Number of this process.
+        world_size: Number of processes.
+
+    Returns:
+        int64 [steps, B].
     """
     streams = batch_size * world_size
     steps = (size - 1) // (streams * length)  # the last character is only a target
@@ -33,38 +38,43 @@ def training_positions(
     return heads + torch.arange(steps)[:, None] * length
 
 
-def evaluation_streams(ids: Tensor, streams: int) -> tuple[Tensor, Tensor]:
-    """A text [N] as streams of equal length, at most so many: characters and targets, both int64 [B, length].
+def evaluation_streams(ids: Tensor, max_streams: int) -> tuple[Tensor, Tensor]:
+    """Divide a text [N] into at most `max_streams` streams of equal length.
 
-    Every character but the first is the target once. What the last streams lack is filled with -100 (characters: 0).
+    Every character but the first is a target once. The end of the last stream is padded, targets with `IGNORED` and
+    characters with 0.
+
+    Returns:
+        (characters, targets), both int64 [streams, length].
     """
-    length = -(-(len(ids) - 1) // streams)
-    rows = -(-(len(ids) - 1) // length)
-    fill = rows * length - (len(ids) - 1)
-    characters = torch.cat([ids[:-1], ids.new_zeros(fill)]).view(rows, length)
-    targets = torch.cat([ids[1:], ids.new_full((fill,), IGNORED)]).view(rows, length)
+    pairs = len(ids) - 1  # of a character and the next
+    length = -(-pairs // max_streams)
+    streams = -(-pairs // length)
+    padding = streams * length - pairs
+    characters = torch.cat([ids[:-1], ids.new_zeros(padding)]).view(streams, length)
+    targets = torch.cat([ids[1:], ids.new_full((padding,), IGNORED)]).view(streams, length)
     return characters, targets
 
 
-def encode(text: str, vocabulary: str, source: str, first_line: int = 0) -> Tensor:
-    """The ids of a text, int64 [N].
+def encode(text: str, vocabulary: str, source: str, lines_before: int = 0) -> Tensor:
+    """Return the ids of a text, int64 [N].
 
     Args:
         text: The text.
-        vocabulary: Every known character once, in the order of code points.
-        source: What to call the text in an error.
-        first_line: How many lines stand before it in its file.
+        vocabulary: Every known character once, sorted by code point.
+        source: What an error calls the text.
+        lines_before: Number of lines before the text in its file.
 
     Raises:
-        ValueError: A character is unknown; the message names it and the line.
+        ValueError: A character is unknown; the message names it and its line.
     """
     points, known = (np.frombuffer(part.encode("utf-32-le"), np.uint32) for part in (text, vocabulary))
     ids = np.searchsorted(known, points).clip(max=len(known) - 1)
     if len(unknown := np.flatnonzero(known[ids] != points)):
         place = int(unknown[0])
-        line = first_line + 1 + text.count("\n", 0, place)
+        line = lines_before + 1 + text.count("\n", 0, place)
         raise ValueError(
-            f"{source} line {line} has the character {text[place]!r} (U+{points[place]:04X}), which the model has "
-            f"never seen: it knows the {len(vocabulary)} characters of the text that it was trained on"
+            f"{source}, line {line}: the model does not know the character {text[place]!r} (U+{points[place]:04X}): it "
+            f"was trained on a text with {len(vocabulary)} different characters; remove or replace it"
         )
     return torch.from_numpy(ids.astype(np.int64))

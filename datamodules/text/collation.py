@@ -1,4 +1,4 @@
-"""Collation: pairs of token ids as one padded batch of tensors."""
+"""Collation: pairs of token ids as one batch of padded tensors."""
 
 from __future__ import annotations
 
@@ -22,7 +22,10 @@ def collate(
     references: Sequence[tuple[str, ...]] = (),
     step_tokens: int = 0,
 ) -> Seq2SeqBatch:
-    """Return a batch of these pairs, lengths rounded up to a multiple; the other arguments are its fields."""
+    """Return a batch of pairs, padded to the longest source and target, both rounded up to a multiple of `multiple`.
+
+    `index`, `sources`, `references` and `step_tokens` are the fields of `Seq2SeqBatch` of these names.
+    """
     input_ids = _pad([source for source, _ in pairs], PAD_ID, multiple)
     lengths = torch.tensor([len(source) for source, _ in pairs])
     mask = torch.arange(input_ids.shape[1]) < lengths.unsqueeze(1)
@@ -31,8 +34,8 @@ def collate(
 
 
 def _pad(rows: list[np.ndarray], value: int, multiple: int) -> Tensor:
-    """Return the rows as int64 [B, W], padded to the length of the longest, rounded up to `multiple`."""
-    width = int(round_up(np.array(max(len(row) for row in rows)), multiple))
+    """Return rows as int64 [B, W], padded with `value` to the length of the longest, rounded up to `multiple`."""
+    width = round_up(max(len(row) for row in rows), multiple)
     padded = np.full((len(rows), width), value, np.int64)
     for place, row in enumerate(rows):
         padded[place, : len(row)] = row

@@ -1,4 +1,4 @@
-"""The epoch plan: which examples an epoch trains on, in which batches, and in which order."""
+"""The epoch plan: which examples an epoch trains on, in which batches and in which order."""
 
 from __future__ import annotations
 
@@ -15,15 +15,16 @@ from utils.random_streams import numpy_generator, torch_generator
 def draw_examples(size: int, weight: float, *, seed: int, epoch: int, part: int = 0) -> Draws:
     """Draw the examples of an epoch, `weight` times as many as there are: a pure function of the arguments.
 
-    They are the next ones in an endless sequence of shuffles, so that no example comes up a second time before every
-    other has come up once.
+    They are the next ones in an endless sequence of shuffles, so that no example is repeated before every other has
+    been drawn as often.
 
     Args:
         size: Number of examples, at least 1.
-        weight: Above 0. 0.5 gives one half of the examples in one epoch and the other half in the next.
+        weight: Number of draws per example, above 0. With 0.5, an epoch has one half of the examples and the next epoch
+            the other half.
         seed: Seed of the shuffles.
         epoch: Epoch, counted from 0.
-        part: Number of the task among those trained on together.
+        part: Number of the task, counted from 0.
     """
     count = max(1, round(size * weight))
     first, last = epoch * count, (epoch + 1) * count
@@ -42,8 +43,9 @@ class EpochPlan(NamedTuple):
     """What an epoch trains on.
 
     Attributes:
-        parts, cycles, positions: Where each of the epoch's pairs comes from, int64 [N].
-        steps: The pairs of each step, those of all processes together, as numbers from 0 to N - 1.
+        parts: Number of the task of each of the epoch's pairs, int64 [N].
+        cycles, positions: The example that each pair is made from, int64 [N]; see `Draws`.
+        steps: The pairs of each step, of all processes together, as numbers from 0 to N - 1.
         target_tokens: Number of target tokens of each step.
     """
 
@@ -55,19 +57,19 @@ class EpochPlan(NamedTuple):
 
 
 class TrainingPlan:
-    """The plan of every epoch: a pure function of the arguments and of the number of the epoch.
+    """The plans of all epochs: a pure function of the arguments and the epoch.
 
-    Each epoch has as many steps as the first, because the Trainer and the learning rate's schedule count on it.
+    Every epoch has as many steps as the first, because the Trainer and the learning rate schedule rely on it.
 
     Args:
-        parts: The data of the tasks.
-        batch_tokens: Maximum number of tokens in a batch, padding included, sources and targets together.
-        multiple: Lengths are padded up to a multiple of it.
+        parts: The training data of each task.
+        batch_tokens: Maximum number of tokens in a batch, sources and targets together, padding included.
+        multiple: Lengths are padded to a multiple of it.
         seed: Seed of the order.
         world_size: Number of processes.
 
     Raises:
-        ValueError: Fewer pairs than processes.
+        ValueError: There are fewer pairs than processes.
     """
 
     def __init__(self, parts: list[TrainingPart], batch_tokens: int, multiple: int, seed: int, world_size: int) -> None:
@@ -84,7 +86,7 @@ class TrainingPlan:
         self._steps = len(self.epoch(0).steps)
 
     def epoch(self, epoch: int) -> EpochPlan:
-        """Return the plan of an epoch; the last one asked for is kept."""
+        """Return the plan of an epoch; the last one is kept."""
         if self._last is None or self._last[0] != epoch:
             self._last = (epoch, self._plan(epoch))
         return self._last[1]
@@ -97,7 +99,7 @@ class TrainingPlan:
         lengths = [part.lengths(drawn) for part, drawn in zip(self.parts, draws, strict=True)]
         sources = np.concatenate([pair[0] for pair in lengths])
         targets = np.concatenate([pair[1] for pair in lengths])
-        # Pairs of equal lengths keep this order in the batches: it mixes the tasks.
+        # Pairs of equal lengths keep this order when they are divided into batches: it mixes the tasks.
         mixed = numpy_generator("task_order", self.seed, epoch).permutation(len(sources))
         sources, targets = sources[mixed], targets[mixed]
         steps = bucket_pairs_into(

@@ -1,4 +1,4 @@
-"""Texts of a validation, a test or a prediction: their ids, and the texts themselves to score and to show."""
+"""Texts of a validation, a test or a prediction: their ids, and the texts themselves for scores and reports."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ class EvaluationTexts(NamedTuple):
 
     Attributes:
         source_ids: Ids of the sources.
-        target_ids: Ids of what the loss is computed on; empty rows in prediction.
+        target_ids: Ids of the targets, for the loss; empty rows in prediction.
         sources: The sources without prefix.
         references: The references of each source; empty in prediction.
-        places: Place of each example in its split, or number of its line, int64 [N].
+        places: Position of each example in its split, or number of its line in a file, int64 [N].
     """
 
     source_ids: TokenTable
@@ -28,17 +28,17 @@ class EvaluationTexts(NamedTuple):
 
 
 def join_texts(parts: list[EvaluationTexts], *, interleave: bool) -> EvaluationTexts:
-    """Join the texts of several tasks: one after the other, or (`interleave`) an example of each in turn.
+    """Join the texts of several tasks: task after task or, if `interleave`, one example of each task in turn.
 
-    The places of the result count the joined examples.
+    The places of the result number the joined examples in that order.
     """
     turns = np.concatenate([part.places for part in parts])
     order = np.argsort(turns, kind="stable") if interleave else np.arange(len(turns))
     places = np.empty(len(order), np.int64)
     places[order] = np.arange(len(order))
     return EvaluationTexts(
-        TokenTable.joined([part.source_ids for part in parts]),
-        TokenTable.joined([part.target_ids for part in parts]),
+        TokenTable.join([part.source_ids for part in parts]),
+        TokenTable.join([part.target_ids for part in parts]),
         [source for part in parts for source in part.sources],
         [reference for part in parts for reference in part.references],
         places,

@@ -1,4 +1,4 @@
-"""How a task's texts become token ids: the tokenizer, the maximum lengths and what happens to longer texts."""
+"""How the texts of a task become token ids: the tokenizer, the maximum lengths and what happens to longer texts."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
-from lightning.pytorch.utilities.rank_zero import rank_zero_warn
+from lightning.pytorch.utilities import rank_zero_warn
 
 from datamodules.text.token_cache import encode_texts
 from datamodules.text.token_table import TokenTable
@@ -16,20 +16,20 @@ if TYPE_CHECKING:
     from tokenizers import Tokenizer
 
 OverLength = Literal["truncate", "drop"]
-"""What happens to a training pair that is too long: both sides are truncated, or the pair is dropped."""
+"""What happens to a training pair that is too long: its long texts are truncated, or the pair is dropped."""
 
 
 @dataclass(frozen=True)
 class Preparation:
-    """What a datamodule prepares its tasks with.
+    """The settings with which a datamodule has its tasks prepare their texts.
 
     Attributes:
         tokenizer: The run's tokenizer.
         max_source_length, max_target_length: Maximum lengths in tokens, end of sequence included.
         over_length: What happens to longer training pairs.
-        bpe_dropout: Probability of skipping a merge in training.
+        bpe_dropout: Probability of skipping each merge in training.
         seed: The run's seed.
-        cache_dir: Folder of the tokenised texts; None for no cache.
+        cache_dir: Folder of the token cache; None disables it.
     """
 
     tokenizer: Tokenizer
@@ -41,18 +41,19 @@ class Preparation:
     cache_dir: str | None
 
     def encode(self, texts: Sequence[str]) -> TokenTable:
-        """Return the ids of texts, each with the end of sequence."""
+        """Return the ids of texts, each with the end of the sequence."""
         return encode_texts(self.tokenizer, texts, self.cache_dir)
 
     def report_long(
         self, what: str, long_sources: np.ndarray, long_targets: np.ndarray, done: str = "truncated"
     ) -> None:
-        """Warn of texts over the maximum lengths.
+        """Warn how many texts are over the maximum lengths.
 
         Args:
-            what: The split or the file.
-            long_sources, long_targets: Whether each text is too long, bool.
-            done: What happens to them.
+            what: The split or the file that the texts are from.
+            long_sources: Whether each source is too long, bool.
+            long_targets: Whether each target is too long, bool.
+            done: What happened to them.
         """
         for name, long, limit in (
             ("source", long_sources, self.max_source_length),

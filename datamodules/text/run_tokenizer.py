@@ -1,4 +1,4 @@
-"""The tokenizer that a run owns: found or trained once, kept in the run folder, the same on every process."""
+"""The tokenizer of a run: found or trained once, saved in the run folder, the same on every process."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lightning.pytorch import Trainer
-from lightning.pytorch.utilities.rank_zero import rank_zero_info
+from lightning.pytorch.utilities import rank_zero_info
 
-from datamodules.loader import stage_of
 from datamodules.text.tokenizer import TokenizerModel, train_tokenizer
+from datamodules.trainer_state import model_of, stage_of
 from utils.contracts import UsesTokenizer
 from utils.files import atomic_path
 from utils.tokenizer_files import load_tokenizer
@@ -22,15 +22,15 @@ FILE = "tokenizer.json"  # in the run folder
 
 
 class RunTokenizer:
-    """The tokenizer of a run: the one in its folder, else the one named, else one trained on the training texts.
+    """The tokenizer of a run: the one in the run folder, else the one at `path`, else one trained on texts.
 
-    Outside a fit it is the model's, which came with its checkpoint.
+    Outside a fit it is the model's, which is stored in the checkpoint.
 
     Args:
-        path: A tokenizer.json, a spiece.model, or a folder that holds one of them; None to train one.
-        model: Kind of the tokenizer that is trained.
-        vocab_size: Vocabulary size of the tokenizer that is trained.
-        num_sentinels: Number of sentinels of the tokenizer that is trained.
+        path: A tokenizer.json, a spiece.model, or a folder that contains one of them; None to train a tokenizer.
+        model: Kind of a tokenizer that is trained.
+        vocab_size: Vocabulary size of a tokenizer that is trained.
+        num_sentinels: Number of sentinels of a tokenizer that is trained.
         training_texts: Returns the texts to train on.
     """
 
@@ -50,15 +50,15 @@ class RunTokenizer:
         self._found: Tokenizer | None = None
 
     def get(self, trainer: Trainer | None) -> Tokenizer:
-        """Return the tokenizer.
+        """Return the tokenizer, found or trained on first use.
 
         Raises:
-            FileNotFoundError, ValueError: As `load_tokenizer` and `train_tokenizer`, or there is none outside a fit.
+            FileNotFoundError: There is no file at `path`.
+            ValueError: The file or an argument is invalid, or there is no tokenizer outside a fit.
         """
-        if stage_of(trainer) != "fit":
-            module = trainer.lightning_module if trainer is not None else None
-            if isinstance(module, UsesTokenizer) and module.tokenizer is not None:
-                return module.tokenizer
+        model = model_of(trainer)
+        if stage_of(trainer) != "fit" and isinstance(model, UsesTokenizer) and model.tokenizer is not None:
+            return model.tokenizer
         if self._found is None:
             self._found = self._find(trainer)
         return self._found
@@ -70,28 +70,28 @@ class RunTokenizer:
         if self.path is not None:
             return load_tokenizer(self.path)
         if stage_of(trainer) not in (None, "fit"):
-            raise ValueError("the model has no tokenizer and data.tokenizer is not set: set it to a tokenizer.json")
+            raise ValueError("the model has no tokenizer, and data.tokenizer is not set: set it to a tokenizer.json")
         rank_zero_info(f"training a tokenizer ({self.model}, {self.vocab_size:,} tokens)")
         return train_tokenizer(self.training_texts(), self.vocab_size, self.model, self.num_sentinels)
 
     def check_against_model(self, trainer: Trainer | None) -> None:
-        """Refuse a tokenizer that is set beside the model's and differs from it.
+        """Check that outside a fit the tokenizer at `path`, if there is one, is the model's.
 
         Raises:
-            ValueError: It differs.
+            ValueError: It is another one.
         """
         if stage_of(trainer) in (None, "fit") or self.path is None:
             return
-        if not Path(self.path).exists():  # the run may have been moved
+        if not Path(self.path).exists():  # the run may have been moved to another machine
             return
         if load_tokenizer(self.path).get_vocab() != self.get(trainer).get_vocab():
             raise ValueError(
-                f"data.tokenizer: {self.path} is not the tokenizer that the model was trained with, which its "
-                "checkpoint holds: pass --data.tokenizer null"
+                f"data.tokenizer: {self.path} is not the tokenizer that the model was trained with, which is in its "
+                "checkpoint: pass --data.tokenizer null to use that"
             )
 
     def keep(self, trainer: Trainer | None) -> None:
-        """Write the tokenizer into the run folder, unless it is there."""
+        """Save the tokenizer in the run folder, unless there is one."""
         file = _run_file(trainer)
         if file is None or file.is_file():
             return
@@ -99,10 +99,10 @@ class RunTokenizer:
             self.get(trainer).save(str(temporary))
 
     def share(self, trainer: Trainer | None) -> None:
-        """Give every process the first one's tokenizer; every process must call this.
+        """Give every process the tokenizer of the first one; every process must call this.
 
-        Processes that srun or torchrun starts may not know the run's folder yet, and would take the tokenizer of the
-        run whose folder they think it is.
+        Processes started by srun or torchrun may not know the run folder yet, and would otherwise use the tokenizer of
+        the folder that they take for it.
         """
         if trainer is None or trainer.world_size == 1:
             return

@@ -1,7 +1,7 @@
-"""Span corruption: learning from plain text by putting back what was taken out of it.
+"""Span corruption: pre-training on plain text, in which a model restores spans that were removed.
 
 Raffel et al. Exploring the Limits of Transfer Learning with a Unified Text-to-Text Transformer. JMLR 2020.
-arXiv:1910.10683, section 3.1.4, and for the lengths of spans `random_spans_noise_mask` of the code published with it.
+arXiv:1910.10683, section 3.1.4; the lengths of spans follow `random_spans_noise_mask` of the code published with it.
 """
 
 from __future__ import annotations
@@ -17,25 +17,31 @@ from datamodules.text.tasks import Example, Split, TextTask
 from datamodules.text.token_table import TokenTable
 from datamodules.text.tokenizer import sentinel_ids
 from datamodules.text.training_pairs import Draws, Pair, TrainingPart
+from utils.checks import check_at_least
 from utils.random_streams import numpy_generator
 from utils.tokenizer_files import EOS_ID
 
 
 class SpanCorruption(TextTask):
-    """Plain text in which spans are replaced by sentinels; the target gives each sentinel and what it stands for.
+    """Plain text in which spans are replaced by sentinels; the target has each sentinel with the span it replaces.
 
-    The text is read as one stream of tokens and cut into segments whose corrupted form just fits `max_source_length`
-    and `max_target_length`. Spans are drawn anew in each epoch for training, and once for validation and test. As in
-    the published code a segment ends with a span taken out: where there is room for one span only, it is always that.
+    The text is read as one stream of tokens and divided into the longest segments whose corrupted form fits
+    `max_source_length` and `max_target_length`. Spans are drawn again in each epoch of training, and once for
+    validation and test. As in the published code, a segment ends with a removed span: if it has only one, that is the
+    end.
 
     Args:
-        train: Training text; plain text or gzip, UTF-8. Line breaks count as spaces, and empty lines for nothing.
-        val: Validation text.
-        test: Test text; needed for `test` only.
-        noise_density: Share of the tokens that is taken out.
-        mean_span_length: Mean number of tokens in a span.
-        weight: How often an epoch has each segment. 1: once. 2: twice. 0.5: half of the segments in one epoch, the
-            other half in the next.
+        train: File of the training text, UTF-8, plain or gzip. Line breaks count as spaces, and blank lines are
+            skipped.
+        val: File of the validation text.
+        test: File of the test text; may be null unless `test` is run.
+        noise_density: Share of the tokens that is removed, above 0 and below 1.
+        mean_span_length: Mean number of tokens in a span, at least 1.
+        weight: Number of times that an epoch has each segment, above 0. With 0.5, an epoch has one half of the segments
+            and the next epoch the other half.
+
+    Raises:
+        ValueError: A number is out of range.
     """
 
     def __init__(
@@ -49,28 +55,26 @@ class SpanCorruption(TextTask):
     ) -> None:
         super().__init__(weight=weight)
         if not 0 < noise_density < 1:
-            raise ValueError(f"SpanCorruption: noise_density is {noise_density}: it must be between 0 and 1")
-        if not 1 <= mean_span_length < float("inf"):
-            raise ValueError(f"SpanCorruption: mean_span_length is {mean_span_length}: it must be at least 1")
+            raise ValueError(f"SpanCorruption: noise_density must be a number above 0 and below 1, got {noise_density}")
         self.files = {"train": train, "val": val, "test": test}
         self.noise_density = noise_density
-        self.mean_span_length = mean_span_length
+        self.mean_span_length = check_at_least("SpanCorruption: mean_span_length", mean_span_length, 1)
 
     def examples(self, split: Split) -> list[Example]:
-        """The lines of the text, without references: the segments cut from them depend on the tokenizer."""
-        path = self._require(self.files[split], split, split)
+        """Return the lines of the text, without references: how they become segments depends on the tokenizer."""
+        path = self.require_file(self.files[split], split, split)
         lines = [line for line in read_lines(path, split) if line.strip()]
         if not lines:
-            raise ValueError(f"{split}: {path} has only empty lines: it must hold text")
+            raise ValueError(f"{split}: {path} has only blank lines: it must contain text")
         return [Example(line, ()) for line in lines]
 
     def training_part(self, examples: list[Example], part: int, preparation: Preparation) -> TrainingPart:
-        """Return segments of the text, corrupted again each time they come up."""
+        """Return segments of the text, corrupted again each time they are used."""
         segments, sentinels = self._segments(examples, preparation)
         return Segments(segments, self, sentinels, preparation.seed, part)
 
     def evaluation_texts(self, examples: list[Example], split: Split, preparation: Preparation) -> EvaluationTexts:
-        """Return segments with the same spans in every run, whatever its seed, so that scores can be compared."""
+        """Return segments of the text with the same spans in every run, whatever its seed, so that scores compare."""
         segments, sentinels = self._segments(examples, preparation)
         pairs = [
             self.corrupt(segments.row(number), sentinels, EOS_ID, numpy_generator("evaluation_spans", 0, number))
@@ -89,7 +93,7 @@ class SpanCorruption(TextTask):
         )
 
     def _segments(self, examples: list[Example], preparation: Preparation) -> tuple[TokenTable, list[int]]:
-        """Divide the text, as one stream of tokens, into segments that fit once corrupted.
+        """Divide the text, as one stream of tokens, into segments that fit the maximum lengths once corrupted.
 
         Returns:
             (segments without ends of sequence, ids of the sentinels).
@@ -102,7 +106,7 @@ class SpanCorruption(TextTask):
         needed = self.span_counts(length)[1] + 1
         if len(sentinels) < needed:
             raise ValueError(
-                f"SpanCorruption needs {needed} sentinels for segments of {length} tokens, and the tokenizer has "
+                f"SpanCorruption needs {needed} sentinels for segments of {length} tokens, but the tokenizer has "
                 f"{len(sentinels)}: set data.num_sentinels to at least {needed}, or use a tokenizer with more"
             )
         ids = preparation.encode([example.source for example in examples]).ids
@@ -110,23 +114,23 @@ class SpanCorruption(TextTask):
         if len(stream) % length == 1:  # a single token cannot be both kept and removed
             stream = stream[:-1]
         if not len(stream):
-            raise ValueError("SpanCorruption: the text has fewer than two tokens")
+            raise ValueError("SpanCorruption: the text has fewer than two tokens: use a longer one")
         starts = np.append(np.arange(0, len(stream), length), len(stream))
         return TokenTable(stream, starts), sentinels
 
     def span_counts(self, length: int) -> tuple[int, int]:
-        """(tokens taken out, spans they form) of a segment of `length` >= 2 tokens."""
+        """Return (number of tokens removed, number of spans) for a segment of `length` >= 2 tokens."""
         noise = min(max(round(length * self.noise_density), 1), length - 1)
         spans = min(max(round(noise / self.mean_span_length), 1), noise, length - noise)
         return noise, spans
 
     def corrupted_lengths(self, length: int) -> tuple[int, int]:
-        """Lengths of source and target made from a segment of `length` >= 2 tokens, ends included."""
+        """Return the lengths of source and target made from `length` >= 2 tokens, ends of sequence included."""
         noise, spans = self.span_counts(length)
         return length - noise + spans + 1, noise + spans + 1
 
     def segment_length(self, max_source_length: int, max_target_length: int) -> int:
-        """The longest segment that fits when corrupted.
+        """Return the length of the longest segment that fits once corrupted.
 
         Raises:
             ValueError: Not even two tokens fit.
@@ -139,15 +143,13 @@ class SpanCorruption(TextTask):
             length += 1
         if length < 2:
             raise ValueError(
-                f"SpanCorruption needs room: max_source_length {max_source_length} and max_target_length "
-                f"{max_target_length} must be at least 3"
+                "data.max_source_length and data.max_target_length must be at least 3 for SpanCorruption, got "
+                f"{max_source_length} and {max_target_length}"
             )
         return length
 
-    def corrupt(
-        self, ids: np.ndarray, sentinels: Sequence[int], eos: int, generator: np.random.Generator
-    ) -> tuple[np.ndarray, np.ndarray]:
-        """(source, target) of a segment, both with `eos` at the end."""
+    def corrupt(self, ids: np.ndarray, sentinels: Sequence[int], eos: int, generator: np.random.Generator) -> Pair:
+        """Return (source, target) made from a segment, both with `eos` at the end."""
         noise, spans = self.span_counts(len(ids))
         mask = random_spans(len(ids), noise, spans, generator)
         end = np.array([eos], ids.dtype)
@@ -157,37 +159,39 @@ class SpanCorruption(TextTask):
 
 
 def random_spans(length: int, noise: int, spans: int, generator: np.random.Generator) -> np.ndarray:
-    """A mask, bool [length], of `noise` positions in `spans` spans.
+    """Return a mask, bool [length], of `noise` removed positions in `spans` spans.
 
-    Kept and taken runs alternate, a kept one first and a taken one last; each kind is divided into `spans` parts of at
-    least 1, every division as likely.
+    Kept and removed spans alternate, a kept one first and a removed one last. Each kind is divided into `spans` lengths
+    of at least 1, every division with the same probability.
     """
-    lengths = np.stack([_division(length - noise, spans, generator), _division(noise, spans, generator)], axis=1)
+    lengths = np.stack([_divide(length - noise, spans, generator), _divide(noise, spans, generator)], axis=1)
     return np.repeat(np.tile([False, True], spans), lengths.flatten())
 
 
-def _division(total: int, parts: int, generator: np.random.Generator) -> np.ndarray:
-    cuts = np.sort(generator.permutation(total - 1)[: parts - 1]) + 1
-    return np.diff(np.concatenate([[0], cuts, [total]]))
+def _divide(total: int, parts: int, generator: np.random.Generator) -> np.ndarray:
+    """Return a random division of `total` into `parts` whole numbers of at least 1."""
+    ends = np.sort(generator.permutation(total - 1)[: parts - 1]) + 1
+    return np.diff(ends, prepend=0, append=total)
 
 
 def replace_spans(ids: np.ndarray, mask: np.ndarray, sentinels: Sequence[int]) -> np.ndarray:
-    """The ids with each run where `mask` holds replaced by one sentinel: the first by sentinels[0], and so on."""
+    """Return the ids with each span where `mask` is true replaced by one sentinel, the n-th by `sentinels[n]`."""
     starts = mask & ~np.concatenate([[False], mask[:-1]])
     replaced = ids.copy()
     replaced[starts] = np.asarray(sentinels[: int(starts.sum())], ids.dtype)
-    return replaced[starts | ~mask]
+    shortened: np.ndarray = replaced[starts | ~mask]
+    return shortened
 
 
 class Segments(TrainingPart):
-    """Segments of plain text, corrupted again each time they come up.
+    """Segments of plain text, corrupted again each time they are used.
 
     Args:
         segments: Ids of the segments, without ends of sequence.
-        task: How to corrupt them.
-        sentinels: Ids of `<extra_id_0>`, ...
+        task: How they are corrupted.
+        sentinels: Ids of `<extra_id_0>`, `<extra_id_1>`, ...
         seed: Seed of the spans, together with `part`.
-        part: Number of the task.
+        part: Number of the task, counted from 0.
     """
 
     def __init__(self, segments: TokenTable, task: SpanCorruption, sentinels: list[int], seed: int, part: int) -> None:
@@ -204,11 +208,11 @@ class Segments(TrainingPart):
         return len(self.segments)
 
     def lengths(self, draws: Draws) -> tuple[np.ndarray, np.ndarray]:
-        """See `TrainingPart.lengths`."""
+        """Return the numbers of tokens of the corrupted sources and of their targets, both int64 [N]."""
         sources, targets = self._lengths[draws.positions].T
         return sources, targets
 
     def pair(self, cycle: int, position: int) -> Pair:
-        """See `TrainingPart.pair`."""
+        """Return the segment at `position` as it is corrupted in a cycle."""
         generator = numpy_generator("spans", *self._key, cycle, position)
         return self.task.corrupt(self.segments.row(position), self.sentinels, EOS_ID, generator)

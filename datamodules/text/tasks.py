@@ -1,7 +1,8 @@
-"""What a text-to-text model is to learn: sources, and the references each should become.
+"""Text-to-text tasks: sources, and the references that a model learns to generate for them.
 
-A task is data: one datamodule and one LightningModule serve them all. The task itself says where its examples come
-from and how they are prepared for training and for evaluation.
+A task is data: one datamodule and one LightningModule serve all tasks. The task itself defines where its examples come
+from and how they are prepared for training and for evaluation. To add one, subclass `TextTask`; only a task whose
+training data are not pairs of given texts, such as `SpanCorruption`, overrides more than `examples`.
 """
 
 from __future__ import annotations
@@ -24,10 +25,7 @@ Split = Literal["train", "val", "test"]
 
 
 class Example(NamedTuple):
-    """A text and what it should become; several references are alternatives.
-
-    Training uses one of them, drawn again each time the example comes up.
-    """
+    """A source and the references it may become; training uses one of them, drawn again each time."""
 
     source: str
     references: tuple[str, ...]
@@ -38,8 +36,11 @@ class TextTask(ABC):
 
     Args:
         prefix: Text put before each source, such as "translate English to German: ".
-        weight: How often an epoch has each example. 1: once. 2: twice. 0.5: half of the examples in one epoch, the
-            other half in the next.
+        weight: Number of times that an epoch has each example, above 0. With 0.5, an epoch has one half of the examples
+            and the next epoch the other half.
+
+    Raises:
+        ValueError: The weight is not above 0.
     """
 
     def __init__(self, prefix: str = "", weight: float = 1.0) -> None:
@@ -56,11 +57,11 @@ class TextTask(ABC):
         """
 
     def parts(self) -> list[TextTask]:
-        """Return the tasks that this one consists of: itself, unless it is a mixture."""
+        """Return the tasks that this one consists of: only itself, unless it is a mixture."""
         return [self]
 
     def tokenizer_texts(self, examples: list[Example]) -> list[str]:
-        """Return the texts that a tokenizer for this task is trained on."""
+        """Return the texts on which a tokenizer for this task is trained."""
         return [text for example in examples for text in (self.prefix + example.source, *example.references)]
 
     def training_part(self, examples: list[Example], part: int, preparation: Preparation) -> TrainingPart:
@@ -68,11 +69,11 @@ class TextTask(ABC):
 
         Args:
             examples: The examples of the training split.
-            part: Number of this task among those trained on together.
-            preparation: Tokenizer, maximum lengths and the rest.
+            part: Number of this task among those trained on together, counted from 0; a key of its random numbers.
+            preparation: The settings of the datamodule.
 
         Raises:
-            ValueError: No example is left.
+            ValueError: Every example is dropped.
         """
         source_texts = [self.prefix + example.source for example in examples]
         reference_texts = [reference for example in examples for reference in example.references]
@@ -88,13 +89,13 @@ class TextTask(ABC):
         preparation.report_long("train", long_sources, long_references, "truncated" if kept.all() else "dropped")
         if not kept.any():
             raise ValueError(
-                "data.over_length is drop, and every training pair is over max_source_length "
-                f"{limits[0]} or max_target_length {limits[1]}: raise them"
+                "data.over_length is drop, and every training pair is over data.max_source_length "
+                f"{limits[0]} or data.max_target_length {limits[1]}: raise them"
             )
         if preparation.bpe_dropout > 0:
             texts = (compress(source_texts, kept), compress(reference_texts, kept[owners]))
-            drawn = [BPEDropout(preparation.tokenizer, list(each), preparation.bpe_dropout) for each in texts]
-            return BPEDropoutPairs(drawn[0], drawn[1], limits, counts[kept], self.weight, preparation.seed, part)
+            both = [BPEDropout(preparation.tokenizer, list(side), preparation.bpe_dropout) for side in texts]
+            return BPEDropoutPairs(both[0], both[1], limits, counts[kept], self.weight, preparation.seed, part)
         return Pairs(
             sources.select(kept).truncate(limits[0], EOS_ID),
             references.select(kept[owners]).truncate(limits[1], EOS_ID),
@@ -105,7 +106,13 @@ class TextTask(ABC):
         )
 
     def evaluation_texts(self, examples: list[Example], split: Split, preparation: Preparation) -> EvaluationTexts:
-        """Return examples to evaluate on as token ids, too long ones truncated, and as texts to score."""
+        """Return examples to evaluate on, as token ids truncated to the maximum lengths and as texts to score.
+
+        Args:
+            examples: The examples of the split.
+            split: The split, for warnings.
+            preparation: The settings of the datamodule.
+        """
         sources = preparation.encode([self.prefix + example.source for example in examples])
         targets = preparation.encode([example.references[0] for example in examples])
         limits = (preparation.max_source_length, preparation.max_target_length)
@@ -118,23 +125,23 @@ class TextTask(ABC):
             np.arange(len(examples)),
         )
 
-    def _require(self, file: str | None, split: Split, argument: str) -> str:
-        """Return the file of a split, or raise ValueError if it is not set."""
+    def require_file(self, file: str | None, split: Split, argument: str) -> str:
+        """Return the file of a split; raise ValueError, naming the argument to set, if there is none."""
         if file is None:
             raise ValueError(f"{type(self).__name__} has no {split} data: set {argument} to a file")
         return file
 
 
 class PairedFiles(TextTask):
-    """Pairs of text files, one sentence a line: line n of the target belongs to line n of the source.
+    """Pairs of text files with one example per line: line n of the target belongs to line n of the source.
 
     Args:
-        train_source: Training sources; plain text or gzip, UTF-8.
-        train_target: Training targets.
-        val_source: Validation sources.
-        val_target: Validation targets.
-        test_source: Test sources; needed for `test` only.
-        test_target: Test targets.
+        train_source: File of the training sources, UTF-8, plain or gzip.
+        train_target: File of the training targets.
+        val_source: File of the validation sources.
+        val_target: File of the validation targets.
+        test_source: File of the test sources; may be null unless `test` is run.
+        test_target: File of the test targets; may be null unless `test` is run.
         **options: Arguments of `TextTask`.
     """
 
@@ -156,19 +163,18 @@ class PairedFiles(TextTask):
         }
 
     def examples(self, split: Split) -> list[Example]:
-        paths = [
-            self._require(file, split, f"{split}_{side}")
-            for file, side in zip(self.files[split], ("source", "target"), strict=True)
-        ]
-        sources, targets = (
-            read_lines(path, f"{split}_{side}") for path, side in zip(paths, ("source", "target"), strict=True)
-        )
+        """Return the pairs of lines of a split's two files."""
+        source_file, target_file = self.files[split]
+        source_path = self.require_file(source_file, split, f"{split}_source")
+        target_path = self.require_file(target_file, split, f"{split}_target")
+        sources = read_lines(source_path, f"{split}_source")
+        targets = read_lines(target_path, f"{split}_target")
         if len(sources) != len(targets):
             raise ValueError(
-                f"{split}_source {paths[0]} has {len(sources)} lines and {split}_target {paths[1]} {len(targets)}: "
-                "line n of one must belong to line n of the other"
+                f"{split}_source {source_path} has {len(sources)} lines and {split}_target {target_path} has "
+                f"{len(targets)}: line n of one must belong to line n of the other"
             )
-        for path, side, lines in zip(paths, ("source", "target"), (sources, targets), strict=True):
+        for side, path, lines in (("source", source_path, sources), ("target", target_path, targets)):
             for number, line in enumerate(lines, start=1):
                 if not line.strip():
                     raise ValueError(
@@ -178,15 +184,14 @@ class PairedFiles(TextTask):
 
 
 class TableFiles(TextTask):
-    """Tables with a row an example: .tsv and .csv (with a header), or .jsonl (an object a line), plain or .gz.
+    """Tables with one example per row: .tsv and .csv (with a header) or .jsonl (one object per line), plain or .gz.
 
     Args:
-        train: Training examples.
-        val: Validation examples.
-        test: Test examples; needed for `test` only.
-        source_field: Name of the column (or key) that holds the source.
-        target_field: Name of the column (or key) that holds the target; in .jsonl a list of strings gives several
-            references.
+        train: File of the training examples.
+        val: File of the validation examples.
+        test: File of the test examples; may be null unless `test` is run.
+        source_field: Name of the column (or key) of the source.
+        target_field: Name of the column (or key) of the target; in .jsonl, a list of strings gives several references.
         **options: Arguments of `TextTask`.
     """
 
@@ -205,7 +210,8 @@ class TableFiles(TextTask):
         self.target_field = target_field
 
     def examples(self, split: Split) -> list[Example]:
-        path = self._require(self.files[split], split, split)
+        """Return the rows of a split's file."""
+        path = self.require_file(self.files[split], split, split)
         examples = []
         for number, (source, target) in read_table(path, (self.source_field, self.target_field), split):
             place = f"{split}: {path}, line {number}: field"
@@ -218,18 +224,18 @@ class TableFiles(TextTask):
 
 
 def _texts(values: list[object], place: str) -> tuple[str, ...]:
-    """The values, all of them text that is not empty."""
+    """Return the values of a field, or raise a ValueError that begins with `place` if one is not text, or is empty."""
     texts = []
     for value in values:
         if not isinstance(value, str):
-            raise ValueError(f"{place} must be text, and is {value!r}")
+            raise ValueError(f"{place} must be text, got {value!r}")
         if not value.strip():
             raise ValueError(f"{place} is empty: fill it or remove the row")
         try:
             value.encode()
-        except UnicodeEncodeError as error:  # JSON can spell one as an escape
+        except UnicodeEncodeError as error:  # a JSON escape can give half a surrogate pair
             raise ValueError(
-                f"{place} has {value[error.start]!r}, half of a surrogate pair: write the whole character or none"
+                f"{place} has {value[error.start]!r}, half of a surrogate pair: write the whole character or remove it"
             ) from error
         texts.append(value)
     if not texts:
@@ -238,23 +244,28 @@ def _texts(values: list[object], place: str) -> tuple[str, ...]:
 
 
 class MixedTasks(TextTask):
-    """Several tasks learnt together, each with its own prefix and weight.
+    """Several tasks trained together, each with its own prefix and weight.
 
-    Validation takes their examples in turn, so that its first ones are of all tasks; a test has one task after the
-    other.
+    Validation has one example of each task in turn, so that its first ones are of all tasks; a test has one task after
+    the other.
 
     Args:
-        tasks: What to learn.
+        tasks: The tasks, at least one.
+
+    Raises:
+        ValueError: There is no task.
     """
 
     def __init__(self, tasks: list[TextTask]) -> None:
         super().__init__()
         if not tasks:
-            raise ValueError("MixedTasks: tasks is empty: name at least one task")
+            raise ValueError("MixedTasks: tasks is empty: list at least one task")
         self.tasks = tasks
 
     def examples(self, split: Split) -> list[Example]:
+        """Return the examples of all tasks, one task after the other."""
         return [example for task in self.tasks for example in task.examples(split)]
 
     def parts(self) -> list[TextTask]:
+        """Return the tasks, mixtures among them replaced by theirs."""
         return [part for task in self.tasks for part in task.parts()]

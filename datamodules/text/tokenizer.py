@@ -1,11 +1,14 @@
-"""Tokenizers in the manner of T5: trained here or published, always a plain `tokenizers.Tokenizer`.
+"""Training of tokenizers like T5's, each a plain `tokenizers.Tokenizer`.
+
+It is a command, too:
 
     python -m datamodules.text.tokenizer --vocab_size 8000 --output tokenizer.json train.en.gz train.de.gz
 
-The vocabulary is `<pad>` 0, `</s>` 1, `<unk>` 2, a piece for each of the 256 bytes, the pieces learnt, and last the
-sentinels of span corruption, `<extra_id_0>` the very last (Raffel et al. 2020, arXiv:1910.10683; the bytes are an
-addition: what no piece covers is spelt in UTF-8). Text survives encoding and decoding but for white space, which
-becomes single spaces, and the tokens' own names: a literal `</s>` ends a sequence, and is left out of decoded text.
+The vocabulary is `<pad>` 0, `</s>` 1, `<unk>` 2, a token for each of the 256 bytes, the tokens learned from the texts,
+and the sentinels of span corruption, `<extra_id_0>` last (Raffel et al. 2020, arXiv:1910.10683). The bytes are an
+addition: what no other token covers is encoded as the bytes of its UTF-8. Encoding and decoding preserve a text except
+for white space, which becomes single spaces, and the names of special tokens: a literal `</s>` ends a sequence and is
+omitted from decoded text.
 """
 
 from __future__ import annotations
@@ -29,28 +32,28 @@ TokenizerModel = Literal["unigram", "bpe"]
 
 BYTES = tuple(f"<0x{byte:02X}>" for byte in range(256))
 WORD_START = "▁"
-_DOUBLE = "\ue000"  # for private use: no text has it
-# A word, a digit, a punctuation mark or a symbol is a unit that no piece crosses, together with the mark that it begins
-# a word. (SentencePiece too keeps scripts and digits apart: else "dog" and "dog." are two pieces that share nothing.)
+_COPY_END = "\ue000"  # a private use character, which no text should have
+# No token crosses the border of a word, a digit, a punctuation mark or a symbol, each with the mark of a word start if
+# it has one. (SentencePiece also separates scripts and digits: otherwise "dog" and "dog." share no token.)
 _UNITS = rf"{WORD_START}?([\p{{P}}\p{{S}}\p{{N}}]|[^{WORD_START}\p{{P}}\p{{S}}\p{{N}}]+)"
 
 
 def train_tokenizer(
     texts: Iterable[str], vocab_size: int, model: TokenizerModel = "unigram", num_sentinels: int = 100
 ) -> Tokenizer:
-    """Learn pieces from texts.
+    """Train a tokenizer on texts.
 
-    Text is brought to Unicode's NFC; runs of white space are one word boundary.
+    It normalizes text to Unicode NFC and takes each run of white space as one word boundary.
 
     Args:
-        texts: What to learn from.
-        vocab_size: Size of the whole vocabulary, special tokens, bytes and sentinels included. It turns out smaller
-            where the texts hold fewer different words.
+        texts: The texts to train on.
+        vocab_size: Vocabulary size, special tokens, bytes and sentinels included. The vocabulary is smaller if the
+            texts have too few different words.
         model: "unigram" (Kudo 2018, arXiv:1804.10959) or "bpe" (Sennrich et al. 2016, arXiv:1508.07909).
-        num_sentinels: Tokens `<extra_id_0>`, `<extra_id_1>`, ... at the end of the vocabulary.
+        num_sentinels: Number of tokens `<extra_id_0>`, `<extra_id_1>`, ... at the end of the vocabulary.
 
     Raises:
-        ValueError: An argument is impossible, or there is no text.
+        ValueError: An argument is out of range, or there is no text.
     """
     from tokenizers import Regex, Tokenizer, decoders, normalizers, pre_tokenizers, processors
 
@@ -70,9 +73,10 @@ def train_tokenizer(
             pre_tokenizers.Split(Regex(_UNITS), behavior="isolated"),
         ]
     )
-    known = _common_characters([normalizer.normalize_str(text) for text in texts], (vocab_size - fixed) // 2)
-    learn = _learn_unigram if model == "unigram" else _learn_bpe
-    tokenizer = Tokenizer(learn(known, pre_tokenizer, vocab_size - fixed))
+    normalized = [normalizer.normalize_str(text) for text in texts]
+    common = _keep_common_characters(normalized, (vocab_size - fixed) // 2)
+    train = _train_unigram if model == "unigram" else _train_bpe
+    tokenizer = Tokenizer(train(common, pre_tokenizer, vocab_size - fixed))
     tokenizer.normalizer = normalizer
     tokenizer.pre_tokenizer = pre_tokenizer
     tokenizer.decoder = decoders.Sequence(
@@ -89,46 +93,46 @@ def train_tokenizer(
     return tokenizer
 
 
-def _common_characters(texts: list[str], most: int) -> list[str]:
-    """The texts without any but the commonest `most` characters: each character takes a piece, and may leave none.
+def _keep_common_characters(texts: list[str], count: int) -> list[str]:
+    """Return the texts without any but the `count` most frequent characters.
 
-    What is left out here is spelt in bytes later.
+    Each character takes a token, so that rare ones might leave none for words. Those removed are encoded as bytes.
     """
     counts = Counter(character for text in texts for character in text if not character.isspace())
     if not counts:
         raise ValueError("there is no text to train a tokenizer on")
-    # By the character itself where counts are equal: the order must not depend on where it came first.
+    # Characters of equal counts are sorted by code point, so that the order does not depend on that of the texts.
     ranked = sorted(counts, key=lambda character: (-counts[character], character))
-    rare = dict.fromkeys(map(ord, ranked[most:]))
+    rare = dict.fromkeys(map(ord, ranked[count:]))
     return [text.translate(rare) for text in texts] if rare else texts
 
 
-def _learn_bpe(texts: list[str], pre_tokenizer: Any, count: int) -> Any:
-    """A BPE model with `count` pieces, after T5's first three ids and the bytes."""
+def _train_bpe(texts: list[str], pre_tokenizer: Any, count: int) -> Any:
+    """Return a BPE model with `count` learned tokens after T5's special tokens and the bytes."""
     from tokenizers import Tokenizer, models, trainers
 
     learner = Tokenizer(models.BPE())
     learner.pre_tokenizer = pre_tokenizer
     learner.train_from_iterator(texts, trainers.BpeTrainer(vocab_size=count, show_progress=False))
-    learnt = json.loads(learner.to_str())["model"]
-    pieces = sorted(learnt["vocab"], key=learnt["vocab"].__getitem__)
-    vocabulary = {piece: place for place, piece in enumerate([*SPECIAL_TOKENS, *BYTES, *pieces])}
-    merges = [tuple(merge) for merge in learnt["merges"]]
+    learned = json.loads(learner.to_str())["model"]
+    tokens = sorted(learned["vocab"], key=learned["vocab"].__getitem__)
+    vocabulary = {token: number for number, token in enumerate([*SPECIAL_TOKENS, *BYTES, *tokens])}
+    merges = [tuple(merge) for merge in learned["merges"]]
     return models.BPE(vocabulary, merges, unk_token=SPECIAL_TOKENS[UNK_ID], byte_fallback=True)
 
 
-def _learn_unigram(texts: list[str], pre_tokenizer: Any, count: int) -> Any:
-    """A Unigram model with `count` pieces, after T5's first three ids and the bytes.
+def _train_unigram(texts: list[str], pre_tokenizer: Any, count: int) -> Any:
+    """Return a Unigram model with `count` learned tokens after T5's special tokens and the bytes.
 
-    The trainer of `tokenizers` begins with the substrings that occur in two different words. A frequent word that is
-    part of no other ("wearing") would not be among them: on Multi30k's 58,000 sentences that made sequences a sixth
-    longer than BPE's. So each is given a double with a mark at its end, and what contains the mark is left out.
+    The trainer of `tokenizers` starts from the substrings that occur in two different words, which a frequent word that
+    is part of no other ("wearing") is not: on the 58,000 sentences of Multi30k, sequences came out a sixth longer than
+    with BPE. Each frequent word therefore gets a copy with a mark at its end, and tokens with the mark are removed.
     """
     from tokenizers import Tokenizer, models, trainers
 
     words = Counter(word for text in texts for word, _ in pre_tokenizer.pre_tokenize_str(text))
-    doubles = [
-        word[1:] + _DOUBLE for word, times in words.items() if times > 2 and len(word) > 2 and word[0] == WORD_START
+    copies = [
+        word[1:] + _COPY_END for word, times in words.items() if times > 2 and len(word) > 2 and word[0] == WORD_START
     ]
     learner = Tokenizer(models.Unigram())
     learner.pre_tokenizer = pre_tokenizer
@@ -138,32 +142,32 @@ def _learn_unigram(texts: list[str], pre_tokenizer: Any, count: int) -> Any:
         unk_token=SPECIAL_TOKENS[UNK_ID],
         special_tokens=[SPECIAL_TOKENS[UNK_ID]],
     )
-    learner.train_from_iterator([*texts, *doubles], trainer)
-    learnt = [pair for pair in json.loads(learner.to_str())["model"]["vocab"] if pair[0] != SPECIAL_TOKENS[UNK_ID]]
-    scored = [(piece, score) for piece, score in _settled(learnt) if _DOUBLE not in piece]
-    # Single characters stay, as in the trainer's own last step; of the others the likeliest do.
+    learner.train_from_iterator([*texts, *copies], trainer)
+    learned = [pair for pair in json.loads(learner.to_str())["model"]["vocab"] if pair[0] != SPECIAL_TOKENS[UNK_ID]]
+    scored = [(token, score) for token, score in _reproducible(learned) if _COPY_END not in token]
+    # All single characters stay, as in the last step of the trainer, and the most probable of the other tokens.
     scored.sort(key=lambda pair: (len(pair[0]) > 1, -pair[1], pair[0]))
     scored = scored[:count]
-    # The score of a byte is never looked at; one below all others would make unknown characters dearer.
+    # The score of a byte is never used, but one below all others would lower the score of unknown characters.
     lowest = min(score for _, score in scored)
-    reserved = [(piece, 0.0) for piece in SPECIAL_TOKENS] + [(piece, lowest) for piece in BYTES]
+    reserved = [(token, 0.0) for token in SPECIAL_TOKENS] + [(token, lowest) for token in BYTES]
     return models.Unigram(reserved + scored, unk_id=UNK_ID, byte_fallback=True)
 
 
-def _settled(scored: list[tuple[str, float]]) -> list[tuple[str, float]]:
-    """The scores without what differs from one training on the same texts to the next.
+def _reproducible(scored: list[tuple[str, float]]) -> list[tuple[str, float]]:
+    """Return tokens and scores without what differs between two trainings on the same texts.
 
-    The trainer gives characters that no sentence needed the lowest score plus 0.0001, 0.0002, ..., in the order of a
-    hash table: here they get the lowest. And sums of several threads differ in their last digits, which are rounded off
-    (few digits also survive JSON as they are).
+    To characters that no sentence needs, the trainer gives the lowest score plus 0.0001, 0.0002, ..., in the order of a
+    hash table; here they get the lowest score. The last digits of all scores depend on the order in which the sums of
+    several threads are added, and are rounded off (besides, JSON preserves numbers of few digits).
     """
     lowest = min(score for _, score in scored)
-    unneeded = lowest + 0.0001 * sum(len(piece) == 1 for piece, _ in scored) + 1e-6
-    return [(piece, round(lowest if len(piece) == 1 and score < unneeded else score, 6)) for piece, score in scored]
+    unneeded = lowest + 0.0001 * sum(len(token) == 1 for token, _ in scored) + 1e-6
+    return [(token, round(lowest if len(token) == 1 and score < unneeded else score, 6)) for token, score in scored]
 
 
 def sentinel_ids(tokenizer: Tokenizer) -> list[int]:
-    """The ids of `<extra_id_0>`, `<extra_id_1>`, ..., as many as the tokenizer has."""
+    """Return the ids of `<extra_id_0>`, `<extra_id_1>`, ..., as many as the tokenizer has."""
     ids: list[int] = []
     while (number := tokenizer.token_to_id(f"<extra_id_{len(ids)}>")) is not None:
         ids.append(number)
@@ -173,11 +177,20 @@ def sentinel_ids(tokenizer: Tokenizer) -> list[int]:
 def main(arguments: Sequence[str] | None = None) -> None:
     """Train a tokenizer on text files."""
     parser = argparse.ArgumentParser(prog="python -m datamodules.text.tokenizer", description=main.__doc__)
-    parser.add_argument("files", nargs="+", help="text files, plain or gzip")
-    parser.add_argument("--vocab_size", type=int, default=8000, help="size of the vocabulary, all included")
-    parser.add_argument("--model", choices=get_args(TokenizerModel), default="unigram", help="how pieces are found")
-    parser.add_argument("--num_sentinels", type=int, default=100, help="tokens <extra_id_0>, ... for span corruption")
-    parser.add_argument("--output", default="tokenizer.json", help="file to write")
+    parser.add_argument("files", nargs="+", help="text files, UTF-8, plain or gzip")
+    parser.add_argument(
+        "--vocab_size", type=int, default=8000, help="vocabulary size, special tokens included (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--model", choices=get_args(TokenizerModel), default="unigram", help="kind of tokenizer (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--num_sentinels",
+        type=int,
+        default=100,
+        help="number of tokens <extra_id_0>, ... for span corruption (default: %(default)s)",
+    )
+    parser.add_argument("--output", default="tokenizer.json", help="file to write (default: %(default)s)")
     options = parser.parse_args(arguments)
     try:
         texts = [line for file in options.files for line in read_lines(file, "file")]

@@ -1,4 +1,4 @@
-"""Tasks made on the spot, without files: to see in minutes that a model learns, and that the rest works."""
+"""Toy tasks that need no files, to see within minutes that a model learns."""
 
 from __future__ import annotations
 
@@ -27,14 +27,18 @@ _WEEKDAYS = ["Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday",
 
 
 class ToyTask(TextTask):
-    """Base of the toy tasks: distinct examples drawn by `seed`; no two splits share one.
+    """Base class of the toy tasks: distinct random examples, none of which is in two splits.
 
     Args:
-        num_train: Training examples.
-        num_val: Validation examples.
-        num_test: Test examples.
-        seed: The same seed gives the same examples; apart from the run's seed, so that runs compare.
+        num_train: Number of training examples.
+        num_val: Number of validation examples.
+        num_test: Number of test examples.
+        seed: Seed of the examples, separate from the run's seed so that runs with different seeds are scored on the
+            same examples.
         **options: Arguments of `TextTask`.
+
+    Raises:
+        ValueError: A number is out of range.
     """
 
     def __init__(
@@ -54,9 +58,10 @@ class ToyTask(TextTask):
 
     @abstractmethod
     def draw(self, generator: np.random.Generator) -> Example:
-        """An example at random."""
+        """Return a random example."""
 
     def examples(self, split: Split) -> list[Example]:
+        """Return the examples of a split, all of which are drawn on first use."""
         if self._drawn is None:
             self._drawn = self._draw_distinct(sum(self.sizes.values()))
         start = 0
@@ -75,19 +80,22 @@ class ToyTask(TextTask):
             if len(found) == count:
                 return list(found.values())
         raise ValueError(
-            f"{type(self).__name__}: num_train + num_val + num_test is {count}, more than there are different examples "
-            f"(about {len(found)}): ask for fewer"
+            f"{type(self).__name__}: num_train + num_val + num_test must be at most the number of different examples, "
+            f"about {len(found)}, got {count}"
         )
 
 
 class ReverseTask(ToyTask):
-    """Letters to be written in reverse order: "d a c" becomes "c a d".
+    """Letters to write in reverse order: "d a c" becomes "c a d".
 
     Args:
-        letters: The alphabet.
-        min_length: Minimum number of letters.
+        letters: The alphabet: at least two letters, no spaces.
+        min_length: Minimum number of letters, at least 1.
         max_length: Maximum number of letters.
         **options: Arguments of `ToyTask`.
+
+    Raises:
+        ValueError: An argument is out of range.
     """
 
     def __init__(
@@ -99,26 +107,28 @@ class ReverseTask(ToyTask):
     ) -> None:
         super().__init__(**options)
         if len(set(letters)) < 2 or any(letter.isspace() for letter in letters):
-            raise ValueError(f"ReverseTask: letters is {letters!r}: it must be two letters or more and no spaces")
+            raise ValueError(f"ReverseTask: letters must be at least two different letters, no spaces, got {letters!r}")
         if not 1 <= min_length <= max_length:
             raise ValueError(
-                f"ReverseTask: min_length is {min_length} and max_length {max_length}: it must be that "
-                "1 <= min_length <= max_length"
+                "ReverseTask: min_length must be at least 1 and at most max_length, got min_length "
+                f"{min_length} and max_length {max_length}"
             )
         self.letters = letters
         self.min_length = min_length
         self.max_length = max_length
 
     def draw(self, generator: np.random.Generator) -> Example:
+        """Return letters, separated by spaces, and the same in reverse order."""
         length = generator.integers(self.min_length, self.max_length + 1)
         drawn = [self.letters[place] for place in generator.integers(len(self.letters), size=length)]
         return Example(" ".join(drawn), (" ".join(reversed(drawn)),))
 
 
 class DateTask(ToyTask):
-    """Dates from 1900 to 2099, written in five English ways, to ISO: "Tuesday, the 3rd of May 1977" is "1977-05-03"."""
+    """Dates from 1900 to 2099 in five English formats, to ISO: "Tuesday, the 3rd of May 1977" becomes "1977-05-03"."""
 
     def draw(self, generator: np.random.Generator) -> Example:
+        """Return a date in one of the five formats, and in ISO's."""
         day = date(1900, 1, 1) + timedelta(days=int(generator.integers((date(2100, 1, 1) - date(1900, 1, 1)).days)))
         month, weekday = _MONTHS[day.month - 1], _WEEKDAYS[day.weekday()]
         text = (
@@ -137,17 +147,17 @@ def _ordinal(number: int) -> str:
 
 
 class NumberTask(ToyTask):
-    """Numbers below a million, in English words, to digits: "twelve thousand and seven" becomes "12007"."""
+    """Numbers below a million from English words to digits: "twelve thousand and seven" becomes "12007"."""
 
     def draw(self, generator: np.random.Generator) -> Example:
-        # As many numbers of few digits as there are, and of each larger size alike.
+        """Return a number in words and in digits; each number of digits from 1 to 6 has the same probability."""
         digits = int(generator.integers(1, 7))
         number = int(generator.integers(10 ** (digits - 1) if digits > 1 else 0, 10**digits))
         return Example(number_words(number), (str(number),))
 
 
 def number_words(number: int) -> str:
-    """A number from 0 to 999,999 in British English: 12,007 is "twelve thousand and seven"."""
+    """Return a number from 0 to 999,999 in words, in British English: 12,007 is "twelve thousand and seven"."""
     thousands, rest = divmod(number, 1000)
     if not thousands:
         return _below_thousand(rest)

@@ -1,4 +1,4 @@
-"""Training data of a task as token ids: pairs of a source and a target, which may differ each time they come up."""
+"""Training data of a task as token ids: pairs of a source and a target, which may differ each time they are used."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ Pair = tuple[np.ndarray, np.ndarray]
 
 
 class Draws(NamedTuple):
-    """Examples that an epoch trains on.
+    """The examples that an epoch trains on.
 
     Attributes:
-        cycles: How often the data had been gone through before each draw, int64 [N]. It keys what is random about an
-            example, so that two draws of the same one differ.
-        positions: Places in the data, int64 [N].
+        cycles: Number of complete passes over the data before each draw, int64 [N]. It is part of the key of an
+            example's random numbers, so that two draws of the same example differ.
+        positions: Position of each example in the data, int64 [N].
     """
 
     cycles: np.ndarray
@@ -30,10 +30,10 @@ class Draws(NamedTuple):
 
 
 class TrainingPart(ABC):
-    """The training data of one task, as token ids.
+    """Base class of the training data of one task, as token ids.
 
     Attributes:
-        weight: How often an epoch has each pair.
+        weight: Number of times that an epoch has each pair.
     """
 
     weight: float
@@ -51,71 +51,88 @@ class TrainingPart(ABC):
         """Return the pair at `position` as it is in the given cycle."""
 
 
-class Pairs(TrainingPart):
-    """Sources, each with one or more references, one of which is drawn as the target each time.
+class ReferencePairs(TrainingPart):
+    """Base class of sources with one or more references, one of which is drawn as the target in each cycle.
 
     Args:
-        sources: Ids of the sources, at most of the maximum length.
-        references: Ids of all references, those of the first source first.
         counts: Number of references of each source, int64 [N].
-        weight: How often an epoch has each pair.
-        seed: Seed of the draws, together with `part`.
-        part: Number of the task.
+        weight: Number of times that an epoch has each pair.
+        seed: Seed of the choice among references, together with `part`.
+        part: Number of the task, counted from 0.
     """
 
-    def __init__(
-        self, sources: TokenTable, references: TokenTable, counts: np.ndarray, weight: float, seed: int, part: int
-    ) -> None:
-        self.sources = sources
-        self.references = references
+    def __init__(self, counts: np.ndarray, weight: float, seed: int, part: int) -> None:
         self.counts = counts
         self.weight = weight
-        self._first = np.concatenate([np.zeros(1, np.int64), np.cumsum(counts)])[:-1]
         self._key = (seed, part)
-        self._chosen: tuple[int, np.ndarray] = (-1, self._first)
+        self._first = np.cumsum(counts) - counts  # row of the first reference of each source
+        self._chosen: tuple[int, np.ndarray] = (-1, self._first)  # a cycle, and the row of each source's reference
+
+    @abstractmethod
+    def tables(self, cycle: int) -> tuple[TokenTable, TokenTable]:
+        """Return the ids of all sources and of all references, those of the first source first, in a cycle."""
 
     def __len__(self) -> int:
         """Return the number of sources."""
         return len(self.counts)
 
-    def _targets_of(self, cycle: int) -> np.ndarray:
-        """Return the row of the reference drawn for each source, int64 [N]."""
+    def lengths(self, draws: Draws) -> tuple[np.ndarray, np.ndarray]:
+        """Return the numbers of tokens of the sources and of the references drawn, both int64 [N]."""
+        source_lengths, target_lengths = np.zeros_like(draws.positions), np.zeros_like(draws.positions)
+        for cycle in np.unique(draws.cycles).tolist():
+            now = draws.cycles == cycle
+            sources, references = self.tables(cycle)
+            source_lengths[now] = sources.lengths()[draws.positions[now]]
+            target_lengths[now] = references.lengths()[self._reference_rows(cycle)[draws.positions[now]]]
+        return source_lengths, target_lengths
+
+    def pair(self, cycle: int, position: int) -> Pair:
+        """Return the source at `position` and the reference drawn for it in a cycle."""
+        sources, references = self.tables(cycle)
+        return sources.row(position), references.row(int(self._reference_rows(cycle)[position]))
+
+    def _reference_rows(self, cycle: int) -> np.ndarray:
+        """Return the row of the reference drawn for each source in a cycle, int64 [N]."""
         if self._chosen[0] != cycle:
             drawn = numpy_generator("references", *self._key, cycle).integers(self.counts)
             self._chosen = (cycle, self._first + drawn)
         return self._chosen[1]
 
-    def _tables(self, cycle: int) -> tuple[TokenTable, TokenTable]:
+
+class Pairs(ReferencePairs):
+    """Sources and references whose tokens never change.
+
+    Args:
+        sources: Ids of the sources, truncated to the maximum length.
+        references: Ids of all references, those of the first source first, truncated to the maximum length.
+        counts: Number of references of each source, int64 [N].
+        weight: Number of times that an epoch has each pair.
+        seed: Seed of the choice among references, together with `part`.
+        part: Number of the task, counted from 0.
+    """
+
+    def __init__(
+        self, sources: TokenTable, references: TokenTable, counts: np.ndarray, weight: float, seed: int, part: int
+    ) -> None:
+        super().__init__(counts, weight, seed, part)
+        self._tables = (sources, references)
+
+    def tables(self, cycle: int) -> tuple[TokenTable, TokenTable]:
         """Return the ids of all sources and of all references."""
-        return self.sources, self.references
-
-    def lengths(self, draws: Draws) -> tuple[np.ndarray, np.ndarray]:
-        """See `TrainingPart.lengths`."""
-        source_lengths, target_lengths = np.zeros_like(draws.positions), np.zeros_like(draws.positions)
-        for cycle in np.unique(draws.cycles).tolist():
-            now = draws.cycles == cycle
-            sources, references = self._tables(cycle)
-            source_lengths[now] = sources.lengths()[draws.positions[now]]
-            target_lengths[now] = references.lengths()[self._targets_of(cycle)[draws.positions[now]]]
-        return source_lengths, target_lengths
-
-    def pair(self, cycle: int, position: int) -> Pair:
-        """See `TrainingPart.pair`."""
-        sources, references = self._tables(cycle)
-        return sources.row(position), references.row(int(self._targets_of(cycle)[position]))
+        return self._tables
 
 
-class BPEDropoutPairs(Pairs):
-    """Pairs whose texts are tokenised again in each cycle, with BPE-dropout.
+class BPEDropoutPairs(ReferencePairs):
+    """Sources and references that are tokenised again in each cycle, with BPE-dropout.
 
     Args:
         sources: The texts of the sources.
         references: The texts of all references, those of the first source first.
-        max_lengths: Maximum lengths of a source and of a target in tokens; longer ones are truncated.
+        max_lengths: Maximum lengths of a source and of a target in tokens; longer texts are truncated.
         counts: Number of references of each source, int64 [N].
-        weight: How often an epoch has each pair.
-        seed: Seed of the draws and of the tokens, together with `part`.
-        part: Number of the task.
+        weight: Number of times that an epoch has each pair.
+        seed: Seed of the choice among references and of the tokens, together with `part`.
+        part: Number of the task, counted from 0.
     """
 
     def __init__(
@@ -128,19 +145,19 @@ class BPEDropoutPairs(Pairs):
         seed: int,
         part: int,
     ) -> None:
-        nothing = TokenTable.of([])
-        super().__init__(nothing, nothing, counts, weight, seed, part)
+        super().__init__(counts, weight, seed, part)
         self._texts = (sources, references)
         self._max_lengths = max_lengths
         self._drawn: dict[int, tuple[TokenTable, TokenTable]] = {}
 
-    def _tables(self, cycle: int) -> tuple[TokenTable, TokenTable]:
+    def tables(self, cycle: int) -> tuple[TokenTable, TokenTable]:
+        """Return the ids of all sources and of all references in a cycle; the last two cycles are kept."""
         if cycle not in self._drawn:
             sources, references = (
                 texts.draw(numpy_generator("tokens", *self._key, cycle, side)).truncate(max_length, EOS_ID)
                 for side, (texts, max_length) in enumerate(zip(self._texts, self._max_lengths, strict=True))
             )
-            # An epoch may end one cycle and begin the next.
+            # Two, since an epoch may end one cycle and begin the next.
             self._drawn = {known: self._drawn[known] for known in list(self._drawn)[-1:]}
             self._drawn[cycle] = (sources, references)
         return self._drawn[cycle]

@@ -1,29 +1,32 @@
 """Learning-rate schedules, counted in optimizer steps.
 
-Each is a `LambdaLR` built as `Schedule(optimizer, total_steps, ...)`: the Lightning module fills in the first two,
-YAML the rest. The factor multiplies every parameter group's own learning rate, so a smaller rate for a fine-tuned
-body stays smaller by the same factor all along. `warmup` is a fraction of `total_steps` below 1, or a number of
-steps from 1 on.
+Each is a `LambdaLR` built as `Schedule(optimizer, total_steps, ...)`: the Lightning module fills in the first two, a
+config the rest. The factor multiplies the learning rate of every parameter group, so the rates of two groups keep their
+ratio. `warmup` is a fraction of `total_steps` if it is below 1, and a number of steps otherwise.
 """
+
+from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from typing import Any
 
 from lightning.pytorch import Trainer
+from lightning.pytorch.utilities.types import OptimizerLRSchedulerConfig
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR, LRScheduler
+
+from utils.checks import check_at_least, check_fraction
 
 
 def with_schedule(
     optimizer: Optimizer, schedule: Callable[[Optimizer, int], LRScheduler], trainer: Trainer
-) -> dict[str, Any]:
-    """What `configure_optimizers` returns: the optimizer, and its schedule over all of the run's steps.
+) -> OptimizerLRSchedulerConfig:
+    """Return what `configure_optimizers` must: the optimizer, and its schedule over all optimizer steps of the run.
 
     Args:
         optimizer: The optimizer.
-        schedule: Makes the schedule from it and the number of the run's optimizer steps.
-        trainer: Whose run it is.
+        schedule: Builds the schedule from the optimizer and the number of the run's optimizer steps.
+        trainer: The trainer of the run.
 
     Raises:
         ValueError: The run has no end.
@@ -35,86 +38,80 @@ def with_schedule(
 
 
 def warmup_steps(warmup: float, total_steps: int) -> int:
-    """Turns a warm-up given as a fraction of the run (below 1) or as steps (1 and more) into steps."""
-    if warmup < 0:
-        raise ValueError(f"warmup must be a fraction in [0, 1) or a number of steps, got {warmup}")
+    """Return the number of steps of a warm-up given as a fraction of the run (below 1) or in steps (1 or more).
+
+    Raises:
+        ValueError: `warmup` is negative, or as long as the run.
+    """
+    check_at_least("warmup", warmup)
     steps = round(warmup * total_steps) if warmup < 1 else round(warmup)
     if steps >= total_steps:
         raise ValueError(f"warmup of {steps} steps leaves nothing of a run of {total_steps} steps; lower it")
     return steps
 
 
-def after_warmup(factor: Callable[[float], float], warmup: int, total_steps: int) -> Callable[[int], float]:
-    """Rises linearly to 1 over `warmup` steps, then follows `factor(progress)`, progress going from 0 to 1."""
-
-    def at_step(step: int) -> float:
-        if step < warmup:
-            return (step + 1) / warmup
-        return factor(min(1.0, (step - warmup) / max(1, total_steps - warmup)))
-
-    return at_step
+def after_warmup(steps: int, factor: Callable[[int], float]) -> Callable[[int], float]:
+    """Return a factor that rises linearly to 1 over `steps` steps and then is `factor(step)`."""
+    return lambda step: (step + 1) / steps if step < steps else factor(step)
 
 
 class Constant(LambdaLR):
     """The same learning rate throughout, after an optional linear warm-up.
 
     Args:
-        optimizer: The optimizer whose groups are scaled.
-        total_steps: Optimizer steps of the whole run.
-        warmup: Fraction of the run (below 1) or number of steps (1 and more) of linear warm-up.
+        optimizer: The optimizer whose learning rates are scaled.
+        total_steps: Number of optimizer steps of the run.
+        warmup: Length of the linear warm-up, as a fraction of the run (below 1) or in steps (1 or more).
     """
 
     def __init__(self, optimizer: Optimizer, total_steps: int, warmup: float = 0.0):
-        steps = warmup_steps(warmup, total_steps)
-        super().__init__(optimizer, after_warmup(lambda progress: 1.0, steps, total_steps))
+        super().__init__(optimizer, after_warmup(warmup_steps(warmup, total_steps), lambda step: 1.0))
 
 
 class WarmupCosine(LambdaLR):
     """Linear warm-up, then half a cosine down to `final_factor` (Loshchilov and Hutter 2017, section 3, no restarts).
 
     Args:
-        optimizer: The optimizer whose groups are scaled.
-        total_steps: Optimizer steps of the whole run.
-        warmup: Fraction of the run (below 1) or number of steps (1 and more) of linear warm-up.
-        final_factor: What is left of the learning rate at the last step.
+        optimizer: The optimizer whose learning rates are scaled.
+        total_steps: Number of optimizer steps of the run.
+        warmup: Length of the linear warm-up, as a fraction of the run (below 1) or in steps (1 or more).
+        final_factor: Share of the learning rate that remains at the last step.
     """
 
     def __init__(self, optimizer: Optimizer, total_steps: int, warmup: float = 0.05, final_factor: float = 0.0):
-        def cosine(progress: float) -> float:
+        rise = warmup_steps(warmup, total_steps)
+
+        def cosine(step: int) -> float:
+            progress = min(1.0, (step - rise) / (total_steps - rise))
             return final_factor + (1 - final_factor) * 0.5 * (1 + math.cos(math.pi * progress))
 
-        steps = warmup_steps(warmup, total_steps)
-        super().__init__(optimizer, after_warmup(cosine, steps, total_steps))
+        super().__init__(optimizer, after_warmup(rise, cosine))
 
 
 class InverseSqrt(LambdaLR):
     """Linear warm-up, then a decay with the inverse square root of the step (Vaswani et al. 2017, section 5.3).
 
-    The factor is 1 at the end of the warm-up, whatever its length, and depends on the length of the run only where the
-    warm-up is a fraction of it: training can go on for as long as one likes.
+    The factor is 1 at the end of the warm-up, whatever its length. It depends on the length of the run only if the
+    warm-up is a fraction of it, so training can be extended at will.
 
     Args:
-        optimizer: The optimizer whose groups are scaled.
-        total_steps: Optimizer steps of the whole run.
-        warmup: Fraction of the run (below 1) or number of steps (1 and more) of linear warm-up.
+        optimizer: The optimizer whose learning rates are scaled.
+        total_steps: Number of optimizer steps of the run.
+        warmup: Length of the linear warm-up, as a fraction of the run (below 1) or in steps (1 or more).
     """
 
     def __init__(self, optimizer: Optimizer, total_steps: int, warmup: float = 0.1):
         rise = max(1, warmup_steps(warmup, total_steps))
-
-        def decay(step: int) -> float:
-            return min((step + 1) / rise, (rise / (step + 1)) ** 0.5)
-
-        super().__init__(optimizer, decay)
+        super().__init__(optimizer, after_warmup(rise, lambda step: math.sqrt(rise / (step + 1))))
 
 
 class OneCycle(LambdaLR):
     """One triangle: linearly up from `initial_factor`, linearly down to `final_factor` (Smith 2018, section 3).
 
     Args:
-        optimizer: The optimizer whose groups are scaled.
-        total_steps: Optimizer steps of the whole run.
-        peak: Where the peak is, as a fraction of the run in [0, 1). 0 is a plain linear decay.
+        optimizer: The optimizer whose learning rates are scaled.
+        total_steps: Number of optimizer steps of the run.
+        peak: Position of the peak, as a fraction of the run in [0, 1). 0 is a plain linear decay.
         initial_factor: Share of the learning rate at the first step.
         final_factor: Share of the learning rate at the last step.
     """
@@ -127,8 +124,7 @@ class OneCycle(LambdaLR):
         initial_factor: float = 0.2,
         final_factor: float = 0.0,
     ):
-        if not 0 <= peak < 1:
-            raise ValueError(f"peak must be in [0, 1), got {peak}")
+        check_fraction("peak", peak)
 
         def triangle(step: int) -> float:
             progress = min(1.0, step / total_steps)
@@ -140,14 +136,14 @@ class OneCycle(LambdaLR):
 
 
 class MultiStep(LambdaLR):
-    """Multiplies the learning rate by `gamma` at each milestone (He et al. 2015, section 4.2: at 1/2 and 3/4).
+    """The learning rate multiplied by `gamma` at each milestone (He et al. 2015, section 4.2: at 1/2 and 3/4).
 
     Args:
-        optimizer: The optimizer whose groups are scaled.
-        total_steps: Optimizer steps of the whole run.
+        optimizer: The optimizer whose learning rates are scaled.
+        total_steps: Number of optimizer steps of the run.
         milestones: Rising fractions of the run, in (0, 1), at which the rate drops.
         gamma: Factor applied at each milestone.
-        warmup: Fraction of the run (below 1) or number of steps (1 and more) of linear warm-up.
+        warmup: Length of the linear warm-up, as a fraction of the run (below 1) or in steps (1 or more).
     """
 
     def __init__(
@@ -161,11 +157,8 @@ class MultiStep(LambdaLR):
         if list(milestones) != sorted(milestones) or not all(0 < m < 1 for m in milestones):
             raise ValueError(f"milestones must be rising fractions of the run in (0, 1), got {list(milestones)}")
         drops = [round(m * total_steps) for m in milestones]
-        rise = warmup_steps(warmup, total_steps)
 
         def stairs(step: int) -> float:
-            if step < rise:
-                return (step + 1) / rise
-            return gamma ** sum(step >= drop for drop in drops)
+            return math.pow(gamma, sum(step >= drop for drop in drops))
 
-        super().__init__(optimizer, stairs)
+        super().__init__(optimizer, after_warmup(warmup_steps(warmup, total_steps), stairs))

@@ -11,7 +11,7 @@ from torch import nn
 from torch.nn import functional as F
 
 import architectures
-from architectures.base import ImageClassifierNet, check_choice, check_fraction, check_positive, check_positive_int
+from architectures.base import ImageClassifierNet
 from architectures.mobilenet_v1 import MobileNetV1
 from architectures.mobilenet_v2 import MobileNetV2
 from architectures.mobinet import MobiNet
@@ -99,13 +99,6 @@ def test_invalid_width_multiplier_is_rejected(make_net: Callable[..., ImageClass
 def test_invalid_dropout_is_rejected(make_net: Callable[..., ImageClassifierNet], value: object) -> None:
     with pytest.raises(ValueError, match=r"dropout must be a number of at least 0 and below 1, got"):
         make_net(dropout=value)
-
-
-def test_checks_return_valid_values() -> None:
-    assert check_positive_int("n", 1) == 1
-    assert check_positive("x", 0.35) == 0.35 and check_positive("x", 2) == 2
-    assert check_fraction("p", 0) == 0 and check_fraction("p", 0.999) == 0.999
-    check_choice("depth", 18, (18, 34))
 
 
 def test_base_class_is_abstract() -> None:

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from architectures.char_rnn import CharRNN
+from tests.close import assert_close
 
 VOCAB, HIDDEN, STREAMS, STEPS = 11, 6, 3, 8
 CELLS = ["rnn", "gru", "lstm"]
@@ -27,7 +28,7 @@ def network(cell: Any, num_layers: int = 1, **arguments: Any) -> CharRNN:
 
 def reference(net: CharRNN, cell: str) -> nn.RNNBase:
     """Return torch's network with our weights; its second bias is zero except in the new gate of a GRU."""
-    made = {"rnn": nn.RNN, "gru": nn.GRU, "lstm": nn.LSTM}[cell](VOCAB, HIDDEN, len(net.layers), batch_first=True)
+    theirs = {"rnn": nn.RNN, "gru": nn.GRU, "lstm": nn.LSTM}[cell](VOCAB, HIDDEN, len(net.layers), batch_first=True)
     state = {}
     for number, layer in enumerate(net.layers):
         ours = {name: value.detach() for name, value in layer.named_parameters()}
@@ -37,8 +38,8 @@ def reference(net: CharRNN, cell: str) -> nn.RNNBase:
         if cell == "gru":
             hidden[-HIDDEN:] = ours["bias_hn"]
         state[f"bias_hh_l{number}"] = hidden
-    made.load_state_dict(state)
-    return made
+    theirs.load_state_dict(state)
+    return theirs
 
 
 @pytest.mark.parametrize("num_layers", [1, 3])
@@ -53,9 +54,9 @@ def test_outputs_state_and_gradients_equal_torch(cell, num_layers):
     h, c = state[:, 0].contiguous(), state[:, -1].contiguous()
     outputs, last = theirs(F.one_hot(ids, VOCAB).float(), (h, c) if cell == "lstm" else h)
     expected = net.output(outputs)
-    torch.testing.assert_close(logits, expected, rtol=0, atol=1e-6)
+    assert_close(logits, expected)
     memories = last if cell == "lstm" else (last,)
-    torch.testing.assert_close(after, torch.stack(memories, 1), rtol=0, atol=1e-6)
+    assert_close(after, torch.stack(memories, 1))
 
     weight = torch.randn(logits.shape, generator=torch.Generator().manual_seed(3))
     (logits * weight).sum().backward()
@@ -63,8 +64,8 @@ def test_outputs_state_and_gradients_equal_torch(cell, num_layers):
     for number, layer in enumerate(net.layers):
         for name in ("weight_ih", "weight_hh"):
             ours, other = getattr(layer, name).grad, getattr(theirs, f"{name}_l{number}").grad
-            torch.testing.assert_close(ours, other, rtol=1e-5, atol=1e-5)
-        torch.testing.assert_close(layer.bias.grad, getattr(theirs, f"bias_ih_l{number}").grad, rtol=1e-5, atol=1e-5)
+            assert_close(ours, other)
+        assert_close(layer.bias.grad, getattr(theirs, f"bias_ih_l{number}").grad)
 
 
 @pytest.mark.parametrize("cell", CELLS)
@@ -75,7 +76,7 @@ def test_bf16_autocast_is_close_to_float32(cell):
         logits, _ = net(ids)
         logits.float().square().mean().backward()
     expected, _ = net(ids)
-    torch.testing.assert_close(logits.float(), expected, rtol=0, atol=0.03)
+    assert_close(logits, expected, units=4, dtype=torch.bfloat16)
     assert all(p.grad is not None and p.grad.isfinite().all() for p in net.parameters())
 
 
@@ -88,8 +89,8 @@ def test_chunks_with_carried_state_equal_one_long_sequence(cell):
     for chunk in ids.split([7, 1, 12], 1):
         logits, state = net(chunk, state)
         parts.append(logits)
-    torch.testing.assert_close(torch.cat(parts, 1), whole, rtol=0, atol=1e-14)
-    torch.testing.assert_close(state, after, rtol=0, atol=1e-14)
+    assert_close(torch.cat(parts, 1), whole)
+    assert_close(state, after)
 
 
 @pytest.mark.parametrize("cell", CELLS)
@@ -130,9 +131,9 @@ def test_forget_gate_bias_of_a_new_lstm_is_one():
 def test_generate_samples_from_the_tempered_probabilities():
     net, prompt = network("gru"), characters(1, 5)
     many = prompt.expand(6000, -1)
-    drawn = net.generate(many, 1, temperature=2.0, generator=torch.Generator().manual_seed(0), known=8)
+    sampled = net.generate(many, 1, temperature=2.0, generator=torch.Generator().manual_seed(0), known=8)
     expected = (net(prompt)[0][0, -1, :8] / 2).softmax(0)
-    shares = torch.bincount(drawn.flatten(), minlength=VOCAB) / len(many)
+    shares = torch.bincount(sampled.flatten(), minlength=VOCAB) / len(many)
     assert shares[8:].sum() == 0
     torch.testing.assert_close(shares[:8], expected.detach(), rtol=0, atol=4 * 0.5 / 6000**0.5)
 

@@ -8,21 +8,26 @@ import torchvision
 from torch import nn
 
 from architectures.mobilenet_v2 import MobileNetV2
+from tests.close import assert_close
 
 
-def torchvision_net(classes: int, width: float) -> Any:
-    """Return torchvision's network with random norms and statistics.
+def torchvision_net(classes: int, width: float, stem: str) -> Any:
+    """Return torchvision's network with random norms and the statistics of a batch.
 
-    The initial values 0 and 1 would hide a norm in the wrong place.
+    The initial values 0 and 1 would hide a norm in the wrong place; random statistics would do so too, because then
+    nothing of the image reaches the logits.
     """
     net = torchvision.models.mobilenet_v2(num_classes=classes, width_mult=width)
+    if stem == "cifar":  # the strides, and with them where an input is added
+        strided = net.features[2]
+        net.features[0][0].stride = strided.conv[1][0].stride = (1, 1)
+        strided.use_res_connect = strided.conv[0][0].in_channels == strided.out_channels
     for module in net.modules():
         if isinstance(module, nn.BatchNorm2d):
-            assert module.running_mean is not None and module.running_var is not None
             nn.init.uniform_(module.weight, 0.5, 1.5)
             nn.init.uniform_(module.bias, -0.5, 0.5)
-            module.running_mean.uniform_(-0.5, 0.5)
-            module.running_var.uniform_(0.5, 1.5)
+            module.momentum = 1.0
+    net.train()(torch.randn(8, 3, 64, 64))
     return net.eval()
 
 
@@ -33,13 +38,15 @@ def torchvision_net(classes: int, width: float) -> Any:
 @torch.no_grad()
 def test_equals_torchvision(classes: int, width: float, stem: str) -> None:
     torch.manual_seed(0)
-    theirs = torchvision_net(classes, width)
+    theirs = torchvision_net(classes, width, stem)
     ours = MobileNetV2(classes, width, stem=stem).eval()  # type: ignore[arg-type]
     ours.load_state_dict(theirs.state_dict(), strict=True)
-    if stem == "cifar":  # only the strides differ
-        theirs.features[0][0].stride = theirs.features[2].conv[1][0].stride = (1, 1)
     images = torch.randn(2, 3, 49, 64)
-    assert (ours(images) - theirs(images)).abs().max() <= 1e-5
+    expected = theirs(images)
+    assert (expected[0] - expected[1]).abs().max() > 0.01 * expected.abs().max()  # else images do not matter
+    # The layers make more of what the first ones round: without oneDNN, logits are up to 120 units off. A shortcut that
+    # is wrong by 0.1% moves them by 80,000 and more.
+    assert_close(ours(images), expected, units=500)
 
 
 def test_parameter_count_is_the_published_one() -> None:

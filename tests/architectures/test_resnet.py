@@ -7,6 +7,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from architectures.resnet import ResNet
+from tests.close import assert_close
 
 
 def randomize_norms(net: nn.Module) -> None:
@@ -45,7 +46,7 @@ def test_equals_torchvision(reference: str, depth: int, classes: int, widths: di
     ours = ResNet(depth, classes, stem="imagenet", **widths).eval()  # type: ignore[arg-type]
     ours.load_state_dict(theirs.state_dict(), strict=True)
     images = torch.randn(2, 3, 65, 48)
-    assert (ours(images) - theirs(images)).abs().max() <= 1e-5
+    assert_close(ours(images), theirs(images))
 
 
 @pytest.mark.parametrize(("depth", "published"), [(18, 11_173_962), (50, 23_520_842)])
@@ -132,9 +133,7 @@ def test_pre_activation_follows_its_definition(depth: int, blocks: list[int], co
     net = ResNet(depth, pre_activation=True).eval()
     randomize_norms(net)
     images = torch.randn(2, 3, 33, 32)
-    torch.testing.assert_close(
-        net(images), reference_pre_activation(net, images, blocks, convolutions), atol=1e-4, rtol=1e-4
-    )
+    assert_close(net(images), reference_pre_activation(net, images, blocks, convolutions))
 
 
 @pytest.mark.parametrize("depth", [0, -18, 19, 1202, 20.0, "18", True, None])

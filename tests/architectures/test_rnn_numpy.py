@@ -130,8 +130,8 @@ def test_samples_follow_the_tempered_probabilities(parameters, temperature):
     scores = parameters["W_hy"] @ next_hidden(parameters, 3, hidden) + parameters["b_y"]
     expected = torch.from_numpy(scores / temperature).softmax(0).numpy()
     generator = np.random.default_rng(3)
-    drawn = [sample(parameters, 3, hidden, 1, generator, temperature)[0] for _ in range(4000)]
-    shares = np.bincount(drawn, minlength=VOCAB) / 4000
+    sampled = [sample(parameters, 3, hidden, 1, generator, temperature)[0] for _ in range(4000)]
+    shares = np.bincount(sampled, minlength=VOCAB) / 4000
     np.testing.assert_allclose(shares, expected, atol=4 * 0.5 / 4000**0.5)
 
 

@@ -5,6 +5,7 @@ import torch
 
 from architectures.char_rnn import CharRNN
 from benchmarks.torch_cells import TorchCharRNN
+from tests.close import assert_close
 
 
 @pytest.mark.parametrize("num_layers", [1, 2])
@@ -22,4 +23,4 @@ def test_torchs_cells_under_our_interface(cell, num_layers):
     memory = torch.randn(num_layers, ours.memories, 3, 5)
     for given in (None, memory):
         for mine, yours in zip(ours(ids, given), theirs(ids, given), strict=True):
-            torch.testing.assert_close(mine, yours, rtol=0, atol=1e-6)
+            assert_close(mine, yours)

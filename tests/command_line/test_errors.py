@@ -3,6 +3,8 @@
 from pathlib import Path
 
 import pytest
+from lightning.pytorch import loggers
+from lightning_utilities.core.imports import RequirementCache
 
 from command_line.errors import explain, known_names, mentions
 from command_line.parser import Parser, ParserError
@@ -35,6 +37,18 @@ def test_the_file_of_a_misspelt_name_is_named(parser: Parser, tmp_path: Path, mo
     assert explain(ParserError("something else", parser), args, []).endswith("lists what there is")
 
 
+@pytest.mark.parametrize("logger", ["WandbLogger", "TensorBoardLogger"])
+def test_a_package_that_is_missing_is_named_with_its_extra(logger: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    extra = {"WandbLogger": "wandb", "TensorBoardLogger": "tensorboard"}[logger]
+    monkeypatch.setattr("lightning.pytorch.loggers.wandb._WANDB_AVAILABLE", RequirementCache("wandb>=1000000"))
+    for module in ("_TENSORBOARD_AVAILABLE", "_TENSORBOARDX_AVAILABLE"):
+        monkeypatch.setattr(f"lightning.fabric.loggers.tensorboard.{module}", False)
+    with pytest.raises(ModuleNotFoundError) as raised:
+        getattr(loggers, logger)(save_dir=".")
+    line = explain(ValueError(f"Not a valid subclass of Logger\n  {raised.value}"), [], [])
+    assert line == f"{extra} is not installed; pip install 'one-for-all[{extra}]'"
+
+
 def test_an_error_of_many_lines_becomes_one(parser: Parser) -> None:
     assert explain(OSError("no\n  space"), [], []) == "no space"
     assert explain(ValueError(), [], []) == "ValueError"
@@ -42,4 +56,6 @@ def test_an_error_of_many_lines_becomes_one(parser: Parser) -> None:
 
 def test_a_name_is_found_anywhere_in_a_config() -> None:
     config = {"a": [{"class_path": "Reznet"}], "b": {"depht": 3}}
-    assert mentions(config, "Reznet") and mentions(config, "depht") and not mentions(config, "depth")
+    assert mentions(config, "Reznet")
+    assert mentions(config, "depht")
+    assert not mentions(config, "depth")

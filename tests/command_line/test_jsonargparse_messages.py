@@ -63,4 +63,5 @@ def test_a_report_becomes_the_field_and_the_objection(
     assert is_report(message)
     line = objections(message)
     assert field in line and all(word in line for word in words), line
-    assert "\n" not in line and "NoneType" not in line
+    assert "\n" not in line
+    assert "NoneType" not in line

@@ -1,4 +1,4 @@
-"""Bits per character against their definition over whole streams; memory, resuming, samples, prompts."""
+"""Bits per character against their definition over whole streams; memory, resuming, samples and prompts."""
 
 import math
 import shutil
@@ -10,23 +10,22 @@ import pytest
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from torch import Tensor
-from torch.nn import functional as F
 
 from architectures.char_rnn import CharRNN
 from callbacks.run.metrics_csv import MetricsCSV
 from callbacks.run.resume_checkpoint import ResumeCheckpoint
-from datamodules.char_text import CharTextDataModule, encode
+from datamodules.char_text import CharTextDataModule
 from lightning_modules.char_language_model import CharLanguageModel
 from lightning_modules.optim.schedules import Constant, WarmupCosine
 
 TEXT = "the cat sat on the mat.\nthat hat is the cat's hat!\n" * 12  # 612 characters
 
 
-def language_model(dropout: float = 0.0, lr: float = 0.1, room: int = 30, **arguments: Any) -> CharLanguageModel:
+def language_model(dropout: float = 0.0, lr: float = 0.1, vocab_size: int = 30, **arguments: Any) -> CharLanguageModel:
     torch.manual_seed(0)
-    network = CharRNN(room, cell="lstm", hidden_size=8, num_layers=2, dropout=dropout)
+    network = CharRNN(vocab_size, cell="lstm", hidden_size=8, num_layers=2, dropout=dropout)
     settings = {"sample_length": 12, "validation_samples": 2, "schedule": Constant, "seed": 4, **arguments}
-    return CharLanguageModel(network, lambda groups: torch.optim.SGD(groups, lr=lr, momentum=0.9), **settings)
+    return CharLanguageModel(network, optimizer=lambda groups: torch.optim.SGD(groups, lr=lr, momentum=0.9), **settings)
 
 
 @pytest.fixture
@@ -35,23 +34,6 @@ def data(tmp_path: Path):
         (tmp_path / "text.txt").write_text(text)
         settings = {"sequence_length": 10, "batch_size": 3, "eval_batch_size": 4, "seed": 1, **arguments}
         return CharTextDataModule(str(tmp_path / "text.txt"), **settings)
-
-    return make
-
-
-@pytest.fixture
-def trainer(tmp_path: Path):
-    def make(**arguments: Any) -> Trainer:
-        settings: dict[str, Any] = {"max_epochs": 1, "logger": False, "enable_checkpointing": False}
-        return Trainer(
-            accelerator="cpu",
-            default_root_dir=tmp_path / "run",
-            enable_progress_bar=False,
-            enable_model_summary=False,
-            use_distributed_sampler=False,
-            num_sanity_val_steps=0,
-            **{**settings, **arguments},
-        )
 
     return make
 
@@ -66,11 +48,11 @@ def mean_bits(model: CharLanguageModel, characters: Tensor, targets: Tensor) -> 
     return -of_targets[there].mean().item() / math.log(2), (log_p.argmax(2) == targets)[there].double().mean().item()
 
 
-# --- figures -------------------------------------------------------------------------------------------------------
+# --- metrics -------------------------------------------------------------------------------------------------------
 
 
-def test_train_figures_are_those_of_whole_streams(trainer, data):
-    """At a rate of zero, with carried memory, an epoch's mean is that of its streams read in one go."""
+def test_training_metrics_are_those_of_whole_streams(trainer, data):
+    """With a learning rate of zero, an epoch's mean is that of its streams read in one go: memory is carried on."""
     model, module = language_model(lr=0.0), data()
     trained = trainer(max_epochs=2, limit_val_batches=0)
     trained.fit(model, datamodule=module)
@@ -85,19 +67,19 @@ def test_train_figures_are_those_of_whole_streams(trainer, data):
 
 
 @pytest.mark.parametrize("stage", ["validate", "test"])
-def test_evaluation_figures_are_those_of_whole_streams(trainer, data, stage):
+def test_evaluation_metrics_are_those_of_whole_streams(trainer, data, stage):
     model, module = language_model(), data(eval_batch_size=1)
     figures = getattr(trainer(), stage)(model, datamodule=module, verbose=False)[0]
     part = {"validate": "val", "test": "test"}[stage]
-    ids = encode(TEXT[slice(*module.part(part))], module.vocabulary, "here")
-    bits, accuracy = mean_bits(model, ids[None, :-1], ids[None, 1:])
+    text = TEXT[slice(*module.part(part))]
+    ids = torch.tensor([[module.vocabulary.index(character) for character in text]])
+    bits, accuracy = mean_bits(model, ids[:, :-1], ids[:, 1:])
     assert figures[f"{part}/bits_per_character"] == pytest.approx(bits, rel=1e-5)
     assert figures[f"{part}/accuracy"] == pytest.approx(accuracy, rel=1e-6)
 
 
-def test_room_for_more_characters_changes_nothing(trainer, data):
-    """Places of the network that no character takes have no probability."""
-    model, module = language_model(room=200), data()
+def test_outputs_beyond_the_vocabulary_have_no_probability(trainer, data):
+    model, module = language_model(vocab_size=200), data()
     with torch.no_grad():
         model.architecture.output.bias[len(module.vocabulary) :] = 50.0
     figures = trainer().validate(model, datamodule=module, verbose=False)[0]
@@ -106,29 +88,17 @@ def test_room_for_more_characters_changes_nothing(trainer, data):
     assert set(generated) <= set(module.vocabulary)
 
 
-def test_it_names_what_validation_logs(trainer, data):
+def test_validation_metrics_names_what_validation_logs(trainer, data):
     model = language_model()
     logged = trainer().validate(model, datamodule=data(), verbose=False)[0]
     assert set(model.validation_metrics()) == set(logged)
 
 
-def test_a_fit_after_one_that_was_interrupted_counts_from_zero(trainer, data):
-    figures = []
-    for interrupted in (False, True):
-        model = language_model()
-        if interrupted:
-            model.train_sums.add(100.0, 0, 1000)
-        trained = trainer(limit_train_batches=3, limit_val_batches=0)
-        trained.fit(model, datamodule=data())
-        figures.append(trained.callback_metrics)
-    assert figures[0] == figures[1]
-
-
 # --- memory --------------------------------------------------------------------------------------------------------
 
 
-def test_validation_leaves_the_training_as_it_was(trainer, data):
-    """Weights and memory at the end are the same with validations, and their samples, in between as without any."""
+def test_validation_does_not_change_the_training(trainer, data):
+    """Weights and memory at the end are the same with and without validations, which generate samples, in between."""
     ends = []
     for validation in ({"limit_val_batches": 0}, {"val_check_interval": 3}):
         model = language_model(dropout=0.3)
@@ -138,7 +108,7 @@ def test_validation_leaves_the_training_as_it_was(trainer, data):
     assert all(torch.equal(one, other) for one, other in zip(*ends, strict=True))
 
 
-def test_an_epoch_begins_with_an_empty_memory(data):
+def test_an_epoch_starts_with_an_empty_memory(data):
     model, module = language_model(), data()
     model.vocabulary = module.vocabulary
     model.log = lambda *args, **kwargs: None  # type: ignore[method-assign]
@@ -146,21 +116,47 @@ def test_an_epoch_begins_with_an_empty_memory(data):
     fresh = model.training_step(batch, 0)
     assert not torch.equal(model.training_step(batch, 1), fresh)
     assert torch.equal(model.training_step(batch, 0), fresh)
-    assert model.carried is not None and not model.carried.requires_grad
+    assert model.carried is not None
+    assert not model.carried.requires_grad
 
 
-def test_each_process_gets_its_streams_back(monkeypatch):
-    carried = torch.arange(2 * 2 * 6 * 3).view(2, 2, 6, 3)
-    for world, rank, expected in ((1, 0, carried), (2, 1, carried[:, :, 3:]), (3, 0, carried[:, :, :2])):
-        model = language_model()
-        monkeypatch.setattr(model, "_trainer", SimpleNamespace(world_size=world, global_rank=rank))
+def process(world_size: int, rank: int) -> Any:
+    """The trainer of one of several processes, in a fit."""
+    return SimpleNamespace(world_size=world_size, global_rank=rank, state=SimpleNamespace(fn="fit"))
+
+
+@pytest.mark.parametrize("processes", [1, 2, 3])
+def test_each_process_gets_its_streams_back_from_a_checkpoint(monkeypatch, processes):
+    whole = torch.arange(2 * 2 * 6 * 3.0).view(2, 2, 6, 3)
+    parts = whole.chunk(processes, 2)
+    for rank, part in enumerate(parts):
+        saving, resumed = language_model(), language_model()
+        saving.vocabulary, saving.carried = "ab", part
+        monkeypatch.setattr(saving, "_trainer", process(processes, rank))
+        monkeypatch.setattr(saving, "all_gather", lambda mine: torch.stack(parts))
+        state = saving.checkpoint_state()
+        assert torch.equal(state["carried"], whole)
+
+        monkeypatch.setattr(resumed, "_trainer", process(processes, rank))
         sums = {"nats": 3.0, "correct": 2.0, "characters": 5.0}
-        model.on_load_checkpoint({"char_language_model": {"vocabulary": "ab", "carried": carried, "train_sums": sums}})
-        assert model.carried is not None and torch.equal(model.carried, expected)
+        resumed.on_load_checkpoint({"char_language_model": {**state, "train_sums": sums}})
+        assert resumed.vocabulary == "ab"
+        assert resumed.carried is not None
+        assert torch.equal(resumed.carried, part)
+
+
+def test_a_training_with_another_number_of_streams_starts_with_an_empty_memory(data):
+    model, module = language_model(), data()
+    model.vocabulary = module.vocabulary
+    model.log = lambda *args, **kwargs: None  # type: ignore[method-assign]
+    batch = next(iter(module.train_dataloader()))
+    fresh = model.training_step(batch, 0)
+    model.carried = torch.ones(2, 2, len(batch.characters) + 1, 8)
+    assert torch.equal(model.training_step(batch, 1), fresh)
 
 
 class Snapshots(Callback):
-    """Copies the run folder at the end of some batches, counted from 1: what a run killed there leaves."""
+    """Copies the run folder at the end of some batches, counted from 1: what a run killed there would leave."""
 
     def __init__(self, folder: Path, batches: list[int]) -> None:
         self.folder, self.batches = folder, batches
@@ -171,18 +167,19 @@ class Snapshots(Callback):
             shutil.copytree(self.folder, self.folder.with_name(f"killed-{batch}"))
 
 
-def test_resumed_in_mid_epoch_equals_never_interrupted(trainer, data, tmp_path):
-    """18 batches an epoch, validation every 5: tolerance zero, for weights, optimizer, memory, figures and samples."""
+def test_a_run_resumed_in_mid_epoch_equals_one_that_was_never_interrupted(trainer, data, tmp_path):
+    """18 batches per epoch, validation every 5: weights, optimizer, memory, metrics and samples to the last bit."""
     folder = tmp_path / "run"
     (folder / "checkpoints").mkdir(parents=True)
 
     def train(ckpt_path: Path | None, *more: Callback) -> tuple[dict[str, Any], str, list[Any]]:
         model = language_model(dropout=0.3, schedule=WarmupCosine)
-        model.hparams.clear()  # networks and functions: the command line has plain values there
-        if ckpt_path is not None:  # nothing may come from the weights it was built with
+        model.hparams.clear()  # networks and functions, for which the command line has plain values
+        if ckpt_path is not None:  # all weights must come from the checkpoint
             for parameter in model.parameters():
                 torch.nn.init.zeros_(parameter)
         running = trainer(
+            default_root_dir=folder,
             max_epochs=2,
             val_check_interval=5,
             log_every_n_steps=4,
@@ -196,7 +193,8 @@ def test_resumed_in_mid_epoch_equals_never_interrupted(trainer, data, tmp_path):
 
     stops = [4, 10, 13, 21]
     reference, metrics, generated = train(None, Snapshots(folder, stops))
-    assert generated and "val/bits_per_character" in metrics
+    assert generated
+    assert "val/bits_per_character" in metrics
     for stop in stops:
         shutil.rmtree(folder)
         shutil.copytree(folder.with_name(f"killed-{stop}"), folder)
@@ -208,7 +206,7 @@ def test_resumed_in_mid_epoch_equals_never_interrupted(trainer, data, tmp_path):
 
 
 def equal(one: Any, other: Any) -> bool:
-    """Whether two nests of plain values and tensors are equal to the last bit."""
+    """Return whether two nests of plain values and tensors are equal to the last bit."""
     if isinstance(one, Tensor):
         return torch.equal(one, other)
     if isinstance(one, dict):
@@ -221,41 +219,41 @@ def equal(one: Any, other: Any) -> bool:
 # --- samples and prompts -------------------------------------------------------------------------------------------
 
 
-def test_validation_continues_the_beginnings_of_its_streams(trainer, data):
+def test_validation_generates_from_the_first_characters_of_its_streams(trainer, data):
     model, module = language_model(), data()
     trainer().validate(model, datamodule=module, verbose=False)
     validation = TEXT[slice(*module.part("val"))]
     length = math.ceil((len(validation) - 1) / 4)
-    assert [sample.stream for sample in model.generated] == [0, 1]
+    assert [sample.index for sample in model.generated] == [0, 1]
     for sample in model.generated:
-        begin = sample.stream * length
+        begin = sample.index * length
         assert sample.source == validation[begin : begin + len(sample.source)]
         assert sample.source + sample.references[0] == validation[begin : begin + min(10, length)]
-        assert len(sample.hypothesis) == 12 and set(sample.hypothesis) <= set(module.vocabulary)
+        assert len(sample.hypothesis) == 12
+        assert set(sample.hypothesis) <= set(module.vocabulary)
 
 
 def test_predictions_begin_with_their_prompts_and_do_not_depend_on_what_else_is_in_the_file(trainer, data, tmp_path):
     model = language_model()
     prompts = tmp_path / "prompts.txt"
-    written = []
+    generated = []
     for lines in ("the\n\ncat sat\n", "hat\n\ncat sat\nmat"):
         prompts.write_text(lines)
         outputs = trainer().predict(model, datamodule=data(predict_path=str(prompts)))
-        written.append({int(output["index"]): output["hypotheses"] for output in outputs})
-    assert written[0].keys() == {0, 2} and written[1].keys() == {0, 2, 3}
-    assert [len(text) for text in written[0][0] + written[0][2]] == [3 + 12, 7 + 12]
-    assert written[0][0][0].startswith("the") and written[0][2][0].startswith("cat sat")
-    assert written[0][2] == written[1][2]
+        generated.append({int(output["index"]): output["hypotheses"] for output in outputs})
+    assert generated[0].keys() == {0, 2}
+    assert generated[1].keys() == {0, 2, 3}
+    assert [len(text) for text in generated[0][0] + generated[0][2]] == [3 + 12, 7 + 12]
+    assert generated[0][0][0].startswith("the")
+    assert generated[0][2][0].startswith("cat sat")
+    assert generated[0][2] == generated[1][2]
     again = model.continue_text("cat sat", length=12, temperature=0.8, seed=2)
-    assert [again] == written[0][2] and model.continue_text("cat sat", 12, 0.8, seed=3) != again
+    assert [again] == generated[0][2]
+    assert model.continue_text("cat sat", 12, 0.8, seed=3) != again
 
 
-def test_a_prompt_with_characters_never_seen_is_named(trainer, data, tmp_path):
+def test_a_prompt_with_unknown_characters_or_none_is_refused():
     model = language_model()
-    (tmp_path / "prompts.txt").write_text("the cat\nthe Ωmega\n")
-    with pytest.raises(ValueError, match=r"prompts.txt line 2 has the character 'Ω' \(U\+03A9\)") as raised:
-        trainer().predict(model, datamodule=data(predict_path=str(tmp_path / "prompts.txt")))
-    assert "\n" not in str(raised.value)
     model.vocabulary = "abc"
     with pytest.raises(ValueError, match="prompt has 'xy'"):
         model.continue_text("yax")
@@ -263,7 +261,7 @@ def test_a_prompt_with_characters_never_seen_is_named(trainer, data, tmp_path):
         model.continue_text("")
 
 
-def test_continuing_leaves_the_mode_and_uses_no_dropout():
+def test_generation_keeps_the_mode_and_uses_no_dropout():
     model = language_model(dropout=0.5)
     model.vocabulary = "abcdefgh"
     texts = {model.train(mode).continue_text("ab", 30) for mode in (True, False)}
@@ -274,24 +272,24 @@ def test_continuing_leaves_the_mode_and_uses_no_dropout():
         language_model().continue_text("ab")
 
 
-def test_near_zero_the_likeliest_is_written():
+def test_a_temperature_near_zero_generates_the_most_likely_characters():
     model = language_model()
     model.vocabulary = "abcdefgh"
     text = model.continue_text("abc", 10, temperature=1e-4)
     ids = torch.tensor([[model.vocabulary.index(character) for character in text]])
-    likeliest = F.softmax(model.eval()(ids)[0], 2).argmax(2)[0]
-    assert model.decode(likeliest[2:-1]) == text[3:]
+    most_likely = model.eval()(ids)[0].argmax(2)[0]
+    assert model.decode(most_likely[2:-1]) == text[3:]
 
 
-# --- mistakes ------------------------------------------------------------------------------------------------------
+# --- errors --------------------------------------------------------------------------------------------------------
 
 
-def test_more_characters_than_the_network_has_room_for(trainer, data):
+def test_a_text_with_more_characters_than_the_network_is_refused(trainer, data):
     with pytest.raises(ValueError, match=r"15 different characters .* is 14; pass --model.architecture.vocab_size 15"):
-        trainer().fit(language_model(room=14), datamodule=data())
+        trainer().fit(language_model(vocab_size=14), datamodule=data())
 
 
-def test_a_text_of_other_characters_is_no_continuation(trainer, data, tmp_path):
+def test_a_training_does_not_resume_on_a_text_with_another_vocabulary(trainer, data, tmp_path):
     first = trainer(max_steps=2, limit_val_batches=0)
     model = language_model()
     model.hparams.clear()
@@ -311,11 +309,6 @@ def test_a_text_of_other_characters_is_no_continuation(trainer, data, tmp_path):
         ({"validation_samples": -1}, "validation_samples"),
     ],
 )
-def test_bad_arguments_are_named(arguments, named):
+def test_an_argument_out_of_range_is_named(arguments, named):
     with pytest.raises(ValueError, match=named):
         language_model(**arguments)
-
-
-def test_training_without_end_is_an_error(trainer, data):
-    with pytest.raises(ValueError, match="max_epochs"):
-        trainer(max_epochs=-1).fit(language_model(), datamodule=data())

@@ -1,3 +1,5 @@
+"""Sums over an epoch and over processes, and through a checkpoint."""
+
 import pytest
 import torch
 from lightning.pytorch.strategies import SingleDeviceStrategy
@@ -7,7 +9,7 @@ from lightning_modules.epoch_sums import EpochSums
 
 
 class Others(SingleDeviceStrategy):
-    """A strategy that sums with what the other processes hold, in place as DDP does."""
+    """A strategy that adds the sums of other processes, in place as in DDP."""
 
     def __init__(self, *others: EpochSums) -> None:
         super().__init__("cpu")
@@ -16,7 +18,8 @@ class Others(SingleDeviceStrategy):
     def reduce(self, tensor: Tensor, *args: object, reduce_op: str = "mean", **kwargs: object) -> Tensor:  # type: ignore[override]
         assert reduce_op == "sum"
         for other in self.others:
-            tensor += other._sums
+            totals = other.total(Others())
+            tensor += torch.tensor([totals[name] for name in other.names], dtype=torch.float64)
         return tensor
 
 
@@ -28,7 +31,7 @@ def test_values_of_any_kind_are_summed_in_double_precision():
     for _ in range(3):
         sums.add(torch.tensor(2.0**25, requires_grad=True), 2)
         sums.add(torch.tensor(1.0), torch.tensor(3))
-    # float32 has no odd numbers that large
+    # float32 has no odd numbers of this size
     assert sums.total(ALONE) == {"loss": 3 * 2**25 + 3, "examples": 15}
     sums.reset()
     assert sums.total(ALONE) == {"loss": 0, "examples": 0}
@@ -43,17 +46,17 @@ def test_the_total_is_that_of_all_processes():
 
 
 @pytest.mark.parametrize("processes", [1, 2, 3])
-def test_a_checkpoint_goes_on_with_any_number_of_processes(processes):
+def test_any_number_of_processes_continues_what_two_have_summed(processes):
     before = [EpochSums("loss", "tokens") for _ in range(2)]
     before[0].add(0.1, 7)
     before[1].add(0.2, 9)
-    state = before[0].state_dict(Others(before[1]))
-    assert all(type(value) is float for value in state.values())  # loads with weights_only
+    totals = before[0].total(Others(before[1]))
+    assert all(type(value) is float for value in totals.values())  # so that weights_only can load them
 
     after = [EpochSums("loss", "tokens") for _ in range(processes)]
     for rank, sums in enumerate(after):
-        sums.add(5.0, 5)  # of a life before the load
-        sums.load_state_dict(state, rank)
+        sums.add(5.0, 5)  # before the checkpoint is loaded
+        sums.load(totals, rank)
         sums.add(1.0, 1)
     total = after[0].total(Others(*after[1:]))
     assert total == pytest.approx({"loss": 0.1 + 0.2 + processes, "tokens": 16 + processes}, rel=1e-15)

@@ -1,3 +1,5 @@
+"""Scores against sacreBLEU's command line and by hand."""
+
 import json
 import subprocess
 import sys
@@ -6,7 +8,7 @@ from typing import get_args
 
 import pytest
 
-from lightning_modules.text_scores import ScoreName, names_of, score_texts, signature
+from lightning_modules.text_scores import BleuTokenizer, ScoreName, names_of, score_texts, signature
 
 HYPOTHESES = [
     "Ein Mann fährt Fahrrad, und ein Hund läuft nebenher.",
@@ -40,36 +42,46 @@ def test_bleu_and_chrf_are_those_of_the_command_line(streams: int, tmp_path: Pat
 
     assert scores == pytest.approx({"bleu": bleu["score"], "chrf": chrf["score"]}, abs=1e-9)
     assert 5 < scores["bleu"] < 95
-    said = signature(references, ["bleu", "chrf"])
-    assert said == f"bleu {bleu['signature']}; chrf {chrf['signature']}"
-    assert f"nrefs:{streams}|case:mixed" in said and "tok:13a" in said
+    found = signature(references, ["bleu", "chrf"])
+    assert found == f"bleu {bleu['signature']}; chrf {chrf['signature']}"
+    assert f"nrefs:{streams}|case:mixed" in found
+    assert "tok:13a" in found
 
 
 def test_a_language_without_spaces_has_its_own_tokenizer() -> None:
-    written, references = ["猫坐在垫子上"], [("猫坐在席子上",)]
-    assert score_texts(written, references, ["bleu"])["bleu"] == 0  # one word, and another
-    score = score_texts(written, references, ["bleu"], "zh")["bleu"]
-    # 5 of 6 characters, 3 of 5 pairs, 1 of 4 triples, none of 3 fours (smoothed: half a one); equal lengths
+    hypotheses, references = ["猫坐在垫子上"], [("猫坐在席子上",)]
+    assert score_texts(hypotheses, references, ["bleu"])["bleu"] == 0  # one word against another
+    score = score_texts(hypotheses, references, ["bleu"], "zh")["bleu"]
+    # 5 of 6 characters, 3 of 5 bigrams, 1 of 4 trigrams, 0 of 3 4-grams (smoothed: half of one); equal lengths
     assert score == pytest.approx(100 * (5 / 6 * 3 / 5 * 1 / 4 * 0.5 / 3) ** 0.25)
     assert "tok:zh" in signature(references, ["bleu"], "zh")
 
 
-def test_texts_may_have_unequal_numbers_of_references() -> None:
-    """One reference given twice is one reference: no n-gram more, no other length."""
+@pytest.mark.parametrize("tokenizer", get_args(BleuTokenizer))
+def test_every_tokenizer_of_bleu_works_and_is_in_the_signature(tokenizer: BleuTokenizer) -> None:
+    texts = ["The cat sat on the mat.", "猫坐在垫子上"]
+    references = [(text,) for text in texts]
+    assert score_texts(texts, references, ["bleu"], tokenizer)["bleu"] == pytest.approx(100)
+    assert f"|tok:{tokenizer}|" in signature(references, ["bleu"], tokenizer)
+
+
+def test_texts_may_have_different_numbers_of_references() -> None:
+    """A reference given twice adds neither n-grams nor a length."""
     unequal = [those[: 1 + k % 2] for k, those in enumerate(REFERENCES)]
     doubled = [those if len(those) == 2 else (those[0], those[0]) for those in unequal]
     ours, theirs = (score_texts(HYPOTHESES, references, ["bleu", "chrf"]) for references in (unequal, doubled))
     assert ours == pytest.approx(theirs)
-    assert "nrefs:var" in signature(unequal, ["bleu"]) and "nrefs:2" in signature(doubled, ["bleu"])
+    assert "nrefs:var" in signature(unequal, ["bleu"])
+    assert "nrefs:2" in signature(doubled, ["bleu"])
 
 
-def test_every_name_that_is_scored_is_known_beforehand() -> None:
+def test_names_of_lists_every_name_that_may_be_scored() -> None:
     every = get_args(ScoreName)
     assert names_of(every) == sorted(score_texts(HYPOTHESES, REFERENCES, every), key=names_of(every).index)
     assert set(score_texts(HYPOTHESES, [those[:1] for those in REFERENCES], every)) < set(names_of(every))
 
 
-def test_exact_match_is_a_share_and_looks_past_white_space() -> None:
+def test_exact_match_is_a_share_and_ignores_extra_white_space() -> None:
     references = [("a b",), ("a  b ", "x"), ("A b",), ("ab",)]
     assert score_texts(["a b", " a   b", "a b", "a b"], references, ["exact_match"]) == {"exact_match": 0.5}
 
@@ -78,11 +90,11 @@ def test_rouge_by_hand() -> None:
     """Lin 2004, sections 2 and 3, with F-measures of precision and recall."""
     hypotheses = ["the cat sat on the mat", "dogs bark"]
     references = [("The cat was on the mat.", "A cat sat."), ("Birds sing!",)]
-    # first text, first reference: 5 of 6 words and 6 words (the, cat, on, the, mat); second: 2 of 6 and 3 (cat, sat)
+    # The first text shares 5 of its 6 words with the 6 of its first reference, and 2 with the 3 of its second.
     one = (2 * 5 / (6 + 6), 2 * 2 / (6 + 3))
-    # bigrams: "the cat", "on the", "the mat" of 5 and 5; "cat sat" of 5 and 2
+    # Bigrams: "the cat", "on the" and "the mat" of 5 and 5; "cat sat" of 5 and 2.
     two = (2 * 3 / (5 + 5), 2 * 1 / (5 + 2))
-    # longest common subsequence: the cat on the mat; cat sat
+    # Longest common subsequences: "the cat on the mat"; "cat sat".
     longest = one
     expected = {}
     for name, (first, second) in {"rouge1": one, "rouge2": two, "rougeL": longest}.items():
@@ -92,7 +104,7 @@ def test_rouge_by_hand() -> None:
 
 
 def test_rouge_takes_the_best_reference_of_each_kind() -> None:
-    """The reference with most common words is not the one with the longest common subsequence."""
+    """The reference that shares most words is not the one with the longest common subsequence."""
     references = [("d c b a", "a b x y z")]
     scores = score_texts(["a b c d"], references, ["rouge"])
     assert scores["rouge1"] == pytest.approx(100)
@@ -100,7 +112,7 @@ def test_rouge_takes_the_best_reference_of_each_kind() -> None:
     assert scores["rougeL"] == pytest.approx(100 * 2 * 2 / (4 + 5), abs=1e-4)
 
 
-def test_one_reference_each_leaves_out_the_means() -> None:
+def test_with_one_reference_per_text_there_are_no_means() -> None:
     assert set(score_texts(["a"], [("a",)], ["rouge"])) == {"rouge1", "rouge2", "rougeL"}
 
 
@@ -111,5 +123,7 @@ def test_no_texts_have_no_scores_and_an_empty_text_scores_nothing() -> None:
 
 
 def test_every_score_is_in_the_signature() -> None:
-    said = signature([("a",)], ["exact_match", "rouge"])
-    assert said.startswith("exact_match ") and "rouge F-measure" in said and "torchmetrics:" in said
+    found = signature([("a",)], ["exact_match", "rouge"])
+    assert found.startswith("exact_match ")
+    assert "rouge F-measure" in found
+    assert "torchmetrics:" in found

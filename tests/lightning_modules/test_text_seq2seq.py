@@ -1,3 +1,5 @@
+"""Loss, gradients and scores against torch on all sentences at once; generation against each source alone."""
+
 import contextlib
 import copy
 import dataclasses
@@ -5,140 +7,37 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from lightning.pytorch import Callback, LightningDataModule, Trainer
-from tokenizers import Tokenizer, models, pre_tokenizers, processors
+from lightning.pytorch import Callback, Trainer
 from torch import Tensor
 from torch.nn import functional as F
 
-from architectures.t5.config import T5Config
 from architectures.t5.generation import generate
 from architectures.t5.model import T5
 from callbacks.run.resume_checkpoint import ResumeCheckpoint
 from callbacks.weight_averaging import EMA
-from datamodules.loader import BatchLoader, training_position
-from datamodules.text_seq2seq import Seq2SeqBatch
 from lightning_modules.optim.scaled_adamw import ScaledAdamW
-from lightning_modules.optim.schedules import Constant
 from lightning_modules.text_scores import score_texts
 from lightning_modules.text_seq2seq import TextSeq2Seq
-
-WORDS = ["<pad>", "</s>", "<unk>", *"abcdefghijklmnopqrstu"]
-
-
-def word_tokenizer(words: list[str] = WORDS) -> Tokenizer:
-    tokenizer = Tokenizer(models.WordLevel({word: place for place, word in enumerate(words)}, unk_token="<unk>"))
-    tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()  # type: ignore[assignment]
-    tokenizer.post_processor = processors.TemplateProcessing(  # type: ignore[assignment]
-        single="$A </s>", special_tokens=[("</s>", 1)]
-    )
-    tokenizer.add_special_tokens(words[:3])
-    return tokenizer
-
-
-def network(dropout_rate: float = 0.0, **fields: Any) -> T5:
-    torch.manual_seed(0)
-    shape = {"vocab_size": 24, "d_model": 16, "d_kv": 4, "d_ff": 32, "num_layers": 1, "num_heads": 4}
-    return T5(T5Config(dropout_rate=dropout_rate, **{**shape, **fields}))
-
-
-def sgd(lr: float = 0.1) -> Any:
-    return lambda groups: torch.optim.SGD(groups, lr=lr)
-
-
-def seq2seq(net: T5 | None = None, **arguments: Any) -> TextSeq2Seq:
-    arguments = {"optimizer": sgd(), "schedule": Constant, "max_length": 12, **arguments}
-    return TextSeq2Seq(net or network(), **arguments)
-
-
-def loader(batches: Any, fetch: Any) -> BatchLoader[Seq2SeqBatch]:
-    return BatchLoader(lambda epoch: batches, lambda places, epoch, step: fetch(places))
-
-
-class Data(LightningDataModule):
-    """Pairs of random letters of unequal lengths, in batches of so many pairs."""
-
-    def __init__(self, count: int = 8, batch_size: int = 8, sizes: list[int] | None = None) -> None:
-        super().__init__()
-        self.tokenizer = word_tokenizer()
-        generator = torch.Generator().manual_seed(1)
-        self.pairs: list[tuple[str, str]] = []
-        for _ in range(count):
-            letters = [WORDS[k] for k in torch.randint(3, 24, (16,), generator=generator).tolist()]
-            source, target = torch.randint(1, 8, (2,), generator=generator).tolist()
-            self.pairs.append((" ".join(letters[:source]), " ".join(letters[8 : 8 + target])))
-        self.places = torch.arange(count).split(sizes or batch_size)
-        self.predict_count = count
-
-    def batch(self, places: Tensor, step_tokens: int = 0) -> Seq2SeqBatch:
-        sources, targets = ([self.pairs[place][side] for place in places] for side in (0, 1))
-        input_ids = self.padded(sources, 0)
-        return Seq2SeqBatch(
-            input_ids=input_ids,
-            attention_mask=input_ids != 0,
-            labels=self.padded(targets, -100),
-            index=places,
-            sources=[] if step_tokens else sources,
-            references=[] if step_tokens else [(target,) for target in targets],
-            step_tokens=step_tokens,
-        )
-
-    def padded(self, texts: list[str], value: int) -> Tensor:
-        ids = [self.tokenizer.encode(text).ids for text in texts]
-        width = 1 + max(map(len, ids))  # a column of nothing but padding
-        return torch.tensor([row + [value] * (width - len(row)) for row in ids])
-
-    def tokens(self, places: Tensor) -> int:
-        return sum(len(self.pairs[place][1].split()) + 1 for place in places)
-
-    def train_dataloader(self) -> Any:
-        def fetch(places: Tensor, epoch: int, step: int) -> Seq2SeqBatch:
-            parts = self.trainer.accumulate_grad_batches  # type: ignore[union-attr]
-            group = self.places[step - step % parts :][:parts]
-            return self.batch(places, sum(map(self.tokens, group)))
-
-        return BatchLoader(lambda epoch: self.places, fetch, lambda: training_position(self.trainer))
-
-    def val_dataloader(self) -> Any:
-        return loader(self.places[::-1], self.batch)
-
-    test_dataloader = val_dataloader
-
-    def predict_dataloader(self) -> Any:
-        def fetch(places: Tensor) -> Seq2SeqBatch:
-            nothing = torch.zeros(len(places), 0, dtype=torch.long)
-            return self.batch(places)._replace(labels=nothing, references=[])
-
-        return loader(self.places, fetch)
-
-    def whole(self) -> Seq2SeqBatch:
-        return self.batch(torch.arange(len(self.pairs)))
-
-
-def quiet_trainer(folder: str | Path, **arguments: Any) -> Trainer:
-    return Trainer(
-        accelerator="cpu",
-        default_root_dir=folder,
-        logger=False,
-        enable_checkpointing=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-        use_distributed_sampler=False,
-        **{"max_epochs": 1, "num_sanity_val_steps": 0, "limit_val_batches": 0, **arguments},
-    )
+from tests.close import assert_close
+from tests.lightning_modules.helpers import quiet_trainer
+from tests.lightning_modules.text_fakes import WORDS, Data, loader, network, seq2seq, sgd, word_tokenizer
+from utils.batches import Seq2SeqBatch
 
 
 @pytest.fixture
-def trainer(tmp_path: Path):
-    return lambda **arguments: quiet_trainer(tmp_path, **arguments)
+def trainer(trainer: Callable[..., Trainer]) -> Callable[..., Trainer]:
+    """The same without validation, which would generate text."""
+    return lambda **arguments: trainer(**{"limit_val_batches": 0, **arguments})
 
 
 def mean_loss(net: T5, batch: Seq2SeqBatch, label_smoothing: float = 0.0) -> Tensor:
-    """The mean over all target tokens, by torch's own cross-entropy."""
+    """Return the mean over all target tokens, by torch's own cross-entropy."""
     shifted = torch.cat([torch.zeros(len(batch.labels), 1, dtype=torch.long), batch.labels[:, :-1].clamp(min=0)], 1)
     logits = net(batch.input_ids, batch.attention_mask, shifted)
     return F.cross_entropy(logits.flatten(0, 1), batch.labels.flatten(), label_smoothing=label_smoothing)
@@ -149,7 +48,7 @@ def gradients_of(net: T5) -> dict[str, Tensor]:
 
 
 class KeepGradients(Callback):
-    """What each optimizer step was taken with."""
+    """Keeps the gradients of each optimizer step."""
 
     def __init__(self) -> None:
         self.steps: list[dict[str, Tensor]] = []
@@ -158,7 +57,7 @@ class KeepGradients(Callback):
         self.steps.append(gradients_of(pl_module.architecture))
 
 
-# --- what it is told -----------------------------------------------------------------------------------------------
+# --- arguments and data --------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -172,19 +71,14 @@ class KeepGradients(Callback):
         ({"no_repeat_ngram_size": -1}, "no_repeat_ngram_size"),
     ],
 )
-def test_impossible_arguments_are_named(arguments, named):
+def test_an_argument_out_of_range_is_named(arguments, named):
     with pytest.raises(ValueError, match=named):
         seq2seq(**arguments)
 
 
-def test_a_tokenizer_too_large_is_refused_before_training(trainer):
+def test_a_tokenizer_too_large_for_the_network_is_refused_before_training(trainer):
     with pytest.raises(ValueError, match=r"24 tokens but model\.architecture\.config\.vocab_size is 20"):
         trainer().fit(seq2seq(network(vocab_size=20)), datamodule=Data())
-
-
-def test_an_endless_schedule_is_refused(trainer):
-    with pytest.raises(ValueError, match="max_epochs"):
-        trainer(max_epochs=-1).fit(seq2seq(), datamodule=Data())
 
 
 # --- loss and gradients --------------------------------------------------------------------------------------------
@@ -199,9 +93,10 @@ def test_gradients_are_those_of_the_mean_over_all_tokens(trainer, sizes):
     kept = KeepGradients()
     trainer(callbacks=[kept], accumulate_grad_batches=len(sizes)).fit(seq2seq(net), datamodule=data)
 
-    assert len(kept.steps) == 1 and kept.steps[0].keys() == gradients_of(oracle).keys()
+    assert len(kept.steps) == 1
+    assert kept.steps[0].keys() == gradients_of(oracle).keys()
     for name, gradient in gradients_of(oracle).items():
-        torch.testing.assert_close(kept.steps[0][name], gradient, rtol=1e-4, atol=1e-6, msg=name)
+        assert_close(kept.steps[0][name], gradient, what=name)
     assert len({data.tokens(places) / len(places) for places in data.places}) == len(sizes)
 
 
@@ -213,11 +108,11 @@ def test_the_last_group_of_an_epoch_may_be_shorter(trainer):
     model = seq2seq(net, optimizer=sgd(0.0))
     trainer(callbacks=[kept], accumulate_grad_batches=2).fit(model, datamodule=data)
     for name, gradient in gradients_of(oracle).items():
-        torch.testing.assert_close(kept.steps[1][name], gradient, rtol=1e-4, atol=1e-6, msg=name)
+        assert_close(kept.steps[1][name], gradient, what=name)
 
 
-def test_two_ranks_of_four_sentences_have_the_gradients_of_eight(monkeypatch):
-    """The mean of two ranks' gradients, as DDP takes it, each rank with its own number of tokens."""
+def test_two_ranks_with_four_sentences_each_have_the_gradients_of_eight(monkeypatch):
+    """DDP takes the mean of two ranks' gradients, each with another number of tokens."""
     data, net = Data(sizes=[4, 4]), network()
     oracle = copy.deepcopy(net)
     mean_loss(oracle, data.whole(), 0.1).backward()
@@ -233,11 +128,11 @@ def test_two_ranks_of_four_sentences_have_the_gradients_of_eight(monkeypatch):
     for places in data.places:
         (model.training_step(data.batch(places, everything), 0) / 2).backward()
     for name, gradient in gradients_of(oracle).items():
-        torch.testing.assert_close(gradients_of(net)[name], gradient, rtol=1e-4, atol=1e-6, msg=name)
+        assert_close(gradients_of(net)[name], gradient, what=name)
 
 
 class RankData(Data):
-    """Rank r has batch r, and knows the tokens of both."""
+    """Gives rank r batch r, with the number of tokens of both."""
 
     def train_dataloader(self) -> Any:
         rank = self.trainer.global_rank  # type: ignore[union-attr]
@@ -250,7 +145,7 @@ class RankData(Data):
 
 
 class KeepResults(Callback):
-    """Has each rank write down what it knows at the end of a validation."""
+    """Writes what each rank knows at the end of a validation to a file."""
 
     def on_validation_end(self, trainer: Trainer, pl_module: Any) -> None:
         metrics = {name: float(value) for name, value in trainer.callback_metrics.items() if name.startswith("val/")}
@@ -259,11 +154,12 @@ class KeepResults(Callback):
 
 
 def fit_as_one_of_two(folder: str) -> None:
-    """What each process of the test below runs."""
-    running = quiet_trainer(folder, limit_val_batches=1.0, strategy="ddp", devices=2, callbacks=[KeepResults()])
+    """Run as each of the processes of the test below."""
+    running = quiet_trainer(folder, strategy="ddp", devices=2, callbacks=[KeepResults()])
     running.fit(seq2seq(talkative(), scores=["bleu"]), datamodule=RankData(sizes=[4, 4]))
 
 
+@pytest.mark.first
 @pytest.mark.slow
 def test_two_processes_train_and_score_as_one(trainer, tmp_path):
     launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
@@ -278,7 +174,8 @@ def compare_with_one_process(alone: Trainer, folder: Path) -> None:
     model = seq2seq(talkative(), scores=["bleu"])
     alone.fit(model, datamodule=Data(sizes=[8]))
     expected = [[text.index, text.source, list(text.references), text.hypothesis] for text in model.generated]
-    assert [text[:4] for text in ranks[0]["generated"]] == expected and len(expected) == 8
+    assert [text[:4] for text in ranks[0]["generated"]] == expected
+    assert len(expected) == 8
     for name in ("val/loss", "val/token_accuracy", "val/bleu"):
         assert ranks[0]["metrics"][name] == pytest.approx(alone.callback_metrics[name].item(), rel=1e-4), name
 
@@ -307,7 +204,7 @@ def token_accuracy(net: T5, data: Data) -> float:
 
 
 def talkative() -> T5:
-    """A network whose texts differ in words and length, and greedy ones from those of beams."""
+    """Return a network that generates texts of different words and lengths, others greedily than with beams."""
     config = dataclasses.replace(network().config, tie_word_embeddings=False)
     torch.manual_seed(1)
     net = T5(config).eval()
@@ -317,7 +214,7 @@ def talkative() -> T5:
 
 
 def by_hand(net: T5, data: Data, **search: Any) -> list[str]:
-    """Each source alone."""
+    """Return the text generated for each source alone."""
     texts = []
     for source, _ in data.pairs:
         ids = torch.tensor([data.tokenizer.encode(source).ids])
@@ -326,13 +223,14 @@ def by_hand(net: T5, data: Data, **search: Any) -> list[str]:
     return texts
 
 
-def test_validation_is_greedy_on_its_first_examples_and_test_searches_for_all(trainer):
+def test_validation_is_greedy_for_its_first_examples_and_test_uses_beams_for_all(trainer):
     data, net = Data(count=12, batch_size=5), talkative()
     model = seq2seq(net, validation_examples=7, num_beams=3, length_penalty=0.5, scores=["bleu", "exact_match"])
     loss, accuracy = mean_loss(net, data.whole()).item(), token_accuracy(net, data)
     greedy = by_hand(net, data)[:7]
     beams = by_hand(net, data, num_beams=3, length_penalty=0.5)
-    assert greedy != beams[:7] and len(set(greedy)) > 2
+    assert greedy != beams[:7]
+    assert len(set(greedy)) > 2
 
     metrics = trainer(limit_val_batches=1.0).validate(model, datamodule=data, verbose=False)[0]
     assert [text.hypothesis for text in model.generated] == greedy
@@ -351,20 +249,22 @@ def test_validation_is_greedy_on_its_first_examples_and_test_searches_for_all(tr
         rel=1e-5,
         abs=1e-6,
     )
-    assert model.signature is not None and "tok:13a" in model.signature
+    assert model.signature is not None
+    assert "tok:13a" in model.signature
 
     outputs = trainer().predict(model, datamodule=data)
     assert [text for output in outputs for text in output["hypotheses"]] == beams
     assert torch.cat([output["index"] for output in outputs]).tolist() == list(range(12))
 
 
-def test_no_validation_examples_write_nothing(trainer):
+def test_without_validation_examples_no_text_is_generated(trainer):
     model = seq2seq(validation_examples=0)
     metrics = trainer(limit_val_batches=1.0).validate(model, datamodule=(data := Data()), verbose=False)[0]
-    assert metrics.keys() == set(model.validation_metrics()) == {"val/loss", "val/token_accuracy"} and data.pairs
+    assert metrics.keys() == set(model.validation_metrics()) == {"val/loss", "val/token_accuracy"}
+    assert data.pairs
 
 
-def test_generated_text_is_there_when_callbacks_look_and_not_after_a_sanity_check(trainer):
+def test_a_sanity_check_generates_nothing(trainer):
     seen = []
 
     class Look(Callback):
@@ -372,13 +272,12 @@ def test_generated_text_is_there_when_callbacks_look_and_not_after_a_sanity_chec
             seen.append((trainer.sanity_checking, [text.index for text in pl_module.generated]))
 
     model = seq2seq()
-    assert model.generated == []
     trainer(callbacks=[Look()], num_sanity_val_steps=1, limit_val_batches=1.0).fit(model, datamodule=Data(count=4))
     assert seen == [(True, []), (False, [0, 1, 2, 3])]
 
 
-def test_generation_is_by_the_averaged_weights(trainer):
-    """With an average that stays at its first step, and rates that ruin the weights at the second."""
+def test_validation_generates_with_the_averaged_weights(trainer):
+    """The average stays at its first step, and the learning rate ruins the weights at the second."""
     data, net = Data(count=6, batch_size=3), talkative()
     model = seq2seq(net, optimizer=sgd(30.0))
     first = copy.deepcopy(model)
@@ -389,7 +288,7 @@ def test_generation_is_by_the_averaged_weights(trainer):
     assert [text.hypothesis for text in model.generated] == by_hand(first.architecture.eval(), data)
 
 
-def test_translate_takes_any_texts(trainer):
+def test_translate_skips_blank_texts_and_takes_other_options(trainer):
     data = Data(count=6)
     model = seq2seq(talkative(), num_beams=3)
     with pytest.raises(ValueError, match="tokenizer"):
@@ -399,7 +298,12 @@ def test_translate_takes_any_texts(trainer):
     beams, greedy = by_hand(model.architecture, data, num_beams=3), by_hand(model.architecture, data)
     assert model.translate([sources[0], " ", "", *sources[1:]]) == [beams[0], "", "", *beams[1:]]
     assert model.translate(sources, num_beams=1) == greedy != beams
-    assert model.translate([""]) == [""] and model.translate([]) == []
+    assert model.translate([""]) == [""]
+    assert model.translate([]) == []
+    sampled = [model.translate(sources, seed=seed, num_beams=1, do_sample=True) for seed in (0, 0, 1)]
+    assert sampled[0] == sampled[1] != sampled[2]
+    with pytest.raises(ValueError, match="num_beams"):
+        model.translate(sources, num_beams=0)
 
 
 # --- checkpoints ---------------------------------------------------------------------------------------------------
@@ -411,7 +315,8 @@ def test_the_tokenizer_travels_in_the_checkpoint(trainer, tmp_path):
     trained.fit(model, datamodule=data)
     trained.save_checkpoint(tmp_path / "a.ckpt")
     loaded = TextSeq2Seq.load_from_checkpoint(tmp_path / "a.ckpt", weights_only=False, optimizer=sgd())
-    assert loaded.tokenizer is not None and loaded.tokenizer.to_str() == data.tokenizer.to_str()
+    assert loaded.tokenizer is not None
+    assert loaded.tokenizer.to_str() == data.tokenizer.to_str()
     sources = [source for source, _ in data.pairs]
     assert loaded.translate(sources) == model.translate(sources)
 
@@ -421,19 +326,19 @@ def test_the_tokenizer_travels_in_the_checkpoint(trainer, tmp_path):
 
 
 class Killed(Exception):
-    """The end of a process, as it were."""
+    """Stands for the end of a process."""
 
 
 class Kill(Callback):
-    """Ends it in the middle of an epoch."""
+    """Stops in the middle of an epoch."""
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: Any, batch: Any, batch_idx: int) -> None:
         if trainer.global_step == 5:
             raise Killed
 
 
-def test_a_run_goes_on_from_mid_epoch_as_if_nothing_had_happened(trainer, tmp_path):
-    """Weights, optimizer state and metrics bit for bit, with dropout."""
+def test_a_run_resumed_in_mid_epoch_equals_one_that_was_never_interrupted(trainer, tmp_path):
+    """Weights, optimizer state and metrics to the last bit, with dropout."""
 
     def model() -> TextSeq2Seq:
         return seq2seq(network(dropout_rate=0.2), optimizer=lambda groups: ScaledAdamW(groups, lr=0.02), seed=5)
@@ -456,108 +361,47 @@ def test_a_run_goes_on_from_mid_epoch_as_if_nothing_had_happened(trainer, tmp_pa
         assert torch.equal(mine, theirs)
     states = [list(each.optimizers[0].state_dict()["state"].values()) for each in (one, other)]
     for mine, theirs in zip(*states, strict=True):
-        assert mine["step"] == theirs["step"] == 8 and torch.equal(mine["exp_avg"], theirs["exp_avg"])
+        assert mine["step"] == theirs["step"] == 8
+        assert torch.equal(mine["exp_avg"], theirs["exp_avg"])
     assert one.callback_metrics.keys() == other.callback_metrics.keys()
     for name, value in one.callback_metrics.items():
         assert torch.equal(value, other.callback_metrics[name]), name
 
 
-# --- starting from published weights -------------------------------------------------------------------------------
+# --- initial weights -----------------------------------------------------------------------------------------------
 
 
-@pytest.fixture
-def published(tmp_path: Path) -> Any:
-    transformers = pytest.importorskip("transformers")
-    torch.manual_seed(4)
-    shape = {"vocab_size": 24, "d_model": 16, "d_kv": 4, "d_ff": 32, "num_layers": 1, "num_heads": 4}
-    config = transformers.T5Config(**shape, decoder_start_token_id=0)
-    oracle = transformers.T5ForConditionalGeneration(config).eval()
-    oracle.save_pretrained(tmp_path / "published")
-    return oracle
-
-
-def test_init_from_starts_from_what_transformers_wrote(trainer, published, tmp_path):
-    data = Data()
-    model = seq2seq(network(dropout_rate=0.3), optimizer=sgd(0.0), init_from=str(tmp_path / "published"))
-    trainer().fit(model, datamodule=data)
-    batch = data.whole()
-    with torch.no_grad():
-        theirs = published(batch.input_ids, batch.attention_mask, labels=batch.labels)
-        ours = model.eval()(batch.input_ids, batch.attention_mask, batch.labels)
-    torch.testing.assert_close(ours, theirs.logits, rtol=1e-4, atol=1e-4)
-
-
-def test_init_from_refuses_a_tokenizer_other_than_the_folders(trainer, published, tmp_path):
-    data = Data()
-    data.tokenizer.save(str(tmp_path / "published" / "tokenizer.json"))
-    model = seq2seq(network(), init_from=str(tmp_path / "published"))
-    trainer().fit(model, datamodule=data)
-    data.tokenizer = word_tokenizer([*WORDS[:3], *reversed(WORDS[3:])])
-    with pytest.raises(ValueError, match=r"published: .* is number \d+ there, here \d+; pass --data\.tokenizer"):
-        trainer().fit(seq2seq(network(), init_from=str(tmp_path / "published")), datamodule=data)
-    (tmp_path / "published" / "tokenizer.json").write_text("{}")
-    with pytest.raises(ValueError, match=r"tokenizer\.json cannot be read as a tokenizer"):
-        trainer().fit(seq2seq(network(), init_from=str(tmp_path / "published")), datamodule=data)
-
-
-def test_init_from_names_each_field_that_differs(trainer, published, tmp_path):
-    model = seq2seq(network(d_ff=48, num_layers=2), init_from=str(tmp_path / "published"))
-    with pytest.raises(ValueError, match=r"published.*d_ff 32 \(not 48\).*num_layers 1 \(not 2\)"):
-        trainer().fit(model, datamodule=Data())
-    with pytest.raises(FileNotFoundError, match="nowhere"):
-        trainer().fit(seq2seq(init_from="nowhere"), datamodule=Data())
-
-
-@pytest.fixture
-def own_checkpoint(trainer, tmp_path: Path) -> Any:
-    """As `oneforall fit` writes it: with the config, plain data alone."""
-    trained = trainer(max_steps=1)
-    trained.fit(model := seq2seq(network(layer_norm_epsilon=1e-3)), datamodule=Data())
-    trained.save_checkpoint(tmp_path / "whole.ckpt")
-    content = torch.load(tmp_path / "whole.ckpt", weights_only=False)
-    del content["hyper_parameters"]
-    fields = dataclasses.asdict(model.architecture.config)
-    architecture = {"class_path": "T5", "init_args": {"config": fields}}
-    content["config"] = {"model": {"class_path": "TextSeq2Seq", "init_args": {"architecture": architecture}}}
-    torch.save(content, tmp_path / "own.ckpt")
-    return model.architecture
-
-
-def test_init_from_starts_from_a_checkpoint_of_this_program(trainer, own_checkpoint, tmp_path):
+def test_init_from_starts_a_new_training(trainer, own_checkpoint):
     net = network(layer_norm_epsilon=1e-3, dropout_rate=0.3)
-    model = seq2seq(net, optimizer=sgd(0.0), init_from=str(tmp_path / "own.ckpt"))
-    assert not torch.equal(net.embedding.weight, own_checkpoint.embedding.weight)
+    model = seq2seq(net, optimizer=sgd(0.0), init_from=str(own_checkpoint.path))
+    assert not torch.equal(net.embedding.weight, own_checkpoint.network.embedding.weight)
     trainer().fit(model, datamodule=Data())
-    for (name, mine), theirs in zip(net.state_dict().items(), own_checkpoint.state_dict().values(), strict=True):
-        assert torch.equal(mine, theirs), name
+    for name, theirs in own_checkpoint.network.state_dict().items():
+        assert torch.equal(net.state_dict()[name], theirs), name
 
 
-def test_init_from_refuses_a_checkpoint_that_does_not_fit(trainer, own_checkpoint, tmp_path):
-    source = str(tmp_path / "own.ckpt")
-    with pytest.raises(ValueError, match=r"own\.ckpt.*layer_norm_epsilon 0\.001 \(not 1e-06\)"):
-        trainer().fit(seq2seq(init_from=source), datamodule=Data())  # which no weight would tell
-    data = Data()
-    data.tokenizer = word_tokenizer([*WORDS[:3], *reversed(WORDS[3:])])
-    with pytest.raises(ValueError, match=r"own\.ckpt: .* is number \d+ there, here \d+; pass --data\.tokenizer"):
-        trainer().fit(seq2seq(network(layer_norm_epsilon=1e-3), init_from=source), datamodule=data)
-    (tmp_path / "cut.ckpt").write_bytes((tmp_path / "own.ckpt").read_bytes()[:-900])
-    for name in ("cut.ckpt", "whole.ckpt"):  # the second holds more than data
-        with pytest.raises(ValueError, match=rf"init_from: .*{name} is no whole checkpoint"):
-            trainer().fit(seq2seq(init_from=str(tmp_path / name)), datamodule=Data())
+def test_init_from_refuses_another_tokenizer_than_that_of_the_weights(trainer, published, own_checkpoint):
+    Data().tokenizer.save(str(published.path / "tokenizer.json"))
+    for source, net in ((published.path, network()), (own_checkpoint.path, network(layer_norm_epsilon=1e-3))):
+        data = Data()
+        trainer().fit(seq2seq(net, init_from=str(source)), datamodule=data)
+        data.tokenizer = word_tokenizer([*WORDS[:3], *reversed(WORDS[3:])])
+        with pytest.raises(ValueError, match=rf"{source}: '.' has id \d+ there and \d+ here; pass --data\.tokenizer"):
+            trainer().fit(seq2seq(net, init_from=str(source)), datamodule=data)
 
 
-def test_init_from_is_not_read_when_a_run_goes_on(trainer, tmp_path):
-    """A checkpoint is enough: the folder it once started from may be gone."""
+def test_a_resumed_training_does_not_read_init_from(trainer, tmp_path):
+    """A checkpoint is enough: what the training started from may be gone."""
     trained = trainer(max_steps=1)
     trained.fit(model := seq2seq(), datamodule=Data())
     trained.save_checkpoint(tmp_path / "a.ckpt")
-    goes_on = seq2seq(network(), init_from="nowhere", optimizer=sgd(0.0))
-    trainer(max_epochs=2).fit(goes_on, datamodule=Data(), ckpt_path=tmp_path / "a.ckpt", weights_only=False)
-    assert goes_on.optimizers().param_groups[0]["lr"] == 0.1  # the optimizer's state is the checkpoint's
-    assert model.state_dict().keys() == goes_on.state_dict().keys()
+    resumed = seq2seq(network(), init_from="nowhere", optimizer=sgd(0.0))
+    trainer(max_epochs=2).fit(resumed, datamodule=Data(), ckpt_path=tmp_path / "a.ckpt", weights_only=False)
+    assert resumed.optimizers().param_groups[0]["lr"] == 0.1  # the optimizer's state is that of the checkpoint
+    assert model.state_dict().keys() == resumed.state_dict().keys()
 
 
-# --- the compiler --------------------------------------------------------------------------------------------------
+# --- compiler ------------------------------------------------------------------------------------------------------
 
 
 def test_a_compiled_network_keeps_its_names(trainer, monkeypatch):
@@ -571,7 +415,8 @@ def test_a_compiled_network_keeps_its_names(trainer, monkeypatch):
     model = seq2seq(compile_network=True)
     names = list(seq2seq().state_dict())
     trainer(max_steps=1).fit(model, datamodule=Data())
-    assert len(compiled) == 2 and list(model.state_dict()) == names
+    assert len(compiled) == 2
+    assert list(model.state_dict()) == names
 
 
 if __name__ == "__main__":

@@ -1,3 +1,5 @@
+"""The views of test-time augmentation pixel by pixel, and against airbench's function."""
+
 import pytest
 import torch
 from torch import Tensor
@@ -35,7 +37,8 @@ def images(request):
 def test_flip_is_image_and_mirror(images):
     (first_weight, first), (second_weight, second) = tta_views(images, translate=False)
     assert first_weight == second_weight == 0.5
-    assert torch.equal(first, images) and torch.equal(second, mirrored(images))
+    assert torch.equal(first, images)
+    assert torch.equal(second, mirrored(images))
 
 
 def test_translate_adds_both_diagonal_shifts(images):
@@ -45,7 +48,8 @@ def test_translate_adds_both_diagonal_shifts(images):
     for by in (-1, 1):
         expected += [shifted(images, by), mirrored(shifted(images, by))]
     for (_, view), wanted in zip(views, expected, strict=True):
-        assert view.dtype == images.dtype and torch.equal(view, wanted)
+        assert view.dtype == images.dtype
+        assert torch.equal(view, wanted)
 
 
 def test_views_are_those_of_airbench(images):

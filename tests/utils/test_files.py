@@ -1,46 +1,259 @@
+"""Whole files or none: readers, killed and competing writers, links and devices, a full disk."""
+
+import errno
 import os
+import resource
+import signal
+import socket
+import stat
+import subprocess
+import sys
+import threading
+from pathlib import Path
 
 import pytest
 
-from utils.batches import class_name, count_examples
-from utils.files import Throttle, atomic_path
+from utils.files import atomic_path, write_lines, write_text
+
+ROOT = Path(__file__).parents[2]
 
 
-def test_atomic_path_replaces_only_when_the_block_ends_well(tmp_path):
-    target = tmp_path / "deep" / "curves.png"
+def python(code: str, *arguments: object, **options: int) -> subprocess.Popen[str]:
+    """Start a process that runs `code` with `atomic_path` and `write_text` imported."""
+    code = f"import os, sys, time\nfrom pathlib import Path\nfrom utils.files import atomic_path, write_text\n{code}"
+    return subprocess.Popen(
+        [sys.executable, "-c", code, *map(str, arguments)],
+        cwd=ROOT,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        **options,  # type: ignore[call-overload]
+    )
+
+
+WAIT_INSIDE = """
+with atomic_path(sys.argv[1]) as path:
+    path.write_text(sys.argv[2])
+    print("inside", flush=True)
+    sys.stdin.readline()
+"""
+
+
+def start_inside(target: Path, text: str) -> subprocess.Popen[str]:
+    """Start a process that has written `text` to its temporary file and waits for a line to end the block."""
+    process = python(WAIT_INSIDE, target, text)
+    assert process.stdout is not None
+    assert process.stdout.readline() == "inside\n"
+    return process
+
+
+def finish(process: subprocess.Popen[str]) -> int:
+    process.communicate("\n", timeout=30)
+    return process.returncode
+
+
+def kill(process: subprocess.Popen[str]) -> None:
+    process.send_signal(signal.SIGKILL)
+    process.communicate(timeout=30)
+
+
+def names(folder: Path) -> set[str]:
+    return {path.name for path in folder.iterdir()}
+
+
+# --- one writer ----------------------------------------------------------------------------------------------------
+
+
+def test_a_file_is_replaced_only_when_the_block_ends_well(tmp_path):
+    target = tmp_path / "deep" / "er" / "curves.png"
     with atomic_path(target) as path:
-        assert path.suffix == ".png" and path.parent == target.parent
+        assert path.suffix == ".png"
+        assert path.parent == target.parent
         path.write_text("old")
         assert not target.exists()
     assert target.read_text() == "old"
-    with pytest.raises(RuntimeError, match="disk"), atomic_path(str(target)) as path:
-        path.write_text("half")
-        raise RuntimeError("disk full")
-    assert target.read_text() == "old"
-    assert os.listdir(target.parent) == ["curves.png"]
+    with atomic_path(str(target)) as path:
+        path.write_text("new")
+        assert target.read_text() == "old"
+    assert target.read_text() == "new"
+    assert names(target.parent) == {"curves.png"}
 
 
-def test_atomic_path_without_a_written_file_is_an_error_and_keeps_the_old(tmp_path):
+@pytest.mark.parametrize("error", [RuntimeError("half"), KeyboardInterrupt()])
+def test_a_block_that_raises_leaves_the_old_file(tmp_path, error):
+    (tmp_path / "a.txt").write_text("old")
+
+    def fail() -> None:
+        with atomic_path(tmp_path / "a.txt") as path:
+            path.write_text("half")
+            raise error
+
+    with pytest.raises(type(error)):
+        fail()
+    assert (tmp_path / "a.txt").read_text() == "old"
+    assert names(tmp_path) == {"a.txt"}
+
+
+def test_a_block_that_writes_nothing_is_an_error_and_leaves_the_old_file(tmp_path):
     (tmp_path / "a.txt").write_text("old")
     with pytest.raises(FileNotFoundError), atomic_path(tmp_path / "a.txt"):
         pass
     assert (tmp_path / "a.txt").read_text() == "old"
 
 
-def test_throttle_follows_the_clock():
-    times = iter([100.0, 110.0, 119.9, 120.0, 139.0, 141.0])
-    throttle = Throttle(20, clock=lambda: next(times))
-    assert [throttle.due() for _ in range(6)] == [True, False, False, True, False, True]
-    with pytest.raises(ValueError, match="seconds"):
-        Throttle(-1)
+def test_the_content_is_on_the_disk_before_the_file_is_renamed(tmp_path, monkeypatch):
+    target, flushed, fsync = tmp_path / "a.txt", [], os.fsync
+    target.write_text("old")
+
+    def keep(descriptor: int) -> None:
+        fsync(descriptor)
+        is_folder = stat.S_ISDIR(os.fstat(descriptor).st_mode)
+        flushed.append(("folder" if is_folder else os.pread(descriptor, 100, 0).decode(), target.read_text()))
+
+    monkeypatch.setattr(os, "fsync", keep)
+    write_text(target, "new")
+    assert flushed == [("new", "old"), ("folder", "new")]
 
 
-def test_count_examples_and_class_name():
-    import torch
+def test_a_folder_is_refused(tmp_path):
+    with pytest.raises(IsADirectoryError, match="is a folder: name a file in it"):
+        write_text(tmp_path, "text")
+    assert names(tmp_path) == set()
 
-    images, labels = torch.zeros(7, 3, 4, 4), torch.zeros(7)
-    assert count_examples((images, labels)) == 7
-    assert count_examples({"name": "x", "n": torch.tensor(3), "tokens": labels}) == 7
-    assert count_examples(["a", None]) == 0
-    assert class_name(["cat", "dog"], 1) == "dog"
-    assert class_name(None, 1) == "1" and class_name(["cat"], 1) == "1"
+
+def test_text_is_utf8_with_its_own_line_ends_and_never_fails_to_encode(tmp_path):
+    write_text(tmp_path / "a.txt", "Grüße\r\n猫\n\ud83d\n")
+    assert (tmp_path / "a.txt").read_bytes() == "Grüße\r\n猫\n?\n".encode()
+    write_lines(tmp_path / "b.txt", (word for word in ("one", "", "three")))
+    assert (tmp_path / "b.txt").read_bytes() == b"one\n\nthree\n"
+    write_lines(tmp_path / "b.txt", [])
+    assert (tmp_path / "b.txt").read_bytes() == b""
+
+
+# --- several writers -----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["a.txt", "no suffix", "a[1].tar.gz"])
+def test_what_a_killed_process_left_is_removed_and_that_of_a_running_one_kept(tmp_path, name):
+    target = tmp_path / name
+    write_text(target, "old")
+    running, killed = start_inside(target, "from the other"), start_inside(target, "half")
+    assert len(names(tmp_path)) == 3
+    kill(killed)
+    assert target.read_text() == "old"
+    assert len(names(tmp_path)) == 3
+
+    write_text(target, "new")
+    assert target.read_text() == "new"
+    assert len(names(tmp_path)) == 2
+    assert finish(running) == 0
+    assert target.read_text() == "from the other"
+    assert names(tmp_path) == {name}
+
+
+def test_leftovers_of_other_files_and_of_other_machines_are_kept(tmp_path, monkeypatch):
+    for target in (tmp_path / "a.txt", tmp_path / "b.txt"):
+        kill(start_inside(target, "half"))
+    assert len(names(tmp_path)) == 2
+    with monkeypatch.context() as elsewhere:  # the process may run there
+        elsewhere.setattr(socket, "gethostname", lambda: "elsewhere")
+        write_text(tmp_path / "a.txt", "new")
+    assert len(names(tmp_path)) == 3
+    write_text(tmp_path / "a.txt", "new")
+    assert len(names(tmp_path)) == 2  # a.txt and what is left of b.txt
+
+
+def test_many_processes_write_the_same_file_and_readers_see_whole_ones(tmp_path):
+    target, size = tmp_path / "a.txt", 300_000
+    write_text(target, "0" * size)
+    code = """
+letter = sys.argv[2]
+for _ in range(40):
+    write_text(sys.argv[1], letter * int(sys.argv[3]))
+"""
+    writers = [python(code, target, letter, size) for letter in "abcd"]
+    seen = set()
+    while any(writer.poll() is None for writer in writers):
+        text = target.read_text()
+        assert len(text) == size
+        assert text == text[0] * size
+        seen.add(text[0])
+    assert [writer.wait() for writer in writers] == [0] * 4
+    assert len(seen) > 1  # there was something to see
+    assert names(tmp_path) == {"a.txt"}
+
+
+# --- links and devices ---------------------------------------------------------------------------------------------
+
+
+def test_a_link_is_followed_and_stays(tmp_path):
+    (tmp_path / "there").mkdir()
+    (tmp_path / "there" / "real.txt").write_text("old")
+    for name, target in (("link.txt", "there/real.txt"), ("dangling.txt", "there/new.txt")):
+        (tmp_path / name).symlink_to(target)
+        write_text(tmp_path / name, "new")
+        assert (tmp_path / name).readlink() == Path(target)
+        assert (tmp_path / target).read_text() == "new"
+    assert names(tmp_path) == {"there", "link.txt", "dangling.txt"}
+    assert names(tmp_path / "there") == {"real.txt", "new.txt"}
+
+
+def test_a_device_is_written_through(tmp_path):
+    (tmp_path / "null.txt").symlink_to(os.devnull)
+    write_text(tmp_path / "null.txt", "into nothing")
+    assert stat.S_ISCHR(Path(os.devnull).stat().st_mode)
+    assert names(tmp_path) == {"null.txt"}
+
+
+def test_a_named_pipe_is_written_through(tmp_path):
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    received: list[str] = []
+    reader = threading.Thread(target=lambda: received.append(pipe.read_text()), daemon=True)
+    reader.start()
+    write_text(pipe, "through the pipe")
+    reader.join(timeout=30)
+    assert received == ["through the pipe"]
+    assert stat.S_ISFIFO(pipe.stat().st_mode)
+    assert names(tmp_path) == {"pipe"}
+
+
+# --- full disks ----------------------------------------------------------------------------------------------------
+
+
+def test_a_disk_that_is_full_leaves_the_old_file_and_nothing_else(tmp_path):
+    """A limit on the size of files stands for the disk; the kernel stops the write in the middle."""
+    target = tmp_path / "a.txt"
+    write_text(target, "old")
+    code = f"""
+import resource
+resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, {resource.RLIM_INFINITY}))
+try:
+    write_text(sys.argv[1], "x" * 1_000_000)
+except OSError as error:
+    sys.exit(error.errno)
+"""
+    assert python(code, target).wait(timeout=30) == errno.EFBIG
+    assert target.read_text() == "old"
+    assert names(tmp_path) == {"a.txt"}
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no /dev/full")
+def test_a_device_that_is_full_raises():
+    with pytest.raises(OSError, match="No space left on device"):
+        write_text("/dev/full", "text")
+
+
+@pytest.mark.skipif(sys.platform != "linux" or os.geteuid() != 0, reason="only root may mount a file system")
+def test_a_file_system_that_is_full_leaves_the_old_file_and_nothing_else(tmp_path):
+    mount = ["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", str(tmp_path)]
+    if subprocess.run(mount, capture_output=True, check=False).returncode != 0:
+        pytest.skip("no file system can be mounted here")
+    try:
+        write_text(tmp_path / "a.txt", "old")
+        with pytest.raises(OSError, match="No space left on device"):
+            write_text(tmp_path / "a.txt", "x" * 1_000_000)
+        assert (tmp_path / "a.txt").read_text() == "old"
+        assert names(tmp_path) == {"a.txt"}
+    finally:
+        subprocess.run(["umount", str(tmp_path)], check=True)

@@ -14,6 +14,7 @@ from architectures.t5.config import T5Config
 from architectures.t5.generation import Search, generate
 from architectures.t5.model import T5
 from tests.architectures.t5.oracle import CONFIGS, SMALL, make_pair, random_batch
+from tests.close import assert_close
 
 
 def sources(batch: int = 64, seed: int = 0) -> dict[str, Any]:
@@ -40,6 +41,18 @@ def rows(model: T5, sequences: Tensor) -> list[list[int]]:
     return [row[: row.index(eos) + 1] if eos in row else row for row in tokens]
 
 
+@torch.no_grad()
+def score_size(model: T5, inputs: dict[str, Any], sequences: Tensor, length_penalty: float = 1.0) -> float:
+    """Return the size of the numbers that make a score, for the tolerance: a score near 0 is a difference of logits.
+
+    A score is a sum of log-probabilities, one per token, divided by length**length_penalty.
+    """
+    results = len(sequences) // len(inputs["input_ids"])
+    sources = {name: tensor.repeat_interleave(results, 0) for name, tensor in inputs.items()}
+    logits = model(**sources, decoder_input_ids=sequences[:, :-1])
+    return float(logits.abs().max()) * max(1.0, sequences.shape[1] ** (1 - length_penalty))
+
+
 def assert_equals_transformers(ours: T5, theirs: Any, inputs: dict[str, Any], **options: Any) -> list[list[int]]:
     sequences, scores = generate(ours, **inputs, **options)
     # With its cache, transformers cannot decode if the decoder is deeper than the encoder.
@@ -50,7 +63,8 @@ def assert_equals_transformers(ours: T5, theirs: Any, inputs: dict[str, Any], **
     assert rows(ours, sequences) == rows(ours, expected.sequences)
     assert sequences.shape == expected.sequences.shape
     if options.get("num_beams", 1) > 1:
-        torch.testing.assert_close(scores, expected.sequences_scores, rtol=1e-5, atol=1e-5)
+        size = score_size(ours, inputs, sequences, options.get("length_penalty", 1.0))
+        assert_close(scores, expected.sequences_scores, size=size)
     return rows(ours, sequences)
 
 
@@ -90,6 +104,7 @@ def test_greedy_equals_the_model_without_caches() -> None:
     model, _ = make_pair(ending("decoder-deeper"))
     inputs = sources(8)
     sequences, scores = generate(model, **inputs, max_length=10)
+    size = score_size(model, inputs, sequences)
     for row, score, ids, mask in zip(rows(model, sequences), scores, *inputs.values(), strict=True):
         written, total = [0], 0.0
         while written[-1] != model.config.eos_token_id and len(written) < 10:
@@ -97,7 +112,7 @@ def test_greedy_equals_the_model_without_caches() -> None:
             written.append(int(logits.argmax()))
             total += float(logits.log_softmax(-1).max())
         assert row == written[1:]
-        assert abs(score - total / len(row)) <= 1e-5
+        assert_close(score, total / len(row), size=size)
 
 
 @pytest.mark.parametrize("options", [{}, {"num_beams": 4, "num_return_sequences": 2}], ids=["greedy", "beam"])
@@ -110,12 +125,13 @@ def test_a_result_does_not_depend_on_the_other_sources(
     beams = options.get("num_beams", 1)
     monkeypatch.setattr(generation, "TOKENS_AT_ONCE", together * beams * 12)
     sequences, scores = generate(model, **inputs, max_length=12, **options)
+    size = score_size(model, inputs, sequences)
     for i, (ids, mask) in enumerate(zip(*inputs.values(), strict=True)):
         length = int(mask.sum())
         alone, score = generate(model, ids[None, :length], mask[None, :length], max_length=12, **options)
         returned = slice(i * len(alone), (i + 1) * len(alone))
         assert rows(model, alone) == rows(model, sequences[returned])
-        assert (score - scores[returned]).abs().max() <= 1e-5
+        assert_close(score, scores[returned], size=size)
 
 
 @torch.no_grad()
@@ -127,21 +143,23 @@ def test_scores_equal_those_of_the_model(length_penalty: float) -> None:
     sampling: dict[str, Any] = {"do_sample": True, "top_k": 5, "temperature": 2.0, "seed": 0}
     for options in ({"num_beams": 3}, sampling):
         results = generate(model, **inputs, max_length=12, length_penalty=length_penalty, **options)
+        size = score_size(model, inputs, results[0], length_penalty)
         for row, score, ids, mask in zip(rows(model, results[0]), results[1], *inputs.values(), strict=True):
             log_p = model(ids[None], mask[None], torch.tensor([[0, *row[:-1]]]))[0].log_softmax(-1)
             total = log_p.gather(1, torch.tensor(row)[:, None]).sum()
-            assert abs(score - total / len(row) ** length_penalty) <= 1e-4
+            assert_close(score, total / len(row) ** length_penalty, size=size)
 
 
 def test_padding_before_and_between_tokens_changes_nothing() -> None:
     model, _ = make_pair(ending("tied"))
     ids, mask = torch.tensor([[0, 0, 5, 0, 9, 1, 0]]), torch.tensor([[0, 0, 1, 0, 1, 1, 0]])
-    expected = model(ids, mask, torch.tensor([[0]]))[0, -1].log_softmax(-1)
+    logits = model(ids, mask, torch.tensor([[0]]))[0, -1]
+    expected = logits.log_softmax(-1)
     other = ids.masked_fill(mask == 0, 7)
     for source in (ids, other):
         sequences, scores = generate(model, source, mask, max_length=2)
         assert sequences[0, 1] == expected.argmax()
-        assert abs(scores[0] - expected.max()) <= 1e-5
+        assert_close(scores[0], expected.max(), size=logits.abs().max())
 
 
 def test_empty_batch_and_source_of_padding() -> None:
@@ -184,10 +202,11 @@ def test_bfloat16_decodes_as_the_model_without_caches() -> None:
     inputs = sources(16)
     with torch.autocast("cpu", torch.bfloat16), torch.no_grad():
         sequences, scores = generate(model, **inputs, max_length=8, num_beams=2)
+        size = score_size(model, inputs, sequences)
         for row, score, ids, mask in zip(rows(model, sequences), scores, *inputs.values(), strict=True):
             log_p = model(ids[None], mask[None], torch.tensor([[0, *row[:-1]]]))[0].float().log_softmax(-1)
             total = log_p.gather(1, torch.tensor(row)[:, None]).sum()
-            assert abs(score - total / len(row)) <= 0.05
+            assert_close(score, total / len(row), units=2, size=size, dtype=torch.bfloat16)
     assert generate(model.bfloat16(), **inputs, max_length=8)[1].dtype == torch.float32
 
 
@@ -223,7 +242,7 @@ class TestSampling:
         monkeypatch.setattr(generation, "TOKENS_AT_ONCE", 12 * 2 * 5)
         found = generate(model, **sources(24), **options)
         assert rows(model, found[0]) == rows(model, expected[0])
-        assert (found[1] - expected[1]).abs().max() <= 1e-5
+        assert_close(found[1], expected[1], size=score_size(model, sources(24), expected[0]))
 
     @pytest.mark.parametrize(
         "options",
@@ -245,8 +264,8 @@ class TestSampling:
         expected = filters(torch.tensor([[0]]), logits).softmax(-1)[0]  # type: ignore[arg-type]
 
         count = 20_000
-        drawn, _ = generate(model, **one, max_length=2, do_sample=True, num_return_sequences=count, seed=0, **options)
-        frequency = torch.bincount(drawn[:, 1], minlength=40) / count
+        sampled, _ = generate(model, **one, max_length=2, do_sample=True, num_return_sequences=count, seed=0, **options)
+        frequency = torch.bincount(sampled[:, 1], minlength=40) / count
         assert (frequency[expected == 0] == 0).all()
         assert (frequency - expected).abs().max() <= 4 * (0.25 / count) ** 0.5  # 4 standard deviations at the most
 
@@ -275,8 +294,8 @@ class TestSampling:
         model, _ = make_pair(ending("tied"))
         options: dict[str, Any] = {"do_sample": True, "num_return_sequences": 3000, "temperature": 5.0, "seed": 0}
         for size, repeats in ((0, True), (1, False)):
-            drawn, _ = generate(model, **sources(1), max_length=2, no_repeat_ngram_size=size, **options)
-            assert (drawn[:, 1] == 0).any() == repeats
+            sampled, _ = generate(model, **sources(1), max_length=2, no_repeat_ngram_size=size, **options)
+            assert (sampled[:, 1] == 0).any() == repeats
 
 
 @pytest.mark.parametrize(

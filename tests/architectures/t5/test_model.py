@@ -20,6 +20,7 @@ from tests.architectures.t5.oracle import (
     random_batch,
     random_config,
 )
+from tests.close import assert_close
 
 configs = pytest.mark.parametrize("config", CONFIGS.values(), ids=CONFIGS.keys())
 
@@ -43,8 +44,8 @@ def test_logits_equal_transformers(config: T5Config, padded: str) -> None:
         "decoder_input_ids": ours.shift_right(batch["labels"]),
         "decoder_attention_mask": target_mask,
     }
-    difference = (ours(**inputs) - theirs(**inputs).logits)[target_mask.bool()]
-    assert difference.abs().max() <= 2e-5
+    real = target_mask.bool()
+    assert_close(ours(**inputs)[real], theirs(**inputs).logits[real])
 
 
 @configs
@@ -57,7 +58,7 @@ def test_loss_and_gradients_equal_transformers(config: T5Config) -> None:
     ours_loss = sums.loss / sums.tokens
     ours_loss.backward()
 
-    assert abs(ours_loss - theirs_loss) <= 1e-6
+    assert_close(ours_loss, theirs_loss)
     assert sums.tokens == (batch["labels"] != -100).sum()
     assert all(weight.grad is not None and weight.grad.abs().max() > 0 for weight in ours.parameters())
     assert_gradients_equal(ours, theirs)
@@ -86,9 +87,9 @@ def test_random_shapes_equal_transformers(config: T5Config) -> None:
         "decoder_input_ids": ours.shift_right(batch["labels"])
     }
     expected = theirs(**batch)
-    assert (ours(**inputs) - expected.logits).abs().max() <= 2e-5
+    assert_close(ours(**inputs), expected.logits)
     with torch.no_grad():  # attention then uses another kernel
-        assert (ours(**inputs) - theirs(**inputs).logits).abs().max() <= 2e-5
+        assert_close(ours(**inputs), theirs(**inputs).logits)
 
     expected.loss.backward()
     sums = ours.loss(**batch)
@@ -111,7 +112,7 @@ def test_float64_equals_transformers(config: T5Config, monkeypatch: pytest.Monke
     inputs = {k: batch[k] for k in ("input_ids", "attention_mask")} | {
         "decoder_input_ids": ours.shift_right(batch["labels"])
     }
-    assert (ours(**inputs) - theirs(**inputs).logits).abs().max() <= 1e-10
+    assert_close(ours(**inputs), theirs(**inputs).logits)
 
 
 @pytest.mark.slow
@@ -252,7 +253,7 @@ class TestDropout:
         expected = theirs.train()(**batch).loss
         torch.manual_seed(1)
         sums = ours.train().loss(**batch)
-        assert abs(sums.loss / sums.tokens - expected) <= 1e-5
+        assert_close(sums.loss / sums.tokens, expected)
         torch.manual_seed(2)
         assert abs(ours.loss(**batch).loss / sums.tokens - expected) > 1e-3
 
@@ -304,11 +305,11 @@ def test_attention_weights_equal_transformers() -> None:
     assert ours.training
     real = batch["attention_mask"].bool()
     for mine, his in zip(weights.encoder, expected.encoder_attentions, strict=True):
-        assert (mine - his).transpose(1, 2)[real].abs().max() <= 1e-5
+        assert_close(mine.transpose(1, 2)[real], his.transpose(1, 2)[real])
     for mine, his in zip(weights.decoder, expected.decoder_attentions, strict=True):
-        assert (mine - his).abs().max() <= 1e-5
+        assert_close(mine, his)
     for mine, his in zip(weights.cross, expected.cross_attentions, strict=True):
-        assert (mine - his).abs().max() <= 1e-5
+        assert_close(mine, his)
 
 
 def test_masks_of_the_wrong_shape_are_named() -> None:

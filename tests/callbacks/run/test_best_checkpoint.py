@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from lightning.pytorch.utilities.exceptions import MisconfigurationException
+from lightning.fabric.utilities.exceptions import MisconfigurationException
 
 from callbacks.run.best_checkpoint import BestCheckpoint
 

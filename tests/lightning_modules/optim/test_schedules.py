@@ -1,10 +1,23 @@
+"""Schedules against torch's own, against the papers' formulas, and by hand."""
+
 import math
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import torch
 from torch.optim.lr_scheduler import CosineAnnealingLR, LRScheduler, MultiStepLR, OneCycleLR
 
-from lightning_modules.optim.schedules import Constant, InverseSqrt, MultiStep, OneCycle, WarmupCosine, warmup_steps
+from lightning_modules.optim.schedules import (
+    Constant,
+    InverseSqrt,
+    MultiStep,
+    OneCycle,
+    WarmupCosine,
+    after_warmup,
+    warmup_steps,
+    with_schedule,
+)
 
 
 def optimizer(*rates: float) -> torch.optim.SGD:
@@ -12,11 +25,11 @@ def optimizer(*rates: float) -> torch.optim.SGD:
     return torch.optim.SGD(groups, lr=1.0)
 
 
-def rates(schedule: LRScheduler, steps: int, group: int = 0) -> list[float]:
-    """The rate that each of the first `steps` optimizer steps is taken with."""
+def rates(schedule: LRScheduler, steps: int) -> list[float]:
+    """The learning rate of each of the first `steps` optimizer steps."""
     seen = []
     for _ in range(steps):
-        seen.append(schedule.optimizer.param_groups[group]["lr"])
+        seen.append(schedule.optimizer.param_groups[0]["lr"])
         schedule.optimizer.step()
         schedule.step()
     return seen
@@ -28,13 +41,37 @@ def test_warmup_is_a_fraction_below_one_and_steps_from_one_on():
     assert warmup_steps(1, 8) == 1
     assert warmup_steps(3.0, 8) == 3
     assert warmup_steps(0, 1) == 0
-    assert warmup_steps(0.05, 4) == 0  # too short a run to warm up
+    assert warmup_steps(0.05, 4) == 0  # the run is too short to warm up
 
 
 @pytest.mark.parametrize(("warmup", "total"), [(-0.1, 10), (10, 10), (12, 10), (0.99, 10), (1, 1)])
-def test_impossible_warmup_is_named(warmup, total):
+def test_a_warmup_as_long_as_the_run_or_negative_is_named(warmup, total):
     with pytest.raises(ValueError, match="warmup"):
         WarmupCosine(optimizer(1.0), total, warmup=warmup)
+
+
+def test_the_factor_counts_from_the_first_step_and_takes_over_after_the_warmup():
+    factor = after_warmup(3, lambda step: 100.0 + step)
+    assert [factor(step) for step in range(5)] == [1 / 3, 2 / 3, 1.0, 103.0, 104.0]
+    assert after_warmup(0, lambda step: 7.0)(0) == 7.0
+
+
+def trainer_of(steps: float) -> Any:
+    return SimpleNamespace(estimated_stepping_batches=steps)
+
+
+def test_a_schedule_is_stepped_with_the_optimizer_and_as_long_as_the_run():
+    made = with_schedule(used := optimizer(1.0), lambda of, steps: OneCycle(of, steps, peak=0.0), trainer_of(4))
+    assert made["optimizer"] is used
+    scheduler = made["lr_scheduler"]
+    assert isinstance(scheduler, dict)
+    assert scheduler["interval"] == "step"
+    assert rates(scheduler["scheduler"], 5) == [1.0, 0.75, 0.5, 0.25, 0.0]  # type: ignore[arg-type]
+
+
+def test_a_run_without_an_end_has_no_schedule():
+    with pytest.raises(ValueError, match=r"set trainer\.max_epochs or trainer\.max_steps"):
+        with_schedule(optimizer(1.0), Constant, trainer_of(math.inf))
 
 
 def test_constant_rises_linearly_and_stays():
@@ -112,6 +149,7 @@ def test_multi_step_with_warmup_by_hand():
     ("schedule", "arguments", "named"),
     [
         (OneCycle, {"peak": 1.0}, "peak"),
+        (InverseSqrt, {"warmup": 10}, "warmup"),
         (OneCycle, {"peak": -0.1}, "peak"),
         (MultiStep, {"milestones": (0.75, 0.5)}, "milestones"),
         (MultiStep, {"milestones": (0.5, 1.0)}, "milestones"),
@@ -120,12 +158,12 @@ def test_multi_step_with_warmup_by_hand():
         (Constant, {"warmup": -1}, "warmup"),
     ],
 )
-def test_bad_arguments_are_named(schedule, arguments, named):
+def test_an_argument_out_of_range_is_named(schedule, arguments, named):
     with pytest.raises(ValueError, match=named):
         schedule(optimizer(1.0), 10, **arguments)
 
 
-@pytest.mark.parametrize("schedule", [Constant, WarmupCosine, OneCycle, MultiStep])
+@pytest.mark.parametrize("schedule", [Constant, WarmupCosine, InverseSqrt, OneCycle, MultiStep])
 def test_every_group_keeps_its_share(schedule):
     made = schedule(optimizer(1.0, 0.1), 10)
     for _ in range(10):
@@ -135,8 +173,8 @@ def test_every_group_keeps_its_share(schedule):
         made.step()
 
 
-@pytest.mark.parametrize("schedule", [Constant, WarmupCosine, OneCycle, MultiStep])
-def test_goes_on_from_its_state(schedule):
+@pytest.mark.parametrize("schedule", [Constant, WarmupCosine, InverseSqrt, OneCycle, MultiStep])
+def test_a_schedule_resumes_from_its_state(schedule):
     whole, first, second = (schedule(optimizer(0.7), 10) for _ in range(3))
     expected = rates(whole, 10)
     assert rates(first, 4) == expected[:4]

@@ -1,0 +1,27 @@
+"""What a datamodule asks of its trainer: the stage, the model and the planned length of the training."""
+
+from __future__ import annotations
+
+import math
+
+from lightning.pytorch import LightningModule, Trainer
+
+
+def stage_of(trainer: Trainer | None) -> str | None:
+    """Return what a trainer is running: "fit", "validate", "test" or "predict"; None if nothing, or without one."""
+    stage = trainer.state.fn if trainer is not None else None
+    return None if stage is None else stage.value
+
+
+def model_of(trainer: Trainer | None) -> LightningModule | None:
+    """Return the module that a trainer works with; None without a trainer."""
+    return trainer.lightning_module if trainer is not None else None
+
+
+def planned_epochs(trainer: Trainer | None) -> float:
+    """Return how many epochs `max_epochs` and `max_steps` allow; infinity if neither is set, or without a trainer."""
+    if trainer is None:
+        return math.inf
+    by_epochs = trainer.max_epochs if trainer.max_epochs and trainer.max_epochs > 0 else math.inf
+    batches = trainer.max_steps * trainer.accumulate_grad_batches if trainer.max_steps > 0 else math.inf
+    return min(by_epochs, batches / trainer.num_training_batches)

@@ -1,0 +1,56 @@
+"""The loader of batches: it starts where the trainer is, and asks when the first batch is requested."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor
+
+from datamodules.loader import BatchLoader, require_one_each, training_position
+from tests.datamodules.trainers import fake_trainer
+
+
+def loader_at(position: list[int]) -> BatchLoader[tuple[list[int], int, int]]:
+    """A loader of epochs that have one batch more each time; `position` is read when it asks."""
+
+    def plan(epoch: int) -> list[Tensor]:
+        return [torch.tensor([10 * epoch + step]) for step in range(3 + epoch)]
+
+    def fetch(index: Tensor, epoch: int, step: int) -> tuple[list[int], int, int]:
+        return index.tolist(), epoch, step
+
+    return BatchLoader(plan, fetch, lambda: (position[0], position[1]))
+
+
+def test_a_loader_yields_the_rest_of_the_current_epoch() -> None:
+    position = [0, 0]
+    loader = loader_at(position)
+    assert list(loader) == [([0], 0, 0), ([1], 0, 1), ([2], 0, 2)]
+    assert len(loader) == 3
+    position[:] = [2, 3]
+    assert list(loader) == [([23], 2, 3), ([24], 2, 4)]
+    assert len(loader) == 5  # of the whole epoch: Lightning counts the batches done
+
+
+def test_the_position_is_read_at_the_first_batch() -> None:
+    position = [0, 0]
+    batches = iter(loader_at(position))
+    position[:] = [1, 3]  # as Lightning restores its counters after it has called iter()
+    assert list(batches) == [([13], 1, 3)]
+
+
+def test_a_loader_without_position_starts_at_the_beginning() -> None:
+    loader = BatchLoader(lambda epoch: [torch.tensor(epoch)], lambda index, epoch, step: (int(index), epoch, step))
+    assert list(loader) == list(loader) == [(0, 0, 0)]
+
+
+def test_the_position_is_that_of_the_fit_loop() -> None:
+    assert training_position(None) == (0, 0)
+    assert training_position(fake_trainer(epoch=3, done=7)) == (3, 7)
+    assert training_position(fake_trainer(epoch=3, done=7, overfit_batches=2)) == (0, 7)
+
+
+def test_every_process_needs_an_example() -> None:
+    require_one_each("test", 3, 3)
+    with pytest.raises(ValueError, match="the test set has 3 examples, fewer than the 4 processes: use fewer devices"):
+        require_one_each("test", 3, 4)
