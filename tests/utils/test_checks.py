@@ -10,6 +10,7 @@ from utils.checks import (
     check_choice,
     check_fraction,
     check_int,
+    check_interval,
     check_positive,
     check_positive_int,
     check_probability,
@@ -26,6 +27,7 @@ INFINITE = [math.inf, -math.inf]
         (check_positive_int, [1, 2, 10**12]),
         (check_positive, [1, 1e-300, 2.5, 1e300]),
         (check_at_least, [0, 0.0, 1e-300, 7, 1e300]),
+        (check_interval, [0, 0.0, 7, 1e300, math.inf]),
         (check_fraction, [0, 0.0, 0.5, 1 - 1e-15]),
         (check_probability, [0, 0.0, 0.5, 1, 1.0]),
     ],
@@ -44,20 +46,21 @@ def test_a_possible_value_is_returned_as_it_is(check, possible):
         (check_positive_int, "a whole number of at least 1", [0, -1, 1.0, *INFINITE]),
         (check_positive, "a number above 0", [0, 0.0, -1, -1e-300, *INFINITE]),
         (check_at_least, "a number of at least 0", [-1, -1e-300, *INFINITE]),
+        (check_interval, "a number of at least 0", [-1, -1e-300, -math.inf]),
         (check_fraction, "a number of at least 0 and below 1", [1, 1.0, 1.5, -1e-300, *INFINITE]),
         (check_probability, "a number from 0 to 1", [1 + 1e-15, -1e-300, 2, *INFINITE]),
     ],
 )
 def test_an_impossible_value_is_refused_in_one_sentence(check, allowed, impossible):
     for value in [*impossible, *NOT_NUMBERS]:
-        with pytest.raises(ValueError, match="^model.depth must be") as refused:
+        with pytest.raises(ValueError, match=r"^model\.depth must be") as refused:
             check("model.depth", value)
         assert str(refused.value) == f"model.depth must be {allowed}, got {value!r}"
 
 
 def test_lower_bounds_can_be_set():
     assert check_int("x", -3, at_least=-3) == -3
-    with pytest.raises(ValueError, match="^x must be a whole number of at least 2, got 1$"):
+    with pytest.raises(ValueError, match=r"^x must be a whole number of at least 2, got 1$"):
         check_int("x", 1, at_least=2)
     assert check_at_least("x", 2.5, 2.5) == 2.5
     with pytest.raises(ValueError, match=r"^x must be a number of at least 2\.5, got 2$"):
