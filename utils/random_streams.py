@@ -2,9 +2,9 @@
 
 There is nothing to save and nothing to restore: a resumed run computes the same key and draws the same numbers.
 
-A key is written out as text, such as "augmentation/0/3/17", before it is hashed: no two keys have the same text. Neither
-numpy's SeedSequence nor torch's `manual_seed` could take its place. The former ignores trailing zeros, so that (3),
-(3, 0) and (3, 0, 0) would be one key; the latter, on the CPU, uses only the lower 32 bits of a seed.
+A key is written out as text, such as "augmentation/0/3/17", before it is hashed: no two keys have the same text.
+Neither numpy's SeedSequence nor torch's `manual_seed` could take its place. The former ignores trailing zeros, so that
+(3), (3, 0) and (3, 0, 0) would be one key; the latter, on the CPU, uses only the lower 32 bits of a seed.
 """
 
 from __future__ import annotations
