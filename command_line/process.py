@@ -12,11 +12,21 @@ from collections.abc import Iterable
 
 
 def import_packages(names: Iterable[str]) -> None:
-    """Import every module of the packages, which makes bare class names resolve in configs and flags."""
+    """Import every module of the packages, which makes bare class names resolve in configs and flags.
+
+    A module that cannot be imported is an error only for the run that names a class of it.
+
+    Warns:
+        UserWarning: A module cannot be imported; the message says why.
+    """
     for name in names:
         package = importlib.import_module(name)
         for module in pkgutil.walk_packages(package.__path__, f"{name}."):
-            importlib.import_module(module.name)
+            try:
+                importlib.import_module(module.name)
+            except Exception as error:  # a module may raise anything
+                reason = f"{type(error).__name__}: {error}"
+                warnings.warn(f"{module.name} cannot be imported, so its classes are unknown: {reason}", stacklevel=2)
 
 
 def quieten() -> None:

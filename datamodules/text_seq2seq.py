@@ -62,7 +62,7 @@ class TextSeq2SeqDataModule(LightningDataModule, ProvidesTokens, PredictsLines):
         cache_dir: Folder that keeps tokenised texts for later runs, in files named after their content; if null, there
             is no cache.
         seed: Seed of the order, of the choice among references, of BPE-dropout and of the spans of span corruption.
-        predict_path: A text file to predict, UTF-8, plain or gzip, with one text per line; blank lines are skipped. If
+        predict_path: A text file to predict, UTF-8, plain or gzip, with one text per line; a blank line stays blank. If
             null, the test sources.
         predict_prefix: Text put before each line of `predict_path`; if null, the prefix of the task.
 

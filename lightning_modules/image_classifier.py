@@ -36,7 +36,7 @@ class ImageClassifier(TrainingModule, ClassifiesImages):
 
     Args:
         architecture: The network, such as `ResNet` with `depth: 18`.
-        label_smoothing: Share of the target that is spread evenly over all classes, in [0, 1).
+        label_smoothing: Fraction of the target probability spread evenly over all classes, in [0, 1).
         tta: Test-time augmentation, whose accuracy is reported in addition to the plain one: `flip` averages the logits
             of each image and its mirror image, `flip_translate` those of four more views, shifted by one pixel; `none`
             turns it off.
@@ -44,7 +44,7 @@ class ImageClassifier(TrainingModule, ClassifiesImages):
         compile_network: Whether `torch.compile` compiles the network at its first step.
         init_from: File of weights to start from: a state dict (`.pt`, `.pth`, `.safetensors`) with the architecture's
             own names or torchvision's, or a checkpoint of this program. If the number of classes differs, the head
-            starts from scratch. If null, all weights do.
+            starts from scratch. If null, all weights are randomly initialized.
         body_lr_scale: Factor of at least 0 on the learning rate of everything but the head, for fine-tuning.
         **training: Arguments of `TrainingModule`.
     """

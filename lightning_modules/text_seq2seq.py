@@ -29,12 +29,12 @@ class TextSeq2Seq(LanguageModule, UsesTokenizer):
 
     Args:
         architecture: The network: `T5` with the fields of its `config`.
-        label_smoothing: Share of the target that is spread evenly over the vocabulary in training, in [0, 1).
+        label_smoothing: Fraction of the target probability spread evenly over the vocabulary in training, in [0, 1).
         z_loss: Weight of the squared log of the softmax's denominator in training; 1e-4 keeps long bf16 runs stable.
         scores: Scores of generated text: `exact_match`, `bleu`, `chrf`, `rouge` (for English: everything but a to z and
             digits separates words). The progress bar shows the first.
-        bleu_tokenizer: How sacreBLEU separates words: `13a`, the one of published figures, splits at spaces; use `zh`
-            for Chinese and `char` for other languages without spaces. The signature names it.
+        bleu_tokenizer: How sacreBLEU separates words: `13a`, as in published results, separates punctuation and splits
+            at spaces; use `zh` for Chinese and `char` for other languages without spaces. The signature names it.
         max_length: Maximum length of a generated text in tokens, including the end token.
         num_beams: Number of hypotheses that beam search keeps in `test` and `predict`; validation is greedy.
         length_penalty: Power of the length by which beam search divides a sum of log-probabilities: larger values

@@ -96,4 +96,4 @@ def test_a_bad_text_ends_in_one_line(oneforall: Any, folder: Path, content: byte
 def test_a_prompt_with_a_character_never_seen_ends_in_one_line(oneforall: Any, folder: Path) -> None:
     (folder / "prompts.txt").write_text("the cat\nZzz\n")
     code, last = oneforall(*PREDICT)
-    assert code == 2 and "prompts.txt line 2" in last and "'Z' (U+005A)" in last, last
+    assert code == 2 and "prompts.txt, line 2" in last and "'Z' (U+005A)" in last, last

@@ -1,4 +1,10 @@
-"""checkpoints/last.ckpt and previous.ckpt: what `--resume` resumes from, bit for bit."""
+"""checkpoints/last.ckpt and previous.ckpt: what `--resume` resumes from, bit for bit.
+
+On `--resume` the newest intact one of them is chosen (`utils/checkpoints.py`). Lightning restores weights, optimizer,
+schedule and position; the LightningModule its tokenizer or vocabulary and the sums of the epoch so far
+(`lightning_modules/training_module.py`); this callback drops the rows of metrics.csv that were logged after it. Loaders
+start at the position (`datamodules/loader.py`), of which random numbers are a function: they need no state.
+"""
 
 import time
 from pathlib import Path

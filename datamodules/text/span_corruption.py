@@ -171,8 +171,7 @@ def random_spans(length: int, noise: int, spans: int, generator: np.random.Gener
 def _divide(total: int, parts: int, generator: np.random.Generator) -> np.ndarray:
     """Return a random division of `total` into `parts` whole numbers of at least 1."""
     ends = np.sort(generator.permutation(total - 1)[: parts - 1]) + 1
-    lengths: np.ndarray = np.diff(ends, prepend=0, append=total)
-    return lengths
+    return np.diff(ends, prepend=0, append=total)
 
 
 def replace_spans(ids: np.ndarray, mask: np.ndarray, sentinels: Sequence[int]) -> np.ndarray:
@@ -180,8 +179,8 @@ def replace_spans(ids: np.ndarray, mask: np.ndarray, sentinels: Sequence[int]) -
     starts = mask & ~np.concatenate([[False], mask[:-1]])
     replaced = ids.copy()
     replaced[starts] = np.asarray(sentinels[: int(starts.sum())], ids.dtype)
-    kept: np.ndarray = replaced[starts | ~mask]
-    return kept
+    shortened: np.ndarray = replaced[starts | ~mask]
+    return shortened
 
 
 class Segments(TrainingPart):

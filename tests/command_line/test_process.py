@@ -21,6 +21,21 @@ def test_every_module_of_a_package_is_imported(tmp_path: Path, monkeypatch: pyte
     assert {"rooms.one", "rooms.inner.two"} <= set(sys.modules)
 
 
+def test_a_module_with_a_mistake_is_named_and_does_not_stop_the_others(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "broken_rooms").mkdir()
+    for name, content in (("__init__", ""), ("a_net", "def f(:\n"), ("b_net", "import nowhere_at_all"), ("c_net", "")):
+        (tmp_path / "broken_rooms" / f"{name}.py").write_text(content)
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.warns(UserWarning, match="cannot be imported") as warned:
+        import_packages(["broken_rooms"])
+    assert "a_net cannot be imported" in str(warned[0].message)
+    assert "a_net.py, line 1" in str(warned[0].message)
+    assert "No module named 'nowhere_at_all'" in str(warned[1].message)
+    assert "broken_rooms.c_net" in sys.modules
+
+
 @pytest.mark.skipif(not hasattr(ctypes.CDLL(None), "mallopt"), reason="another C library than glibc")
 def test_freed_memory_is_kept_for_the_next_tensors():
     code = """if True:

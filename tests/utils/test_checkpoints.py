@@ -162,9 +162,7 @@ def test_if_none_is_intact_that_is_an_error_which_keeps_them(tmp_path):
         truncate(write(tmp_path / "checkpoints" / name), 0.5)
     with (
         pytest.warns(UserWarning, match=r"(last|previous)\.ckpt is damaged and is skipped"),
-        pytest.raises(
-            ValueError, match=r"no checkpoint in .*checkpoints is intact; remove them to start the run again"
-        ),
+        pytest.raises(ValueError, match=r"no checkpoint in .*checkpoints is intact; remove them to start"),
     ):
         newest_intact_checkpoint(tmp_path)
     assert len(list((tmp_path / "checkpoints").iterdir())) == 2

@@ -1,30 +1,33 @@
-"""What importing a module of `utils` brings along: no other package of this program."""
+"""What the modules of `utils` import, directly or not: none of the other packages of this program."""
 
 import json
 import subprocess
 import sys
 from pathlib import Path
 
-import pytest
-
 ROOT = Path(__file__).parents[2]
 ROOMS = {"architectures", "callbacks", "cli", "command_line", "datamodules", "lightning_modules"}
-MODULES = sorted(path.stem for path in (ROOT / "utils").glob("*.py") if path.stem != "__init__")
-FOR_NETWORKS = ["batches", "checks"]  # architectures/ depends on torch alone
+
+# In a fresh interpreter: the packages that torch brings, those with the modules that architectures/ uses, and those
+# with all modules.
+CODE = """
+import importlib, json, pathlib, sys
+
+def packages(*names):
+    for name in names:
+        importlib.import_module(name)
+    return sorted({name.partition(".")[0] for name in sys.modules})
+
+torch = packages("torch")
+for_networks = packages("utils.batches", "utils.checks")
+modules = ["utils." + path.stem for path in pathlib.Path("utils").glob("*.py") if path.stem != "__init__"]
+print(json.dumps([torch, for_networks, packages(*modules), modules]))
+"""
 
 
-def packages_after(*modules: str) -> set[str]:
-    """Return the packages that a fresh interpreter has loaded once it has imported `modules`."""
-    code = f"import sys, json, {', '.join(modules)}; print(json.dumps([*sys.modules]))"
-    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
-    return {name.partition(".")[0] for name in json.loads(done.stdout)}
-
-
-def test_no_module_imports_another_room():
-    assert len(MODULES) >= 8
-    assert not packages_after(*(f"utils.{name}" for name in MODULES)) & ROOMS
-
-
-@pytest.mark.parametrize("name", FOR_NETWORKS)
-def test_what_networks_use_imports_torch_at_most(name):
-    assert packages_after(f"utils.{name}", "torch") - packages_after("torch") <= {"utils", *sys.stdlib_module_names}
+def test_utils_imports_no_other_room_and_what_networks_use_only_torch():
+    done = subprocess.run([sys.executable, "-c", CODE], cwd=ROOT, capture_output=True, text=True, check=True)
+    torch, for_networks, everything, modules = json.loads(done.stdout)
+    assert {"utils.files", "utils.batches", "utils.contracts"} <= set(modules)
+    assert set(for_networks) - set(torch) <= {"utils", *sys.stdlib_module_names}
+    assert not set(everything) & ROOMS
