@@ -5,7 +5,7 @@ from lightning.pytorch.utilities.seed import isolate_rng
 from torch import nn, no_grad, zeros
 from torch.utils.flop_counter import FlopCounterMode
 
-from utils.contracts import ClassifiesImages, HasNetwork
+from utils.contracts import ClassifiesImages, network_of
 
 
 def parameters_by_part(network: nn.Module) -> dict[str, tuple[int, int]]:
@@ -27,9 +27,10 @@ def parameters_by_part(network: nn.Module) -> dict[str, tuple[int, int]]:
 
 def multiply_adds(pl_module: LightningModule) -> int | None:
     """Return the multiply-adds of an image classifier's network per image; None for other modules."""
-    if not isinstance(pl_module, HasNetwork) or not isinstance(pl_module, ClassifiesImages):
+    network = network_of(pl_module)
+    if network is pl_module or not isinstance(pl_module, ClassifiesImages) or pl_module.input_size is None:
         return None
-    return None if pl_module.input_size is None else image_multiply_adds(pl_module.architecture, pl_module.input_size)
+    return image_multiply_adds(network, pl_module.input_size)
 
 
 def image_multiply_adds(network: nn.Module, size: int) -> int | None:

@@ -16,7 +16,7 @@ from rich.text import Text
 from callbacks.pace import Clock, Pace, fit_batches, format_throughput, format_time_left
 from callbacks.throttle import Throttle
 from utils.batches import count_examples
-from utils.checks import check_at_least
+from utils.checks import check_interval
 from utils.contracts import HasUnit
 
 
@@ -203,7 +203,7 @@ class PlainProgress(PacedProgress):
     def __init__(self, every_n_seconds: float = 30.0) -> None:
         super().__init__()
         self._enabled = True
-        self.every_n_seconds = check_at_least("every_n_seconds", every_n_seconds)
+        self.every_n_seconds = check_interval("every_n_seconds", every_n_seconds)
 
     @property
     def is_enabled(self) -> bool:

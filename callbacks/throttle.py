@@ -3,7 +3,7 @@
 import time
 from collections.abc import Callable
 
-from utils.checks import check_at_least
+from utils.checks import check_interval
 
 
 class Throttle:
@@ -15,7 +15,7 @@ class Throttle:
     """
 
     def __init__(self, every_n_seconds: float, clock: Callable[[], float] = time.monotonic) -> None:
-        self._seconds = check_at_least("every_n_seconds", every_n_seconds)
+        self._seconds = check_interval("every_n_seconds", every_n_seconds)
         self._clock = clock
         self._last: float | None = None
 

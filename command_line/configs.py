@@ -100,6 +100,9 @@ def _with_found_configs(args: list[str]) -> Iterator[str]:
         if name not in CONFIG_OPTIONS:
             yield argument
             continue
-        for config in [value] if equals else itertools.islice(left, 1):
-            for path in with_bases(find_config(config)):
-                yield from ("--config", str(path))
+        config = value if equals else next(left, None)
+        if config is None:  # the parser will say that the value is missing
+            yield argument
+            return
+        for path in with_bases(find_config(config)):
+            yield from ("--config", str(path))

@@ -8,6 +8,7 @@ from typing import Any, ClassVar, Literal
 
 import torch
 import torch.nn.functional as F
+from lightning.pytorch import LightningDataModule
 from torch import Tensor
 from torch.optim import Optimizer
 from torchmetrics import Metric, MetricCollection
@@ -100,10 +101,11 @@ class ImageClassifier(TrainingModule, ClassifiesImages):
         """Learn about the data before a fit, and lay out and compile the network.
 
         Raises:
-            ValueError: The network has another number of classes than the data.
+            ValueError: The datamodule does not describe its images (`ProvidesImages`), or the network has another
+                number of classes.
         """
         datamodule = datamodule_of(self.trainer)
-        if stage == "fit" and isinstance(datamodule, ProvidesImages):
+        if stage == "fit" and datamodule is not None:
             self._learn_about(datamodule)
         if self.class_names is not None and len(self.class_names) != self.architecture.num_classes:
             raise ValueError(
@@ -115,13 +117,17 @@ class ImageClassifier(TrainingModule, ClassifiesImages):
         if self.compile_network:
             self.architecture.compile()  # in place: the state dict keeps its names
 
-    def _learn_about(self, datamodule: ProvidesImages) -> None:
+    def _learn_about(self, datamodule: LightningDataModule) -> None:
         """Take class names, image size and pixel statistics from the datamodule."""
+        if not isinstance(datamodule, ProvidesImages) or datamodule.mean is None or datamodule.std is None:
+            raise ValueError(
+                f"{type(datamodule).__name__} must have class_names, input_size, mean and std once it is set up for a "
+                "fit: ImageClassifier normalises images with them and keeps them in its checkpoint"
+            )
         self.class_names = list(datamodule.class_names) if datamodule.class_names else None
         self.input_size = datamodule.input_size
-        if datamodule.mean is not None and datamodule.std is not None:
-            self.mean.copy_(torch.tensor(datamodule.mean))
-            self.std.copy_(torch.tensor(datamodule.std))
+        self.mean.copy_(torch.tensor(datamodule.mean))
+        self.std.copy_(torch.tensor(datamodule.std))
 
     def initialize_weights(self) -> None:
         """Load the weights of `init_from` or, if it is null, let the network initialize itself from training images."""

@@ -1,1 +1,1 @@
-"""The ground floor: what every other package may build on. It imports none of them."""
+"""What every other package may build on. It imports none of them."""

@@ -37,6 +37,13 @@ def check_at_least(name: str, value: float, least: float = 0.0) -> float:
     return value
 
 
+def check_interval(name: str, seconds: float) -> float:
+    """Return `seconds` if it is a number of at least 0, or infinity for never again; errors as `check_int`."""
+    if not _is_number(seconds) or not seconds >= 0:
+        raise ValueError(f"{name} must be a number of at least 0, got {seconds!r}")
+    return seconds
+
+
 def check_fraction(name: str, value: float) -> float:
     """Return `value` if it lies in [0, 1), as a share that is left out must; errors as `check_int`."""
     if not _is_number(value) or not 0 <= value < 1:

@@ -24,9 +24,11 @@ if TYPE_CHECKING:
 # --- of LightningModules -------------------------------------------------------------------------------------------
 
 
-@runtime_checkable
 class HasNetwork(Protocol):
-    """A module around a network."""
+    """A module around a network.
+
+    Not for `isinstance`, which from Python 3.12 on does not see submodules: ask `network_of`.
+    """
 
     architecture: nn.Module
 
@@ -93,16 +95,25 @@ class ProvidesImages(Protocol):
         class_names: One name per class; None until known.
         mean, std: Mean and standard deviation per channel of images scaled to [0, 1]; None until known.
         input_size: Height and width of the images in pixels.
-        predict_path: The image or folder that `predict` reads; None for the test images.
-        predict_names: Name of each predicted example: its path or its number.
-        predict_classes: Names of the classes that the labels of predicted examples stand for; None if those are
-            `class_names`.
     """
 
     class_names: list[str] | None
     mean: tuple[float, float, float] | None
     std: tuple[float, float, float] | None
     input_size: int
+
+
+@runtime_checkable
+class PredictsImages(Protocol):
+    """A datamodule that reads images in `predict`.
+
+    Attributes:
+        predict_path: The image or folder that `predict` reads; None for the test images.
+        predict_names: Name of each predicted example: its path or its number.
+        predict_classes: Names of the classes that the labels of predicted examples stand for; None if those are
+            `class_names`.
+    """
+
     predict_path: str | None
     predict_names: list[str]
     predict_classes: list[str] | None
@@ -171,4 +182,5 @@ def class_names_of(module: nn.Module) -> list[str] | None:
 
 def network_of(module: nn.Module) -> nn.Module:
     """Return the network of a module, or the module itself if it has none."""
-    return module.architecture if isinstance(module, HasNetwork) else module
+    network = getattr(module, "architecture", None)
+    return network if isinstance(network, nn.Module) else module

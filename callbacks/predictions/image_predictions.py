@@ -8,7 +8,7 @@ from lightning.pytorch import LightningModule, Trainer
 from callbacks.predictions.prediction_file import PredictionFile
 from callbacks.text_lines import class_name
 from utils.batches import is_classified
-from utils.contracts import ProvidesImages, class_names_of, datamodule_of
+from utils.contracts import PredictsImages, ProvidesImages, class_names_of, datamodule_of
 from utils.files import atomic_path
 
 ImageRow = tuple[int, list[float]]
@@ -40,15 +40,17 @@ class Predictions(PredictionFile[ImageRow]):
         if not rows:
             return
         datamodule = datamodule_of(trainer)
-        data = datamodule if isinstance(datamodule, ProvidesImages) else None
-        names = data.predict_names if data else None
+        predicted = datamodule if isinstance(datamodule, PredictsImages) else None
+        names = predicted.predict_names if predicted else None
         classes = class_names_of(pl_module)
         # Labels are the data's: another folder than the one trained on may have other classes, or another order
-        label_names = (data.predict_classes or data.class_names if data else None) or classes
+        label_names = predicted.predict_classes if predicted else None
+        label_names = label_names or (datamodule.class_names if isinstance(datamodule, ProvidesImages) else None)
+        label_names = label_names or classes
         labelled = any(label >= 0 for label, _ in rows.values())
         number = len(next(iter(rows.values()))[1])
 
-        header = ["path" if data and data.predict_path else "index"]
+        header = ["path" if predicted and predicted.predict_path else "index"]
         header += ["label"] if labelled else []
         header += ["predicted", *(f"p_{class_name(classes, index)}" for index in range(number))]
         with atomic_path(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:

@@ -83,7 +83,7 @@ class MetricsCSV(Logger):
         if self._loaded:
             return
         if self.path.is_file():
-            with self.path.open(newline="") as file:
+            with self.path.open(newline="", encoding="utf-8") as file:
                 reader = csv.DictReader(file)
                 try:
                     self.rows = [_numbers(row) for row in reader]
@@ -107,7 +107,7 @@ class MetricsCSV(Logger):
     def save(self) -> None:
         """Write the whole file or none; Lightning calls this after each row and each error."""
         self.load()  # a resumed run that fails before its first row must keep the earlier ones
-        with atomic_path(self.path) as temporary, temporary.open("w", newline="") as file:
+        with atomic_path(self.path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
             writer = csv.writer(file, lineterminator="\n")
             writer.writerow(self.columns)
             for row in self.rows:

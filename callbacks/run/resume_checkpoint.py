@@ -13,7 +13,7 @@ from typing import Any
 from lightning.pytorch import Callback, LightningModule, Trainer
 
 from callbacks.run.metrics_csv import MetricsCSV
-from utils.checks import check_at_least, check_positive_int
+from utils.checks import check_interval, check_positive_int
 
 ASK_EVERY = 20
 """With several processes, how many chances to save pass from one comparison of the clocks to the next."""
@@ -38,7 +38,7 @@ class ResumeCheckpoint(Callback):
     """
 
     def __init__(self, every_n_seconds: float = 60.0, every_n_steps: int | None = None):
-        self.every_n_seconds = check_at_least("every_n_seconds", every_n_seconds)
+        self.every_n_seconds = check_interval("every_n_seconds", every_n_seconds)
         self.every_n_steps = None if every_n_steps is None else check_positive_int("every_n_steps", every_n_steps)
         self._saved_at = (time.monotonic(), 0)  # seconds, optimizer steps
         self._chances = 0

@@ -43,6 +43,10 @@ def test_bases_come_first_and_are_looked_for_beside_the_file(folder: Path) -> No
     ]
 
 
+def test_an_option_without_its_value_is_left_for_the_parser_to_refuse() -> None:
+    assert with_found_configs(["fit", "--seed_everything", "1", "--config"])[-1] == "--config"
+
+
 def test_a_base_in_a_circle_or_missing_is_refused(folder: Path) -> None:
     (folder / "a.yaml").write_text("base: b.yaml\n")
     (folder / "b.yaml").write_text("base: a.yaml\n")

@@ -246,6 +246,18 @@ def test_only_a_fit_loads_the_training_images(trainer, stage):
         trainer().fit(model, datamodule=Missing())
 
 
+@pytest.mark.parametrize("missing", ["mean", "std", "input_size", "class_names"])
+def test_a_fit_needs_data_that_describe_their_images(trainer, missing):
+    class Undescribed(LightningDataModule):
+        def __init__(self) -> None:
+            super().__init__()
+            described = {"mean": Data.mean, "std": Data.std, "input_size": SIZE, "class_names": None}
+            vars(self).update({name: value for name, value in described.items() if name != missing})
+
+    with pytest.raises(ValueError, match="Undescribed must have class_names, input_size, mean and std"):
+        trainer().fit(classifier(), datamodule=Undescribed())
+
+
 def test_without_tta_none_is_reported(trainer):
     assert "test/accuracy_tta" not in trainer().test(classifier(tta="none"), datamodule=Data(), verbose=False)[0]
 

@@ -29,6 +29,7 @@ from utils.contracts import (
     HasNetwork,
     HasUnit,
     NamesValidationMetrics,
+    PredictsImages,
     PredictsLines,
     ProvidesCharacters,
     ProvidesImages,
@@ -65,7 +66,7 @@ PROMISES = [
     *(
         (datamodule, protocol)
         for datamodule in (DigitsDataModule, CIFAR10DataModule, lambda: ImageFolderDataModule("somewhere"))
-        for protocol in (ProvidesImages, ProvidesTrainingImages)
+        for protocol in (ProvidesImages, PredictsImages, ProvidesTrainingImages)
     ),
     *((lambda: TextSeq2SeqDataModule(task=DateTask()), protocol) for protocol in (ProvidesTokens, PredictsLines)),
     *((CharTextDataModule, protocol) for protocol in (ProvidesCharacters, PredictsLines)),
@@ -95,8 +96,8 @@ def test_ours_have_every_member_of_the_protocols_they_name(make, protocol):
         (text_seq2seq, UsesTokenizer),
         (char_language_model, GeneratesText),
         (char_language_model, UsesVocabulary),
-        (image_classifier, HasNetwork),
         (DigitsDataModule, ProvidesImages),
+        (DigitsDataModule, PredictsImages),
         (CharTextDataModule, PredictsLines),
     ],
 )
@@ -144,6 +145,17 @@ def test_class_names_and_network_of_any_module():
     theirs = nn.Linear(2, 2)
     assert class_names_of(theirs) is None
     assert network_of(theirs) is theirs
+
+
+def test_the_network_of_a_module_that_names_no_protocol():
+    class Theirs(LightningModule):
+        def __init__(self, architecture: Any) -> None:
+            super().__init__()
+            self.architecture = architecture
+
+    network = nn.Linear(2, 2)
+    assert network_of(Theirs(network)) is network
+    assert network_of(named := Theirs("resnet")) is named
 
 
 def test_the_datamodule_of_a_trainer(tmp_path: Path):
