@@ -72,7 +72,7 @@ class OneForAllCLI(LightningCLI):
                 },
                 parser_class=Parser,
                 auto_configure_optimizers=False,
-                args=with_checkpoint_config(with_found_configs(args)),
+                args=args if asks_for_help(args) else with_checkpoint_config(with_found_configs(args)),
             )
         except BaseException:
             if self.claimed and not self._has_trained():
@@ -221,6 +221,11 @@ def plain_config(parser: LightningArgumentParser, options: Any) -> dict[str, Any
     return {**config, **dict.fromkeys(TRANSIENT)}
 
 
+def asks_for_help(args: list[str]) -> bool:
+    """Return whether a command line asks for a help page, by an option rather than as a value."""
+    return any(map(HELP.fullmatch, args))
+
+
 def with_checkpoint_config(args: list[str]) -> list[str]:
     """Return a command line with the config that its checkpoint carries before all other configs and flags.
 
@@ -228,7 +233,7 @@ def with_checkpoint_config(args: list[str]) -> list[str]:
         FileNotFoundError, ValueError: As `utils.checkpoints.read_config`; ValueError also for validate, test or predict
             without a checkpoint.
     """
-    if not args or args[0] not in LightningCLI.subcommands() or any(map(HELP.fullmatch, args)):
+    if not args or args[0] not in LightningCLI.subcommands():
         return args
     ckpt_paths = option_values(args, "--ckpt_path")
     if not ckpt_paths:

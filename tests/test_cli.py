@@ -405,7 +405,8 @@ def test_an_error_of_wandb_ends_in_one_line(oneforall, monkeypatch):
 
 def test_help_is_asked_for_by_an_option_not_by_a_value():
     for args in (["test", "-h"], ["fit", "--help"], ["fit", "--model.help", "ResNet"], ["fit", "--model.help=ResNet"]):
-        assert cli.with_checkpoint_config(args) == args
+        assert cli.asks_for_help(args)
+    assert not cli.asks_for_help(["test", "--ckpt_path", "runs/self-help/checkpoints/best.ckpt"])
     with pytest.raises(FileNotFoundError, match="self-help"):
         cli.with_checkpoint_config(["test", "--ckpt_path", "runs/self-help/checkpoints/best.ckpt"])
 

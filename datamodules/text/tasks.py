@@ -86,7 +86,8 @@ class TextTask(ABC):
         if preparation.over_length == "drop":
             kept = ~long_sources
             kept[owners[long_references]] = False
-        preparation.report_long("train", long_sources, long_references, "truncated" if kept.all() else "dropped")
+        done = "dropped" if preparation.over_length == "drop" else "truncated"
+        preparation.report_long("train", long_sources, long_references, done)
         if not kept.any():
             raise ValueError(
                 "data.over_length is drop, and every training pair is over data.max_source_length "
