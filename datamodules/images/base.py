@@ -19,15 +19,15 @@ from datamodules.loader import BatchLoader, require_one_each, training_position
 from datamodules.trainer_state import model_of, planned_epochs
 from utils.batches import ImageBatch, ImagePredictionBatch, RawImageBatch
 from utils.checks import check_int, check_positive_int
-from utils.contracts import ClassifiesImages, ProvidesTrainingImages
+from utils.contracts import ClassifiesImages, ProvidesImages, ProvidesTrainingImages
 from utils.distributed import rank_and_world_size
 
 
-class ImageDataModule(LightningDataModule, ProvidesTrainingImages):
+class ImageDataModule(LightningDataModule, ProvidesImages, ProvidesTrainingImages):
     """Base class of the image datamodules.
 
     A subclass sets `class_names`, `mean` and `std` and loads the images (`load_training`, `load_test`). The attributes
-    are those of `ProvidesTrainingImages`.
+    are those of `ProvidesImages`.
 
     Args:
         batch_size: Training batch size in images, per process. An incomplete last batch of an epoch is dropped.
