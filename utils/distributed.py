@@ -1,4 +1,4 @@
-"""The processes of a run: which one this is, and what all of them hold, brought together."""
+"""The processes of a run: this one's rank, and gathering what all of them hold."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whole files or none: a file is written under a temporary name beside its place and then renamed."""
+"""Atomic writes: a file is written under a temporary name beside its place, then renamed: whole, or not there."""
 
 from __future__ import annotations
 
