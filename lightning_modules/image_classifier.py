@@ -38,8 +38,8 @@ class ImageClassifier(TrainingModule, ClassifiesImages):
         architecture: The network, such as `ResNet` with `depth: 18`.
         label_smoothing: Fraction of the target probability spread evenly over all classes, in [0, 1).
         tta: Test-time augmentation, whose accuracy is reported in addition to the plain one: `flip` averages the logits
-            of each image and its mirror image, `flip_translate` those of four more views, shifted by one pixel; `none`
-            turns it off.
+            of each image and its mirror image, `flip_translate` also those of both shifted by one pixel along the
+            diagonal, either way; `none` turns it off.
         channels_last: Whether images are in channels-last memory, which is faster on CPUs and tensor cores.
         compile_network: Whether `torch.compile` compiles the network at its first step.
         init_from: File of weights to start from: a state dict (`.pt`, `.pth`, `.safetensors`) with the architecture's
