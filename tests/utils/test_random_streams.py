@@ -152,9 +152,13 @@ def test_a_key_of_the_mersenne_twister_gives_the_numbers_that_torch_and_numpy_dr
 
     class Words:
         def __init__(self, entropy: int) -> None:
-            self.state = {"state": {"key": words}}
+            pass
 
-    monkeypatch.setattr(np.random, "MT19937", Words)
+        def integers(self, high: int, size: int, dtype: type) -> np.ndarray:
+            assert (high, size) == (2**32, len(words))
+            return words.astype(dtype)
+
+    monkeypatch.setattr(np.random, "default_rng", Words)
     ours, theirs = torch_generator("order", 0), torch.Generator().manual_seed(seed)
     for _ in range(700):  # more than one round of 624 words
         mine = torch.randint(2**31, (3,), generator=ours)
