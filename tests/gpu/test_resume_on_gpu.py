@@ -1,0 +1,93 @@
+"""Three runs of the real command on one GPU at tolerance zero: never interrupted, killed, and resumed."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+ROOT = Path(__file__).parents[2]
+ACCELERATOR = "gpu"
+
+IMAGES = [
+    *["--config", "quickstart/images.yaml", "--trainer.max_epochs", "6", "--trainer.precision", "bf16-mixed"],
+    *["--data.augmentation.mixup_alpha", "0.2", "--data.augmentation.flip", "random"],
+]
+TEXTS = [
+    *["--config", "quickstart/seq2seq.yaml", "--trainer.max_epochs", "2", "--trainer.precision", "bf16-mixed"],
+    *["--model.architecture.config.dropout_rate", "0.1", "--data.tokenizer_model", "bpe", "--data.bpe_dropout", "0.1"],
+    *["--data.task.num_train", "4000", "--data.batch_tokens", "2048", "--model.validation_examples", "50"],
+    *["--trainer.accumulate_grad_batches", "2"],
+]
+CHARACTERS = [
+    *["--config", "char_rnn.yaml", "--trainer.max_epochs", "2", "--data.path", "text.txt"],
+    *["--model.architecture.hidden_size", "64", "--data.batch_size", "16", "--data.sequence_length", "50"],
+]
+EMA = "trainer:\n  callbacks+:\n    - class_path: EMA\n      init_args: {decay: 0.9}\n"
+OFTEN = ["--resume_checkpoint.every_n_steps", "5", "--resume_checkpoint.every_n_seconds", "1000"]
+
+pytestmark = [
+    pytest.mark.gpu,
+    pytest.mark.skipif(ACCELERATOR == "gpu" and not torch.cuda.is_available(), reason="needs a GPU"),
+]
+
+
+def start(folder: Path, *args: str) -> subprocess.Popen[str]:
+    """Starts the command in `folder`, with everything that it prints in one file per run."""
+    return subprocess.Popen(
+        [sys.executable, "-m", "cli", *args],
+        cwd=folder,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+
+
+def ended_well(process: subprocess.Popen[str]) -> None:
+    output, _ = process.communicate(timeout=300)
+    assert process.returncode == 0, output[-3000:]
+
+
+def same(a: Any, b: Any) -> bool:
+    """Whether two nests of plain values and tensors are equal to the last bit."""
+    if isinstance(a, torch.Tensor):
+        return torch.equal(a, b)
+    if isinstance(a, dict):
+        return a.keys() == b.keys() and all(same(a[key], b[key]) for key in a)
+    if isinstance(a, list | tuple):
+        return len(a) == len(b) and all(map(same, a, b))
+    return bool(a == b)
+
+
+@pytest.mark.parametrize("recipe", [IMAGES, TEXTS, CHARACTERS], ids=["images", "texts", "characters"])
+def test_killed_and_resumed_equals_never_interrupted(tmp_path: Path, recipe: list[str]) -> None:
+    (tmp_path / "ema.yaml").write_text(EMA)
+    (tmp_path / "text.txt").write_text("".join(chr(97 + (i * i + i // 7) % 26) for i in range(40_000)))
+    fit = ["fit", *recipe, "--config", "ema.yaml", *OFTEN, "--trainer.accelerator", ACCELERATOR]
+    fit += ["--trainer.devices", "1", "--trainer.deterministic", "true"]
+    whole, killed = start(tmp_path, *fit, "--run_dir", "whole"), start(tmp_path, *fit, "--run_dir", "killed")
+
+    previous, deadline = tmp_path / "killed" / "checkpoints" / "previous.ckpt", time.monotonic() + 240
+    while not previous.exists() and killed.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.01)
+    killed.send_signal(signal.SIGKILL)
+    output, _ = killed.communicate()
+    assert killed.returncode == -signal.SIGKILL, f"the run ended before it could be killed: {output[-3000:]}"
+    ended_well(start(tmp_path, *fit, "--run_dir", "killed", "--resume"))
+    ended_well(whole)
+
+    tables = [(tmp_path / run / "metrics.csv").read_text() for run in ("whole", "killed")]
+    assert tables[0] == tables[1]
+    states = [
+        torch.load(tmp_path / run / "checkpoints" / "last.ckpt", weights_only=True, map_location="cpu")
+        for run in ("whole", "killed")
+    ]
+    for key in ("state_dict", "current_model_state", "averaging_state", "optimizer_states", "lr_schedulers"):
+        assert same(states[0][key], states[1][key]), key
+    assert states[0]["global_step"] > 20  # so that something was left to train after the kill
