@@ -24,6 +24,7 @@ from callbacks.predictions.text_predictions import TextPredictions
 from callbacks.progress import default_progress
 from callbacks.run.best_checkpoint import BestCheckpoint
 from callbacks.run.resume_checkpoint import ResumeCheckpoint
+from callbacks.run.resumed_settings import ResumedSettings
 from callbacks.run.run_folder import (
     RunFolder,
     contents,
@@ -40,11 +41,15 @@ from command_line.configs import BASE, forget, given_configs, option_values, wit
 from command_line.errors import explain, user_errors
 from command_line.parser import Parser
 from command_line.process import import_packages, keep_freed_memory, quieten
+from command_line.resume_changes import accepted_changes
 from utils.checkpoints import explain_misfit, newest_intact_checkpoint, read_config
 from utils.contracts import network_of
 
 PACKAGES = ("architectures", "callbacks", "datamodules", "lightning_modules")
 """Packages whose classes a config may name."""
+
+SECTIONS = {"trainer": Trainer, "checkpoint": BestCheckpoint, "resume_checkpoint": ResumeCheckpoint, "curves": Curves}
+"""Parts of a config whose class it does not name."""
 
 DEBUG_VARIABLE = "ONEFORALL_DEBUG"
 HELP = re.compile(r"-h|--([\w.]+\.)?help(=.*)?")
@@ -58,6 +63,7 @@ class OneForAllCLI(LightningCLI):
 
     def __init__(self, args: list[str]):
         self.claimed: Path | None = None
+        self.changes: list[str] = []
         self.given_configs = given_configs(args)
         try:
             super().__init__(
@@ -135,6 +141,10 @@ class OneForAllCLI(LightningCLI):
         folder = Path(options.run_dir) if options.run_dir else Path("runs") / (options.name or self._default_name())
         if options.resume:
             options.ckpt_path = newest_intact_checkpoint(folder) or options.ckpt_path
+        if options.ckpt_path:
+            earlier = read_config(options.ckpt_path)
+            same_folder = Path(options.ckpt_path).absolute().parents[1] == folder.absolute()
+            self.changes = accepted_changes(earlier, self.saved_config, options.ckpt_path, SECTIONS, same_folder)
         folder, claimed = training_folder(folder, resume=bool(options.resume), numbered=not options.run_dir)
         self.claimed = folder if claimed else None
         return folder
@@ -152,7 +162,8 @@ class OneForAllCLI(LightningCLI):
 
     def _observers(self, options: Any) -> list[Callback]:
         observers: list[Callback] = [
-            RunFolder(self.saved_config),
+            RunFolder(self.saved_config, self.changes),
+            ResumedSettings(),
             Summary(),
             TestMetrics(),
             TextOutputs(),

@@ -8,6 +8,8 @@ from typing import Any, Generic, TypeVar
 from lightning.pytorch import Trainer
 from torch import Tensor
 
+from utils.resume_position import HasBatchDigest, digest_of
+
 Batch = TypeVar("Batch")
 
 
@@ -39,7 +41,7 @@ def require_one_each(part: str, size: int, world_size: int) -> None:
         )
 
 
-class BatchLoader(Generic[Batch]):
+class BatchLoader(HasBatchDigest, Generic[Batch]):
     """An iterable over whole batches that starts at the position of the fit loop.
 
     Lightning resumes inside an epoch by counting the batches done and restarting the loader. The loader therefore asks
@@ -62,6 +64,7 @@ class BatchLoader(Generic[Batch]):
         self._fetch = fetch
         self._position = position
         self._planned: tuple[int, Sequence[Tensor]] | None = None
+        self._digest: int | None = None
 
     def _batches(self, epoch: int) -> Sequence[Tensor]:
         if self._planned is None or self._planned[0] != epoch:
@@ -78,6 +81,12 @@ class BatchLoader(Generic[Batch]):
         batches = self._batches(epoch)
         for step in range(start, len(batches)):
             yield self._fetch(batches[step], epoch, step)
+
+    def digest(self) -> int:
+        """Return a checksum of the batches of the first epoch: the others are made in the same way."""
+        if self._digest is None:
+            self._digest = digest_of(self._plan(0))
+        return self._digest
 
     # The position belongs to the trainer. The presence of these two methods tells Lightning that the loader can resume
     # inside an epoch; without them it warns that resuming is unreliable.

@@ -52,6 +52,7 @@ class TrainingModule(L.LightningModule, HasNetwork, HasUnit, NamesValidationMetr
         self.schedule = schedule
         self.seed = seed
         self.train_sums = EpochSums(*self.sums)
+        self._resumed_from: dict[str, Any] | None = None  # until the optimizer is built
 
     # --- for subclasses ----------------------------------------------------------------------------------------
 
@@ -80,6 +81,7 @@ class TrainingModule(L.LightningModule, HasNetwork, HasUnit, NamesValidationMetr
 
     def on_fit_start(self) -> None:
         """Initialize the weights of a new training; those of a resumed one come from its checkpoint."""
+        self._resumed_from = None
         if self.trainer.ckpt_path is not None:
             self.check_resumed_data()
             return
@@ -88,10 +90,12 @@ class TrainingModule(L.LightningModule, HasNetwork, HasUnit, NamesValidationMetr
 
     def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
         """Return the optimizer and its schedule, stepped once per optimizer step."""
-        return with_schedule(self.build_optimizer(), self.schedule, self.trainer)
+        return with_schedule(self.build_optimizer(), self.schedule, self.trainer, self._resumed_from)
 
     def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
         """Seed torch's global generators: dropout takes no generator of its own."""
+        if batch_idx == 0:  # there is nothing yet, unless a resumed epoch begins again
+            self.train_sums.reset()
         seed_global_generators("dropout", self.seed, self.current_epoch, batch_idx, self.global_rank)
 
     def on_train_epoch_end(self) -> None:
@@ -118,3 +122,5 @@ class TrainingModule(L.LightningModule, HasNetwork, HasUnit, NamesValidationMetr
         self.load_checkpoint_state(state)
         if self._trainer is not None and self.trainer.state.fn == "fit":
             self.train_sums.load(state["train_sums"], self.global_rank)
+            if not self.trainer.optimizers:  # some strategies have built them already
+                self._resumed_from = checkpoint

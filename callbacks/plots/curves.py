@@ -36,6 +36,11 @@ class Curves(Callback):
 
     def __init__(self, every_n_seconds: float = 20.0) -> None:
         self._throttle = Throttle(every_n_seconds)
+        self._trained = False
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Note that this fit trains: one that fails before leaves the file as it was."""
+        self._trained = True
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Draw the epochs done if a drawing is due."""
@@ -48,7 +53,7 @@ class Curves(Callback):
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
         """Draw what an interrupted fit has logged."""
-        if trainer.state.fn == "fit":
+        if trainer.state.fn == "fit" and self._trained:
             self._draw(trainer)
 
     def _draw(self, trainer: Trainer) -> None:

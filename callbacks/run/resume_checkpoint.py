@@ -42,19 +42,19 @@ class ResumeCheckpoint(Callback):
         self.every_n_steps = None if every_n_steps is None else check_positive_int("every_n_steps", every_n_steps)
         self._saved_at = (time.monotonic(), 0)  # seconds, optimizer steps
         self._chances = 0
+        self._rows: list[int] | None = None  # of each metrics.csv at the checkpoint that is being loaded
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Save into the run folder."""
         self.folder = Path(trainer.default_root_dir) / "checkpoints"
 
-    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Drop the metrics of an earlier start, if the run starts and is not resumed."""
-        if trainer.ckpt_path is None:
-            for logger in _metrics_files(trainer):
-                logger.keep_rows(0)
-
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Start the interval between checkpoints; begin an epoch if the run was saved between two."""
+        """Start the interval between checkpoints; begin an epoch if the run was saved between two.
+
+        By now the checkpoint has been restored: the metrics that were logged after it are dropped, or, if the run
+        starts and is not resumed, those of an earlier start.
+        """
+        self._drop_metrics(trainer)
         self._saved_at = (time.monotonic(), trainer.global_step)
         self._chances = 0
         _begin_epoch_if_between_two(trainer)
@@ -92,10 +92,15 @@ class ResumeCheckpoint(Callback):
         _uncount_what_has_not_begun(checkpoint["loops"]["fit_loop"])
 
     def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
-        """Drop the metrics that were logged after the checkpoint."""
+        """Note how many rows of metrics there were."""
         if trainer.state.fn == "fit":
-            for logger, rows in zip(_metrics_files(trainer), checkpoint.get("metrics_rows", []), strict=False):
-                logger.keep_rows(rows)
+            self._rows = checkpoint.get("metrics_rows", [])
+
+    def _drop_metrics(self, trainer: Trainer) -> None:
+        loggers = _metrics_files(trainer)
+        for logger, rows in zip(loggers, [0] * len(loggers) if self._rows is None else self._rows, strict=False):
+            logger.keep_rows(rows)
+        self._rows = None
 
     def _due(self, trainer: Trainer) -> bool:
         """Return whether a checkpoint is due; the same on all processes."""

@@ -1,6 +1,7 @@
 """The run folder: which one it is, what is in it, and the config it keeps."""
 
 import os
+import re
 import shutil
 import sys
 from collections.abc import Sequence
@@ -19,6 +20,7 @@ RUN_DIR_VARIABLE = "ONEFORALL_RUN_DIR"
 
 CONTENTS = {
     "config.yaml": "the resolved config; `oneforall fit --config` repeats the run",
+    "config-1.yaml": "the config before the run was first resumed with another; config-2.yaml, ... likewise",
     "metrics.csv": "losses, scores and learning rate of every epoch",
     "checkpoints": "best.ckpt (best on validation), last.ckpt and previous.ckpt (for --resume)",
     "tokenizer.json": "the vocabulary and the rules that split text into tokens",
@@ -33,6 +35,8 @@ CONTENTS = {
     "test_outputs.jsonl": "the same with source, references and score",
 }
 """What each file of a run folder is, for a user who opens it for the first time."""
+
+_NUMBERED = re.compile(r"config-(\d+)\.yaml")
 
 WEIGHTS = {"best.ckpt": "the best weights on validation", "last.ckpt": "the weights at the end of training"}
 PREDICTIONS = ("predictions.csv", "predictions.txt")  # of images, of text
@@ -190,24 +194,68 @@ def evaluation_folder(run_dir: str | None, name: str | None, ckpt_path: str, out
 class RunFolder(Callback):
     """The resolved config, kept beside the results: in `config.yaml` and in each checkpoint.
 
+    `config.yaml` is what the run uses from now on. It is written once the checkpoint of a resumed run has been loaded:
+    one that cannot be resumed leaves the folder as it was. If it differs from the one before, that one is kept as
+    `config-1.yaml`, `config-2.yaml`, ...
+
     The run folder is `trainer.default_root_dir`, on every rank the one that the first rank chose.
 
     Args:
         config: The resolved config as plain values.
+        changes: What a resumed run changes, as text.
     """
 
-    def __init__(self, config: dict[str, Any]):
+    def __init__(self, config: dict[str, Any], changes: Sequence[str] = ()):
         self.config = config
+        self.changes = changes
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Agree on the run folder; write `config.yaml` before a fit."""
+        """Agree on the run folder."""
         folder = trainer.strategy.broadcast(str(trainer.default_root_dir))
         # Lightning has no setter, and ranks started by srun cannot agree earlier
         trainer._default_root_dir = folder  # type: ignore[attr-defined]
-        if stage == "fit" and trainer.is_global_zero:
-            write_text(Path(folder) / "config.yaml", yaml.safe_dump(self.config, sort_keys=False, allow_unicode=True))
+
+    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Write `config.yaml` if there is none yet."""
+        path = _config_file(trainer)
+        if trainer.is_global_zero and (not path.is_file() or path.stat().st_size == 0):
+            self._write(path)
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Say what a resumed run changes, and write `config.yaml`."""
+        if not trainer.is_global_zero:
+            return
+        if self.changes:
+            print(f"resuming with changes: {'; '.join(self.changes)}", flush=True)
+        path = _config_file(trainer)
+        if path.read_text(encoding="utf-8") != self._text():
+            path.replace(next_config_file(path.parent))
+            self._write(path)
 
     def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
         """Add the config, and the number of the checkpoint format."""
         checkpoint["config"] = self.config
         checkpoint["format"] = FORMAT
+
+    def _text(self) -> str:
+        return yaml.safe_dump(self.config, sort_keys=False, allow_unicode=True)
+
+    def _write(self, path: Path) -> None:
+        write_text(path, self._text())
+
+
+def _config_file(trainer: Trainer) -> Path:
+    return Path(trainer.default_root_dir) / "config.yaml"
+
+
+def earlier_config_files(folder: Path) -> list[Path]:
+    """Return the configs that a run was started or resumed with before its last one, the first one first."""
+    numbered = {int(found[1]): path for path in folder.glob("config-*.yaml") if (found := _NUMBERED.match(path.name))}
+    return [numbered[number] for number in sorted(numbered)]
+
+
+def next_config_file(folder: Path) -> Path:
+    """Return the file that keeps the config which is about to be replaced."""
+    earlier = earlier_config_files(folder)
+    number = int(_NUMBERED.match(earlier[-1].name)[1]) if earlier else 0  # type: ignore[index]
+    return folder / f"config-{number + 1}.yaml"

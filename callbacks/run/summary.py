@@ -18,8 +18,10 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from callbacks.model_size import multiply_adds, parameters_by_part
 from callbacks.pace import Clock
 from callbacks.plots.curves import read_columns
+from callbacks.run.run_folder import earlier_config_files
 from callbacks.text_lines import markdown_table
 from utils.batches import count_examples
+from utils.config_changes import config_changes
 from utils.contracts import ClassifiesImages, HasUnit, class_names_of, network_of
 from utils.files import write_text
 
@@ -60,12 +62,12 @@ class Summary(Callback):
         self._examples = state_dict["examples"]
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Write the first version."""
+        """Count the network's operations."""
         self._multiply_adds = multiply_adds(pl_module)  # on every process: a sharded network needs them all
-        self._write(trainer, pl_module, "Training is in progress.")
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Start the clock."""
+        """Write the first version, now that a resumed run has loaded its checkpoint, and start the clock."""
+        self._write(trainer, pl_module, "Training is in progress.")
         self._started = self.clock()
 
     def on_train_batch_end(
@@ -128,6 +130,7 @@ class Summary(Callback):
             test.group() if test else TEST_BEGIN + TEST_END,
             self._model_section(pl_module),
             self._training_section(trainer, pl_module),
+            _changes_section(folder),
             _reproduce_section(folder),
             _config_section(folder / "config.yaml"),
         ]
@@ -195,6 +198,19 @@ def _test_section(trainer: Trainer, pl_module: LightningModule) -> str:
     if classes:
         lines += ["", _details("Accuracy per class", _table(("class", "accuracy"), classes))]
     return "\n".join([*lines, TEST_END])
+
+
+def _changes_section(folder: Path) -> str:
+    """Return what the run was resumed with that was different before; empty if nothing was."""
+    files = [*earlier_config_files(folder), folder / "config.yaml"]
+    if len(files) == 1:
+        return ""
+    configs = [yaml.safe_load(path.read_text(encoding="utf-8")) or {} for path in files]
+    lines = []
+    for before, after, path in zip(configs, configs[1:], files[1:], strict=False):
+        changes = "; ".join(change.describe() for change in config_changes(before, after, {"trainer": Trainer}))
+        lines.append(f"- {path.name}: {changes or 'fields of another version'}")
+    return "## Changes on resuming\n\n" + "\n".join(lines)
 
 
 def _reproduce_section(folder: Path) -> str:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from typing import Any
 
 from lightning.pytorch import Trainer
 from lightning.pytorch.utilities.types import OptimizerLRSchedulerConfig
@@ -16,10 +17,14 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR, LRScheduler
 
 from utils.checks import check_at_least, check_fraction
+from utils.resume_position import planned_steps
 
 
 def with_schedule(
-    optimizer: Optimizer, schedule: Callable[[Optimizer, int], LRScheduler], trainer: Trainer
+    optimizer: Optimizer,
+    schedule: Callable[[Optimizer, int], LRScheduler],
+    trainer: Trainer,
+    checkpoint: dict[str, Any] | None = None,
 ) -> OptimizerLRSchedulerConfig:
     """Return what `configure_optimizers` must: the optimizer, and its schedule over all optimizer steps of the run.
 
@@ -27,11 +32,12 @@ def with_schedule(
         optimizer: The optimizer.
         schedule: Builds the schedule from the optimizer and the number of the run's optimizer steps.
         trainer: The trainer of the run.
+        checkpoint: The checkpoint that it resumes from, if any: epochs before it may have had other numbers of steps.
 
     Raises:
         ValueError: The run has no end.
     """
-    steps = trainer.estimated_stepping_batches
+    steps = planned_steps(trainer, checkpoint)
     if steps == float("inf"):
         raise ValueError("a schedule needs an end: set trainer.max_epochs or trainer.max_steps, -1 is neither")
     return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule(optimizer, int(steps)), "interval": "step"}}

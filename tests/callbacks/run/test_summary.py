@@ -44,7 +44,7 @@ def test_fit_and_test_fill_the_summary(make_trainer, tiny_data, timed, tmp_path,
     seen = []
 
     class Peek(Callback):
-        def on_train_start(self, trainer, pl_module):
+        def on_train_epoch_start(self, trainer, pl_module):
             seen.append((tmp_path / "summary.md").read_text())
 
     logger = CSVLogger(tmp_path, name="", version="")

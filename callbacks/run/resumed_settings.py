@@ -1,0 +1,158 @@
+"""What a resumed run takes from its config, where Lightning takes everything from the checkpoint.
+
+Lightning restores the optimizer and the schedule whole, a learning rate included: a new one would be ignored without a
+word. Here their settings come from the config if they have changed, and their state (momenta, number of steps) from the
+checkpoint. With an unchanged config nothing is touched.
+"""
+
+import warnings
+from typing import Any
+
+from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.utilities import rank_zero_info
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LambdaLR, LRScheduler
+
+from utils.resume_position import (
+    PLAN_KEY,
+    batch_plan,
+    begin_whole_epoch,
+    goes_on_within_epoch,
+    next_whole_epoch,
+    position_of,
+)
+
+SETTINGS_KEY = "optimizer_settings"
+OF_SCHEDULE = ("lr", "initial_lr")
+"""Settings of a parameter group that the schedule sets."""
+
+Settings = list[dict[str, Any]]
+"""The settings of each parameter group of an optimizer."""
+
+
+class ResumedSettings(Callback):
+    """Changed settings of optimizer and schedule, and of the batches of an epoch, put into force in a resumed run.
+
+    They are put into the loaded checkpoint just before Lightning restores optimizer, schedule and position from it:
+
+    - A setting of the optimizer that differs from what it was at the start is the new one.
+    - A schedule that would now stand elsewhere at this step is the new one, moved to this step.
+    - An epoch in progress whose batches are no longer the same begins again, and says so.
+    """
+
+    def __init__(self) -> None:
+        self._checkpoint: dict[str, Any] | None = None  # the one that is being loaded
+        self._settings: list[Settings] = []  # of each optimizer when it was built
+        self._plan: dict[str, Any] | None = None
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Forget an earlier fit."""
+        self._checkpoint, self._settings, self._plan = None, [], None
+
+    def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
+        """Keep the checkpoint until the optimizers are built; some strategies have built them already."""
+        if trainer.state.fn == "fit":
+            self._checkpoint = checkpoint
+            if self._settings:
+                self._renew(trainer, checkpoint)
+
+    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Put what has changed into the checkpoint that is about to be restored."""
+        self._settings = [settings_of(optimizer) for optimizer in trainer.optimizers]
+        if self._checkpoint is not None:
+            self._renew(trainer, self._checkpoint)
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Let go of the checkpoint, which has been restored."""
+        self._checkpoint = None
+
+    def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
+        """Add the optimizers' settings, and what the batches of an epoch are."""
+        if self._plan is None and trainer.train_dataloader is not None:
+            self._plan = batch_plan(trainer)
+        checkpoint[SETTINGS_KEY] = self._settings
+        if self._plan is not None:
+            checkpoint[PLAN_KEY] = self._plan
+
+    def _renew(self, trainer: Trainer, checkpoint: dict[str, Any]) -> None:
+        _renew_position(trainer, checkpoint)
+        states = checkpoint.get("optimizer_states", [])
+        earlier = checkpoint.get(SETTINGS_KEY) or [state["param_groups"] for state in states]
+        for state, settings, before in zip(states, self._settings, earlier, strict=False):
+            _check_groups(state["param_groups"], settings, trainer)
+            renew_settings(state["param_groups"], settings, before)
+        schedules = checkpoint.get("lr_schedulers", [])
+        for number, (config, saved) in enumerate(zip(trainer.lr_scheduler_configs, schedules, strict=False)):
+            place = next(k for k, each in enumerate(trainer.optimizers) if each is config.scheduler.optimizer)
+            new = renewed_schedule(config.scheduler, saved)
+            if new is not None and place < len(states):
+                schedules[number] = new
+                _follow_schedule(states[place]["param_groups"], trainer.optimizers[place], self._settings[place])
+
+
+def settings_of(optimizer: Optimizer) -> Settings:
+    """Return the settings of each parameter group."""
+    return [{key: value for key, value in group.items() if key != "params"} for group in optimizer.param_groups]
+
+
+def renew_settings(saved: Settings, now: Settings, before: Settings) -> None:
+    """Set those settings of saved parameter groups that were not the same when the saved optimizer was built.
+
+    Those that stayed the same keep their saved value: a callback may have changed it in training. The learning rate is
+    the schedule's.
+    """
+    for group, settings, earlier in zip(saved, now, before, strict=True):
+        for key, value in settings.items():
+            if key not in OF_SCHEDULE and (key not in earlier or earlier[key] != value):
+                group[key] = value
+
+
+def renewed_schedule(schedule: LRScheduler, saved: dict[str, Any]) -> dict[str, Any] | None:
+    """Move a new schedule to the step of a saved one, and return its state; None if that is the same."""
+    move_to(schedule, saved["last_epoch"])
+    state: dict[str, Any] = schedule.state_dict()
+    return None if all(key in saved and saved[key] == value for key, value in state.items()) else state
+
+
+def move_to(schedule: LRScheduler, steps: int) -> None:
+    """Move a new schedule, and the learning rate of its optimizer, to where that number of steps leads."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # it steps before its optimizer does
+        if isinstance(schedule, LambdaLR) and steps > 0:  # a function of the step alone
+            schedule.last_epoch, schedule._step_count = steps - 1, steps
+            steps = 1
+        for _ in range(steps):
+            schedule.step()
+
+
+def _follow_schedule(saved: Settings, optimizer: Optimizer, before: Settings) -> None:
+    """Set what a schedule, moved to its step, has set in the groups of its optimizer: the learning rate, or more."""
+    for group, now, earlier in zip(saved, optimizer.param_groups, before, strict=True):
+        for key in earlier:
+            if key in OF_SCHEDULE or now[key] != earlier[key]:
+                group[key] = now[key]
+
+
+def _check_groups(saved: Settings, now: Settings, trainer: Trainer) -> None:
+    if len(saved) != len(now):
+        raise ValueError(
+            f"the optimizer of {trainer.ckpt_path} has {len(saved)} groups of parameters, and this one has {len(now)}: "
+            "resume with the same optimizer and the same trainable parameters, or start a new run"
+        )
+
+
+def _renew_position(trainer: Trainer, checkpoint: dict[str, Any]) -> None:
+    """Let the epoch in progress begin again if its batches are no longer the same."""
+    position = position_of(checkpoint)
+    if position.batches == 0:
+        return
+    if trainer.train_dataloader is None:  # the length of the run did not depend on it
+        trainer.fit_loop.setup_data()
+    if goes_on_within_epoch(trainer, checkpoint):
+        return
+    if next_whole_epoch(checkpoint) == position.epochs:
+        rank_zero_info(
+            f"the batches of an epoch have changed: epoch {position.epochs} begins again, and the data of the "
+            f"{position.batches} batches that it was trained on are repeated"
+        )
+    begin_whole_epoch(checkpoint)

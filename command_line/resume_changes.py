@@ -1,0 +1,149 @@
+"""What a resumed run may change, and what it may not: one table of the config's fields.
+
+A field may change if the run then does what it says. It may not if the checkpoint's state would no longer belong to it,
+if it would have no effect, or if it decides which examples are for training and which for validation.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from fnmatch import fnmatchcase
+from typing import Any, NamedTuple
+
+from lightning.pytorch.callbacks import WeightAveraging
+
+from utils.config_changes import Change, class_of, config_changes
+
+
+class Rule(NamedTuple):
+    """What is to be done with a change of some fields.
+
+    Attributes:
+        fields: Patterns of their names; `*` stands for anything, dots included.
+        refused: Why they cannot change; None if they can.
+        note: What else a change of them means; shown with it.
+    """
+
+    fields: tuple[str, ...]
+    refused: str | None = None
+    note: str = ""
+
+
+SPLIT = "training examples would move into validation or test"
+NOT_THE_START = "only the start of a run uses it"
+OTHER_EXAMPLES = "it may decide which examples are for training, and which for validation"
+OTHER_STATE = "the optimizer's state in the checkpoint is of another kind"
+HORIZON = "the schedule has another length"
+BATCHES = "the batches change, the schedule's length with them; an epoch in progress begins again"
+
+RULES = (
+    Rule(("seed_everything",), "the order, the augmentation and the dropout of all epochs follow from it"),
+    # --- the model: its weights belong to the network, the optimizer's state to the optimizer
+    Rule(("model",), "the checkpoint is of another LightningModule"),
+    Rule(("model.architecture.*dropout*", "model.architecture.*drop_path*", "model.architecture.*stochastic_depth*")),
+    Rule(("model.architecture.*activation_checkpointing",)),
+    Rule(("model.architecture", "model.architecture.*"), "the weights belong to the network"),
+    Rule(("model.init_from",), NOT_THE_START),
+    Rule(("model.seed",), "the dropout of all epochs follows from it"),
+    Rule(("model.optimizer",), OTHER_STATE),
+    Rule(("model.optimizer.amsgrad", "model.optimizer.centered"), OTHER_STATE),
+    Rule(("model.optimizer.*",)),
+    Rule(("model.schedule", "model.schedule.*")),
+    # The rest of a module is read where it is used: losses, evaluation, generation. So is a module's of your own.
+    Rule(("model.*",)),
+    # --- the data: order, size and augmentation of batches may change, the examples of a split may not
+    Rule(("data",), "the checkpoint is of other data"),
+    Rule(("data.split_seed", "data.*validation_*", "data.*test_fraction", "data.*test_size", "data.*val_*size"), SPLIT),
+    Rule(("data.seed",), "the order of all epochs follows from it"),
+    Rule(("data.image_size",), "the network has seen images of another size, and their mean"),
+    Rule(("data.tokenizer*", "data.vocab_size", "data.num_sentinels"), "the model's ids are those of its tokenizer"),
+    Rule(("data.batch_size", "data.batch_tokens", "data.pad_to_multiple", "data.sequence_length"), note=BATCHES),
+    Rule(("data.max_source_length", "data.max_target_length", "data.over_length"), note=BATCHES),
+    Rule(("data.eval_*", "data.augmentation", "data.augmentation.*", "data.bpe_dropout")),
+    Rule(("data.cache_dir", "data.num_workers", "data.download", "data.verify", "data.pin_memory")),
+    Rule(("data.predict_*", "data.test_file")),
+    # Where the same data are: their content is compared when they have been read
+    Rule(("data.root", "data.path", "data.task*.*_source", "data.task*.*_target")),
+    Rule(("data.task*.train", "data.task*.val", "data.task*.test")),
+    # A field of a datamodule of your own may be a split, and nothing would show the leak later: safe rather than free
+    Rule(("data.*",), OTHER_EXAMPLES),
+    # --- the run
+    Rule(("trainer.max_epochs", "trainer.max_steps"), note=HORIZON),
+    Rule(("trainer.devices", "trainer.num_nodes", "trainer.accumulate_grad_batches"), note=BATCHES),
+    Rule(("trainer.limit_train_batches",), note=BATCHES),
+    Rule(("trainer.overfit_batches",), "a run on a few batches and a run on all are two runs"),
+    Rule(("trainer.fast_dev_run",), "a trial run writes no checkpoint"),
+    Rule(("checkpoint.monitor", "checkpoint.mode"), note="best.ckpt is chosen anew"),
+    Rule(("*",)),
+)
+"""The first rule with a pattern that fits a field decides."""
+
+STATEFUL_CALLBACKS = WeightAveraging
+"""Callbacks whose presence decides which weights a checkpoint's `state_dict` holds."""
+
+
+def rule_of(change: Change) -> Rule:
+    """Return the rule that decides on a change."""
+    if change.field == "trainer.callbacks" and _averages(change.old) != _averages(change.new):
+        return Rule((), "averaged weights belong to a run from its start to its end")
+    return next(rule for rule in RULES if any(fnmatchcase(change.field, pattern) for pattern in rule.fields))
+
+
+def _averages(callbacks: Any) -> list[str]:
+    """Return the names of the callbacks of a config that average weights."""
+    found = [class_of(each) for each in callbacks] if isinstance(callbacks, list) else [class_of(callbacks)]
+    return [each.__name__ for each in found if each is not None and issubclass(each, STATEFUL_CALLBACKS)]
+
+
+def accepted_changes(
+    old: dict[str, Any],
+    new: dict[str, Any],
+    checkpoint: str,
+    sections: Mapping[str, type] | None = None,
+    same_folder: bool = True,
+) -> list[str]:
+    """Return what a resumed run changes, one text per field.
+
+    Args:
+        old: The config of the checkpoint.
+        new: The config that is given.
+        checkpoint: Path of the checkpoint.
+        sections: As for `config_changes`.
+        same_folder: Whether the run goes on in its folder, whose tokenizer.json then is its tokenizer. In another
+            folder it needs one, which is compared with the checkpoint's when it has been read.
+
+    Raises:
+        ValueError: It may not change a field; the message names all such fields, their values, and the way out.
+    """
+    changes = config_changes(old, new, sections)
+    refused = [(change, rule) for change in changes if (rule := rule_of(change)).refused]
+    if not same_folder:
+        refused = [(change, rule) for change, rule in refused if change.field != "data.tokenizer"]
+    if refused:
+        raise ValueError(_refusal(refused, checkpoint, new))
+    return _with_notes(changes)
+
+
+def _refusal(refused: Iterable[tuple[Change, Rule]], checkpoint: str, config: dict[str, Any]) -> str:
+    named = "; ".join(f"{change.describe()} ({rule.refused})" for change, rule in refused)
+    model = config.get("model")
+    init_args = model.get("init_args") if isinstance(model, dict) else None
+    starts_from = isinstance(init_args, dict) and "init_from" in init_args
+    weights = f" from its weights with --model.init_from {checkpoint}" if starts_from else ""
+    return (
+        f"the run of {checkpoint} cannot be resumed with {named}; leave the change out, or start a new run{weights} in "
+        "another --run_dir"
+    )
+
+
+def _with_notes(changes: Iterable[Change]) -> list[str]:
+    """Return the changes as text, each note only with the last change that it is about."""
+    texts: dict[str, str] = {}
+    last: dict[str, str] = {}
+    for change in changes:
+        texts[change.field] = change.describe()
+        last[rule_of(change).note] = change.field
+    for note, field in last.items():
+        if note:
+            texts[field] += f" ({note})"
+    return list(texts.values())

@@ -1,0 +1,125 @@
+"""Where a resumed training stands, and whether it can go on within an epoch.
+
+Loaders start at the number of the next batch. That is exact only if the batches of the epoch are those that the
+checkpoint was trained on: with another batch size, number of processes or set of examples, the same number means
+another place, and examples would be repeated or left out unseen. The epoch then begins again.
+"""
+
+from __future__ import annotations
+
+import math
+import zlib
+from collections.abc import Iterable
+from typing import Any, NamedTuple, Protocol, runtime_checkable
+
+from lightning.pytorch import Trainer
+from torch import Tensor
+
+PLAN_KEY = "batch_plan"
+"""Key of a checkpoint that holds what `batch_plan` returned."""
+
+
+@runtime_checkable
+class HasBatchDigest(Protocol):
+    """A training loader that can tell whether its batches are those of another one."""
+
+    def digest(self) -> int:
+        """Return a number that is the same for two loaders if each epoch has the same batches."""
+        ...
+
+
+def digest_of(batches: Iterable[Tensor]) -> int:
+    """Return a checksum of the examples of each batch."""
+    checksum = 0
+    for batch in batches:
+        checksum = zlib.crc32(batch.contiguous().numpy().tobytes(), zlib.crc32(str(batch.shape).encode(), checksum))
+    return checksum
+
+
+def batch_plan(trainer: Trainer) -> dict[str, Any]:
+    """Return what says whether two trainings have the same batches; those of the first process stand for all."""
+    loader = trainer.train_dataloader
+    return {
+        "world_size": trainer.world_size,
+        "batches": trainer.num_training_batches,
+        "accumulate_grad_batches": trainer.accumulate_grad_batches,
+        "digest": loader.digest() if isinstance(loader, HasBatchDigest) else None,
+    }
+
+
+class Position(NamedTuple):
+    """Where a checkpoint was written.
+
+    Attributes:
+        epochs: Number of epochs that have ended.
+        batches: Number of batches trained on in the epoch in progress; 0 between two epochs.
+        steps: Number of optimizer steps so far.
+    """
+
+    epochs: int
+    batches: int
+    steps: int
+
+
+def position_of(checkpoint: dict[str, Any]) -> Position:
+    """Return the position of a checkpoint."""
+    fit_loop = checkpoint["loops"]["fit_loop"]
+    epochs = fit_loop["epoch_progress"]["current"]
+    in_progress = epochs["ready"] > epochs["processed"]
+    batches = fit_loop["epoch_loop.batch_progress"]["current"]["completed"] if in_progress else 0
+    return Position(epochs["processed"], batches, checkpoint["global_step"])
+
+
+def goes_on_within_epoch(trainer: Trainer, checkpoint: dict[str, Any]) -> bool:
+    """Return whether the epoch in progress can go on where it stood; every process must call this.
+
+    It can if the same processes have the same batches, and the next one begins an optimizer step. A checkpoint of an
+    earlier version, which does not say what its batches were, is believed.
+    """
+    saved = checkpoint.get(PLAN_KEY)
+    if saved is None:
+        return True
+    now, batches = batch_plan(trainer), position_of(checkpoint).batches
+    same = all(saved[key] == now[key] for key in ("world_size", "digest"))
+    if saved["digest"] is None:
+        same = same and saved["batches"] == now["batches"]
+    goes_on = same and batches <= now["batches"] and batches % now["accumulate_grad_batches"] == 0
+    return bool(trainer.strategy.broadcast(goes_on))
+
+
+def next_whole_epoch(checkpoint: dict[str, Any]) -> int:
+    """Return the epoch that begins if the one in progress cannot go on: the same one, unless it lacks no batch."""
+    epochs, batches, _ = position_of(checkpoint)
+    return epochs + (batches > 0 and batches >= checkpoint[PLAN_KEY]["batches"])
+
+
+def begin_whole_epoch(checkpoint: dict[str, Any]) -> None:
+    """Move the position of a checkpoint to the beginning of `next_whole_epoch`; optimizer steps stay counted."""
+    epoch, fit_loop = next_whole_epoch(checkpoint), checkpoint["loops"]["fit_loop"]
+    moved = epoch - position_of(checkpoint).epochs
+    for counts in fit_loop["epoch_progress"].values():
+        counts.update(dict.fromkeys(counts, counts["processed"] + moved))
+    batches = fit_loop["epoch_loop.batch_progress"]["current"]
+    batches.update(dict.fromkeys(batches, 0))
+
+
+def planned_steps(trainer: Trainer, checkpoint: dict[str, Any] | None) -> float:
+    """Return the number of optimizer steps of the whole run: those done and those to come; infinity without an end.
+
+    In a run whose number of steps per epoch has changed, this is not what Lightning estimates, which supposes that all
+    epochs have had as many steps as they have now.
+
+    Args:
+        trainer: The trainer of the run.
+        checkpoint: The checkpoint that it resumes from, if any.
+    """
+    steps: float = trainer.estimated_stepping_batches
+    if checkpoint is None or trainer.max_epochs in (None, -1) or math.isinf(trainer.num_training_batches):
+        return steps
+    epochs, batches, done = position_of(checkpoint)
+    if not goes_on_within_epoch(trainer, checkpoint):
+        epochs, batches = next_whole_epoch(checkpoint), 0
+    per_epoch = math.ceil(trainer.num_training_batches / trainer.accumulate_grad_batches)
+    to_come = (trainer.max_epochs - epochs) * per_epoch - batches // trainer.accumulate_grad_batches
+    planned = done + max(0, to_come)
+    return min(planned, trainer.max_steps) if trainer.max_steps != -1 else planned
