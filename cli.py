@@ -78,7 +78,7 @@ class OneForAllCLI(LightningCLI):
                 },
                 parser_class=Parser,
                 auto_configure_optimizers=False,
-                args=args if asks_for_help(args) else with_checkpoint_config(with_found_configs(args)),
+                args=args if asks_for_help(args) else with_checkpoint_config(with_found_configs(with_run_config(args))),
             )
         except BaseException:
             if self.claimed and not self._has_trained():
@@ -163,7 +163,7 @@ class OneForAllCLI(LightningCLI):
     def _observers(self, options: Any) -> list[Callback]:
         observers: list[Callback] = [
             RunFolder(self.saved_config, self.changes),
-            ResumedSettings(),
+            ResumedSettings(changed=bool(self.changes)),
             Summary(),
             TestMetrics(),
             TextOutputs(),
@@ -235,6 +235,18 @@ def plain_config(parser: LightningArgumentParser, options: Any) -> dict[str, Any
 def asks_for_help(args: list[str]) -> bool:
     """Return whether a command line asks for a help page, by an option rather than as a value."""
     return any(map(HELP.fullmatch, args))
+
+
+def with_run_config(args: list[str]) -> list[str]:
+    """Return a command line that resumes a run without naming a config with the config.yaml in the run's folder."""
+    resumes = any(value.lower() != "false" for value in option_values([*args, ""], "--resume"))
+    if args[:1] != ["fit"] or not resumes or given_configs(args) or option_values(args, "--ckpt_path"):
+        return args
+    folders = option_values(args, "--run_dir") or [f"runs/{name}" for name in option_values(args, "--name")]
+    config = Path(folders[-1]) / "config.yaml" if folders else None
+    if config is None or not config.is_file() or config.stat().st_size == 0:
+        return args
+    return [args[0], "--config", str(config), *args[1:]]
 
 
 def with_checkpoint_config(args: list[str]) -> list[str]:

@@ -33,8 +33,8 @@ SPLIT = "training examples would move into validation or test"
 NOT_THE_START = "only the start of a run uses it"
 OTHER_EXAMPLES = "it may decide which examples are for training, and which for validation"
 OTHER_STATE = "the optimizer's state in the checkpoint is of another kind"
-HORIZON = "the schedule has another length"
-BATCHES = "the batches change, the schedule's length with them; an epoch in progress begins again"
+HORIZON = "the schedule's length follows"
+BATCHES = "other batches: the schedule's length follows, an epoch in progress begins again"
 
 RULES = (
     Rule(("seed_everything",), "the order, the augmentation and the dropout of all epochs follow from it"),
@@ -53,7 +53,7 @@ RULES = (
     Rule(("model.*",)),
     # --- the data: order, size and augmentation of batches may change, the examples of a split may not
     Rule(("data",), "the checkpoint is of other data"),
-    Rule(("data.split_seed", "data.*validation_*", "data.*test_fraction", "data.*test_size", "data.*val_*size"), SPLIT),
+    Rule(("data.split_seed", "data.*validation_*", "data.*test_fraction", "data.*test_size"), SPLIT),
     Rule(("data.seed",), "the order of all epochs follows from it"),
     Rule(("data.image_size",), "the network has seen images of another size, and their mean"),
     Rule(("data.tokenizer*", "data.vocab_size", "data.num_sentinels"), "the model's ids are those of its tokenizer"),

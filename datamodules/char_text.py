@@ -12,13 +12,14 @@ from datamodules.text.files import read_text
 from datamodules.trainer_state import model_of
 from utils.batches import CharBatch, PromptBatch
 from utils.checks import check_int, check_positive_int
-from utils.contracts import PredictsLines, ProvidesCharacters, UsesVocabulary
+from utils.contracts import IdentifiesTrainingData, PredictsLines, ProvidesCharacters, UsesVocabulary
 from utils.distributed import rank_and_world_size
+from utils.resume_position import checksum
 
 SPLITS = {"train": "training", "val": "validation", "test": "test"}
 
 
-class CharTextDataModule(LightningDataModule, ProvidesCharacters, PredictsLines):
+class CharTextDataModule(LightningDataModule, ProvidesCharacters, PredictsLines, IdentifiesTrainingData):
     """One text for models that read characters: its beginning for training, then validation, its end for the test.
 
     Each split is read as contiguous streams side by side: batch k + 1 continues where batch k stopped, so that a model
@@ -111,6 +112,15 @@ class CharTextDataModule(LightningDataModule, ProvidesCharacters, PredictsLines)
         test = size - round(size * self.test_fraction)
         val = test - round(size * self.validation_fraction)
         return {"train": (0, val), "val": (val, test), "test": (test, size)}[split]
+
+    def training_data(self) -> dict[str, int]:
+        """Return the lengths of training and validation text, and a checksum of both."""
+        (begin, end), (_, val_end) = self.part("train"), self.part("val")
+        return {
+            "training characters": end - begin,
+            "validation characters": val_end - end,
+            "checksum": checksum([self.text[:val_end].encode()]),
+        }
 
     def _check_length(self, split: str) -> None:
         begin, end = self.part(split)

@@ -24,15 +24,16 @@ from datamodules.text.training_pairs import TrainingPart
 from datamodules.trainer_state import stage_of
 from utils.batches import Seq2SeqBatch
 from utils.checks import check_choice, check_fraction, check_int, check_positive_int
-from utils.contracts import PredictsLines, ProvidesTokens
+from utils.contracts import IdentifiesTrainingData, PredictsLines, ProvidesTokens
 from utils.distributed import rank_and_world_size
+from utils.resume_position import checksum
 from utils.tokenizer_files import EOS_ID
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
 
 
-class TextSeq2SeqDataModule(LightningDataModule, ProvidesTokens, PredictsLines):
+class TextSeq2SeqDataModule(LightningDataModule, ProvidesTokens, PredictsLines, IdentifiesTrainingData):
     """Sources and targets as token ids, in batches that hold a budget of tokens.
 
     A training batch consists of pairs of similar length. An epoch has each example once (or as often as the `weight` of
@@ -166,6 +167,13 @@ class TextSeq2SeqDataModule(LightningDataModule, ProvidesTokens, PredictsLines):
         for split in splits:
             for part in range(len(self.task.parts())):
                 self._read(part, split)
+
+    def training_data(self) -> dict[str, int]:
+        """Return the numbers of training and validation examples, and a checksum of some of them."""
+        parts = range(len(self.task.parts()))
+        train, val = ([example for part in parts for example in self._read(part, split)] for split in ("train", "val"))
+        some = [repr(each[k]).encode() for each in (train, val) for k in range(0, len(each), len(each) // 1000 + 1)]
+        return {"training examples": len(train), "validation examples": len(val), "checksum": checksum(some)}
 
     def _tokenizer_texts(self) -> list[str]:
         tasks = enumerate(self.task.parts())

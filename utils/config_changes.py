@@ -36,7 +36,10 @@ class Change(NamedTuple):
 
     def describe(self) -> str:
         """Return the change as text, such as "model.optimizer.lr 0.1 -> 0.01"."""
-        return f"{self.field} {_text(self.old)} -> {_text(self.new)}"
+        old, new = _text(self.old), _text(self.new)
+        if old == new:  # two classes of the same name, or values too long to show
+            old, new = (str(each.get("class_path")) if _names_class(each) else "..." for each in (self.old, self.new))
+        return f"{self.field} {old} -> {new}"
 
 
 def config_changes(

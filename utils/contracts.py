@@ -163,6 +163,15 @@ class ProvidesCharacters(Protocol):
 
 
 @runtime_checkable
+class IdentifiesTrainingData(Protocol):
+    """A datamodule that can tell whether its examples are those that a checkpoint was trained on."""
+
+    def training_data(self) -> dict[str, int]:
+        """Return the number of training and of validation examples, and a checksum of them."""
+        ...
+
+
+@runtime_checkable
 class PredictsLines(Protocol):
     """A datamodule that reads a text file in `predict`; `predict_count` is the number of its lines."""
 

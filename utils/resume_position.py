@@ -13,7 +13,6 @@ from collections.abc import Iterable
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 from lightning.pytorch import Trainer
-from torch import Tensor
 
 PLAN_KEY = "batch_plan"
 """Key of a checkpoint that holds what `batch_plan` returned."""
@@ -28,12 +27,12 @@ class HasBatchDigest(Protocol):
         ...
 
 
-def digest_of(batches: Iterable[Tensor]) -> int:
-    """Return a checksum of the examples of each batch."""
-    checksum = 0
-    for batch in batches:
-        checksum = zlib.crc32(batch.contiguous().numpy().tobytes(), zlib.crc32(str(batch.shape).encode(), checksum))
-    return checksum
+def checksum(parts: Iterable[bytes]) -> int:
+    """Return a checksum of some bytes and of where each part ends."""
+    total = 0
+    for part in parts:
+        total = zlib.crc32(part, zlib.crc32(len(part).to_bytes(8, "little"), total))
+    return total
 
 
 def batch_plan(trainer: Trainer) -> dict[str, Any]:

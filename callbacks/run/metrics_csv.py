@@ -32,6 +32,7 @@ class MetricsCSV(Logger):
         self.columns: list[str] = list(COLUMNS)
         self.rows: list[Row] = []
         self._loaded = False
+        self._unsaved = False
 
     @property
     def name(self) -> str:
@@ -73,6 +74,7 @@ class MetricsCSV(Logger):
         else:
             self.rows.append({"step": step, **values})
         self.columns += [key for key in values if key not in self.columns]
+        self._unsaved = True
 
     def load(self) -> None:
         """Read the rows of an earlier part of the run, once.
@@ -98,20 +100,25 @@ class MetricsCSV(Logger):
     def keep_rows(self, count: int) -> None:
         """Keep the first `count` rows: drop what was logged after the point that a run resumes from."""
         self.load()
+        if len(self.rows) <= count:
+            return
         self.rows = self.rows[:count]
         self.columns = COLUMNS + [key for key in self.columns[2:] if any(key in row for row in self.rows)]
-        if self.rows or self.path.is_file():
-            self.save()
+        self._unsaved = True
+        self.save()
 
     @rank_zero_only
     def save(self) -> None:
-        """Write the whole file or none; Lightning calls this after each row and each error."""
-        self.load()  # a resumed run that fails before its first row must keep the earlier ones
+        """Write the whole file or none, if there is anything new; Lightning calls this after each row and each error."""
+        self.load()  # a file that is damaged is an error by now
+        if not self._unsaved:
+            return
         with atomic_path(self.path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
             writer = csv.writer(file, lineterminator="\n")
             writer.writerow(self.columns)
             for row in self.rows:
                 writer.writerow([_text(row.get(key)) for key in self.columns])
+        self._unsaved = False
 
 
 def _text(value: float | None) -> str:

@@ -13,6 +13,7 @@ from lightning.pytorch.utilities import rank_zero_info
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR, LRScheduler
 
+from utils.contracts import IdentifiesTrainingData, datamodule_of
 from utils.resume_position import (
     PLAN_KEY,
     batch_plan,
@@ -23,6 +24,7 @@ from utils.resume_position import (
 )
 
 SETTINGS_KEY = "optimizer_settings"
+DATA_KEY = "training_data"
 OF_SCHEDULE = ("lr", "initial_lr")
 """Settings of a parameter group that the schedule sets."""
 
@@ -38,16 +40,24 @@ class ResumedSettings(Callback):
     - A setting of the optimizer that differs from what it was at the start is the new one.
     - A schedule that would now stand elsewhere at this step is the new one, moved to this step.
     - An epoch in progress whose batches are no longer the same begins again, and says so.
+
+    Other training or validation data are refused: a validation set that the model was trained on measures nothing.
+
+    Args:
+        changed: Whether the config may differ from the checkpoint's. If not, optimizer and schedule are restored whole,
+            with whatever a callback has set in them.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, changed: bool = True) -> None:
+        self.changed = changed
         self._checkpoint: dict[str, Any] | None = None  # the one that is being loaded
         self._settings: list[Settings] = []  # of each optimizer when it was built
         self._plan: dict[str, Any] | None = None
+        self._data: dict[str, int] | None = None
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Forget an earlier fit."""
-        self._checkpoint, self._settings, self._plan = None, [], None
+        self._checkpoint, self._settings, self._plan, self._data = None, [], None, None
 
     def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
         """Keep the checkpoint until the optimizers are built; some strategies have built them already."""
@@ -57,7 +67,14 @@ class ResumedSettings(Callback):
                 self._renew(trainer, checkpoint)
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Put what has changed into the checkpoint that is about to be restored."""
+        """Put what has changed into the checkpoint that is about to be restored.
+
+        Raises:
+            ValueError: The data, or the parameters that are trained, are not those of the checkpoint.
+        """
+        datamodule = datamodule_of(trainer)
+        if trainer.is_global_zero and isinstance(datamodule, IdentifiesTrainingData):  # the others may not have read it
+            self._data = datamodule.training_data()
         self._settings = [settings_of(optimizer) for optimizer in trainer.optimizers]
         if self._checkpoint is not None:
             self._renew(trainer, self._checkpoint)
@@ -73,9 +90,16 @@ class ResumedSettings(Callback):
         checkpoint[SETTINGS_KEY] = self._settings
         if self._plan is not None:
             checkpoint[PLAN_KEY] = self._plan
+        if self._data is not None:
+            checkpoint[DATA_KEY] = self._data
 
     def _renew(self, trainer: Trainer, checkpoint: dict[str, Any]) -> None:
+        _check_data(trainer, checkpoint.get(DATA_KEY), self._data)
         _renew_position(trainer, checkpoint)
+        if self.changed:
+            self._renew_optimizers(trainer, checkpoint)
+
+    def _renew_optimizers(self, trainer: Trainer, checkpoint: dict[str, Any]) -> None:
         states = checkpoint.get("optimizer_states", [])
         earlier = checkpoint.get(SETTINGS_KEY) or [state["param_groups"] for state in states]
         for state, settings, before in zip(states, self._settings, earlier, strict=False):
@@ -131,6 +155,19 @@ def _follow_schedule(saved: Settings, optimizer: Optimizer, before: Settings) ->
         for key in earlier:
             if key in OF_SCHEDULE or now[key] != earlier[key]:
                 group[key] = now[key]
+
+
+def _check_data(trainer: Trainer, saved: dict[str, int] | None, now: dict[str, int] | None) -> None:
+    """Raise ValueError on every process if the first one has other data than a checkpoint."""
+    there, here = saved or {}, now or {}
+    different = [key for key in here if there and there.get(key) != here[key]]
+    counts = [f"{there.get(key)} {key} there and {here[key]} here" for key in different if key != "checksum"]
+    if trainer.strategy.broadcast(bool(different)):
+        raise ValueError(
+            f"the data are not those that {trainer.ckpt_path} was trained on "
+            f"({', '.join(counts) or 'as many examples, but others'}), so that training and validation examples would "
+            "mix; resume with the same data, or start a new run"
+        )
 
 
 def _check_groups(saved: Settings, now: Settings, trainer: Trainer) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 from abc import abstractmethod
 from collections.abc import Callable
 from pathlib import Path
@@ -19,11 +20,20 @@ from datamodules.loader import BatchLoader, require_one_each, training_position
 from datamodules.trainer_state import model_of, planned_epochs
 from utils.batches import ImageBatch, ImagePredictionBatch, RawImageBatch
 from utils.checks import check_int, check_positive_int
-from utils.contracts import ClassifiesImages, PredictsImages, ProvidesImages, ProvidesTrainingImages
+from utils.contracts import (
+    ClassifiesImages,
+    IdentifiesTrainingData,
+    PredictsImages,
+    ProvidesImages,
+    ProvidesTrainingImages,
+)
 from utils.distributed import rank_and_world_size
+from utils.resume_position import checksum
 
 
-class ImageDataModule(LightningDataModule, ProvidesImages, PredictsImages, ProvidesTrainingImages):
+class ImageDataModule(
+    LightningDataModule, ProvidesImages, PredictsImages, ProvidesTrainingImages, IdentifiesTrainingData
+):
     """Base class of the image datamodules.
 
     A subclass sets `class_names`, `mean` and `std` and loads the images (`load_training`, `load_test`). The attributes
@@ -101,6 +111,18 @@ class ImageDataModule(LightningDataModule, ProvidesImages, PredictsImages, Provi
         """Load the training images before a fit."""
         if stage == "fit":
             self._training_sets()
+
+    def training_data(self) -> dict[str, int]:
+        """Return the sizes of training and validation set, and a checksum of classes, labels and file names."""
+        train, val = self._training_sets()
+        sets = [train] if val is None else [train, val]
+        parts = [each.labels.numpy().tobytes() for each in sets]
+        parts += [unicodedata.normalize("NFC", Path(name).name).encode() for each in sets for name in each.names or []]
+        return {
+            "training examples": len(train.images),
+            "validation examples": 0 if val is None else len(val.images),
+            "checksum": checksum([*map(str.encode, self.class_names or []), *parts]),
+        }
 
     # --- loaders -----------------------------------------------------------------------------------------------
 

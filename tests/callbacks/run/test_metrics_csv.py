@@ -134,3 +134,11 @@ def test_a_damaged_line_is_named(tmp_path, line):
     with pytest.raises(ValueError, match=r"metrics\.csv line 3 is damaged"):
         MetricsCSV(str(tmp_path)).load()
     assert path.read_text().endswith(line + "\n")
+
+
+def test_a_file_without_anything_new_stays_byte_for_byte(tmp_path):
+    (tmp_path / "metrics.csv").write_text("epoch,step,a\n0,1,1\n0,2,0.50\n")
+    log = MetricsCSV(str(tmp_path))
+    log.save()
+    log.keep_rows(2)
+    assert (tmp_path / "metrics.csv").read_text() == "epoch,step,a\n0,1,1\n0,2,0.50\n"

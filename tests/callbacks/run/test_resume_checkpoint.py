@@ -18,6 +18,7 @@ from architectures.base import ImageClassifierNet
 from callbacks.run.best_checkpoint import BestCheckpoint
 from callbacks.run.metrics_csv import MetricsCSV
 from callbacks.run.resume_checkpoint import ResumeCheckpoint
+from callbacks.run.resumed_settings import ResumedSettings
 from callbacks.run.run_folder import RunFolder
 from callbacks.weight_averaging import EMA
 from datamodules.images.augmentation import Augmentation
@@ -116,6 +117,7 @@ class Setting:
             ResumeCheckpoint(**self.saving),
             BestCheckpoint(),
             RunFolder({}),
+            ResumedSettings(),  # a config without changes: nothing of what follows may differ
             *more,
         ]
         trainer = Trainer(
