@@ -33,8 +33,8 @@ SPLIT = "training examples would move into validation or test"
 NOT_THE_START = "only the start of a run uses it"
 OTHER_EXAMPLES = "it may decide which examples are for training, and which for validation"
 OTHER_STATE = "the optimizer's state in the checkpoint is of another kind"
-HORIZON = "the schedule's length follows"
-BATCHES = "other batches: the schedule's length follows, an epoch in progress begins again"
+HORIZON = "changes the length of the schedule"
+BATCHES = "changes the batches and the length of the schedule; an epoch in progress may begin again"
 
 RULES = (
     Rule(("seed_everything",), "the order, the augmentation and the dropout of all epochs follow from it"),

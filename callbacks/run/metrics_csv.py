@@ -109,7 +109,7 @@ class MetricsCSV(Logger):
 
     @rank_zero_only
     def save(self) -> None:
-        """Write the whole file or none, if there is anything new; Lightning calls this after each row and each error."""
+        """Write the whole file or none if there is anything new; Lightning calls this after each row and each error."""
         self.load()  # a file that is damaged is an error by now
         if not self._unsaved:
             return

@@ -11,7 +11,7 @@ from typing import Any
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.utilities import rank_zero_info
 from torch.optim import Optimizer
-from torch.optim.lr_scheduler import LambdaLR, LRScheduler
+from torch.optim.lr_scheduler import LambdaLR, LRScheduler, ReduceLROnPlateau
 
 from utils.contracts import IdentifiesTrainingData, datamodule_of
 from utils.resume_position import (
@@ -95,22 +95,26 @@ class ResumedSettings(Callback):
 
     def _renew(self, trainer: Trainer, checkpoint: dict[str, Any]) -> None:
         _check_data(trainer, checkpoint.get(DATA_KEY), self._data)
+        _say_processes(trainer, checkpoint)
         _renew_position(trainer, checkpoint)
         if self.changed:
             self._renew_optimizers(trainer, checkpoint)
 
     def _renew_optimizers(self, trainer: Trainer, checkpoint: dict[str, Any]) -> None:
-        states = checkpoint.get("optimizer_states", [])
+        states, schedules = checkpoint.get("optimizer_states", []), checkpoint.get("lr_schedulers", [])
         earlier = checkpoint.get(SETTINGS_KEY) or [state["param_groups"] for state in states]
-        for state, settings, before in zip(states, self._settings, earlier, strict=False):
-            _check_groups(state["param_groups"], settings, trainer)
-            renew_settings(state["param_groups"], settings, before)
-        schedules = checkpoint.get("lr_schedulers", [])
-        for number, (config, saved) in enumerate(zip(trainer.lr_scheduler_configs, schedules, strict=False)):
-            place = next(k for k, each in enumerate(trainer.optimizers) if each is config.scheduler.optimizer)
+        scheduled = [config.scheduler.optimizer for config in trainer.lr_scheduler_configs]
+        for optimizer, state, now, before in zip(trainer.optimizers, states, self._settings, earlier, strict=False):
+            _check_groups(state["param_groups"], now, trainer)
+            renew_settings(state["param_groups"], now, before)
+            if optimizer not in scheduled:
+                renew_rates(state["param_groups"], now, before, was_scheduled=bool(schedules))
+        for number, config in enumerate(trainer.lr_scheduler_configs):
+            saved = schedules[number] if number < len(schedules) else {"last_epoch": checkpoint["global_step"]}
             new = renewed_schedule(config.scheduler, saved)
-            if new is not None and place < len(states):
-                schedules[number] = new
+            if new is not None:
+                schedules[number : number + 1] = [new]
+                place = trainer.optimizers.index(config.scheduler.optimizer)
                 _follow_schedule(states[place]["param_groups"], trainer.optimizers[place], self._settings[place])
 
 
@@ -131,8 +135,20 @@ def renew_settings(saved: Settings, now: Settings, before: Settings) -> None:
                 group[key] = value
 
 
+def renew_rates(saved: Settings, now: Settings, before: Settings, was_scheduled: bool) -> None:
+    """Set the learning rates of saved parameter groups that have no schedule, if they are new or had one."""
+    for group, settings, earlier in zip(saved, now, before, strict=True):
+        if was_scheduled or earlier["lr"] != settings["lr"]:
+            group["lr"] = settings["lr"]
+
+
 def renewed_schedule(schedule: LRScheduler, saved: dict[str, Any]) -> dict[str, Any] | None:
-    """Move a new schedule to the step of a saved one, and return its state; None if that is the same."""
+    """Move a new schedule to the step of a saved one, and return its state; None if that is the same.
+
+    A schedule that follows a metric cannot be moved; it keeps what it has seen.
+    """
+    if isinstance(schedule, ReduceLROnPlateau):
+        return None
     move_to(schedule, saved["last_epoch"])
     state: dict[str, Any] = schedule.state_dict()
     return None if all(key in saved and saved[key] == value for key, value in state.items()) else state
@@ -176,6 +192,13 @@ def _check_groups(saved: Settings, now: Settings, trainer: Trainer) -> None:
             f"the optimizer of {trainer.ckpt_path} has {len(saved)} groups of parameters, and this one has {len(now)}: "
             "resume with the same optimizer and the same trainable parameters, or start a new run"
         )
+
+
+def _say_processes(trainer: Trainer, checkpoint: dict[str, Any]) -> None:
+    """Say if there are more or fewer processes than before: with `devices: auto` the config does not."""
+    before = checkpoint.get(PLAN_KEY, {}).get("world_size", trainer.world_size)
+    if before != trainer.world_size:
+        rank_zero_info(f"resuming with {trainer.world_size} processes instead of {before}: batches have another size")
 
 
 def _renew_position(trainer: Trainer, checkpoint: dict[str, Any]) -> None:

@@ -44,6 +44,7 @@ class Summary(Callback):
         self._validation_seconds = 0.0
         self._examples = 0
         self._started: float | None = None
+        self._trained = False
         self._validation_started: float | None = None
         self._multiply_adds: int | None = None
 
@@ -69,6 +70,7 @@ class Summary(Callback):
         """Write the first version, now that a resumed run has loaded its checkpoint, and start the clock."""
         self._write(trainer, pl_module, "Training is in progress.")
         self._started = self.clock()
+        self._trained = True
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: object, batch: object, batch_idx: int
@@ -92,8 +94,9 @@ class Summary(Callback):
         self._started = None
 
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Write the whole summary."""
-        self._write(trainer, pl_module, f"Training ended after {_epochs(trainer)}.")
+        """Write the whole summary, unless all had been done before this fit: its command and settings were not used."""
+        if self._trained or not (Path(trainer.default_root_dir) / "summary.md").is_file():
+            self._write(trainer, pl_module, f"Training ended after {_epochs(trainer)}.")
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
         """Write the summary of an interrupted training."""

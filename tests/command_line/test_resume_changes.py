@@ -223,7 +223,7 @@ def test_a_callback_may_come_and_go_unless_it_averages_weights():
 def test_a_note_is_said_once():
     new = changed(changed(IMAGES, "trainer.max_epochs", 9), "trainer.max_steps", 5)
     listed = accepted_changes(IMAGES, new, CHECKPOINT)
-    assert listed == ["trainer.max_epochs 8 -> 9", "trainer.max_steps -1 -> 5 (the schedule's length follows)"]
+    assert listed == ["trainer.max_epochs 8 -> 9", "trainer.max_steps -1 -> 5 (changes the length of the schedule)"]
 
 
 def test_in_another_folder_a_tokenizer_may_be_named():

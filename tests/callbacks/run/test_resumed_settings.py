@@ -110,6 +110,13 @@ def sgd(lr: float = 0.1, **options: Any) -> Any:
     return lambda groups: torch.optim.SGD(groups, lr=lr, **{"momentum": 0.9, **options})
 
 
+class Unscheduled(ImageClassifier):
+    """A module as others write it: an optimizer, no schedule."""
+
+    def configure_optimizers(self) -> Any:
+        return self.build_optimizer()
+
+
 def fit(
     folder: Path,
     *more: Callback,
@@ -117,13 +124,14 @@ def fit(
     schedule: Any = Constant,
     data: ImageDataModule | None = None,
     changed: bool = True,
+    kind: type[ImageClassifier] = ImageClassifier,
     **trainer: Any,
 ) -> dict[str, Any]:
     """Trains, from `last.ckpt` if there is one; returns the content of `last.ckpt` at the end."""
     (folder / "checkpoints").mkdir(parents=True, exist_ok=True)
     last = folder / "checkpoints" / "last.ckpt"
     torch.manual_seed(0)
-    module = ImageClassifier(TinyNet(), optimizer=optimizer or sgd(), schedule=schedule, seed=5)
+    module = kind(TinyNet(), optimizer=optimizer or sgd(), schedule=schedule, seed=5)
     module.hparams.clear()
     callbacks = [RunFolder({}), ResumedSettings(changed), Summary(), ResumeCheckpoint(every_n_seconds=0.0), *more]
     Trainer(
@@ -228,6 +236,26 @@ def test_another_schedule_rate_and_length_are_those_of_the_whole_run(tmp_path, b
     fit(tmp_path, rates, optimizer=sgd(0.2), schedule=schedule, max_epochs=4)
     assert list(rates.at) == list(range(7, 20))
     assert rates.at == pytest.approx({step: expected(step) for step in rates.at}, abs=1e-6)
+
+
+def test_a_schedule_may_come_and_go(tmp_path):
+    for before, after in ((Unscheduled, ImageClassifier), (ImageClassifier, Unscheduled)):
+        folder, rates = tmp_path / before.__name__, Rates()
+
+        def falling(optimizer: Any, total: int) -> OneCycle:
+            return OneCycle(optimizer, total, peak=0.0)
+
+        cut(folder, 7, kind=before, schedule=falling)
+        fit(folder, rates, kind=after, schedule=falling)
+        expected = {step: 0.1 * (1 - step / 10 if after is ImageClassifier else 1) for step in range(7, 10)}
+        assert rates.at == pytest.approx(expected)
+
+
+def test_a_rate_without_a_schedule_is_the_new_one(tmp_path):
+    rates = Rates()
+    cut(tmp_path, 7, kind=Unscheduled)
+    fit(tmp_path, rates, kind=Unscheduled, optimizer=sgd(0.03))
+    assert set(rates.at.values()) == {0.03}
 
 
 def test_what_a_callback_has_changed_stays_if_the_config_has_not(tmp_path):

@@ -7,6 +7,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 import yaml
+from lightning.pytorch import Callback
 
 from callbacks.run.run_folder import (
     RUN_DIR_VARIABLE,
@@ -14,8 +15,10 @@ from callbacks.run.run_folder import (
     claim_folder,
     contents,
     default_name,
+    earlier_config_files,
     evaluation_folder,
     newest_predictions,
+    next_config_file,
     release_folder,
     training_folder,
     weights_in,
@@ -192,3 +195,33 @@ def test_predictions_cannot_go_to_a_folder(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(OSError, match="cannot be created"):
         evaluation_folder(None, None, "best.ckpt", str(tmp_path / "file" / "out.csv"))
+
+
+def test_an_earlier_config_is_kept_under_a_number(make_trainer, tiny_classifier, tiny_data, tmp_path):
+    for lr in (1, 2, 2, 3):
+        make_trainer(RunFolder({"lr": lr})).fit(tiny_classifier(), datamodule=tiny_data())
+    assert {path.name: path.read_text() for path in tmp_path.glob("config*")} == {
+        "config-1.yaml": "lr: 1\n",
+        "config-2.yaml": "lr: 2\n",
+        "config.yaml": "lr: 3\n",
+    }
+    for number in range(3, 12):
+        assert next_config_file(tmp_path) == tmp_path / f"config-{number}.yaml"
+        next_config_file(tmp_path).touch()
+    assert [path.name for path in earlier_config_files(tmp_path)] == [
+        f"config-{number}.yaml" for number in range(1, 12)
+    ]
+
+
+def test_nothing_is_written_if_training_does_not_begin(make_trainer, tiny_classifier, tiny_data, tmp_path, capsys):
+    (tmp_path / "config.yaml").write_text("of: before\n")
+
+    class Fail(Callback):
+        def on_fit_start(self, trainer, pl_module):
+            raise ValueError("no")
+
+    with pytest.raises(ValueError, match="no"):
+        make_trainer(RunFolder({"of": "now"}, ["lr 1 -> 2"]), Fail()).fit(tiny_classifier(), datamodule=tiny_data())
+    assert [path.name for path in tmp_path.iterdir()] == ["config.yaml"]
+    assert (tmp_path / "config.yaml").read_text() == "of: before\n"
+    assert "changes" not in capsys.readouterr().out
