@@ -143,7 +143,7 @@ class OneForAllCLI(LightningCLI):
             options.ckpt_path = newest_intact_checkpoint(folder) or options.ckpt_path
         if options.ckpt_path:
             earlier = read_config(options.ckpt_path)
-            same_folder = Path(options.ckpt_path).absolute().parents[1] == folder.absolute()
+            same_folder = Path(options.ckpt_path).absolute().parent.parent == folder.absolute()
             self.changes = accepted_changes(earlier, self.saved_config, options.ckpt_path, SECTIONS, same_folder)
         folder, claimed = training_folder(folder, resume=bool(options.resume), numbered=not options.run_dir)
         self.claimed = folder if claimed else None
