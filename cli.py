@@ -7,6 +7,7 @@ describe themselves. `command_line/` has the parser, the search for configs and 
 import os
 import re
 import sys
+import warnings
 from argparse import SUPPRESS
 from pathlib import Path
 from typing import Any
@@ -42,11 +43,11 @@ from command_line.errors import explain, user_errors
 from command_line.parser import Parser
 from command_line.process import import_packages, keep_freed_memory, quieten
 from command_line.resume_changes import accepted_changes
+from lightning_modules.training_module import missing_for_fit
+from utils.checkpoint_config import TRAINED_ONLY, plain_config, taken_config
 from utils.checkpoints import explain_misfit, newest_intact_checkpoint, read_config
 from utils.contracts import network_of
-
-PACKAGES = ("architectures", "callbacks", "datamodules", "lightning_modules")
-"""Packages whose classes a config may name."""
+from utils.trust import PACKAGES
 
 SECTIONS = {"trainer": Trainer, "checkpoint": BestCheckpoint, "resume_checkpoint": ResumeCheckpoint, "curves": Curves}
 """Parts of a config whose class it does not name."""
@@ -55,7 +56,7 @@ DEBUG_VARIABLE = "ONEFORALL_DEBUG"
 HELP = re.compile(r"-h|--([\w.]+\.)?help(=.*)?")
 
 # What a single invocation asks for; a saved config must not ask for it again.
-TRANSIENT = ("name", "run_dir", "resume", "ckpt_path", "output", "debug", BASE)
+TRANSIENT = ("name", "run_dir", "resume", "ckpt_path", "output", "debug", "trust_checkpoint", BASE)
 
 
 class OneForAllCLI(LightningCLI):
@@ -108,6 +109,14 @@ class OneForAllCLI(LightningCLI):
         )
         run.add_argument("--output", type=str | None, help="Where `predict` writes (default: in the run folder).")
         run.add_argument("--debug", nargs="?", const=True, type=bool | None, help="Show the traceback of an error.")
+        run.add_argument(
+            "--trust_checkpoint",
+            nargs="?",
+            const=True,
+            type=bool | None,
+            help="Take the whole config of --ckpt_path, which may then run any code. Only for a checkpoint whose maker "
+            "you trust.",
+        )
         run.add_argument(f"--{BASE}", type=forget, help=SUPPRESS)  # of a config file alone
         parser.add_lightning_class_args(BestCheckpoint, "checkpoint")
         parser.add_lightning_class_args(ResumeCheckpoint, "resume_checkpoint")
@@ -123,11 +132,15 @@ class OneForAllCLI(LightningCLI):
     def before_instantiate_classes(self) -> None:
         """Choose the run folder, and give it to the Trainer and the loggers."""
         options = self.config[self.subcommand]
-        self.saved_config = plain_config(self._parser(self.subcommand), options)
+        if self.subcommand == "fit":
+            _require_optimizer(options.model)
+        self.saved_config = resolved_config(self._parser(self.subcommand), options)
         self.run_dir = self._choose_run_dir(options)
         options.trainer.default_root_dir = str(self.run_dir)
         if self.subcommand != "fit":  # a logger records the training, and W&B's wants a login for it
             options.trainer.logger = False
+            # An evaluation has no use for the states of callbacks that only a fit has
+            warnings.filterwarnings("ignore", message="Be aware that when using `ckpt_path`")
             return
         given = options.trainer.logger
         loggers = options.trainer.logger = [given] if hasattr(given, "class_path") else given
@@ -224,7 +237,15 @@ class OneForAllCLI(LightningCLI):
         print(*lines, sep="\n", flush=True)
 
 
-def plain_config(parser: LightningArgumentParser, options: Any) -> dict[str, Any]:
+def _require_optimizer(model: Any) -> None:
+    """Raise ValueError if a model has none of what only a fit needs, so that nothing is prepared in vain."""
+    arguments = model.get("init_args") or {}
+    for name in TRAINED_ONLY:
+        if name in arguments and arguments[name] is None:
+            raise ValueError(missing_for_fit(name))
+
+
+def resolved_config(parser: LightningArgumentParser, options: Any) -> dict[str, Any]:
     """Return the resolved config as plain values, without what only this invocation asked for."""
     config = yaml.safe_load(parser.dump(options, skip_unset=False, format="yaml"))
     for key in ("weights_only", "verbose", "return_predictions", "config"):
@@ -265,7 +286,21 @@ def with_checkpoint_config(args: list[str]) -> list[str]:
                 f"oneforall {args[0]} needs a checkpoint: pass --ckpt_path runs/NAME/checkpoints/best.ckpt"
             )
         return args
-    return [args[0], "--config", yaml.safe_dump(read_config(ckpt_paths[-1]), sort_keys=False), *args[1:]]
+    config = config_of(ckpt_paths[-1], args[0], trusted=is_on(args, "--trust_checkpoint"))
+    return [args[0], "--config", yaml.safe_dump(config, sort_keys=False), *args[1:]]
+
+
+def config_of(ckpt_path: str, command: str, trusted: bool) -> dict[str, Any]:
+    """Return what a command takes of a checkpoint's config: what it needs, or, if it is trusted, all that may last."""
+    config = read_config(ckpt_path)
+    if not trusted:
+        return taken_config(config, command, ckpt_path)
+    return {key: value for key, value in plain_config(config, ckpt_path).items() if key not in TRANSIENT}
+
+
+def is_on(args: list[str], flag: str) -> bool:
+    """Return whether a command line has a flag, with any value but false."""
+    return any(value.lower() != "false" for value in option_values([*args, ""], flag))
 
 
 def main(args: list[str] | None = None) -> None:
@@ -277,8 +312,7 @@ def main(args: list[str] | None = None) -> None:
     try:
         OneForAllCLI(args)
     except user_errors() as error:
-        debug = any(value.lower() != "false" for value in option_values([*args, ""], "--debug"))
-        if debug or os.environ.get(DEBUG_VARIABLE):
+        if is_on(args, "--debug") or os.environ.get(DEBUG_VARIABLE):
             raise
         print(f"oneforall: error: {explain(error, args, PACKAGES)}", file=sys.stderr, flush=True)
         sys.exit(2)

@@ -100,7 +100,7 @@ class CharLanguageModel(LanguageModule, UsesVocabulary):
 
     def build_optimizer(self) -> Optimizer:
         """Return the optimizer of the network's parameters."""
-        return self.optimizer(parameter_groups(self.architecture, self.architecture.head))
+        return self.optimizer_of(parameter_groups(self.architecture, self.architecture.head))
 
     # --- one batch ---------------------------------------------------------------------------------------------
 

@@ -4,18 +4,29 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Callable, Iterable
-from typing import Any, ClassVar
+from pathlib import Path
+from typing import Any, ClassVar, Self
 
 import lightning as L
+import torch
 from lightning.pytorch.utilities.types import OptimizerLRSchedulerConfig
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
 from lightning_modules.epoch_sums import EpochSums
+from lightning_modules.from_checkpoint import load_module
 from lightning_modules.optim.parameter_groups import parameter_groups
 from lightning_modules.optim.schedules import with_schedule
 from utils.contracts import HasNetwork, HasUnit, NamesValidationMetrics
 from utils.random_streams import seed_global_generators
+
+
+EXAMPLES = {"optimizer": "torch.optim.SGD", "schedule": "WarmupCosine"}
+
+
+def missing_for_fit(argument: str) -> str:
+    """Return the message for a module without optimizer or schedule."""
+    return f"model.{argument} is missing: a fit needs one, such as --model.{argument} {EXAMPLES[argument]}"
 
 
 class TrainingModule(L.LightningModule, HasNetwork, HasUnit, NamesValidationMetrics):
@@ -27,8 +38,8 @@ class TrainingModule(L.LightningModule, HasNetwork, HasUnit, NamesValidationMetr
 
     Args:
         optimizer: Any torch optimizer (`class_path` and `init_args`). Biases and normalisation parameters have no
-            weight decay.
-        schedule: A schedule of `lightning_modules.optim.schedules`, counted in optimizer steps.
+            weight decay. Only a fit needs one.
+        schedule: A schedule of `lightning_modules.optim.schedules`, counted in optimizer steps. Only a fit needs one.
         seed: Seed of dropout, of generated samples and of the images that a network initializes itself from. Dropout
             is a function of (seed, epoch, step, rank).
     """
@@ -41,10 +52,10 @@ class TrainingModule(L.LightningModule, HasNetwork, HasUnit, NamesValidationMetr
 
     def __init__(
         self,
-        # Neither optimizer nor schedule has a default: jsonargparse, given another class, keeps the values of the
+        # No class is the default of optimizer or schedule: jsonargparse, given another class, keeps the values of the
         # default class's arguments of the same name, and AdamW's weight decay would reach Muon unseen.
-        optimizer: Callable[[Iterable[dict[str, Any]]], Optimizer],
-        schedule: Callable[[Optimizer, int], LRScheduler],
+        optimizer: Callable[[Iterable[dict[str, Any]]], Optimizer] | None = None,
+        schedule: Callable[[Optimizer, int], LRScheduler] | None = None,
         seed: int = 0,
     ):
         super().__init__()
@@ -53,6 +64,7 @@ class TrainingModule(L.LightningModule, HasNetwork, HasUnit, NamesValidationMetr
         self.seed = seed
         self.train_sums = EpochSums(*self.sums)
         self._resumed_from: dict[str, Any] | None = None  # until the optimizer is built
+        self.has_weights = False  # those of a checkpoint, which no initialisation may replace
 
     # --- for subclasses ----------------------------------------------------------------------------------------
 
@@ -62,7 +74,17 @@ class TrainingModule(L.LightningModule, HasNetwork, HasUnit, NamesValidationMetr
 
     def build_optimizer(self) -> Optimizer:
         """Return the optimizer of the network's parameters."""
-        return self.optimizer(parameter_groups(self.architecture))
+        return self.optimizer_of(parameter_groups(self.architecture))
+
+    def optimizer_of(self, groups: Iterable[dict[str, Any]]) -> Optimizer:
+        """Return the optimizer of parameter groups.
+
+        Raises:
+            ValueError: The module was built without one.
+        """
+        if self.optimizer is None:
+            raise ValueError(missing_for_fit("optimizer"))
+        return self.optimizer(groups)
 
     def initialize_weights(self) -> None:
         """Set the weights that a new training starts from, beyond the network's own initialisation."""
@@ -82,14 +104,22 @@ class TrainingModule(L.LightningModule, HasNetwork, HasUnit, NamesValidationMetr
     def on_fit_start(self) -> None:
         """Initialize the weights of a new training; those of a resumed one come from its checkpoint."""
         self._resumed_from = None
+        self.train()  # a module from `load_from_checkpoint` is in eval mode, and Lightning would train it so
         if self.trainer.ckpt_path is not None:
             self.check_resumed_data()
             return
         self.train_sums.reset()  # an interrupted fit leaves some
-        self.initialize_weights()
+        if not self.has_weights:
+            self.initialize_weights()
 
     def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
-        """Return the optimizer and its schedule, stepped once per optimizer step."""
+        """Return the optimizer and its schedule, stepped once per optimizer step.
+
+        Raises:
+            ValueError: The module was built without one of them.
+        """
+        if self.schedule is None:
+            raise ValueError(missing_for_fit("schedule"))
         return with_schedule(self.build_optimizer(), self.schedule, self.trainer, self._resumed_from)
 
     def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
@@ -110,6 +140,41 @@ class TrainingModule(L.LightningModule, HasNetwork, HasUnit, NamesValidationMetr
         return {f"{stage}/{name}": value for name, value in self.metrics_of(totals).items()}
 
     # --- checkpoints -------------------------------------------------------------------------------------------
+
+    @classmethod
+    def load_from_checkpoint(  # type: ignore[override]
+        cls,
+        checkpoint_path: str | Path,
+        map_location: str | torch.device = "cpu",
+        strict: bool = True,
+        weights_only: bool = True,
+        trust_checkpoint: bool = False,
+        **changes: Any,
+    ) -> Self:
+        """Return the module of a checkpoint that `oneforall fit` wrote, in eval mode: it evaluates right away.
+
+        Args:
+            checkpoint_path: The file. It is read as data, and its config passes the gate of `utils/trust.py`.
+            map_location: Where the module is put.
+            strict: Whether the weights must be those of the module, all and no other.
+            weights_only: What Lightning calls reading as data; false needs `trust_checkpoint`.
+            trust_checkpoint: Whether the checkpoint may run any code: its config may name any class, and the file may
+                be a pickle, such as that of a module built in Python.
+            **changes: Arguments that differ from those of the checkpoint, such as `tta="none"`.
+
+        Raises:
+            FileNotFoundError: There is no such file.
+            ValueError: The file is damaged or holds another module, its weights do not fit, or it names anything but
+                classes of this program, torch.optim and torchmetrics.
+        """
+        if trust_checkpoint:
+            module = super().load_from_checkpoint(checkpoint_path, map_location, strict=strict, weights_only=False, **changes)
+        elif weights_only:
+            module = load_module(cls, checkpoint_path, strict, changes).to(map_location)
+        else:
+            raise ValueError("weights_only=False lets the file run any code: pass trust_checkpoint=True to allow it")
+        module.has_weights = True
+        return module.eval()
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Add the module's state, and the sums of the epoch so far."""

@@ -54,14 +54,15 @@ class BestCheckpoint(ModelCheckpoint):
 
         A run that continues in another folder, without the old folder's `best.ckpt`, chooses again.
         """
-        folder = Path(str(self.dirpath))
-        if not (folder / Path(state_dict["best_model_path"]).name).is_file():
+        best = Path(str(self.dirpath)) / f"{self.filename}{self.FILE_EXTENSION}"
+        if not state_dict["best_model_path"] or not best.is_file():
             return
 
-        def here(path: str) -> str:
-            return str(folder / Path(path).name) if path else path
+        def here(path: str) -> str:  # never the path itself: Lightning deletes what another checkpoint replaces
+            return str(best) if path else ""
 
-        paths = ("best_model_path", "kth_best_model_path", "last_model_path")
-        moved = {name: here(state_dict.get(name, "")) for name in paths}
+        moved = {name: here(state_dict.get(name, "")) for name in ("best_model_path", "kth_best_model_path")}
         models = {here(path): score for path, score in state_dict.get("best_k_models", {}).items()}
-        super().load_state_dict({**state_dict, **moved, "dirpath": self.dirpath, "best_k_models": models})
+        super().load_state_dict(
+            {**state_dict, **moved, "last_model_path": "", "dirpath": self.dirpath, "best_k_models": models}
+        )

@@ -1,0 +1,203 @@
+"""What is taken from the config of a checkpoint, which may come from a stranger; `utils/trust.py` checks that part."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import lightning.pytorch.callbacks
+from lightning.pytorch import Callback, LightningDataModule, LightningModule, Trainer
+
+from utils.trust import Refusal, admit, admit_object, parameters_of, plain, resolve
+
+TRAINED_ONLY = ("optimizer", "schedule")
+"""Arguments of a model that only a fit needs."""
+
+EVALUATION_CALLBACKS = (
+    "callbacks.plots.attention_maps.AttentionMaps",
+    "callbacks.plots.confident_mistakes.ConfidentMistakes",
+    "callbacks.plots.confusion_matrix.ConfusionMatrix",
+)
+TRAINING_CALLBACKS = (
+    *EVALUATION_CALLBACKS,
+    "callbacks.gradient_norms.GradientNorms",
+    "callbacks.predictions.samples.Samples",
+    "callbacks.weight_averaging.EMA",
+    "lightning.pytorch.callbacks.early_stopping.EarlyStopping",
+)
+
+EVALUATION_FIELDS = ("precision",)
+TRAINING_FIELDS = (
+    *EVALUATION_FIELDS,
+    "max_epochs",
+    "min_epochs",
+    "max_steps",
+    "min_steps",
+    "max_time",
+    "limit_train_batches",
+    "limit_val_batches",
+    "overfit_batches",
+    "val_check_interval",
+    "check_val_every_n_epoch",
+    "accumulate_grad_batches",
+    "gradient_clip_val",
+    "gradient_clip_algorithm",
+    "deterministic",
+    "sync_batchnorm",
+)
+"""Fields of the Trainer that are taken. Never what belongs to a machine or writes: devices, strategy, plugins, loggers,
+profiler, folders."""
+
+RUN_SECTIONS = {"resume_checkpoint": {"every_n_seconds": float, "every_n_steps": int | None}}
+"""Sections of the run that a fit takes, and their fields."""
+
+WAY_THROUGH = (
+    "if you trust whoever made the checkpoint, pass --trust_checkpoint (in Python: trust_checkpoint=True), which lets "
+    "its config run any code"
+)
+
+
+def plain_config(config: object, source: str | Path) -> dict[str, Any]:
+    """Return the whole config of a checkpoint.
+
+    Raises:
+        ValueError: It is no mapping of plain values.
+    """
+    try:
+        copy = plain(config)
+        if not isinstance(copy, dict):
+            raise Refusal("config", "is no mapping")
+    except Refusal as refusal:
+        raise ValueError(f"the config in checkpoint {source} is damaged: {refusal}; use another checkpoint") from None
+    return copy
+
+
+def taken_config(config: object, command: str, source: str | Path) -> dict[str, Any]:
+    """Return the part of a checkpoint's config that a command needs, class paths in full.
+
+    Args:
+        config: The config.
+        command: `fit`, `validate`, `test` or `predict`.
+        source: The checkpoint, for messages.
+
+    Raises:
+        ValueError: It is damaged, or that part names anything but classes of the list.
+    """
+    whole, fits = plain_config(config, source), command == "fit"
+    try:
+        taken: dict[str, Any] = {
+            "model": admit_object(whole.get("model"), LightningModule, "model"),
+            "data": _without_places(admit_object(whole.get("data"), LightningDataModule, "data")),
+            "trainer": _trainer(whole.get("trainer") or {}, fits),
+            **_sections(whole, fits),
+        }
+        if "seed_everything" in whole:
+            taken["seed_everything"] = admit(whole["seed_everything"], int, "seed_everything")
+    except Refusal as refusal:
+        raise _refused(refusal, source) from None
+    if not fits:
+        taken["model"]["init_args"] = _without_training(taken["model"]["init_args"])
+    return taken
+
+
+def model_config(checkpoint: dict[str, Any], base: type, source: str | Path) -> tuple[type, dict[str, Any]]:
+    """Return the class of the model in a checkpoint, and the arguments to build it with.
+
+    Args:
+        checkpoint: The content of the file.
+        base: What the model must be.
+        source: The file, for messages.
+
+    Raises:
+        ValueError: The config is damaged, the model is something else, or anything but classes of the list is named,
+            also where Lightning itself would look (`hyper_parameters`).
+    """
+    whole = plain_config(checkpoint["config"], source)
+    try:
+        model = admit_object(whole.get("model"), LightningModule, "model")
+        found = resolve(model["class_path"], LightningModule, "model")
+        given = plain(checkpoint.get("hyper_parameters") or {})
+        if "_class_path" in given:
+            arguments = {name: value for name, value in given.items() if not name.startswith("_")}
+            spec = {"class_path": given["_class_path"], "init_args": arguments}
+            admit_object(spec, LightningModule, "hyper_parameters")
+        seed = admit(whole.get("seed_everything", 0), int, "seed_everything")
+    except Refusal as refusal:
+        raise _refused(refusal, source) from None
+    if not issubclass(found, base):
+        raise ValueError(
+            f"checkpoint {source} holds {found.__name__}, not {base.__name__}: use {found.__name__}.load_from_checkpoint"
+        )
+    has_seed = "seed" in parameters_of(found)
+    return found, {**({"seed": seed} if has_seed else {}), **model["init_args"]}
+
+
+def _refused(refusal: Refusal, source: str | Path) -> ValueError:
+    return ValueError(f"the config in checkpoint {source} is refused: {refusal}; {WAY_THROUGH}")
+
+
+def _without_training(arguments: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in arguments.items() if name not in TRAINED_ONLY}
+
+
+def _without_places(data: dict[str, Any]) -> dict[str, Any]:
+    """Return a datamodule that writes nowhere but to its default places: no cache, no download elsewhere."""
+    arguments = data["init_args"]
+    parameters = parameters_of(resolve(data["class_path"], LightningDataModule, "data"))
+    if "cache_dir" in arguments and arguments["cache_dir"] != parameters["cache_dir"].default:
+        arguments = {**arguments, "cache_dir": None}
+    if "download" in parameters and "root" in arguments and arguments["root"] != parameters["root"].default:
+        arguments = {**arguments, "download": False}
+    return {**data, "init_args": arguments}
+
+
+def _sections(whole: dict[str, Any], fits: bool) -> dict[str, Any]:
+    """Return the sections of the run: the metric that chooses the best weights; in a fit, when to save."""
+    fields: dict[str, dict[str, Any]] = {"checkpoint": {"monitor": str, "mode": str}, **(RUN_SECTIONS if fits else {})}
+    return {
+        section: {
+            name: admit(value, fields[section][name], f"{section}.{name}")
+            for name, value in whole[section].items()
+            if name in fields[section]
+        }
+        for section in fields
+        if isinstance(whole.get(section), dict)
+    }
+
+
+def _trainer(trainer: Any, fits: bool) -> dict[str, Any]:
+    if not isinstance(trainer, dict):
+        raise Refusal("trainer", "is no mapping")
+    parameters = parameters_of(Trainer)
+    fields = TRAINING_FIELDS if fits else EVALUATION_FIELDS
+    taken = {
+        name: admit(trainer[name], parameters[name].annotation, f"trainer.{name}")
+        for name in fields
+        if trainer.get(name) is not None
+    }
+    given = trainer.get("callbacks") or []
+    callbacks = given if isinstance(given, list) else [given]
+    wanted = TRAINING_CALLBACKS if fits else EVALUATION_CALLBACKS
+    admitted = [_callback(each, wanted, f"trainer.callbacks[{place}]") for place, each in enumerate(callbacks)]
+    return {**taken, "callbacks": [each for each in admitted if each is not None]}
+
+
+def _callback(value: Any, wanted: tuple[str, ...], field: str) -> dict[str, Any] | None:
+    """Return a callback; None for one that the command does not need.
+
+    Raises:
+        Refusal: It is neither on the list nor one of Lightning's, or is one that calls any function.
+    """
+    class_path = value.get("class_path") if isinstance(value, dict) else value
+    if isinstance(class_path, str) and class_path in _NEVER_NEEDED:
+        return None
+    found = resolve(class_path, Callback, f"{field}.class_path")
+    return admit_object(value, Callback, field) if f"{found.__module__}.{found.__qualname__}" in wanted else None
+
+
+_NEVER_NEEDED = {
+    f"lightning.pytorch.callbacks.{name}"
+    for name in lightning.pytorch.callbacks.__all__
+    if name not in ("EarlyStopping", "LambdaCallback")
+}
+"""Lightning's own callbacks: a run may have had them, and they are never built from its checkpoint."""
