@@ -20,7 +20,6 @@ from lightning_modules.optim.schedules import with_schedule
 from utils.contracts import HasNetwork, HasUnit, NamesValidationMetrics
 from utils.random_streams import seed_global_generators
 
-
 EXAMPLES = {"optimizer": "torch.optim.SGD", "schedule": "WarmupCosine"}
 
 
@@ -168,7 +167,9 @@ class TrainingModule(L.LightningModule, HasNetwork, HasUnit, NamesValidationMetr
                 classes of this program, torch.optim and torchmetrics.
         """
         if trust_checkpoint:
-            module = super().load_from_checkpoint(checkpoint_path, map_location, strict=strict, weights_only=False, **changes)
+            module = super().load_from_checkpoint(
+                checkpoint_path, map_location, strict=strict, weights_only=False, **changes
+            )
         elif weights_only:
             module = load_module(cls, checkpoint_path, strict, changes).to(map_location)
         else:

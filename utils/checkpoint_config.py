@@ -125,9 +125,8 @@ def model_config(checkpoint: dict[str, Any], base: type, source: str | Path) -> 
     except Refusal as refusal:
         raise _refused(refusal, source) from None
     if not issubclass(found, base):
-        raise ValueError(
-            f"checkpoint {source} holds {found.__name__}, not {base.__name__}: use {found.__name__}.load_from_checkpoint"
-        )
+        name = found.__name__
+        raise ValueError(f"checkpoint {source} holds {name}, not {base.__name__}: use {name}.load_from_checkpoint")
     has_seed = "seed" in parameters_of(found)
     return found, {**({"seed": seed} if has_seed else {}), **model["init_args"]}
 

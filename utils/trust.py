@@ -1,7 +1,7 @@
 """The gate for configs that come with a checkpoint: they are data, and may name classes of a short list alone.
 
-jsonargparse imports whatever a config names as a `class_path` and calls it, `os.system` too. A config from a stranger is
-therefore checked against the signatures of the classes that it names before jsonargparse sees it: where a class is
+jsonargparse imports whatever a config names as a `class_path` and calls it, `os.system` too. A config from a stranger
+is therefore checked against the signatures of the classes that it names before jsonargparse sees it: where a class is
 expected, only one of `PACKAGES` and `LIBRARIES` passes, and everywhere else only plain values of the expected type do.
 To decide, nothing but modules of `PACKAGES` is imported, and nothing is called.
 """
@@ -93,7 +93,7 @@ def _find(class_path: str, base: type) -> object:
 
 
 def _subclasses(base: type) -> set[type]:
-    direct = type.__subclasses__(base)
+    direct: list[type] = type.__subclasses__(base)
     return {base, *direct, *(each for subclass in direct for each in _subclasses(subclass))}
 
 
@@ -142,7 +142,7 @@ def admit(value: Any, hint: Any, field: str) -> Any:
         return _admit_elements(value, arguments, field)
     elif dataclasses.is_dataclass(hint) and isinstance(hint, type) and _is_fields(value):
         return admit_arguments(value, hint, field)
-    elif isinstance(hint, type) and hint is not object:
+    elif isinstance(hint, type) and hint not in (object, Any):
         return admit_object(value, hint, field)
     elif _returns_class(hint):
         return admit_object(value, arguments[-1], field)

@@ -314,7 +314,7 @@ def test_the_tokenizer_travels_in_the_checkpoint(trainer, tmp_path):
     trained = trainer()
     trained.fit(model, datamodule=data)
     trained.save_checkpoint(tmp_path / "a.ckpt")
-    loaded = TextSeq2Seq.load_from_checkpoint(tmp_path / "a.ckpt", weights_only=False, optimizer=sgd())
+    loaded = TextSeq2Seq.load_from_checkpoint(tmp_path / "a.ckpt", trust_checkpoint=True, optimizer=sgd())
     assert loaded.tokenizer is not None
     assert loaded.tokenizer.to_str() == data.tokenizer.to_str()
     sources = [source for source, _ in data.pairs]
