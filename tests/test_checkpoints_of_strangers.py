@@ -153,6 +153,15 @@ def test_a_checkpoint_names_no_place_to_write_to(oneforall, altered, tmp_path):
     assert {"test_metrics.json", "predictions.csv"} <= {each.name for each in (tmp_path / "theirs").iterdir()}
 
 
+def test_a_size_that_cannot_be_built_ends_in_one_line(oneforall, altered):
+    path = altered(lambda them: model(them)["architecture"]["init_args"].update(num_classes=2**40))
+    code, line = oneforall("test", "--ckpt_path", str(path))
+    assert code == 2
+    assert f"config in checkpoint {path} describes cannot be built" in line
+    with pytest.raises(ValueError, match="cannot be built"):
+        ImageClassifier.load_from_checkpoint(path)
+
+
 def test_a_network_of_ones_own_needs_the_flag(oneforall, altered, tmp_path, monkeypatch):
     (tmp_path / "own_networks.py").write_text(
         "from architectures.custom_cnn import CustomCNN\nclass OwnNet(CustomCNN):\n    pass\n"
@@ -264,6 +273,9 @@ def test_a_loaded_module_is_trained_from_its_weights_in_train_mode(best, tmp_pat
     from datamodules.digits import DigitsDataModule
 
     module = ImageClassifier.load_from_checkpoint(best, optimizer=lambda groups: torch.optim.SGD(groups, lr=0.0))
+    with torch.no_grad():  # as no initialisation would leave them
+        for parameter in module.parameters():
+            parameter.add_(0.125)
     before = {name: value.clone() for name, value in module.architecture.named_parameters()}
     modes = []
     module.register_forward_hook(lambda *_: modes.append(module.training))

@@ -17,6 +17,7 @@ import cli
 from callbacks.run.metrics_csv import MetricsCSV
 from callbacks.run.run_folder import RUN_DIR_VARIABLE
 from command_line.process import import_packages
+from utils.checkpoint_config import taken_config
 
 ROOT = Path(__file__).parents[1]
 CONFIGS = ROOT / "configs"
@@ -108,8 +109,15 @@ def test_the_config_of_a_run_is_built_whole(name: str, tmp_path: Path) -> None:
             assert (type(there).__name__ == value["class_path"]) if isinstance(value, dict) else there == value, field
     assert built.trainer.max_epochs == config["trainer"]["max_epochs"]
     assert names_of(built.trainer.loggers) == ["MetricsCSV"]
-    for callback in config["trainer"].get("callbacks", []):
-        assert callback["class_path"].rsplit(".", 1)[-1] in names_of(vars(built.trainer)["callbacks"])
+    callbacks = [callback["class_path"].rsplit(".", 1)[-1] for callback in config["trainer"].get("callbacks", [])]
+    assert set(callbacks) <= set(names_of(vars(built.trainer)["callbacks"]))
+
+    # A checkpoint of the run passes the gate, and a fit takes of it all that the config asked for.
+    assert taken_config(built.saved_config, "test", "best.ckpt")["data"] == built.saved_config["data"]
+    taken = taken_config(built.saved_config, "fit", "best.ckpt")
+    for part in ("architecture", "schedule"):
+        assert taken["model"]["init_args"][part] == built.saved_config["model"]["init_args"][part]
+    assert [each["class_path"].rsplit(".", 1)[-1] for each in taken["trainer"]["callbacks"]] == callbacks
 
 
 DEPTHS = [name for name in RUNS if name.startswith("cifar10/resnet")]
