@@ -44,7 +44,7 @@ from command_line.parser import Parser
 from command_line.process import import_packages, keep_freed_memory, quieten
 from command_line.resume_changes import accepted_changes
 from lightning_modules.training_module import missing_for_fit
-from utils.checkpoint_config import BUILD_ERRORS, TRAINED_ONLY, plain_config, taken_config, unbuildable
+from utils.checkpoint_config import TRAINED_ONLY, plain_config, taken_config
 from utils.checkpoints import explain_misfit, newest_intact_checkpoint, read_config
 from utils.contracts import network_of
 from utils.trust import PACKAGES
@@ -165,20 +165,6 @@ class OneForAllCLI(LightningCLI):
     def _default_name(self) -> str:
         model = self.config[self.subcommand].model
         return default_name(self.given_configs, model.init_args.get("architecture", model)["class_path"])
-
-    def instantiate_classes(self) -> None:
-        """Build everything that the config names.
-
-        Raises:
-            ValueError: The config is that of a checkpoint, and cannot be built.
-        """
-        try:
-            super().instantiate_classes()
-        except BUILD_ERRORS as error:
-            ckpt_path = self.config[self.subcommand].ckpt_path
-            if ckpt_path is None:
-                raise
-            raise unbuildable(ckpt_path, error) from error
 
     # --- the trainer -------------------------------------------------------------------------------------------
 

@@ -9,7 +9,7 @@ from jsonargparse import ArgumentError, ArgumentParser
 from lightning.pytorch import LightningModule
 from lightning.pytorch.core.mixins.hparams_mixin import _given_hyperparameters_context
 
-from utils.checkpoint_config import BUILD_ERRORS, model_config, unbuildable
+from utils.checkpoint_config import model_config
 from utils.checkpoints import check_format, explain_misfit, read_checkpoint
 
 Module = TypeVar("Module", bound=LightningModule)
@@ -32,8 +32,9 @@ def load_module(base: type[Module], path: str | Path, strict: bool, changes: dic
     found, arguments = model_config(checkpoint, base, path)
     try:
         module: Module = build(found, arguments, changes, path)
-    except BUILD_ERRORS as error:
-        raise unbuildable(path, error) from error
+    except (RuntimeError, TypeError, OverflowError, MemoryError) as error:  # of the right type, but huge
+        first = next(iter(str(error).splitlines()), type(error).__name__)
+        raise ValueError(f"what the config in checkpoint {path} describes cannot be built: {first}") from error
     module.on_load_checkpoint(checkpoint)
     try:
         module.load_state_dict(checkpoint["state_dict"], strict=strict)

@@ -51,8 +51,6 @@ profiler, folders."""
 RUN_SECTIONS = {"resume_checkpoint": {"every_n_seconds": float, "every_n_steps": int | None}}
 """Sections of the run that a fit takes, and their fields."""
 
-BUILD_ERRORS = (RuntimeError, TypeError, OverflowError, MemoryError)
-
 WAY_THROUGH = (
     "if you trust whoever made the checkpoint, pass --trust_checkpoint (in Python: trust_checkpoint=True), which lets "
     "its config run any code"
@@ -131,12 +129,6 @@ def model_config(checkpoint: dict[str, Any], base: type, source: str | Path) -> 
         raise ValueError(f"checkpoint {source} holds {name}, not {base.__name__}: use {name}.load_from_checkpoint")
     has_seed = "seed" in parameters_of(found)
     return found, {**({"seed": seed} if has_seed else {}), **model["init_args"]}
-
-
-def unbuildable(source: str | Path, error: Exception) -> ValueError:
-    """Return the error for a config of the right types whose values torch cannot build, such as a huge width."""
-    first = next(iter(str(error).splitlines()), type(error).__name__)
-    return ValueError(f"what the config in checkpoint {source} describes cannot be built: {first}")
 
 
 def _refused(refusal: Refusal, source: str | Path) -> ValueError:
