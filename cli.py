@@ -40,7 +40,7 @@ from command_line.configs import BASE, forget, given_configs, option_values, wit
 from command_line.errors import explain, user_errors
 from command_line.parser import Parser
 from command_line.process import import_packages, keep_freed_memory, quieten
-from utils.checkpoints import explain_misfit, newest_intact_checkpoint, read_config
+from utils.checkpoints import explain_restore, newest_intact_checkpoint, read_config
 from utils.contracts import network_of
 
 PACKAGES = ("architectures", "callbacks", "datamodules", "lightning_modules")
@@ -178,9 +178,11 @@ class OneForAllCLI(LightningCLI):
         except ValueError as error:
             if subcommand == "fit" and self._has_trained():  # not a user's mistake: show all of it
                 raise RuntimeError(f"training failed after {self.trainer.global_step} steps: {error}") from error
+            if explanation := explain_restore(self.config[subcommand].ckpt_path, error):
+                raise ValueError(explanation) from error
             raise
-        except RuntimeError as error:
-            if explanation := explain_misfit(self.config[subcommand].ckpt_path, error):
+        except Exception as error:
+            if explanation := explain_restore(self.config[subcommand].ckpt_path, error):
                 raise ValueError(explanation) from error
             raise
 

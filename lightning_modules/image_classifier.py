@@ -52,6 +52,7 @@ class ImageClassifier(TrainingModule, ClassifiesImages):
     unit = "images"
     sums: ClassVar[tuple[str, ...]] = ("loss", "correct", "examples")
     state_key = "image_classifier"
+    state_types: ClassVar[dict[str, Any]] = {"class_names": list[str] | None, "input_size": int | None}
 
     mean: Tensor
     std: Tensor

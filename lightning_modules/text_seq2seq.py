@@ -56,6 +56,7 @@ class TextSeq2Seq(LanguageModule, UsesTokenizer):
     unit = "sentences"
     sums: ClassVar[tuple[str, ...]] = ("nll", "correct", "tokens")
     state_key = "text_seq2seq"
+    state_types: ClassVar[dict[str, Any]] = {"tokenizer": str | None}
 
     def __init__(
         self,
