@@ -43,7 +43,7 @@ def read_state_dict(path: str | Path) -> dict[str, Tensor]:
         check_finite(weights)
     except ValueError as error:
         clause = " ".join(str(error).split())
-        raise ValueError(f"init_from {path} cannot be read as weights: {clause}") from error
+        raise ValueError(f"init_from {path} cannot be read as weights ({clause})") from error
     return weights
 
 
@@ -107,15 +107,21 @@ def network_weights(state_dict: dict[str, Tensor]) -> dict[str, Tensor]:
 def with_names_of(target: Mapping[str, Tensor], weights: dict[str, Tensor]) -> dict[str, Tensor]:
     """Return weights under the names that a network gives them, whatever wrapped it when they were saved.
 
-    `module.` and `_orig_mod.` are dropped wherever they are. Then the prefix under which most of the network's names
-    are found is dropped, and with it what has another prefix.
+    The prefix under which most of the network's names are found is dropped, and with it what has another prefix;
+    `module.` and `_orig_mod.` are dropped wherever they are.
 
     Raises:
         ValueError: The network is found under two prefixes alike.
     """
+    weights = _under_one_prefix(target, weights)
     unwrapped = {_without_wrappers(name): value for name, value in weights.items()}
     if not any(part in WRAPPERS for name in target for part in name.split(".")) and len(unwrapped) == len(weights):
-        weights = unwrapped
+        weights = _under_one_prefix(target, unwrapped)
+    return weights
+
+
+def _under_one_prefix(target: Mapping[str, Tensor], weights: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Return the weights under the prefix that makes most names those of the network, without it."""
     found = Counter(name.removesuffix(known) for name in weights for known in _endings(name) if known in target)
     (prefix, count), *others = found.most_common(2) or [("", 0)]
     if found[""] == count:

@@ -15,9 +15,9 @@ from lightning_modules.epoch_sums import EpochSums
 from lightning_modules.loaded_checkpoint import verify_loaded
 from lightning_modules.optim.parameter_groups import parameter_groups
 from lightning_modules.optim.schedules import with_schedule
+from utils.checkpoints import add_digests
 from utils.contracts import HasNetwork, HasUnit, NamesValidationMetrics
 from utils.random_streams import seed_global_generators
-from utils.weights import digests_of
 
 
 class TrainingModule(L.LightningModule, HasNetwork, HasUnit, NamesValidationMetrics):
@@ -117,7 +117,7 @@ class TrainingModule(L.LightningModule, HasNetwork, HasUnit, NamesValidationMetr
         sums = self.train_sums.total(self.trainer.strategy)
         checkpoint[self.state_key] = {**self.checkpoint_state(), "train_sums": sums}
         if self.global_rank == 0:  # it writes them; callbacks, whose hooks come first, have put averages in their place
-            checkpoint["digests"] = digests_of(checkpoint["state_dict"])
+            add_digests(checkpoint)
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Verify a checkpoint; restore the module's state and, if training resumes, the sums of the epoch so far.

@@ -15,7 +15,7 @@ from torch import Tensor
 from utils.files import refuse_lfs_pointer
 from utils.plain_data import check_entries
 from utils.torch_files import load_plain
-from utils.weights import check_digests, check_finite
+from utils.weights import check_digests, check_finite, digest_of, digests_of
 
 FORMAT = 2
 """Number of what a checkpoint holds and means; 1 had the class paths and random streams of version 0.1."""
@@ -25,6 +25,7 @@ LIGHTNING = "pytorch-lightning_version"
 ENTRIES = {
     "state_dict": dict[str, Tensor],
     "digests": dict[str, str],
+    "training_digests": dict[str, str],
     "config": dict[str, Any],
     LIGHTNING: str,
     "epoch": int,
@@ -38,8 +39,12 @@ ENTRIES = {
 }
 """The types of what is read of a checkpoint."""
 
+TO_ACCEPT = "if you altered it on purpose, remove its entry"
+
 NEEDED = ("state_dict", "config", LIGHTNING)
 NEEDED_TO_RESUME = ("loops", "callbacks", "optimizer_states", "lr_schedulers")
+WITH_DIGEST = ("loops", "callbacks", "optimizer_states", "lr_schedulers")
+"""What has a digest beside the weights: whatever is wrong in it would show only as training goes on."""
 
 
 class Damaged(ValueError):
@@ -81,6 +86,12 @@ def unreadable(path: str | Path, reason: object) -> Damaged:
     return Damaged(f"checkpoint {path} cannot be read ({clause}); use another one, such as previous.ckpt beside it")
 
 
+def add_digests(checkpoint: dict[str, Any]) -> None:
+    """Add digests of the weights and of the state of the training to a checkpoint that is about to be written."""
+    checkpoint["digests"] = digests_of(checkpoint["state_dict"])
+    checkpoint["training_digests"] = {key: digest_of(checkpoint[key]) for key in WITH_DIGEST if key in checkpoint}
+
+
 def verify_weights(checkpoint: Mapping[str, Any]) -> None:
     """Raise ValueError, with the reason alone, if weights were altered after they were saved, or are not finite.
 
@@ -90,7 +101,7 @@ def verify_weights(checkpoint: Mapping[str, Any]) -> None:
         try:
             check_digests(checkpoint["state_dict"], checkpoint["digests"])
         except ValueError as error:
-            raise ValueError(f"{error}; if you did that, remove its entry `digests`") from error
+            raise ValueError(f"{error}; {TO_ACCEPT} `digests`") from error
     check_finite(checkpoint["state_dict"])
 
 
@@ -101,20 +112,29 @@ def read_config(path: str | Path) -> dict[str, Any]:
         FileNotFoundError, ValueError: As `read_checkpoint`, and for a checkpoint of another format, or one that
             Lightning could not load.
     """
-    config: dict[str, Any] = _read_current(path, NEEDED)["config"]
+    config: dict[str, Any] = _read_current(path)["config"]
     return config
 
 
-def _read_current(path: str | Path, needed: tuple[str, ...]) -> dict[str, Any]:
-    """Return a checkpoint of this format that has the entries `needed`."""
+def _read_current(path: str | Path, to_resume: bool = False) -> dict[str, Any]:
+    """Return a checkpoint of this format, with all that a run is resumed from if it is for that."""
     checkpoint = read_checkpoint(path)
     check_format(checkpoint, path)
     try:
-        check_entries(checkpoint, ENTRIES, needed)
+        check_entries(checkpoint, ENTRIES, NEEDED + (NEEDED_TO_RESUME if to_resume else ()))
         _check_lightning(checkpoint)
+        if to_resume:
+            _verify_training(checkpoint)
     except ValueError as error:
         raise unreadable(path, error) from error
     return checkpoint
+
+
+def _verify_training(checkpoint: dict[str, Any]) -> None:
+    """Raise ValueError if the state of the training was altered after it was saved."""
+    for key, digest in checkpoint.get("training_digests", {}).items():
+        if digest_of(checkpoint.get(key)) != digest:
+            raise ValueError(f"its entry {key} was altered after it was saved; {TO_ACCEPT} `training_digests`")
 
 
 def _check_lightning(checkpoint: dict[str, Any]) -> None:
@@ -143,7 +163,7 @@ def check_format(checkpoint: dict[str, Any], path: str | Path) -> None:
 def is_intact(path: Path) -> bool:
     """Return whether a run can be resumed from a checkpoint: complete, undamaged, and written by this version."""
     try:
-        _read_current(path, NEEDED + NEEDED_TO_RESUME)
+        _read_current(path, to_resume=True)
     except (ValueError, OSError):
         return False
     return True
@@ -161,15 +181,19 @@ def newest_intact_checkpoint(run_dir: Path) -> str | None:
     """
     candidates = [run_dir / "checkpoints" / name for name in ("last.ckpt", "previous.ckpt")]
     present = [path for path in candidates if path.is_file()]
+    reason = ""
     for path in present:
         try:
-            _read_current(path, NEEDED + NEEDED_TO_RESUME)
+            _read_current(path, to_resume=True)
         except (Damaged, OSError) as error:
-            warnings.warn(f"{path} is damaged and is skipped: {error}", stacklevel=2)
+            reason = str(error)
+            warnings.warn(f"{path} is damaged and is skipped: {reason}", stacklevel=2)
         else:
             return str(path)
     if present:
-        raise ValueError(f"no checkpoint in {run_dir / 'checkpoints'} is intact; remove them to start the run again")
+        raise ValueError(
+            f"no checkpoint in {run_dir / 'checkpoints'} is intact; remove them to start the run again ({reason})"
+        )
     return None
 
 

@@ -40,6 +40,8 @@ def load_plain(path: str | Path) -> Any:
 def _damaged_record(path: str | Path) -> str | None:
     """Return the first record of an archive whose checksum is wrong, None if there is none."""
     with zipfile.ZipFile(path) as archive:
+        if any(name.endswith("/constants.pkl") for name in archive.namelist()):
+            raise ValueError("TorchScript")
         packed = next((each for each in archive.infolist() if each.compress_type != zipfile.ZIP_STORED), None)
         if packed is not None:  # it would be mapped as it is
             raise ValueError(f"{packed.filename} in it is compressed")
@@ -66,7 +68,7 @@ def _explain(path: str | Path, error: Exception) -> str:
 
 
 def _name_of(record: str, content: Any) -> str | None:
-    """Return the place in `content`, such as state_dict.fc.weight, of the tensor that is a record `NAME/data/NUMBER`."""
+    """Return the place in `content`, such as state_dict.fc.weight, of the tensor of a record `NAME/data/NUMBER`."""
     # torch.save numbers what it stores in the order in which it comes to it
     storages: dict[int, str] = {}
     for place, tensor in _tensors(content, "", set()):

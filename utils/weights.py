@@ -1,9 +1,10 @@
-"""Tensors by name, as in a state dict: their digests, and whether all of their values are finite."""
+"""Tensors by name, as in a state dict, and other state: their digests, and whether all values are finite."""
 
 from __future__ import annotations
 
 import zlib
 from collections.abc import Mapping
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -15,7 +16,12 @@ def digests_of(weights: Mapping[str, Tensor]) -> dict[str, str]:
     It shows accidents, not malice. Tensors that are no plain block of memory, such as shards of a distributed one, have
     none: to read those takes all processes.
     """
-    return {name: _digest(tensor) for name, tensor in weights.items() if _is_plain(tensor)}
+    return {name: digest_of(tensor) for name, tensor in weights.items() if _is_plain(tensor)}
+
+
+def digest_of(value: Any) -> str:
+    """Return a digest of tensors and plain values nested in dicts and lists, equal once they were saved and loaded."""
+    return f"{_crc32(value, 0):08x}"
 
 
 def check_digests(weights: Mapping[str, Tensor], digests: Mapping[str, str]) -> None:
@@ -23,7 +29,7 @@ def check_digests(weights: Mapping[str, Tensor], digests: Mapping[str, str]) -> 
     found = digests_of(weights)
     for name in [*digests, *found]:
         if name not in weights:
-            raise ValueError(f"{name} was removed from its weights after they were saved")
+            raise ValueError(f"{name} is missing from its weights, but was there when they were saved")
         if digests.get(name) != found.get(name):
             raise ValueError(f"{name} of its weights was altered after it was saved")
 
@@ -41,10 +47,21 @@ def _is_finite(tensor: Tensor) -> bool:
     return bool(values.sum().isfinite()) or bool(values.isfinite().all())
 
 
-def _digest(tensor: Tensor) -> str:
-    start = zlib.crc32(f"{tensor.dtype} {tuple(tensor.shape)}".encode())
-    values = tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy()
-    return f"{zlib.crc32(values, start):08x}"
+def _crc32(value: Any, start: int) -> int:
+    if isinstance(value, dict):
+        for key, each in value.items():
+            start = _crc32(each, _crc32(key, start))
+        return zlib.crc32(f"dict {len(value)}".encode(), start)
+    if isinstance(value, list | tuple):
+        for each in value:
+            start = _crc32(each, start)
+        return zlib.crc32(f"list {len(value)}".encode(), start)
+    if isinstance(value, Tensor) and _is_plain(value):
+        start = zlib.crc32(f"{value.dtype} {tuple(value.shape)}".encode(), start)
+        values = value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy()
+        return zlib.crc32(memoryview(values), start)
+    plain = value is None or isinstance(value, str | bytes | bool | int | float)
+    return zlib.crc32((repr(value) if plain else type(value).__name__).encode(errors="replace"), start)
 
 
 def _is_plain(tensor: Tensor) -> bool:
