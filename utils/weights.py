@@ -59,7 +59,7 @@ def _crc32(value: Any, start: int) -> int:
     if isinstance(value, Tensor) and _is_plain(value):
         start = zlib.crc32(f"{value.dtype} {tuple(value.shape)}".encode(), start)
         values = value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy()
-        return zlib.crc32(memoryview(values), start)
+        return zlib.crc32(values.data, start)
     plain = value is None or isinstance(value, str | bytes | bool | int | float)
     return zlib.crc32((repr(value) if plain else type(value).__name__).encode(errors="replace"), start)
 

@@ -23,7 +23,7 @@ class Save(Callback):
 @pytest.fixture(scope="module")
 def saved(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("run")
-    trainer = quiet_trainer(folder, max_steps=2, limit_val_batches=0, callbacks=[EMA(decay=0.5), Save()])
+    trainer = quiet_trainer(folder, max_epochs=3, limit_val_batches=0, callbacks=[EMA(decay=0.5), Save()])
     trainer.fit(seq2seq(network()), datamodule=Data())
     content = torch.load(folder / "a.ckpt", weights_only=False)
     del content["hyper_parameters"]  # networks and functions, for which the command line has plain values
@@ -87,7 +87,7 @@ def test_a_state_that_lightning_cannot_restore_is_explained_in_one_line(saved, t
         content = torch.load(path, weights_only=True)
         del content["digests"]
         torch.save(content, path)
-    trainer = quiet_trainer(tmp_path, max_steps=3, limit_val_batches=0, callbacks=[EMA(decay=0.5)])
+    trainer = quiet_trainer(tmp_path, max_epochs=4, limit_val_batches=0, callbacks=[EMA(decay=0.5)])
     with pytest.raises(Exception) as raised:  # noqa: PT011  # of many types
         trainer.fit(seq2seq(network()), datamodule=Data(), ckpt_path=path, weights_only=True)
     explained = explain_restore(path, raised.value)
