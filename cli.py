@@ -45,7 +45,7 @@ from command_line.process import import_packages, keep_freed_memory, quieten
 from command_line.resume_changes import accepted_changes
 from lightning_modules.training_module import missing_for_fit
 from utils.checkpoint_config import TRAINED_ONLY, plain_config, taken_config
-from utils.checkpoints import explain_misfit, newest_intact_checkpoint, read_config
+from utils.checkpoints import explain_restore, newest_intact_checkpoint, read_config
 from utils.contracts import network_of
 from utils.trust import PACKAGES
 
@@ -202,9 +202,11 @@ class OneForAllCLI(LightningCLI):
         except ValueError as error:
             if subcommand == "fit" and self._has_trained():  # not a user's mistake: show all of it
                 raise RuntimeError(f"training failed after {self.trainer.global_step} steps: {error}") from error
+            if explanation := explain_restore(self.config[subcommand].ckpt_path, error):
+                raise ValueError(explanation) from error
             raise
-        except RuntimeError as error:
-            if explanation := explain_misfit(self.config[subcommand].ckpt_path, error):
+        except Exception as error:
+            if explanation := explain_restore(self.config[subcommand].ckpt_path, error):
                 raise ValueError(explanation) from error
             raise
 

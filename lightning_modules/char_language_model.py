@@ -43,6 +43,7 @@ class CharLanguageModel(LanguageModule, UsesVocabulary):
     unit = "sequences"
     sums: ClassVar[tuple[str, ...]] = ("nats", "correct", "characters")
     state_key = "char_language_model"
+    state_types: ClassVar[dict[str, Any]] = {"vocabulary": str | None, "carried": Tensor | None}
 
     def __init__(
         self,

@@ -43,8 +43,9 @@ class ImageClassifier(TrainingModule, ClassifiesImages):
         channels_last: Whether images are in channels-last memory, which is faster on CPUs and tensor cores.
         compile_network: Whether `torch.compile` compiles the network at its first step.
         init_from: File of weights to start from: a state dict (`.pt`, `.pth`, `.safetensors`) with the architecture's
-            own names or torchvision's, or a checkpoint of this program. If the number of classes differs, the head
-            starts from scratch. If null, all weights are randomly initialized.
+            own names or torchvision's, or a checkpoint of this or another program that holds one. Prefixes such as
+            `module.` or `model.` are dropped. If the number of classes differs, the head starts from scratch. If null,
+            all weights are randomly initialized.
         body_lr_scale: Factor of at least 0 on the learning rate of everything but the head, for fine-tuning.
         **training: Arguments of `TrainingModule`.
     """
@@ -52,6 +53,7 @@ class ImageClassifier(TrainingModule, ClassifiesImages):
     unit = "images"
     sums: ClassVar[tuple[str, ...]] = ("loss", "correct", "examples")
     state_key = "image_classifier"
+    state_types: ClassVar[dict[str, Any]] = {"class_names": list[str] | None, "input_size": int | None}
 
     mean: Tensor
     std: Tensor

@@ -12,7 +12,7 @@ from torch import Tensor
 from architectures.t5.config import T5Config
 from architectures.t5.hf_weights import load_pretrained
 from architectures.t5.model import T5
-from lightning_modules.pretrained import network_weights
+from lightning_modules.pretrained import network_weights, say_loaded
 from utils.checkpoints import read_checkpoint
 from utils.tokenizer_files import find_tokenizer_file, load_tokenizer
 
@@ -47,6 +47,7 @@ def load_weights(network: T5, source: str) -> dict[str, int] | None:
     if changes:
         raise ValueError(f"init_from: {source} needs model.architecture.config with {', '.join(changes)}")
     network.load_state_dict(weights)
+    say_loaded(source, network.state_dict(), weights)
     return pieces
 
 
@@ -54,17 +55,20 @@ def _read_own_checkpoint(path: str) -> tuple[T5Config, dict[str, Tensor], dict[s
     """Return config and weights of the network, and the pieces of the tokenizer, of a T5 that `oneforall fit` trained.
 
     Raises:
-        ValueError: The file is damaged, or is something else.
+        ValueError: The file is damaged, or its weights were altered, or it is something else.
     """
     try:
         checkpoint = read_checkpoint(path)
+    except ValueError as error:
+        raise ValueError(f"init_from: {error}") from error
+    try:
         config = T5Config(**checkpoint["config"]["model"]["init_args"]["architecture"]["init_args"]["config"])
         tokenizer = checkpoint["text_seq2seq"]["tokenizer"]
         pieces = None if tokenizer is None else Tokenizer.from_str(tokenizer).get_vocab()
         weights = network_weights(checkpoint["state_dict"])
     except Exception as error:  # KeyError and TypeError for a checkpoint of another model; tokenizers raises a bare one
         raise ValueError(
-            f"init_from: {path} is not an intact checkpoint of a T5 that `oneforall fit` wrote "
+            f"init_from: {path} is no checkpoint of a T5 that `oneforall fit` wrote "
             f"({type(error).__name__}: {error}); name one, or the folder of a published checkpoint"
         ) from error
     return config, weights, pieces

@@ -56,6 +56,7 @@ class TextSeq2Seq(LanguageModule, UsesTokenizer):
     unit = "sentences"
     sums: ClassVar[tuple[str, ...]] = ("nll", "correct", "tokens")
     state_key = "text_seq2seq"
+    state_types: ClassVar[dict[str, Any]] = {"tokenizer": str | None}
 
     def __init__(
         self,
@@ -273,4 +274,7 @@ class TextSeq2Seq(LanguageModule, UsesTokenizer):
 
     def load_checkpoint_state(self, state: dict[str, Any]) -> None:
         """Restore the tokenizer."""
-        self.tokenizer = None if state["tokenizer"] is None else Tokenizer.from_str(state["tokenizer"])
+        try:
+            self.tokenizer = None if state["tokenizer"] is None else Tokenizer.from_str(state["tokenizer"])
+        except Exception as error:  # the library raises a bare one
+            raise ValueError(f"the tokenizer in the checkpoint cannot be read: {error}") from error

@@ -15,8 +15,10 @@ from torch.optim.lr_scheduler import LRScheduler
 
 from lightning_modules.epoch_sums import EpochSums
 from lightning_modules.from_checkpoint import load_module
+from lightning_modules.loaded_checkpoint import verify_loaded
 from lightning_modules.optim.parameter_groups import parameter_groups
 from lightning_modules.optim.schedules import with_schedule
+from utils.checkpoints import add_digests
 from utils.contracts import HasNetwork, HasUnit, NamesValidationMetrics
 from utils.random_streams import seed_global_generators
 
@@ -48,6 +50,9 @@ class TrainingModule(L.LightningModule, HasNetwork, HasUnit, NamesValidationMetr
 
     state_key: ClassVar[str]
     """Name of the module's state in a checkpoint."""
+
+    state_types: ClassVar[dict[str, Any]] = {}
+    """The types of what `checkpoint_state` returns."""
 
     def __init__(
         self,
@@ -178,12 +183,19 @@ class TrainingModule(L.LightningModule, HasNetwork, HasUnit, NamesValidationMetr
         return module.eval()
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Add the module's state, and the sums of the epoch so far."""
+        """Add the module's state, the sums of the epoch so far, and the digests of the weights."""
         sums = self.train_sums.total(self.trainer.strategy)
         checkpoint[self.state_key] = {**self.checkpoint_state(), "train_sums": sums}
+        if self.global_rank == 0:  # it writes them; callbacks, whose hooks come first, have put averages in their place
+            add_digests(checkpoint)
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Restore the module's state and, if training resumes, the sums of the epoch so far."""
+        """Verify a checkpoint; restore the module's state and, if training resumes, the sums of the epoch so far.
+
+        Raises:
+            ValueError: Its weights were altered or are not finite, or it is of another module, or malformed.
+        """
+        verify_loaded(checkpoint, self.state_key, self.state_types, self._trainer)
         state = checkpoint[self.state_key]
         self.load_checkpoint_state(state)
         if self._trainer is not None and self.trainer.state.fn == "fit":

@@ -3,89 +3,170 @@
 from __future__ import annotations
 
 import re
+import traceback
 import warnings
-import zipfile
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import torch
+from packaging.version import InvalidVersion, Version
+from torch import Tensor
+
+from utils.files import refuse_lfs_pointer
+from utils.plain_data import check_entries
+from utils.torch_files import load_plain
+from utils.weights import check_digests, check_finite, digest_of, digests_of
 
 FORMAT = 2
 """Number of what a checkpoint holds and means; 1 had the class paths and random streams of version 0.1."""
 
+LIGHTNING = "pytorch-lightning_version"
 
-def load_plain(path: str | Path) -> Any:
-    """Return what `torch.save` wrote into a file, without running anything that the file may contain.
+ENTRIES = {
+    "state_dict": dict[str, Tensor],
+    "digests": dict[str, str],
+    "training_digests": dict[str, str],
+    "config": dict[str, Any],
+    LIGHTNING: str,
+    "epoch": int,
+    "global_step": int,
+    "loops": dict[str, dict[str, Any]],
+    "callbacks": dict[str, Any],
+    "optimizer_states": list[dict[str, Any]],
+    "lr_schedulers": list[dict[str, Any]],
+    "hyper_parameters": dict[str, Any],
+    "metrics_rows": list[int],
+}
+"""The types of what is read of a checkpoint."""
 
-    Tensors are mapped from the file where its format allows it, so that a look at a large one costs nothing.
+TO_ACCEPT = "if you altered it on purpose, remove its entry"
 
-    Raises:
-        ValueError: The file is damaged, or could run code; the message gives the reason alone.
-    """
-    try:
-        return torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
-    except Exception as error:  # torch, pickle and zipfile have many for a damaged file
-        if "Weights only load failed" in str(error):
-            raise ValueError("it is not plain data: loading it could run code") from error
-        raise ValueError(f"it is damaged or truncated: {type(error).__name__}") from error
+NEEDED = ("state_dict", "config", LIGHTNING)
+NEEDED_TO_RESUME = ("loops", "callbacks", "optimizer_states", "lr_schedulers")
+WITH_DIGEST = ("loops", "callbacks", "optimizer_states", "lr_schedulers")
+"""What has a digest beside the weights: whatever is wrong in it would show only as training goes on."""
+
+
+class Damaged(ValueError):
+    """A checkpoint that cannot be used, because it is damaged, could run code, or does not hold what it must."""
 
 
 def read_checkpoint(path: str | Path) -> dict[str, Any]:
-    """Return a checkpoint that `oneforall fit` wrote, of any format.
+    """Return a checkpoint that `oneforall fit` wrote, of any format, once its weights have been verified.
 
     Raises:
         FileNotFoundError: There is no such file.
-        ValueError: The file is damaged, could run code, or was not written by `oneforall fit`.
+        ValueError: The file is damaged, could run code, or was not written by `oneforall fit`, or its weights have been
+            altered or are not finite. The message is one line that names the tensor, if it is one.
     """
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"checkpoint {path} does not exist; pass --ckpt_path runs/NAME/checkpoints/best.ckpt")
+    refuse_lfs_pointer(path)
     try:
         checkpoint = load_plain(path)
     except ValueError as error:
-        raise ValueError(
-            f"checkpoint {path} cannot be read ({error}); use another one, such as previous.ckpt beside it"
-        ) from error
+        raise unreadable(path, error) from error
     if not isinstance(checkpoint, dict) or "state_dict" not in checkpoint or "config" not in checkpoint:
-        raise ValueError(
+        raise Damaged(
             f"checkpoint {path} was not written by `oneforall fit` (it has no config); to start from its weights pass "
             f"--model.init_from {path}"
         )
+    try:
+        check_entries(checkpoint, ENTRIES, needed=())
+        verify_weights(checkpoint)
+    except ValueError as error:
+        raise unreadable(path, error) from error
     return checkpoint
+
+
+def unreadable(path: str | Path, reason: object) -> Damaged:
+    """Return the error that says in one line why a checkpoint cannot be used, and what to do."""
+    clause = " ".join(str(reason).split())
+    return Damaged(f"checkpoint {path} cannot be read ({clause}); use another one, such as previous.ckpt beside it")
+
+
+def add_digests(checkpoint: dict[str, Any]) -> None:
+    """Add digests of the weights and of the state of the training to a checkpoint that is about to be written."""
+    checkpoint["digests"] = digests_of(checkpoint["state_dict"])
+    checkpoint["training_digests"] = {key: digest_of(checkpoint[key]) for key in WITH_DIGEST if key in checkpoint}
+
+
+def verify_weights(checkpoint: Mapping[str, Any]) -> None:
+    """Raise ValueError, with the reason alone, if weights were altered after they were saved, or are not finite.
+
+    Checkpoints of before there were digests are checked for the latter.
+    """
+    if "digests" in checkpoint:
+        try:
+            check_digests(checkpoint["state_dict"], checkpoint["digests"])
+        except ValueError as error:
+            raise ValueError(f"{error}; {TO_ACCEPT} `digests`") from error
+    check_finite(checkpoint["state_dict"])
 
 
 def read_config(path: str | Path) -> dict[str, Any]:
     """Return the resolved config that a checkpoint of this format carries.
 
     Raises:
-        FileNotFoundError, ValueError: As `read_checkpoint`, and for a checkpoint of another format.
+        FileNotFoundError, ValueError: As `read_checkpoint`, and for a checkpoint of another format, or one that
+            Lightning could not load.
     """
+    config: dict[str, Any] = _read_current(path)["config"]
+    return config
+
+
+def _read_current(path: str | Path, to_resume: bool = False) -> dict[str, Any]:
+    """Return a checkpoint of this format, with all that a run is resumed from if it is for that."""
     checkpoint = read_checkpoint(path)
     check_format(checkpoint, path)
-    config: dict[str, Any] = checkpoint["config"]
-    return config
+    try:
+        check_entries(checkpoint, ENTRIES, NEEDED + (NEEDED_TO_RESUME if to_resume else ()))
+        _check_lightning(checkpoint)
+        if to_resume:
+            _verify_training(checkpoint)
+    except ValueError as error:
+        raise unreadable(path, error) from error
+    return checkpoint
+
+
+def _verify_training(checkpoint: dict[str, Any]) -> None:
+    """Raise ValueError if the state of the training was altered after it was saved."""
+    for key, digest in checkpoint.get("training_digests", {}).items():
+        if digest_of(checkpoint.get(key)) != digest:
+            raise ValueError(f"its entry {key} was altered after it was saved; {TO_ACCEPT} `training_digests`")
+
+
+def _check_lightning(checkpoint: dict[str, Any]) -> None:
+    """Raise ValueError unless the version of Lightning is one that it can read, which it does not check itself."""
+    found = checkpoint[LIGHTNING]
+    try:
+        readable = Version(found) >= Version("2.0")
+    except InvalidVersion:
+        readable = False
+    if not readable:
+        raise ValueError(f"its entry {LIGHTNING} must be a version from 2.0 on, not {found[:40]!r}")
 
 
 def check_format(checkpoint: dict[str, Any], path: str | Path) -> None:
     """Raise ValueError, with what to do instead, unless a checkpoint is of this version's format."""
     found = checkpoint.get("format", 1)
-    if found != FORMAT:
-        age = "an earlier" if isinstance(found, int) and found < FORMAT else "another"
+    if type(found) is not int or found != FORMAT:
+        age = "an earlier" if type(found) is int and found < FORMAT else "another"
+        shown = " ".join(str(found)[:40].split())
         raise ValueError(
-            f"checkpoint {path} was written by {age} version of this program (format {found}, this version reads "
+            f"checkpoint {path} was written by {age} version of this program (format {shown}, this version reads "
             f"{FORMAT}); start a new run from its weights with --model.init_from {path}"
         )
 
 
 def is_intact(path: Path) -> bool:
-    """Return whether a checkpoint can be resumed from: complete, its checksums right, and written by `fit`."""
+    """Return whether a run can be resumed from a checkpoint: complete, undamaged, and written by this version."""
     try:
-        with zipfile.ZipFile(path) as archive:
-            if archive.testzip() is not None:
-                return False
-        return "loops" in read_checkpoint(path)
-    except Exception:  # zipfile has many for a damaged archive, EOFError and NotImplementedError among them
+        _read_current(path, to_resume=True)
+    except (ValueError, OSError):
         return False
+    return True
 
 
 def newest_intact_checkpoint(run_dir: Path) -> str | None:
@@ -100,14 +181,32 @@ def newest_intact_checkpoint(run_dir: Path) -> str | None:
     """
     candidates = [run_dir / "checkpoints" / name for name in ("last.ckpt", "previous.ckpt")]
     present = [path for path in candidates if path.is_file()]
+    reason = ""
     for path in present:
-        if is_intact(path):
-            check_format(read_checkpoint(path), path)
+        try:
+            _read_current(path, to_resume=True)
+        except (Damaged, OSError) as error:
+            reason = str(error)
+            warnings.warn(f"{path} is damaged and is skipped: {reason}", stacklevel=2)
+        else:
             return str(path)
-        warnings.warn(f"{path} is damaged and is skipped", stacklevel=2)
     if present:
-        raise ValueError(f"no checkpoint in {run_dir / 'checkpoints'} is intact; remove them to start the run again")
+        raise ValueError(
+            f"no checkpoint in {run_dir / 'checkpoints'} is intact; remove them to start the run again ({reason})"
+        )
     return None
+
+
+def explain_restore(path: str | Path, error: Exception) -> str | None:
+    """Return as one line why Lightning could not restore what a checkpoint holds; None for an error of another kind."""
+    frames = traceback.extract_tb(error.__traceback__)
+    restoring = any(frame.filename.endswith("checkpoint_connector.py") and "resto" in frame.name for frame in frames)
+    ours_to_say = isinstance(error, ValueError | OSError) and "site-packages" not in frames[-1].filename
+    if not restoring or ours_to_say:
+        return None
+    misfit = explain_misfit(path, error) if isinstance(error, RuntimeError) else None
+    reason = " ".join(f"{type(error).__name__}: {error}".split())[:200]
+    return misfit or str(unreadable(path, f"its state cannot be restored: {reason}"))
 
 
 def explain_misfit(path: str | Path, error: RuntimeError) -> str | None:

@@ -46,6 +46,18 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
         temporary.unlink(missing_ok=True)
 
 
+LFS_POINTER = b"version https://git-lfs.github.com/spec/"
+
+
+def refuse_lfs_pointer(path: str | os.PathLike[str]) -> None:
+    """Raise ValueError if a file is what a clone without git-lfs has in place of a large file."""
+    with Path(path).open("rb") as file:
+        if file.read(len(LFS_POINTER)) == LFS_POINTER:
+            raise ValueError(
+                f"{path} is a pointer of git-lfs, not the file itself: run `git lfs pull` where you cloned it"
+            )
+
+
 def write_text(path: str | os.PathLike[str], text: str) -> None:
     """Write a whole UTF-8 file or none, line ends as they are in `text`; "?" replaces what UTF-8 cannot encode."""
     with atomic_path(path) as temporary:

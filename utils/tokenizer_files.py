@@ -7,6 +7,8 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from utils.files import refuse_lfs_pointer
+
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
 
@@ -45,6 +47,7 @@ def load_tokenizer(path: str | Path) -> Tokenizer:
         raise FileNotFoundError(
             f"tokenizer {path}: no such file, and no folder that holds {' or '.join(TOKENIZER_FILES)}"
         )
+    refuse_lfs_pointer(file)
     try:
         tokenizer = Tokenizer.from_file(str(file)) if file.suffix == ".json" else _from_sentencepiece(file)
     except ImportError as error:

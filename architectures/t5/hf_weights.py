@@ -7,7 +7,6 @@ import json
 from collections.abc import Iterator
 from dataclasses import asdict, fields
 from pathlib import Path
-from pickle import UnpicklingError
 from typing import Any
 
 import torch
@@ -17,6 +16,9 @@ from torch import Tensor
 
 from architectures.t5.config import T5Config
 from architectures.t5.model import T5
+from utils.files import refuse_lfs_pointer
+from utils.torch_files import load_plain
+from utils.weights import check_finite
 
 WEIGHT_FILES = ("model.safetensors", "pytorch_model.bin")
 """Names of a folder's weight file, in order of preference; if sharded, there are `<name>.index.json` and the shards."""
@@ -134,22 +136,23 @@ def read_weights(folder: Path) -> dict[str, Tensor]:
 
     Raises:
         FileNotFoundError: The weights or a shard do not exist.
-        ValueError: A file cannot be read, or holds something other than named tensors.
+        ValueError: A file cannot be read, or holds something other than named tensors of finite values.
     """
     weights: dict[str, Tensor] = {}
     for path in weight_paths(folder):
+        refuse_lfs_pointer(path)
         try:
-            if path.suffix == ".safetensors":
-                weights |= load_file(path)
-            else:
-                weights |= torch.load(path, map_location="cpu", weights_only=True)
-        except FileNotFoundError:
-            raise
-        except (SafetensorError, RuntimeError, EOFError, OSError, TypeError, UnpicklingError) as error:
-            raise ValueError(f"{path} cannot be read as weights: {error}") from error
-        others = [name for name, value in weights.items() if not isinstance(value, Tensor)]
-        if others:
-            raise ValueError(f"{path} must hold named tensors only, but {others[0]!r} is not a tensor")
+            part = load_file(path) if path.suffix == ".safetensors" else load_plain(path)
+            if not isinstance(part, dict):
+                raise ValueError(f"it must hold named tensors, got {type(part).__name__}")
+            others = [name for name, value in part.items() if not isinstance(value, Tensor)]
+            if others:
+                raise ValueError(f"it must hold named tensors only, but {others[0]!r} is not a tensor")
+            check_finite(part)
+        except (SafetensorError, ValueError) as error:
+            reason = " ".join(str(error).split())
+            raise ValueError(f"{path} cannot be read as weights ({reason}); copy or download it again") from error
+        weights |= part
     return {name: tensor.float() for name, tensor in weights.items()}
 
 
@@ -180,6 +183,7 @@ def read_json(path: Path) -> dict[str, Any]:
     Raises:
         ValueError: The file is not JSON, or holds something other than an object.
     """
+    refuse_lfs_pointer(path)
     try:
         value = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:

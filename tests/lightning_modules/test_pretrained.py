@@ -1,5 +1,6 @@
 """Weights from files: torchvision's and our own, those that do not fit, and damaged or hostile ones."""
 
+import logging
 import os
 import pickle
 from collections import OrderedDict
@@ -16,6 +17,7 @@ from architectures.mobilenet_v2 import MobileNetV2
 from architectures.resnet import ResNet
 from lightning_modules.pretrained import load_network, read_state_dict
 from tests.close import assert_close
+from utils.checkpoints import add_digests
 
 
 @pytest.fixture(scope="module")
@@ -115,10 +117,120 @@ def test_whatever_does_not_fit_is_named_and_nothing_is_copied(tmp_path):
     assert f"missing {weight}" in error_of({name: value for name, value in whole.items() if name != weight})
     assert "unexpected fc.weight" in error_of({**whole, "fc.weight": torch.zeros(2)})
     assert f"{weight} is (2, 3), not {tuple(whole[weight].shape)}" in error_of({**whole, weight: torch.zeros(2, 3)})
-    message = error_of({f"net.{name}": value for name, value in whole.items()})
+    message = error_of({f"stem.{number}": value for number, value in enumerate(whole.values())})
     assert message.count(";") == 3
     assert "more" in message
     assert len(message) < 500
+
+
+def wrapped(state: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    return {f"{prefix}{name}": value for name, value in state.items()}
+
+
+@pytest.mark.parametrize(
+    "prefix",
+    [
+        "module.",
+        "_orig_mod.",
+        "model.",
+        "network.",
+        "model.module.",
+        "module._orig_mod.",
+        "learner.backbone._orig_mod.",
+    ],
+)
+def test_prefixes_of_what_wrapped_the_network_are_dropped(prefix, tmp_path):
+    source, net = small(), small()
+    others = {"loss.weight": torch.ones(10), "n_averaged": torch.tensor(3)}
+    torch.save({"state_dict": wrapped(source.state_dict(), prefix) | others, "epoch": 3}, tmp_path / "a.pt")
+    load_network(net, tmp_path / "a.pt")
+    assert_same(net.state_dict(), source.state_dict())
+
+
+def test_a_wrapper_around_a_part_of_the_network_is_dropped(resnet18, tmp_path):
+    """As `model.layer1 = DataParallel(model.layer1)`, or compiled in place of the whole."""
+    part = {
+        name.replace("layer1.", "layer1.module.").replace("layer2.", "layer2._orig_mod."): value
+        for name, value in resnet18.items()
+    }
+    torch.save(part, tmp_path / "a.pt")
+    net = ResNet(depth=18, num_classes=10, stem="imagenet")
+    load_network(net, tmp_path / "a.pt")
+    for name, value in resnet18.items():
+        assert torch.equal(net.state_dict()[name], value), name
+
+
+def test_two_networks_in_one_file_are_refused(tmp_path):
+    state = small().state_dict()
+    torch.save(wrapped(state, "student.") | wrapped(state, "teacher."), tmp_path / "a.pt")
+    with pytest.raises(ValueError, match=r"init_from .*a\.pt.* twice, as student\.\* and teacher\.\*"):
+        load_network(small(), tmp_path / "a.pt")
+
+
+@pytest.mark.parametrize(
+    "keys", [("net",), ("model",), ("state_dict",), ("model_state_dict",), ("model_ema",), ("model", "state_dict")]
+)
+def test_the_state_dict_is_found_among_other_things(keys, tmp_path):
+    source, net = small(), small()
+    content: dict[str, Any] = source.state_dict()
+    for key in reversed(keys):
+        content = {"epoch": 3, "best": torch.tensor(0.9), "optimizer": {"state": {}, "param_groups": []}, key: content}
+    torch.save(content, tmp_path / "a.pt")
+    load_network(net, tmp_path / "a.pt")
+    assert_same(net.state_dict(), source.state_dict())
+
+
+def test_the_weights_go_before_their_average_and_two_averages_are_refused(tmp_path):
+    source, average, net = small(), small(), small()
+    torch.nn.init.normal_(average.get_parameter("classifier.1.bias"))
+    both = {"model_ema": wrapped(average.state_dict(), "module."), "model": source.state_dict()}
+    torch.save(both, tmp_path / "a.pt")
+    load_network(net, tmp_path / "a.pt")
+    assert_same(net.state_dict(), source.state_dict())
+    torch.save({"ema_slow": source.state_dict(), "ema_fast": source.state_dict()}, tmp_path / "b.pt")
+    with pytest.raises(ValueError, match=r"b\.pt .*2 of them: ema_slow; ema_fast"):
+        load_network(net, tmp_path / "b.pt")
+
+
+def test_a_whole_model_and_a_pointer_of_git_lfs_are_named_as_what_they_are(tmp_path):
+    torch.save(torchvision.models.mobilenet_v2(width_mult=0.1), tmp_path / "whole.pth")
+    with pytest.raises(ValueError, match=r"whole\.pth .*whole pickled model .*MobileNetV2.*state_dict\(\)"):
+        load_network(small(), tmp_path / "whole.pth")
+    for name in ("a.pth", "a.safetensors"):
+        (tmp_path / name).write_text("version https://git-lfs.github.com/spec/v1\noid sha256:abc\nsize 3\n")
+        with pytest.raises(ValueError, match=rf"{name} is a pointer of git-lfs.*`git lfs pull`"):
+            load_network(small(), tmp_path / name)
+
+
+@pytest.mark.parametrize("suffix", [".pt", ".safetensors"])
+def test_weights_that_are_not_finite_are_refused_and_named(suffix, tmp_path):
+    state = small().state_dict()
+    state["classifier.1.bias"][2] = float("nan")
+    path = tmp_path / f"a{suffix}"
+    torch.save(state, path) if suffix == ".pt" else safetensors.torch.save_file(state, path)
+    with pytest.raises(ValueError, match=rf"a{suffix} .*classifier\.1\.bias holds values"):
+        load_network(small(), path)
+
+
+def test_weights_of_a_checkpoint_that_were_altered_are_refused_and_named(tmp_path):
+    state = wrapped(small().state_dict(), "architecture.")
+    checkpoint = {"state_dict": state, "config": {}}
+    add_digests(checkpoint)
+    state["architecture.classifier.1.bias"][2] += 1
+    torch.save(checkpoint, tmp_path / "a.ckpt")
+    with pytest.raises(ValueError, match=r"a\.ckpt .*architecture\.classifier\.1\.bias of its weights was altered"):
+        load_network(small(), tmp_path / "a.ckpt")
+
+
+def test_how_many_tensors_were_loaded_and_which_are_new_is_said(tmp_path, caplog):
+    torch.save(small(num_classes=7).state_dict(), tmp_path / "a.pt")
+    with caplog.at_level(logging.INFO, "lightning.pytorch.utilities.rank_zero"):
+        load_network(small(), tmp_path / "a.pt")
+    total = len(small().state_dict())
+    assert caplog.messages == [
+        f"init_from {tmp_path / 'a.pt'}: {total - 2} of {total} tensors loaded; "
+        "new: classifier.1.weight; classifier.1.bias"
+    ]
 
 
 class Hostile:
@@ -151,12 +263,12 @@ def test_truncated_files_are_named(suffix, share, tmp_path):
     torch.save(state, path) if suffix == ".pt" else safetensors.torch.save_file(state, path)
     content = path.read_bytes()
     path.write_bytes(content[: int(share * len(content))])
-    with pytest.raises(ValueError, match=rf"cut{suffix} cannot be read as weights .*; is the file complete\?"):
+    with pytest.raises(ValueError, match=rf"cut{suffix} cannot be read as weights \(it is damaged or truncated"):
         load_network(small(), path)
 
 
 @pytest.mark.parametrize("content", [[torch.zeros(1)], {"a": 1}, torch.zeros(3), {"state_dict": {"a": "b"}}])
 def test_other_content_is_refused(content, tmp_path):
     torch.save(content, tmp_path / "other.pt")
-    with pytest.raises(ValueError, match="holds no state dict"):
+    with pytest.raises(ValueError, match=r"holds no (single )?state dict"):
         read_state_dict(tmp_path / "other.pt")

@@ -63,7 +63,7 @@ def test_a_field_that_no_weight_shows_must_agree_too(own_checkpoint):
 def test_a_truncated_checkpoint_is_named(own_checkpoint):
     content = own_checkpoint.path.read_bytes()
     own_checkpoint.path.write_bytes(content[:-900])
-    with pytest.raises(ValueError, match=r"init_from: .*own\.ckpt is not an intact checkpoint of a T5"):
+    with pytest.raises(ValueError, match=r"init_from: .*own\.ckpt cannot be read"):
         load_weights(network(layer_norm_epsilon=1e-3), str(own_checkpoint.path))
 
 
@@ -78,7 +78,17 @@ def test_a_checkpoint_of_something_else_is_named(own_checkpoint, change):
     else:
         content["config"] = {"model": {"init_args": {"architecture": {"init_args": {"depth": 18}}}}}
     torch.save(content, own_checkpoint.path)
-    with pytest.raises(ValueError, match=r"init_from: .*own\.ckpt is not an intact checkpoint of a T5"):
+    with pytest.raises(
+        ValueError, match=r"init_from: .*own\.ckpt (is no checkpoint of a T5|cannot be read .*not plain data)"
+    ):
+        load_weights(network(layer_norm_epsilon=1e-3), str(own_checkpoint.path))
+
+
+def test_altered_weights_of_a_checkpoint_are_refused_and_named(own_checkpoint):
+    content = torch.load(own_checkpoint.path, weights_only=True)
+    content["state_dict"]["architecture.embedding.weight"][1, 1] += 1
+    torch.save(content, own_checkpoint.path)
+    with pytest.raises(ValueError, match=r"own\.ckpt .*architecture\.embedding\.weight of its weights was altered"):
         load_weights(network(layer_norm_epsilon=1e-3), str(own_checkpoint.path))
 
 

@@ -136,3 +136,10 @@ def test_without_sentencepiece_the_error_names_the_fix(published: Path, monkeypa
     with pytest.raises(ValueError, match=r"spiece.model needs SentencePiece: pip install") as raised:
         load_tokenizer(published)
     assert "\n" not in str(raised.value)
+
+
+@pytest.mark.parametrize("name", ["tokenizer.json", "spiece.model"])
+def test_a_pointer_of_git_lfs_is_named_as_what_it_is(tmp_path, name):
+    (tmp_path / name).write_text("version https://git-lfs.github.com/spec/v1\noid sha256:abc\nsize 3\n")
+    with pytest.raises(ValueError, match=rf"{name} is a pointer of git-lfs.*`git lfs pull`"):
+        load_tokenizer(tmp_path)
