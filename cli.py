@@ -17,6 +17,7 @@ from lightning.pytorch import Callback, LightningDataModule, LightningModule, Tr
 from lightning.pytorch.callbacks import ProgressBar
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 
+from callbacks.non_finite import NonFinite, NonFiniteError
 from callbacks.plots.curves import Curves
 from callbacks.predictions.image_predictions import Predictions
 from callbacks.predictions.text_outputs import TextOutputs
@@ -105,6 +106,7 @@ class OneForAllCLI(LightningCLI):
         run.add_argument(f"--{BASE}", type=forget, help=SUPPRESS)  # of a config file alone
         parser.add_lightning_class_args(BestCheckpoint, "checkpoint")
         parser.add_lightning_class_args(ResumeCheckpoint, "resume_checkpoint")
+        parser.add_lightning_class_args(NonFinite, "non_finite")
         parser.add_lightning_class_args(Curves, "curves")
         parser.link_arguments("seed_everything", "model.init_args.seed")
         parser.link_arguments("seed_everything", "data.init_args.seed")
@@ -246,19 +248,21 @@ def with_checkpoint_config(args: list[str]) -> list[str]:
 
 
 def main(args: list[str] | None = None) -> None:
-    """Run the command line; a user's mistake ends in one line and exit code 2."""
+    """Run the command line; a user's mistake ends in one line and exit code 2, a training that diverges in code 1."""
     args = sys.argv[1:] if args is None else args
     quieten()
     keep_freed_memory()
     import_packages(PACKAGES)
     try:
         OneForAllCLI(args)
-    except user_errors() as error:
+    except (*user_errors(), NonFiniteError) as error:
         debug = any(value.lower() != "false" for value in option_values([*args, ""], "--debug"))
         if debug or os.environ.get(DEBUG_VARIABLE):
             raise
-        print(f"oneforall: error: {explain(error, args, PACKAGES)}", file=sys.stderr, flush=True)
-        sys.exit(2)
+        failed = isinstance(error, NonFiniteError)  # the training, not the command
+        message = str(error) if failed else explain(error, args, PACKAGES)
+        print(f"oneforall: error: {message}", file=sys.stderr, flush=True)
+        sys.exit(1 if failed else 2)
 
 
 if __name__ == "__main__":

@@ -112,6 +112,17 @@ def test_a_run_that_never_began_leaves_no_folder(oneforall, tmp_path):
     assert not (tmp_path / "runs" / "x").exists()
 
 
+def test_a_training_that_diverges_fails_in_one_line(oneforall, tmp_path):
+    diverge = ["--model.optimizer.head_lr", "1e30", "--model.optimizer.vector_lr", "1e30", "--run_dir", "run"]
+    outcome = oneforall("fit", "--config", QUICKSTART, *SMALL, *diverge)
+    assert outcome.code == 1
+    assert re.search(r"optimizer step \d+ \(epoch \d, batch \d\): loss nan, largest gradient in ", outcome.last_line)
+    assert "Traceback" not in outcome.err
+    for checkpoint in (tmp_path / "run").glob("checkpoints/*.ckpt"):
+        state = torch.load(checkpoint, weights_only=True)["state_dict"]
+        assert all(value.isfinite().all() for value in state.values())
+
+
 # --- configs -------------------------------------------------------------------------------------------------------
 
 
