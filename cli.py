@@ -255,14 +255,22 @@ def main(args: list[str] | None = None) -> None:
     import_packages(PACKAGES)
     try:
         OneForAllCLI(args)
-    except (*user_errors(), NonFiniteError) as error:
-        debug = any(value.lower() != "false" for value in option_values([*args, ""], "--debug"))
-        if debug or os.environ.get(DEBUG_VARIABLE):
+    except NonFiniteError as error:
+        if wants_traceback(args):
             raise
-        failed = isinstance(error, NonFiniteError)  # the training, not the command
-        message = str(error) if failed else explain(error, args, PACKAGES)
-        print(f"oneforall: error: {message}", file=sys.stderr, flush=True)
-        sys.exit(1 if failed else 2)
+        print(f"oneforall: error: {error}", file=sys.stderr, flush=True)
+        sys.exit(1)  # the training failed, not the command
+    except user_errors() as error:
+        if wants_traceback(args):
+            raise
+        print(f"oneforall: error: {explain(error, args, PACKAGES)}", file=sys.stderr, flush=True)
+        sys.exit(2)
+
+
+def wants_traceback(args: list[str]) -> bool:
+    """Return whether an error shall be shown with its traceback."""
+    debug = any(value.lower() != "false" for value in option_values([*args, ""], "--debug"))
+    return debug or bool(os.environ.get(DEBUG_VARIABLE))
 
 
 if __name__ == "__main__":

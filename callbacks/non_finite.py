@@ -14,7 +14,7 @@ from utils.checks import check_choice, check_positive_int
 from utils.distributed import gather_parts
 
 MOST_SKIPS_OF_A_SCALER = 32
-"""With loss scaling (16-mixed), how many gradients in a row may be infinite: the scale has then been halved as often."""
+"""With loss scaling (16-mixed), how many gradients in a row may be infinite: each has halved the scale."""
 
 
 class NonFiniteError(FloatingPointError):
@@ -94,7 +94,7 @@ class NonFinite(Callback):
         )
         if self.action == "skip":
             self._skip_if_bad(trainer, optimizer)
-        elif trainer.world_size == 1 and pl_module.device.type == "cpu" or len(self._steps) >= self.every_n_steps:
+        elif (trainer.world_size == 1 and pl_module.device.type == "cpu") or len(self._steps) >= self.every_n_steps:
             self._check(trainer)
 
     # --- when it is read ---------------------------------------------------------------------------------------
@@ -107,7 +107,7 @@ class NonFinite(Callback):
         """Check the epoch's last steps; log how many were skipped."""
         self._check(trainer)
         if self.action == "skip":
-            self.log("train/skipped_steps", float(self.skipped))
+            pl_module.log("train/skipped_steps", float(self.skipped))
 
     def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
         """Let no checkpoint of a training be written with weights that are not finite.

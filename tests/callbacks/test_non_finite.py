@@ -222,10 +222,10 @@ def test_loss_scaling_may_search_but_not_for_ever(make_trainer, monkeypatch):
     monkeypatch.setattr(NonFinite, "on_before_optimizer_step", _as_with(MixedPrecision("16-mixed", "cpu", scaler)))
     once = NonFinite()
     make_trainer(once).fit(Small({2: "gradient", 4: "gradient"}), batches())
-    always = {step: "gradient" for step in range(2, 99)}
+    always = dict.fromkeys(range(2, 99), "gradient")
     with pytest.raises(NonFiniteError, match=f"optimizer step {2 + MOST_SKIPS_OF_A_SCALER} "):
         make_trainer(NonFinite()).fit(Small(always), batches(60))
-    with pytest.raises(NonFiniteError, match="optimizer step 3 .*loss nan"):
+    with pytest.raises(NonFiniteError, match=r"optimizer step 3 .*loss nan"):
         make_trainer(NonFinite()).fit(Small({3: "loss"}), batches())
 
 
