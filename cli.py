@@ -24,6 +24,7 @@ from callbacks.predictions.text_outputs import TextOutputs
 from callbacks.predictions.text_predictions import TextPredictions
 from callbacks.progress import default_progress
 from callbacks.run.best_checkpoint import BestCheckpoint
+from callbacks.run.earlier_results import EarlierResults
 from callbacks.run.resume_checkpoint import ResumeCheckpoint
 from callbacks.run.run_folder import (
     RunFolder,
@@ -165,7 +166,7 @@ class OneForAllCLI(LightningCLI):
         has_bar = any(isinstance(each, ProgressBar) for each in (given if isinstance(given, list) else [given]))
         if options.trainer.enable_progress_bar is not False and not has_bar:
             observers.append(default_progress())
-        return observers
+        return [*observers, EarlierResults()]  # after all that write results
 
     def _prepare_subcommand_kwargs(self, subcommand: str) -> dict[str, Any]:
         kwargs = super()._prepare_subcommand_kwargs(subcommand)
