@@ -1,6 +1,9 @@
 """Where a training goes wrong is known here: at one batch, in one layer, by one hook."""
 
 import math
+import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -246,6 +249,39 @@ def _as_with(plugin: MixedPrecision) -> Any:
     return hook
 
 
+# --- several processes ---------------------------------------------------------------------------------------------
+
+
+def train_as_one_of_two(folder: str) -> None:
+    """What each process of the test below runs: the loss is infinite on the second one alone, the gradient nowhere."""
+    torch.set_num_threads(1)
+    rank = int(os.environ["RANK"])
+    trainer = Trainer(
+        accelerator="cpu",
+        strategy="ddp",
+        devices=2,
+        logger=False,
+        enable_progress_bar=False,
+        enable_checkpointing=False,
+        callbacks=[NonFinite(every_n_steps=3)],
+        default_root_dir=folder,
+    )
+    try:
+        trainer.fit(Small({2: "loss"} if rank == 1 else {}, math.inf), batches(20))
+    except NonFiniteError as error:
+        (Path(folder) / f"{rank}.txt").write_text(f"{trainer.global_step} {error}")
+
+
+@pytest.mark.slow
+def test_two_processes_stop_together(tmp_path):
+    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
+    root = str(Path(__file__).parents[2])
+    subprocess.run([*launch, __file__, str(tmp_path)], env={**os.environ, "PYTHONPATH": root}, check=True, timeout=300)
+    reports = [(tmp_path / f"{rank}.txt").read_text() for rank in range(2)]
+    assert reports[0] == reports[1]
+    assert reports[0].startswith("2 training stopped at optimizer step 2 (epoch 1, batch 2): loss inf")
+
+
 # --- weights -------------------------------------------------------------------------------------------------------
 
 
@@ -272,3 +308,7 @@ def test_a_checkpoint_outside_a_training_is_not_our_affair(make_trainer, tmp_pat
     trainer.strategy.connect(module)
     trainer.save_checkpoint(Path(tmp_path) / "some.ckpt")
     assert (tmp_path / "some.ckpt").is_file()
+
+
+if __name__ == "__main__":
+    train_as_one_of_two(sys.argv[1])

@@ -69,10 +69,12 @@ def test_fit_and_test_fill_the_summary(make_trainer, tiny_data, timed, tmp_path,
 
     assert "| limits |" not in text
 
-    make_trainer(summary(clock), TestMetrics()).test(model, tiny_data(), verbose=False)
+    make_trainer(summary(clock), TestMetrics(), precision="bf16-mixed").test(model, tiny_data(), verbose=False)
     tested = (tmp_path / "summary.md").read_text()
     section = re.compile(r"<!-- test -->.*<!-- end of test -->", flags=re.DOTALL)
     assert "| test/accuracy | 1.0000 |" in section.search(tested).group()
+    assert "precision bf16-mixed" in section.search(tested).group()
+    assert "| precision | 32-true |" in tested  # of the training
     assert section.sub("<!-- test --><!-- end of test -->", tested) == text
     # Another fit in the folder leaves the section
     make_trainer(summary(clock), limit_train_batches=1, limit_val_batches=0.5).fit(model, tiny_data())
