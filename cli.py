@@ -18,12 +18,14 @@ from lightning.pytorch import Callback, LightningDataModule, LightningModule, Tr
 from lightning.pytorch.callbacks import ProgressBar
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 
+from callbacks.non_finite import NonFinite, NonFiniteError
 from callbacks.plots.curves import Curves
 from callbacks.predictions.image_predictions import Predictions
 from callbacks.predictions.text_outputs import TextOutputs
 from callbacks.predictions.text_predictions import TextPredictions
 from callbacks.progress import default_progress
 from callbacks.run.best_checkpoint import BestCheckpoint
+from callbacks.run.earlier_results import EarlierResults
 from callbacks.run.resume_checkpoint import ResumeCheckpoint
 from callbacks.run.resumed_settings import ResumedSettings
 from callbacks.run.run_folder import (
@@ -49,7 +51,13 @@ from utils.checkpoints import explain_restore, newest_intact_checkpoint, read_co
 from utils.contracts import network_of
 from utils.trust import PACKAGES
 
-SECTIONS = {"trainer": Trainer, "checkpoint": BestCheckpoint, "resume_checkpoint": ResumeCheckpoint, "curves": Curves}
+SECTIONS = {
+    "trainer": Trainer,
+    "checkpoint": BestCheckpoint,
+    "resume_checkpoint": ResumeCheckpoint,
+    "non_finite": NonFinite,
+    "curves": Curves,
+}
 """Parts of a config whose class it does not name."""
 
 DEBUG_VARIABLE = "ONEFORALL_DEBUG"
@@ -120,6 +128,7 @@ class OneForAllCLI(LightningCLI):
         run.add_argument(f"--{BASE}", type=forget, help=SUPPRESS)  # of a config file alone
         parser.add_lightning_class_args(BestCheckpoint, "checkpoint")
         parser.add_lightning_class_args(ResumeCheckpoint, "resume_checkpoint")
+        parser.add_lightning_class_args(NonFinite, "non_finite")
         parser.add_lightning_class_args(Curves, "curves")
         parser.link_arguments("seed_everything", "model.init_args.seed")
         parser.link_arguments("seed_everything", "data.init_args.seed")
@@ -187,7 +196,7 @@ class OneForAllCLI(LightningCLI):
         has_bar = any(isinstance(each, ProgressBar) for each in (given if isinstance(given, list) else [given]))
         if options.trainer.enable_progress_bar is not False and not has_bar:
             observers.append(default_progress())
-        return observers
+        return [*observers, EarlierResults()]  # after all that write results
 
     def _prepare_subcommand_kwargs(self, subcommand: str) -> dict[str, Any]:
         kwargs = super()._prepare_subcommand_kwargs(subcommand)
@@ -306,18 +315,28 @@ def is_on(args: list[str], flag: str) -> bool:
 
 
 def main(args: list[str] | None = None) -> None:
-    """Run the command line; a user's mistake ends in one line and exit code 2."""
+    """Run the command line; a user's mistake ends in one line and exit code 2, a training that diverges in code 1."""
     args = sys.argv[1:] if args is None else args
     quieten()
     keep_freed_memory()
     import_packages(PACKAGES)
     try:
         OneForAllCLI(args)
+    except NonFiniteError as error:
+        if wants_traceback(args):
+            raise
+        print(f"oneforall: error: {error}", file=sys.stderr, flush=True)
+        sys.exit(1)  # the training failed, not the command
     except user_errors() as error:
-        if is_on(args, "--debug") or os.environ.get(DEBUG_VARIABLE):
+        if wants_traceback(args):
             raise
         print(f"oneforall: error: {explain(error, args, PACKAGES)}", file=sys.stderr, flush=True)
         sys.exit(2)
+
+
+def wants_traceback(args: list[str]) -> bool:
+    """Return whether an error shall be shown with its traceback."""
+    return is_on(args, "--debug") or bool(os.environ.get(DEBUG_VARIABLE))
 
 
 if __name__ == "__main__":

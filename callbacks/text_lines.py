@@ -33,3 +33,13 @@ def class_name(names: Sequence[str] | None, index: int) -> str:
 def markdown_table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     """Return a Markdown table of cells that are Markdown already."""
     return "\n".join(f"| {' | '.join(cells)} |" for cells in [header, ["---"] * len(header), *rows])
+
+
+def plain_table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """Return a Markdown table of cells whose text must not end them."""
+    return markdown_table(header, [[cell.replace("|", "\\|").replace("\n", " ") for cell in row] for row in rows])
+
+
+def folded(title: str, body: str) -> str:
+    """Return Markdown that shows `title`, and `body` on a click."""
+    return f"<details><summary>{title}</summary>\n\n{body}\n\n</details>"

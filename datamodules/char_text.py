@@ -12,14 +12,24 @@ from datamodules.text.files import read_text
 from datamodules.trainer_state import model_of
 from utils.batches import CharBatch, PromptBatch
 from utils.checks import check_int, check_positive_int
-from utils.contracts import IdentifiesTrainingData, PredictsLines, ProvidesCharacters, UsesVocabulary
+from utils.contracts import (
+    DataSource,
+    DescribesTestData,
+    IdentifiesTrainingData,
+    PredictsLines,
+    ProvidesCharacters,
+    UsesVocabulary,
+)
+from utils.digests import digest_of
 from utils.distributed import rank_and_world_size
 from utils.resume_position import checksum
 
 SPLITS = {"train": "training", "val": "validation", "test": "test"}
 
 
-class CharTextDataModule(LightningDataModule, ProvidesCharacters, PredictsLines, IdentifiesTrainingData):
+class CharTextDataModule(
+    LightningDataModule, ProvidesCharacters, PredictsLines, IdentifiesTrainingData, DescribesTestData
+):
     """One text for models that read characters: its beginning for training, then validation, its end for the test.
 
     Each split is read as contiguous streams side by side: batch k + 1 continues where batch k stopped, so that a model
@@ -169,6 +179,11 @@ class CharTextDataModule(LightningDataModule, ProvidesCharacters, PredictsLines,
     def test_dataloader(self) -> BatchLoader[CharBatch]:
         """Return the loader of this process's test batches."""
         return self._evaluation_loader("test")
+
+    def test_source(self) -> DataSource:
+        """Return where the text comes from, and the digest of its end, which the test reads."""
+        begin, end = self.part("test")
+        return DataSource(self.path or "pydoc_data.topics", digest_of([self.text[begin:end]]), None)
 
     def _evaluation_loader(self, split: str) -> BatchLoader[CharBatch]:
         rank, world_size = rank_and_world_size(self.trainer)

@@ -108,6 +108,10 @@ class CIFAR10DataModule(ImageDataModule):
         examples = ImageSet(torch.cat([part[0] for part in parts]), labels)
         return examples.split(self.validation_size, seed=self.split_seed, purpose="validation_split")
 
+    def test_path(self) -> str:
+        """Return the file of the test images."""
+        return str(self.test_file if self.test_file is not None else self.folder / TEST_FILE)
+
     def load_test(self) -> ImageSet:
         """Return the images of `test_file` if it is set, else those of the original test set."""
         read = read_npz(self.test_file) if self.test_file is not None else read_batch(self.folder / TEST_FILE)

@@ -49,6 +49,10 @@ class DigitsDataModule(ImageDataModule):
         self.mean, self.std = channel_statistics(train.images)
         return train, val
 
+    def test_path(self) -> str:
+        """Return the name of the data set."""
+        return "digits of scikit-learn"
+
     def load_test(self) -> ImageSet:
         """Return the digits of the test set."""
         _, test = self._split_test()

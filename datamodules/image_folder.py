@@ -86,6 +86,10 @@ class ImageFolderDataModule(ImageDataModule):
         self.mean, self.std = channel_statistics(train.images)
         return train, val
 
+    def test_path(self) -> str:
+        """Return the folder, which has the test images in a folder or among the others."""
+        return str(self.root)
+
     def load_test(self) -> ImageSet:
         """Return the images of `root/test`, else those split off the training images."""
         if self._has("test"):

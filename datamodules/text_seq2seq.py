@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -24,7 +25,8 @@ from datamodules.text.training_pairs import TrainingPart
 from datamodules.trainer_state import stage_of
 from utils.batches import Seq2SeqBatch
 from utils.checks import check_choice, check_fraction, check_int, check_positive_int
-from utils.contracts import IdentifiesTrainingData, PredictsLines, ProvidesTokens
+from utils.contracts import DataSource, DescribesTestData, IdentifiesTrainingData, PredictsLines, ProvidesTokens
+from utils.digests import digest_of
 from utils.distributed import rank_and_world_size
 from utils.resume_position import checksum
 from utils.tokenizer_files import EOS_ID
@@ -33,7 +35,9 @@ if TYPE_CHECKING:
     from tokenizers import Tokenizer
 
 
-class TextSeq2SeqDataModule(LightningDataModule, ProvidesTokens, PredictsLines, IdentifiesTrainingData):
+class TextSeq2SeqDataModule(
+    LightningDataModule, ProvidesTokens, PredictsLines, IdentifiesTrainingData, DescribesTestData
+):
     """Sources and targets as token ids, in batches that hold a budget of tokens.
 
     A training batch consists of pairs of similar length. An epoch has each example once (or as often as the `weight` of
@@ -238,6 +242,16 @@ class TextSeq2SeqDataModule(LightningDataModule, ProvidesTokens, PredictsLines, 
     def test_dataloader(self) -> BatchLoader[Seq2SeqBatch]:
         """Return the loader of this process's test batches, one task after the other."""
         return self._evaluation_loader(self._evaluation_texts("test", interleave=False), "test")
+
+    def test_source(self) -> DataSource:
+        """Return where the test texts come from, and the digest of prefixes, sources and references."""
+        tasks = list(enumerate(self.task.parts()))
+        rows = [(task.prefix, *example) for part, task in tasks for example in self._read(part, "test")]
+        return DataSource(
+            "; ".join(dict.fromkeys(task.path("test") for _, task in tasks)),
+            digest_of(json.dumps(row) for row in rows),
+            len(rows),
+        )
 
     def predict_dataloader(self) -> BatchLoader[Seq2SeqBatch]:
         """Return the loader of this process's texts to predict; blank lines are skipped."""

@@ -12,7 +12,7 @@ from lightning.pytorch import LightningDataModule
 from torch import Tensor
 from torch.optim import Optimizer
 from torchmetrics import Metric, MetricCollection
-from torchmetrics.classification import MulticlassAccuracy, MulticlassCalibrationError
+from torchmetrics.classification import MulticlassAccuracy, MulticlassCalibrationError, MulticlassStatScores
 
 from architectures.base import ImageClassifierNet
 from lightning_modules.optim.parameter_groups import parameter_groups
@@ -21,14 +21,21 @@ from lightning_modules.training_module import TrainingModule
 from lightning_modules.tta import tta_views
 from utils.batches import Classified, ImageBatch, ImagePredictionBatch
 from utils.checks import check_at_least, check_fraction
-from utils.contracts import ClassifiesImages, ProvidesImages, ProvidesTrainingImages, datamodule_of
+from utils.contracts import (
+    CLASS_ACCURACY,
+    ClassifiesImages,
+    HasTestSettings,
+    ProvidesImages,
+    ProvidesTrainingImages,
+    datamodule_of,
+)
 from utils.random_streams import torch_generator
 
 INITIALIZATION_IMAGES = 5000
 """Number of images from which a network may initialize itself: enough for the covariance of a patch of 27 numbers."""
 
 
-class ImageClassifier(TrainingModule, ClassifiesImages):
+class ImageClassifier(TrainingModule, ClassifiesImages, HasTestSettings):
     """Image classifier: normalisation, loss, optimizer, schedule and metrics around an architecture.
 
     It takes mean and standard deviation, image size and class names from the datamodule when training starts and keeps
@@ -94,7 +101,7 @@ class ImageClassifier(TrainingModule, ClassifiesImages):
             scores["accuracy_top5"] = MulticlassAccuracy(classes, average="micro", top_k=5)
         self.val_metrics = MetricCollection(scores, prefix="val/", compute_groups=False)
         self.test_metrics = self.val_metrics.clone(prefix="test/")
-        self.test_class_accuracy = MulticlassAccuracy(classes, average="none")
+        self.test_class_counts = MulticlassStatScores(classes, average="none")
         self.test_accuracy_tta = MulticlassAccuracy(classes, average="micro")
 
     # --- before the first step ---------------------------------------------------------------------------------
@@ -193,7 +200,7 @@ class ImageClassifier(TrainingModule, ClassifiesImages):
         """Score a batch, also per class and with test-time augmentation."""
         outputs = self._evaluate(batch, "test", self.test_metrics)
         images, labels = batch
-        self.test_class_accuracy.update(_for_metrics(outputs["probabilities"]), labels)
+        self.test_class_counts.update(_for_metrics(outputs["probabilities"]), labels)
         if self.tta != "none":
             outputs["probabilities_tta"] = self.predict_with_tta(images)
             self.test_accuracy_tta.update(_for_metrics(outputs["probabilities_tta"]), labels)
@@ -236,7 +243,7 @@ class ImageClassifier(TrainingModule, ClassifiesImages):
         self._reset_test_metrics()
 
     def _reset_test_metrics(self) -> None:
-        for metric in (self.test_metrics, self.test_accuracy_tta, self.test_class_accuracy):
+        for metric in (self.test_metrics, self.test_accuracy_tta, self.test_class_counts):
             metric.reset()
 
     def _check_classes(self) -> None:
@@ -248,6 +255,10 @@ class ImageClassifier(TrainingModule, ClassifiesImages):
                 f"the data's classes are {_listed(theirs)} but the model was trained on {_listed(self.class_names)}; "
                 "evaluate it on data with the same classes, or use `predict`"
             )
+
+    def test_settings(self) -> dict[str, str | float]:
+        """Return the views of test-time augmentation."""
+        return {"tta": self.tta}
 
     def metrics_of(self, totals: dict[str, float]) -> dict[str, float]:
         """Return mean loss and accuracy."""
@@ -262,13 +273,14 @@ class ImageClassifier(TrainingModule, ClassifiesImages):
         self.log("val/accuracy", scores["val/accuracy"], prog_bar=True)
 
     def on_test_epoch_end(self) -> None:
-        """Log the test's metrics, with the accuracy per class."""
+        """Log the test's metrics, with the accuracy per class: NaN for a class without images, which has none."""
         scores = self.test_metrics.compute()
         if self.tta != "none":
             scores["test/accuracy_tta"] = self.test_accuracy_tta.compute()
         names = self.class_names or [str(k) for k in range(self.architecture.num_classes)]
-        for name, accuracy in zip(names, self.test_class_accuracy.compute(), strict=False):
-            scores[f"test/accuracy_{name}"] = accuracy
+        hits, _, _, _, images = self.test_class_counts.compute().unbind(1)
+        for name, accuracy in zip(names, hits / images, strict=False):
+            scores[f"test/{CLASS_ACCURACY}{name}"] = accuracy
         self._reset_test_metrics()
         self.log_dict(scores)
 

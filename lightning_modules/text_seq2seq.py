@@ -18,10 +18,10 @@ from lightning_modules.pretrained_t5 import load_weights
 from lightning_modules.text_scores import BleuTokenizer, ScoreName, names_of, score_texts, signature
 from utils.batches import GeneratedText, Hypotheses, Seq2SeqBatch
 from utils.checks import check_at_least, check_fraction, check_int, check_positive_int
-from utils.contracts import ProvidesTokens, UsesTokenizer, datamodule_of
+from utils.contracts import HasTestSettings, ProvidesTokens, UsesTokenizer, datamodule_of
 
 
-class TextSeq2Seq(LanguageModule, UsesTokenizer):
+class TextSeq2Seq(LanguageModule, UsesTokenizer, HasTestSettings):
     """Text-to-text model: loss, optimizer, schedule, generation and scores around a T5; the task is data.
 
     It takes the tokenizer from the datamodule when training starts and keeps it in its checkpoint, so that it can be
@@ -253,6 +253,15 @@ class TextSeq2Seq(LanguageModule, UsesTokenizer):
         """Return the names of loss, token accuracy and, if text is generated, of its scores."""
         of_text = names_of(self.scores) if self.validation_examples else []
         return ["val/loss", "val/token_accuracy", *(f"val/{name}" for name in of_text)]
+
+    def test_settings(self) -> dict[str, str | float]:
+        """Return the options of the beam search; the signature has those of the scores."""
+        return {
+            "num_beams": self.beams.num_beams,
+            "length_penalty": self.beams.length_penalty,
+            "no_repeat_ngram_size": self.beams.no_repeat_ngram_size,
+            "max_length": self.beams.max_length - 1,
+        }
 
     def metrics_of(self, totals: dict[str, float]) -> dict[str, float]:
         """Return the loss in nats per target token, and the share of tokens that the model finds most likely."""

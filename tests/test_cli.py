@@ -112,6 +112,17 @@ def test_a_run_that_never_began_leaves_no_folder(oneforall, tmp_path):
     assert not (tmp_path / "runs" / "x").exists()
 
 
+def test_a_training_that_diverges_fails_in_one_line(oneforall, tmp_path):
+    diverge = ["--model.optimizer.head_lr", "1e30", "--model.optimizer.vector_lr", "1e30", "--run_dir", "run"]
+    outcome = oneforall("fit", "--config", QUICKSTART, *SMALL, *diverge)
+    assert outcome.code == 1
+    assert re.search(r"optimizer step \d+ \(epoch \d, batch \d\): loss nan, largest gradient in ", outcome.last_line)
+    assert "Traceback" not in outcome.err
+    for checkpoint in (tmp_path / "run").glob("checkpoints/*.ckpt"):
+        state = torch.load(checkpoint, weights_only=True)["state_dict"]
+        assert all(value.isfinite().all() for value in state.values())
+
+
 # --- configs -------------------------------------------------------------------------------------------------------
 
 
@@ -193,6 +204,30 @@ def test_a_checkpoint_is_enough_to_test(oneforall, finished_run):
     assert figures["examples"] == 360
     assert figures["checkpoint"] == "checkpoints/best.ckpt"
     assert "test/accuracy_tta" not in figures  # the quickstart has tta: none
+
+
+def test_other_figures_and_predictions_keep_the_earlier_ones(oneforall, finished_run, tmp_path):
+    shutil.copytree(finished_run, tmp_path / "run", ignore=shutil.ignore_patterns("test_*", "predictions*"))
+    checkpoint = ["--ckpt_path", "run/checkpoints/best.ckpt"]
+    assert oneforall("test", *checkpoint).code == 0
+    other = ["--data.split_seed", "1", "--trainer.limit_test_batches", "1"]
+    assert oneforall("test", *checkpoint, *other).code == 0
+    assert (tmp_path / "run" / "confusion_matrix-1.png").is_file()
+    newest, earlier = (
+        json.loads((tmp_path / "run" / f"test_metrics{number}.json").read_text()) for number in ("", "-1")
+    )
+    assert earlier["data"] == newest["data"] == "digits of scikit-learn"
+    assert earlier["data_digest"] != newest["data_digest"]
+    assert "limit_test_batches" not in earlier
+    assert newest["limit_test_batches"] == 1
+    assert earlier["checkpoint_step"] in (4, 8)
+    assert (tmp_path / "run" / "summary.md").read_text().count("## Test of best.ckpt (step") == 2
+    for extra in ([], [], ["--data.split_seed", "1"]):
+        assert oneforall("predict", *checkpoint, *extra).code == 0
+    assert sorted(path.name for path in (tmp_path / "run").glob("predictions*")) == [
+        "predictions-1.csv",
+        "predictions.csv",
+    ]
 
 
 def test_a_flag_overrides_the_checkpoint(oneforall, finished_run, tmp_path):

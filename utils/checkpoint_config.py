@@ -48,7 +48,10 @@ TRAINING_FIELDS = (
 """Fields of the Trainer that are taken. Never what belongs to a machine or writes: devices, strategy, plugins, loggers,
 profiler, folders."""
 
-RUN_SECTIONS = {"resume_checkpoint": {"every_n_seconds": float, "every_n_steps": int | None}}
+RUN_SECTIONS: dict[str, dict[str, Any]] = {
+    "resume_checkpoint": {"every_n_seconds": float, "every_n_steps": int | None},
+    "non_finite": {"action": str, "every_n_steps": int},
+}
 """Sections of the run that a fit takes, and their fields."""
 
 WAY_THROUGH = (

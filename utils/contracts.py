@@ -10,7 +10,7 @@ protocol of its own, which is asked for only where those files are needed.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, NamedTuple, Protocol, runtime_checkable
 
 from lightning.pytorch import LightningDataModule, Trainer
 from torch import Tensor, nn
@@ -49,6 +49,10 @@ class NamesValidationMetrics(Protocol):
         ...
 
 
+CLASS_ACCURACY = "class_accuracy/"
+"""What a class's accuracy is logged as, after the stage and before the class's name: no other metric begins so."""
+
+
 @runtime_checkable
 class ClassifiesImages(Protocol):
     """A module that knows its classes and the size of its images; both are None before training."""
@@ -82,6 +86,15 @@ class UsesVocabulary(Protocol):
     """A module whose ids are places in a string of characters; None before training."""
 
     vocabulary: str | None
+
+
+@runtime_checkable
+class HasTestSettings(Protocol):
+    """A module whose test figures depend on more than weights and data."""
+
+    def test_settings(self) -> dict[str, str | float]:
+        """Return the settings by name, such as the number of beams."""
+        ...
 
 
 # --- of datamodules ------------------------------------------------------------------------------------------------
@@ -139,6 +152,29 @@ class ProvidesTrainingImages(Protocol):
     @property
     def train_set(self) -> ImageExamples:
         """The training images, loaded on first use."""
+        ...
+
+
+class DataSource(NamedTuple):
+    """What figures were measured on.
+
+    Attributes:
+        path: Where the examples come from, as the user gave it, or what they are.
+        digest: SHA-256 of all examples as they were read.
+        examples: Number of examples; None where a batch does not consist of examples.
+    """
+
+    path: str
+    digest: str
+    examples: int | None
+
+
+@runtime_checkable
+class DescribesTestData(Protocol):
+    """A datamodule that says what its test examples are."""
+
+    def test_source(self) -> DataSource:
+        """Return where the test examples come from, and their digest; they are loaded if they are not yet."""
         ...
 
 

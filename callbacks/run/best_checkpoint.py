@@ -6,6 +6,8 @@ from typing import Any, Literal
 
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
+from lightning.pytorch.utilities import rank_zero_warn
+from torch import Tensor
 
 from utils.contracts import NamesValidationMetrics
 
@@ -48,6 +50,15 @@ class BestCheckpoint(ModelCheckpoint):
             f"checkpoint.monitor is {self.monitor}, which {type(pl_module).__name__} does not log in validation; "
             f"did you mean {' or '.join(nearest)}? It logs {', '.join(names)}"
         )
+
+    def check_monitor_top_k(self, trainer: Trainer, current: Tensor | None = None) -> bool:
+        """Return whether to save: never with a metric that is not finite, which Lightning takes if it is the first."""
+        if current is not None and not trainer.strategy.reduce_boolean_decision(bool(current.isfinite())):
+            rank_zero_warn(
+                f"{self.monitor} is {float(current):g} after epoch {trainer.current_epoch + 1}: not saved as best.ckpt"
+            )
+            return False
+        return super().check_monitor_top_k(trainer, current)
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Restore which weights were best, even if the run folder was moved or is named by another path.

@@ -30,7 +30,7 @@ CONTENTS = {
     "samples.md": "text generated at each validation, beside the references",
     "attention.png": "the source tokens attended to for each generated token",
     "summary.md": "the run on one page: model size, scores, time, hardware, command",
-    "test_metrics.json": "all test metrics, unrounded",
+    "test_metrics.json": "all test metrics, unrounded, and the data they were measured on",
     "test_hypotheses.txt": "the text generated for each test example, one per line",
     "test_outputs.jsonl": "the same with source, references and score",
 }

@@ -6,7 +6,7 @@ import re
 import shlex
 import sys
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -19,13 +19,14 @@ from callbacks.model_size import multiply_adds, parameters_by_part
 from callbacks.pace import Clock
 from callbacks.plots.curves import read_columns
 from callbacks.run.run_folder import earlier_config_files
-from callbacks.text_lines import markdown_table
+from callbacks.run.test_metrics import active_limits
+from callbacks.run.test_section import TEST_BEGIN, TEST_END
+from callbacks.text_lines import folded, plain_table
 from utils.batches import count_examples
 from utils.config_changes import config_changes
-from utils.contracts import ClassifiesImages, HasUnit, class_names_of, network_of
+from utils.contracts import ClassifiesImages, HasUnit, network_of
 from utils.files import write_text
 
-TEST_BEGIN, TEST_END = "<!-- test -->", "<!-- end of test -->"
 LOWER_IS_BETTER = ("loss", "error", "perplexity", "bits_per_character")
 HIDDEN_TRAINER_KEYS = ("callbacks", "logger", "default_root_dir", "enable_progress_bar", "plugins", "profiler")
 
@@ -33,7 +34,7 @@ HIDDEN_TRAINER_KEYS = ("callbacks", "logger", "default_root_dir", "enable_progre
 class Summary(Callback):
     """Summary of a run, `summary.md` in the run folder: a first version when a fit starts, and all of it at the end.
 
-    An interrupted fit gets its summary too. A test fills in its own section of the file and leaves the rest. The
+    An interrupted fit gets its summary too. The section of tests belongs to `TestMetrics` and is left as it is. The
     training time is kept in the checkpoint, so that the time of a resumed run is the sum of its sessions.
     """
 
@@ -104,18 +105,6 @@ class Summary(Callback):
             state = f"Training was interrupted after {_epochs(trainer)} ({type(exception).__name__})."
             self._write(trainer, pl_module, state)
 
-    def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Replace the section of the test."""
-        if not trainer.is_global_zero:
-            return
-        path = Path(trainer.default_root_dir) / "summary.md"
-        old = (
-            path.read_text(encoding="utf-8") if path.is_file() else f"# {path.parent.name}\n\n{TEST_BEGIN}{TEST_END}\n"
-        )
-        before, _, rest = old.partition(TEST_BEGIN)
-        after = rest.partition(TEST_END)[2]
-        write_text(path, before + _test_section(trainer, pl_module) + after)
-
     def _training_seconds(self) -> float:
         return self._seconds + (self.clock() - self._started if self._started is not None else 0.0)
 
@@ -148,7 +137,7 @@ class Summary(Callback):
             size = pl_module.input_size
             size_line += f"; {self._multiply_adds:,} multiply-adds per {size}x{size} image"
         rows = [(f"`{name}`", f"{all_:,}", f"{some:,}") for name, (all_, some) in parts.items()]
-        return f"## Model\n\n{size_line}.\n\n" + _table(("part", "parameters", "trainable"), rows)
+        return f"## Model\n\n{size_line}.\n\n" + plain_table(("part", "parameters", "trainable"), rows)
 
     def _training_section(self, trainer: Trainer, pl_module: LightningModule) -> str:
         rows = []
@@ -161,11 +150,13 @@ class Summary(Callback):
             )
             rows.append(("throughput", f"{self._examples / learning:,.0f} {unit}/s in training"))
             rows.append(("steps", f"{trainer.global_step:,} optimizer steps, {self._examples:,} {unit} seen"))
+        if limits := active_limits(trainer, ("train", "val")):  # overfit_batches and fast_dev_run set them too
+            rows.append(("limits", ", ".join(f"{name} {value}" for name, value in limits.items())))
         rows.append(("hardware", _hardware(trainer, pl_module)))
         rows.append(("precision", str(trainer.precision)))
         versions = f"torch {torch.__version__}, lightning {lightning.__version__}, Python {platform.python_version()}"
         rows.append(("versions", versions))
-        return "## Training\n\n" + _table(("", ""), rows)
+        return "## Training\n\n" + plain_table(("", ""), rows)
 
 
 def _validation_section(metrics_csv: Path) -> str:
@@ -178,29 +169,7 @@ def _validation_section(metrics_csv: Path) -> str:
         lower = any(word in column for word in LOWER_IS_BETTER)
         best = min(values) if lower else max(values)
         rows.append((column, f"{values[-1]:.4f}", f"{best:.4f}", f"{epochs[values.index(best)]:g}"))
-    return "## Validation\n\n" + _table(("metric", "last", "best", "best after epoch"), rows) if rows else ""
-
-
-def _test_section(trainer: Trainer, pl_module: LightningModule) -> str:
-    values = {
-        name.removeprefix("test/"): float(value)
-        for name, value in trainer.callback_metrics.items()
-        if name.startswith("test/")
-    }
-    per_class = {f"accuracy_{name}" for name in class_names_of(pl_module) or []}
-    plain = [name for name in values if name not in per_class and not name.endswith("_tta")]
-    augmented = any(f"{name}_tta" in values for name in plain)
-    header = ("metric", "plain", "test-time augmentation") if augmented else ("metric", "value")
-    rows = [
-        (f"test/{name}", f"{values[name]:.4f}", *([_known(values.get(f"{name}_tta"))] if augmented else []))
-        for name in plain
-    ]
-    checkpoint = Path(trainer.ckpt_path).name if trainer.ckpt_path else "the model in memory"
-    lines = [TEST_BEGIN, f"## Test of {checkpoint}", "", _table(header, rows)]
-    classes = [(name.removeprefix("accuracy_"), f"{values[name]:.4f}") for name in values if name in per_class]
-    if classes:
-        lines += ["", _details("Accuracy per class", _table(("class", "accuracy"), classes))]
-    return "\n".join([*lines, TEST_END])
+    return "## Validation\n\n" + plain_table(("metric", "last", "best", "best after epoch"), rows) if rows else ""
 
 
 def _changes_section(folder: Path) -> str:
@@ -249,7 +218,7 @@ def _config_section(config_yaml: Path) -> str:
         if value is not None and key not in HIDDEN_TRAINER_KEYS
     }
     text = yaml.safe_dump(short, sort_keys=False, allow_unicode=True)
-    return _details("Config", f"```yaml\n{text}```")
+    return folded("Config", f"```yaml\n{text}```")
 
 
 def _hardware(trainer: Trainer, pl_module: LightningModule) -> str:
@@ -279,15 +248,3 @@ def _duration(seconds: float) -> str:
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours} h {minutes:02} min" if hours else f"{minutes} min {rest:02} s" if minutes else f"{seconds:.1f} s"
-
-
-def _known(value: float | None) -> str:
-    return "" if value is None else f"{value:.4f}"
-
-
-def _table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    return markdown_table(header, [[cell.replace("|", "\\|").replace("\n", " ") for cell in row] for row in rows])
-
-
-def _details(title: str, body: str) -> str:
-    return f"<details><summary>{title}</summary>\n\n{body}\n\n</details>"

@@ -1,18 +1,20 @@
-"""test_metrics.json: the metrics of a test, for programs to read."""
+"""test_metrics.json: the metrics of a test and what they were measured on, for programs to read."""
 
 import json
 import math
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.utilities import rank_zero_warn
 from torch import Tensor
 
+from callbacks.run.test_section import SETTINGS_FROM, write_test_section
 from utils.batches import count_examples
-from utils.contracts import GeneratesText
+from utils.contracts import DescribesTestData, GeneratesText, HasTestSettings, datamodule_of
 from utils.files import write_text
 
 HEADLINE = {
@@ -41,18 +43,30 @@ def headline(metrics: Mapping[str, Tensor | float]) -> str:
 
 
 class TestMetrics(Callback):
-    """Metrics of a test, `test_metrics.json` in the run folder.
+    """Record of a test: `test_metrics.json` in the run folder, and a section of its `summary.md`.
 
-    The file is flat: every logged `test/...` value unrounded (null if it is not finite), `signature` if the module has
-    one (how text scores were computed), `checkpoint` (relative to the run folder if inside it; null without one) and
-    `examples`, the number of test examples over all processes. It has no time or date, so that testing again writes the
-    same bytes.
+    The file is flat: every logged `test/...` value unrounded (null if it is not finite, as the accuracy of a class
+    without images), and what they are figures of:
+
+    - `signature`: how text scores were computed, if the module has one
+    - `checkpoint` (relative to the run folder if inside it; null without one) and `checkpoint_step`, the optimizer
+      steps that it was trained for
+    - `data` and `data_digest`: where the test examples come from, and the SHA-256 of all of them as they were read
+    - `examples`: the number of tested examples over all processes; `data_examples`, if the test left out some
+    - the settings: `precision`, those of the module (such as `num_beams`), and `limit_test_batches` if it is set
+
+    It has no time or date, so that testing again writes the same bytes.
     """
 
     __test__ = False  # no test for pytest to collect, though its name begins with "Test"
 
     def __init__(self) -> None:
         self._examples = 0
+        self._checkpoint_step: int | None = None
+
+    def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
+        """Keep the number of optimizer steps that the weights were trained for."""
+        self._checkpoint_step = checkpoint.get("global_step")
 
     def on_test_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Start to count."""
@@ -71,21 +85,45 @@ class TestMetrics(Callback):
         self._examples += count_examples(batch)
 
     def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Write the file."""
+        """Write file and section."""
         examples = trainer.strategy.reduce(torch.tensor(self._examples, device=pl_module.device), reduce_op="sum")
         if not trainer.is_global_zero:
             return
         folder = Path(trainer.default_root_dir)
-        content: dict[str, Any] = {
-            name: _finite(float(value))
-            for name, value in sorted(trainer.callback_metrics.items())
-            if name.startswith("test/")
-        }
+        record = self._record(trainer, pl_module, int(examples), folder)
+        write_text(folder / "test_metrics.json", json.dumps(record, indent=2, ensure_ascii=False) + "\n")
+        write_test_section(folder, record)
+        if "data_examples" in record:
+            rank_zero_warn(f"tested on {record['examples']:,} of {record['data_examples']:,} examples only")
+
+    def _record(self, trainer: Trainer, pl_module: LightningModule, examples: int, folder: Path) -> dict[str, Any]:
+        metrics = sorted(trainer.callback_metrics.items())
+        record: dict[str, Any] = {name: _finite(float(value)) for name, value in metrics if name.startswith("test/")}
         if isinstance(pl_module, GeneratesText) and pl_module.signature is not None:
-            content["signature"] = pl_module.signature
-        content["checkpoint"] = _relative(trainer.ckpt_path, folder)
-        content["examples"] = int(examples)
-        write_text(folder / "test_metrics.json", json.dumps(content, indent=2, ensure_ascii=False) + "\n")
+            record["signature"] = pl_module.signature
+        record["checkpoint"] = _relative(trainer.ckpt_path, folder)
+        if trainer.ckpt_path is not None and self._checkpoint_step is not None:
+            record["checkpoint_step"] = self._checkpoint_step
+        datamodule = datamodule_of(trainer)
+        source = datamodule.test_source() if isinstance(datamodule, DescribesTestData) else None
+        if source is not None:
+            record |= {"data": source.path, "data_digest": source.digest}
+        record["examples"] = examples
+        if source is not None and source.examples not in (None, examples):
+            record["data_examples"] = source.examples
+        record[SETTINGS_FROM] = str(trainer.precision)
+        if isinstance(pl_module, HasTestSettings):
+            record |= pl_module.test_settings()
+        if active_limits(trainer, ["test"]):
+            record["limit_test_batches"] = trainer.limit_test_batches
+        return record
+
+
+def active_limits(trainer: Trainer, stages: Iterable[str]) -> dict[str, float]:
+    """Return the flags of a trainer that leave out examples in these stages (train, val, test), with their values."""
+    given = {f"limit_{stage}_batches": getattr(trainer, f"limit_{stage}_batches") for stage in stages}
+    # 1.0 is all of them, 1 is a single batch
+    return {name: value for name, value in given.items() if value != 1 or isinstance(value, int)}
 
 
 def _finite(value: float) -> float | None:

@@ -22,17 +22,25 @@ from utils.batches import ImageBatch, ImagePredictionBatch, RawImageBatch
 from utils.checks import check_int, check_positive_int
 from utils.contracts import (
     ClassifiesImages,
+    DataSource,
+    DescribesTestData,
     IdentifiesTrainingData,
     PredictsImages,
     ProvidesImages,
     ProvidesTrainingImages,
 )
+from utils.digests import digest_of
 from utils.distributed import rank_and_world_size
 from utils.resume_position import checksum
 
 
 class ImageDataModule(
-    LightningDataModule, ProvidesImages, PredictsImages, ProvidesTrainingImages, IdentifiesTrainingData
+    LightningDataModule,
+    ProvidesImages,
+    PredictsImages,
+    ProvidesTrainingImages,
+    IdentifiesTrainingData,
+    DescribesTestData,
 ):
     """Base class of the image datamodules.
 
@@ -106,6 +114,17 @@ class ImageDataModule(
         if self._training is None:
             self._training = self.load_training()
         return self._training
+
+    def test_path(self) -> str:
+        """Return where the test images come from."""
+        return type(self).__name__
+
+    def test_source(self) -> DataSource:
+        """Return where the test images come from, and the digest of pixels, labels and class names."""
+        images, labels, _ = self.test_set
+        content = [each.contiguous().numpy().data.cast("B") for each in (images, labels)]
+        digest = digest_of([str(tuple(images.shape)), *(self.class_names or []), *content])
+        return DataSource(self.test_path(), digest, len(images))
 
     def setup(self, stage: str) -> None:
         """Load the training images before a fit."""

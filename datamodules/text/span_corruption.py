@@ -60,6 +60,10 @@ class SpanCorruption(TextTask):
         self.noise_density = noise_density
         self.mean_span_length = check_at_least("SpanCorruption: mean_span_length", mean_span_length, 1)
 
+    def path(self, split: Split) -> str:
+        """Return the file of a split."""
+        return str(self.files[split])
+
     def examples(self, split: Split) -> list[Example]:
         """Return the lines of the text, without references: how they become segments depends on the tokenizer."""
         path = self.require_file(self.files[split], split, split)

@@ -56,6 +56,10 @@ class TextTask(ABC):
             ValueError: A file is malformed, or there is no such split.
         """
 
+    def path(self, split: Split) -> str:
+        """Return where the examples of a split come from: its files, if there are any."""
+        return type(self).__name__
+
     def parts(self) -> list[TextTask]:
         """Return the tasks that this one consists of: only itself, unless it is a mixture."""
         return [self]
@@ -163,6 +167,10 @@ class PairedFiles(TextTask):
             "test": (test_source, test_target),
         }
 
+    def path(self, split: Split) -> str:
+        """Return the two files of a split."""
+        return ", ".join(map(str, self.files[split]))
+
     def examples(self, split: Split) -> list[Example]:
         """Return the pairs of lines of a split's two files."""
         source_file, target_file = self.files[split]
@@ -209,6 +217,10 @@ class TableFiles(TextTask):
         self.files = {"train": train, "val": val, "test": test}
         self.source_field = source_field
         self.target_field = target_field
+
+    def path(self, split: Split) -> str:
+        """Return the file of a split."""
+        return str(self.files[split])
 
     def examples(self, split: Split) -> list[Example]:
         """Return the rows of a split's file."""

@@ -1,5 +1,6 @@
 """The image classifier against scikit-learn, formulas by hand, and a network that records what it is shown."""
 
+import math
 from pathlib import Path
 from typing import Any
 
@@ -225,11 +226,28 @@ def test_test_metrics_against_sklearn(trainer, classes):
         "test/accuracy_tta": accuracy_score(labels, model.predict_with_tta(data.images).argmax(1)),
     }
     recalls = recall_score(labels, answers, average=None, labels=range(classes))
-    expected |= {f"test/accuracy_{k}": recall for k, recall in enumerate(recalls)}
+    expected |= {f"test/class_accuracy/{k}": recall for k, recall in enumerate(recalls)}
     if classes >= 10:
         expected["test/accuracy_top5"] = top_k_accuracy_score(labels, probabilities, k=5, labels=range(classes))
     assert metrics == pytest.approx(expected, rel=1e-5, abs=1e-5)
     assert 0 < expected["test/accuracy"] < 1
+
+
+def test_classes_named_like_metrics_and_classes_without_images(trainer):
+    data, model = Data(10), classifier(10, tta="flip")
+    data.labels = data.labels.clamp(max=7)  # no image of the last two classes
+    model.class_names = ["tta", "top5", "accuracy", "class", *"abcd", "none", "nobody"]
+    names = model.class_names
+    data.class_names = list(names)
+    metrics = trainer().test(model, datamodule=data, verbose=False)[0]
+    answers = by_hand(model, data.images).argmax(1).numpy()
+    recalls = recall_score(data.labels, answers, average=None, labels=range(8))
+    assert [metrics[f"test/class_accuracy/{name}"] for name in names[:8]] == pytest.approx(list(recalls), abs=1e-6)
+    assert all(math.isnan(metrics[f"test/class_accuracy/{name}"]) for name in names[8:])
+    assert metrics["test/accuracy"] == pytest.approx(accuracy_score(data.labels, answers))
+    augmented = model.predict_with_tta(data.images).argmax(1)
+    assert metrics["test/accuracy_tta"] == pytest.approx(accuracy_score(data.labels, augmented))
+    assert "test/accuracy_top5" in metrics
 
 
 @pytest.mark.parametrize("stage", ["validate", "test", "predict"])
@@ -318,7 +336,7 @@ def test_an_interrupted_test_leaves_nothing_to_the_next_one(trainer):
     model = classifier()
     expected = trainer().test(model, datamodule=Data(), verbose=False)
     wrong = torch.eye(10)[[0, 1]], torch.tensor([5, 5])
-    for metric in (model.test_metrics, model.test_class_accuracy, model.test_accuracy_tta):
+    for metric in (model.test_metrics, model.test_class_counts, model.test_accuracy_tta):
         metric.update(*wrong)
     assert trainer().test(model, datamodule=Data(), verbose=False) == expected
 
@@ -336,7 +354,7 @@ def test_one_class_trains_and_is_always_right(trainer):
     data, model = Data(1), classifier(1)
     trainer().fit(model, datamodule=data)
     metrics = trainer().test(model, datamodule=data, verbose=False)[0]
-    assert metrics["test/accuracy"] == metrics["test/accuracy_class0"] == 1.0
+    assert metrics["test/accuracy"] == metrics["test/class_accuracy/class0"] == 1.0
     assert metrics["test/loss"] == 0.0
     assert metrics["test/calibration_error"] == 0.0
     assert torch.equal(torch.cat([p["probabilities"] for p in trainer().predict(model, data)]), torch.ones(60, 1))

@@ -42,6 +42,18 @@ def test_keeps_the_one_best_epoch(mode, epoch, make_trainer, scored, tiny_data, 
     assert best_epoch(tmp_path) == epoch
 
 
+@pytest.mark.parametrize("mode", ["max", "min"])
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), float("-inf")])
+def test_what_is_not_finite_is_never_best(mode, value, make_trainer, scored, tiny_data, tmp_path):
+    settings = {"enable_checkpointing": True, "num_sanity_val_steps": 0}
+    with pytest.warns(UserWarning, match=r"val/score is .* after epoch 1: not saved as best.ckpt"):
+        make_trainer(BestCheckpoint("val/score", mode), **settings).fit(scored([value]), datamodule=tiny_data())
+    assert not list((tmp_path / "checkpoints").glob("*"))
+    callback = BestCheckpoint("val/score", mode)
+    make_trainer(callback, max_epochs=3, **settings).fit(scored([value, 0.5, value]), datamodule=tiny_data())
+    assert best_epoch(tmp_path) == 1
+
+
 def test_a_resumed_run_remembers_the_best(make_trainer, scored, tiny_data, tmp_path):
     settings = {"enable_checkpointing": True, "num_sanity_val_steps": 0}
     scores = [0.75, 0.5, 0.5, 1.0]

@@ -6,6 +6,7 @@ from lightning.pytorch import Callback
 from lightning.pytorch.loggers import CSVLogger
 
 from callbacks.run.summary import Summary, repeatable
+from callbacks.run.test_metrics import TestMetrics
 from tests.callbacks.fakes import FakeClock
 
 FIT = ["fit", "--config", "my file.yaml"]
@@ -66,17 +67,20 @@ def test_fit_and_test_fill_the_summary(make_trainer, tiny_data, timed, tmp_path,
     config = re.search(r"```yaml\n(.*?)```", text, re.DOTALL).group(1)
     assert config == "seed_everything: 1\nmodel:\n  class_path: Net\ntrainer:\n  precision: 32-true\n"
 
-    model.class_names = ["a", "b", "c"]
-    model.on_test_epoch_end = lambda: model.log_dict({"test/accuracy_tta": 0.875, "test/accuracy_a": 0.25})
-    for _ in range(2):  # again: replaced, not repeated
-        make_trainer(summary(clock)).test(model, tiny_data(), verbose=False)
+    assert "| limits |" not in text
+
+    make_trainer(summary(clock), TestMetrics(), precision="bf16-mixed").test(model, tiny_data(), verbose=False)
     tested = (tmp_path / "summary.md").read_text()
-    assert tested.count("## Test") == 1
-    assert "| test/accuracy | 1.0000 | 0.8750 |" in tested
-    assert "| a | 0.2500 |" in tested
-    assert (
-        re.sub(r"<!-- test -->.*<!-- end of test -->", "<!-- test --><!-- end of test -->", tested, flags=re.S) == text
-    )
+    section = re.compile(r"<!-- test -->.*<!-- end of test -->", flags=re.DOTALL)
+    assert "| test/accuracy | 1.0000 |" in section.search(tested).group()
+    assert "precision bf16-mixed" in section.search(tested).group()
+    assert "| precision | 32-true |" in tested  # of the training
+    assert section.sub("<!-- test --><!-- end of test -->", tested) == text
+    # Another fit in the folder leaves the section
+    make_trainer(summary(clock), limit_train_batches=1, limit_val_batches=0.5).fit(model, tiny_data())
+    refitted = (tmp_path / "summary.md").read_text()
+    assert section.search(refitted).group() == section.search(tested).group()
+    assert "| limits | limit_train_batches 1, limit_val_batches 0.5 |" in refitted
 
 
 @pytest.mark.parametrize(
@@ -109,10 +113,3 @@ def test_time_adds_up_over_a_resume(make_trainer, tiny_data, timed, tmp_path):
     assert "| time | 18.0 s, including 6.0 s of validation |" in text
     assert "| steps | 6 optimizer steps, 22 images seen |" in text
     assert "interrupted" not in text
-
-
-def test_a_test_without_a_fit_makes_its_own(make_trainer, tiny_data, tiny_classifier, tmp_path):
-    make_trainer(Summary()).test(tiny_classifier(), tiny_data(), verbose=False)
-    text = (tmp_path / "summary.md").read_text()
-    assert text.startswith(f"# {tmp_path.name}\n")
-    assert "| test/accuracy | 1.0000 |" in text

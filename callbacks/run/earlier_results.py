@@ -1,0 +1,94 @@
+"""What earlier tests and predictions wrote, kept beside what the newest one writes."""
+
+import filecmp
+import os
+import re
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+
+from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.utilities import rank_zero_info
+
+ALSO_OF_A_FIT = ("confusion_matrix.png", "mistakes.png")
+"""Files that do not show that there was a test."""
+
+RESULTS = {
+    "test": (
+        "test_metrics.json",
+        "test_hypotheses.txt",
+        "test_references.txt",
+        "test_outputs.jsonl",
+        *ALSO_OF_A_FIT,
+    ),
+    "predict": ("predictions.csv", "predictions.txt"),
+}
+"""The files of a test and of a prediction in a run folder."""
+
+
+class EarlierResults(Callback):
+    """Keeps the files of an earlier test or prediction under a number if the new one writes anything else.
+
+    `test_metrics.json` is always of the newest test. The one before, with the hypotheses and plots that belong to it,
+    becomes `test_metrics-1.json`, the next one `-2`, whether the checkpoint, the data or the settings were others.
+    The same test again writes the same bytes, and keeps nothing twice.
+
+    It must come after all callbacks that write such files.
+    """
+
+    def __init__(self) -> None:
+        self._kept: list[tuple[Path, Path]] = []
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Give the earlier files their second names, before anything can overwrite them."""
+        self._kept = []
+        if trainer.is_global_zero and stage in RESULTS:
+            self._kept = keep(Path(trainer.default_root_dir), RESULTS[stage])
+
+    def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Remove the second names if nothing changed."""
+        self._drop_repeated()
+
+    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
+        """Remove the second names if nothing changed before the failure."""
+        self._drop_repeated()
+
+    def _drop_repeated(self) -> None:
+        kept, self._kept = self._kept, []
+        if not kept:
+            return
+        if all(path.is_file() and filecmp.cmp(path, copy, shallow=False) for path, copy in kept):
+            for _, copy in kept:
+                copy.unlink()
+        else:
+            rank_zero_info(f"the earlier results are kept: {', '.join(copy.name for _, copy in kept)}")
+
+
+def keep(folder: Path, names: Sequence[str]) -> list[tuple[Path, Path]]:
+    """Give each of the named files that exists a second name with the next free number, the same for all of them.
+
+    Files are replaced by renaming (`utils.files`), which leaves the second name with the old content.
+
+    Returns:
+        The files and their second names; nothing if there are none but those that a fit draws too.
+    """
+    there = [folder / name for name in names if (folder / name).is_file()]
+    if all(path.name in ALSO_OF_A_FIT for path in there):
+        return []
+    number = 1 + max((found for name in names for found in _numbers(folder, name)), default=0)
+    kept = []
+    for path in there:
+        copy = path.with_name(f"{path.stem}-{number}{path.suffix}")
+        try:
+            os.link(path, copy)
+        except OSError:  # a file system without links
+            shutil.copy2(path, copy)
+        kept.append((path, copy))
+    return kept
+
+
+def _numbers(folder: Path, name: str) -> list[int]:
+    """Return the numbers of the earlier versions of a file."""
+    stem, suffix = Path(name).stem, Path(name).suffix
+    pattern = re.compile(rf"{re.escape(stem)}-(\d+){re.escape(suffix)}")
+    return [int(found[1]) for path in folder.iterdir() if (found := pattern.fullmatch(path.name))]
