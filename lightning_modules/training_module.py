@@ -14,11 +14,11 @@ from torch.optim.lr_scheduler import LRScheduler
 from lightning_modules.epoch_sums import EpochSums
 from lightning_modules.optim.parameter_groups import parameter_groups
 from lightning_modules.optim.schedules import with_schedule
-from utils.contracts import HasNetwork, HasUnit, NamesValidationMetrics
+from utils.contracts import HasNetwork, HasUnit, NamesTrainingMetrics, NamesValidationMetrics
 from utils.random_streams import seed_global_generators
 
 
-class TrainingModule(L.LightningModule, HasNetwork, HasUnit, NamesValidationMetrics):
+class TrainingModule(L.LightningModule, HasNetwork, HasUnit, NamesTrainingMetrics, NamesValidationMetrics):
     """Base class of the LightningModules: training, and what every checkpoint holds.
 
     A subclass sets `architecture`, names what its training adds up over an epoch (`sums`) and turns the totals into
@@ -102,6 +102,10 @@ class TrainingModule(L.LightningModule, HasNetwork, HasUnit, NamesValidationMetr
         """Log the epoch's training metrics and the learning rate."""
         rate = self.trainer.optimizers[0].param_groups[0]["lr"]
         self.log_dict({**self.mean_metrics("train", self.train_sums), "lr": rate})
+
+    def training_metrics(self) -> list[str]:
+        """Return the names of what `on_train_epoch_end` logs."""
+        return [*(f"train/{name}" for name in self.metrics_of(dict.fromkeys(self.sums, 0.0))), "lr"]
 
     def mean_metrics(self, stage: str, sums: EpochSums) -> dict[str, float]:
         """Return the metrics of `sums` over all processes, each of which must call this, and reset the sums."""
