@@ -64,7 +64,7 @@ def class_fields(parser: LightningArgumentParser) -> dict[str, Any]:
 def nested_options(prefix: str, typehint: Any, depth: int = DEPTH) -> list[str]:
     """Return the options below a field that takes a class, for all classes that it takes."""
     names: dict[str, None] = {}
-    for cls in subclasses(typehint):
+    for cls in subclasses(typehint) if typehint is not None else []:
         for argument, type_ in arguments(cls).items():
             names[f"{prefix}.{argument}"] = None
             if depth > 1 and type_ is not None:
@@ -112,10 +112,19 @@ def _explain_top_level(name: str, parser: LightningArgumentParser, sources: Sour
     if meant := sources.lost_indentation(name):
         return f"{text}; {meant}"
     fields = fields_of(parser)
-    known = dict.fromkeys(fields)
-    for field in ("model", "data"):
-        known |= dict.fromkeys(nested_options(field, fields[field]) if fields.get(field) else [])
-    last = name.rsplit(".", 1)[-1]
-    by_last = {option.rsplit(".", 1)[-1]: option for option in reversed(known) if not option.endswith(".seed")}
-    near = by_last.get(last) or nearest(name, known) or by_last.get(nearest(last, by_last) or "")
+    nested = [option for field in ("model", "data") for option in nested_options(field, fields.get(field))]
+    shallow = [option for option in nested if option.count(".") == 1]
+    near = (
+        _same_end(name, [*fields, *shallow])
+        or nearest(name, fields)
+        or _same_end(name, nested)
+        or _same_end(name, [*fields, *nested], nearly=True)
+    )
     return f"{text}; did you mean {near}?" if near else f"{text}; `oneforall fit --help` lists what there is"
+
+
+def _same_end(name: str, options: list[str], nearly: bool = False) -> str | None:
+    """Return the first option whose last part is that of `name`, or is spelled like it; None without one."""
+    last = name.rsplit(".", 1)[-1]
+    by_last = {option.rsplit(".", 1)[-1]: option for option in reversed(options) if not option.endswith(".seed")}
+    return by_last.get((nearest(last, by_last) or "") if nearly else last)

@@ -75,7 +75,8 @@ def _check_count(devices: Any, count: int) -> None:
     names = devices.split(",") if isinstance(devices, str) and "," in devices else devices
     there = f"this machine has {count} GPU{'s' if count > 1 else ''}"
     if isinstance(names, list):
-        missing = [str(name).strip() for name in names if int(name) >= count]
+        numbers = [str(name).strip() for name in names]
+        missing = [number for number in numbers if number.isdigit() and int(number) >= count]
         if missing:
             raise ValueError(
                 f"trainer.devices names GPU {', '.join(missing)}, but {there}, numbered from 0; leave it out"
