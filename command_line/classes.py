@@ -36,6 +36,8 @@ def explain_class(name: str, typehint: Any, fields: dict[str, Any], packages: Se
         packages: Names of the packages whose classes a config may name by their bare names.
     """
     last = name.rsplit(".", 1)[-1]
+    if typehint is None:
+        return f"there is no class {name}"
     known = known_classes(typehint)
     bases = " or ".join(base.__name__ for base in bases_of(typehint))
     found = next(iter(_loaded(last, name, packages)), None)

@@ -68,7 +68,7 @@ def explain_parser(error: ParserError, args: list[str], packages: Sequence[str])
         return explain_missing(missing, report, args)
     if name := unknown_class(report.objection) or (_IMPORT.search(report.objection) and unknown_class(report.message)):
         what = explain_class(name, report.typehint, class_fields(parser), packages)
-        return f"{report.path}{sources.where(name)}: {what}"
+        return f"{report.path}{sources.where(name)}: {what}" if report.path else what
     if loose := loose_arguments(report.objection):
         return explain_loose(loose, args[0])
     if name := unknown_option(report.objection):

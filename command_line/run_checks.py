@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import torch
@@ -20,6 +21,8 @@ from utils.contracts import (
 HALF = {"bf16-true": "bf16-mixed", "16-true": "16-mixed"}
 """Precisions that keep the weights in 16 bits, and what to use instead."""
 
+_DEVICES = re.compile(r"auto|-?\d+|\[?\d+(, ?\d*)*\]?")
+
 NEEDS = (
     (ClassifiesImages, "images", ProvidesImages, ("mean", "std", "input_size")),
     (UsesTokenizer, "tokens", ProvidesTokens, ("tokenizer",)),
@@ -37,6 +40,8 @@ def check_trainer_settings(trainer: Any) -> None:
     Raises:
         ValueError: A setting is refused; the message names it and what to give instead.
     """
+    if not hasattr(trainer, "default_root_dir"):
+        raise ValueError(f"trainer is {trainer!r}, but must have settings below it, such as max_epochs: 3")
     if trainer.default_root_dir is not None:
         raise ValueError(
             f"trainer.default_root_dir is {trainer.default_root_dir}, but the run folder is chosen by --run_dir DIR or "
@@ -47,6 +52,8 @@ def check_trainer_settings(trainer: Any) -> None:
             f"trainer.precision is {trainer.precision}, which keeps weights and batch-norm statistics in 16 bits, "
             f"where small updates are lost; pass --trainer.precision {HALF[trainer.precision]}"
         )
+    if not _DEVICES.fullmatch(str(trainer.devices)):
+        raise ValueError(f"trainer.devices must be a number, a list of numbers or auto, got {trainer.devices}")
     check_devices(trainer.accelerator, trainer.devices)
 
 

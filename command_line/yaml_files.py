@@ -160,6 +160,10 @@ def _check_class(path: Path, node: yaml.MappingNode) -> None:
     """Raise ValueError if an argument of a class stands beside its `class_path` and not in its `init_args`."""
     keys = {key.value: (key, value) for key, value in node.value if isinstance(key, yaml.ScalarNode)}
     strays = [key for name, (key, _) in keys.items() if name.rstrip("+") not in CLASS_KEYS and name != "<<"]
+    if "init_args" in keys and not (
+        isinstance(keys["init_args"][1], yaml.MappingNode) or _is_null(keys["init_args"][1])
+    ):
+        raise ValueError(f"config {path}, line {_line(keys['init_args'][0])}: init_args must have `name: value` lines")
     if "class_path" not in keys or not strays:
         return
     if "init_args" in keys and not _is_empty(keys["init_args"][1]):
@@ -176,6 +180,10 @@ def _check_class(path: Path, node: yaml.MappingNode) -> None:
 
 def _is_empty(node: yaml.Node) -> bool:
     return isinstance(node, yaml.ScalarNode) and node.value == "" and node.style is None
+
+
+def _is_null(node: yaml.Node) -> bool:
+    return isinstance(node, yaml.ScalarNode) and node.tag == "tag:yaml.org,2002:null"
 
 
 def _line(node: yaml.Node) -> int:

@@ -37,6 +37,7 @@ def gpus(monkeypatch: pytest.MonkeyPatch) -> Any:
     [
         ({"default_root_dir": "x"}, r"default_root_dir is x, .*--run_dir DIR"),
         ({"precision": "bf16-true"}, r"bf16-true.*--trainer\.precision bf16-mixed"),
+        ({"devices": "abc"}, r"trainer\.devices must be a number"),
         ({"precision": "16-true"}, r"16-true.*--trainer\.precision 16-mixed"),
     ],
 )
@@ -44,6 +45,13 @@ def test_settings_with_a_better_one_are_refused(changes: dict[str, Any], message
     check_trainer_settings(settings())
     with pytest.raises(ValueError, match=message):
         check_trainer_settings(settings(**changes))
+
+
+def test_trainer_settings_are_a_section() -> None:
+    with pytest.raises(ValueError, match="trainer is 3, but must have settings below it"):
+        check_trainer_settings(3)
+    for devices in ("auto", 1, -1, "2", [0, 1], "0,1", "0,", "[0, 1]"):
+        check_trainer_settings(settings(devices=devices, accelerator="cpu"))
 
 
 def test_a_gpu_that_is_not_there_is_refused(gpus: Any) -> None:

@@ -34,6 +34,7 @@ def config(tmp_path: Path) -> Path:
         ("a: {b: 1\n", "bracket or quote above is not closed"),
         ("a: !foo 3\n", "line 1: could not determine a constructor"),
         ("data:\n  class_path: D\n  init_args:\n  batch_size: 3\n", r"line 4: batch_size .*`init_args:` \(line 3\)"),
+        ("data:\n  class_path: D\n  init_args: 3\n", "line 3: init_args must have"),
         ("data:\n  class_path: D\n  batch_size: 3\n", "line 3: batch_size .*write `init_args:`"),
     ],
 )
