@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import sys
+from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
 
 from command_line.streams import mend_streams
@@ -28,9 +29,7 @@ def main() -> None:
     """Run the command line."""
     mend_streams()
     answer_early(sys.argv[1:])
-    from cli import main as run
-
-    run()
+    import_module("cli").main()
 
 
 def answer_early(args: list[str]) -> None:
