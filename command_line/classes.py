@@ -44,10 +44,10 @@ def explain_class(name: str, typehint: Any, fields: dict[str, Any], packages: Se
     if found is not None and last not in known:
         homes = [field for field, type_ in fields.items() if issubclass(found, tuple(bases_of(type_)))]
         if homes:
-            return f"{last} is no {bases}; it belongs to {homes[0]}{_choices(known, f'. Known {bases}')}"
+            return f"{name} is no {bases}; it belongs to {homes[0]}{_choices(known, f'. Known {bases}')}"
         base = bases_of(typehint)[0]
         return (
-            f"{last} ({found.__module__}) is no {bases}: its base class must be {bases}, as in "
+            f"{name} ({found.__module__}) is no {bases}: its base class must be {bases}, as in "
             f"`class {last}({base.__name__})` with `from {base.__module__} import {base.__name__}`"
         )
     near = nearest(last, known)

@@ -94,6 +94,9 @@ def explain_option(name: str, report: Report, parser: LightningArgumentParser, s
         return f"{text}: {cls.__name__} has none; set {report.path}.class_path to {' or '.join(others)}, which has"
     if near:
         return f"{text}; did you mean {report.path}.{near}?"
+    theirs = {each: other.__name__ for other in subclasses(report.typehint) for each in arguments(other)}
+    if near := nearest(name, theirs):
+        return f"{text}: {cls.__name__} has none like it; did you mean {near} of {theirs[near]}?"
     return f"{text}; {cls.__name__} takes {', '.join(own) or 'no arguments'}"
 
 

@@ -64,6 +64,7 @@ def test_unknown_classes_are_found(refusal: Callable[[list[str]], Report], name:
 
 def test_the_class_of_the_innermost_parser_is_known(refusal: Callable[[list[str]], Report]) -> None:
     report = refusal(["--network", "torch.nn.Linear", "--network.in_feature", "3"])
+    assert isinstance(report.parser, Parser)
     assert report.parser.described is nn.Linear
 
 
