@@ -26,6 +26,7 @@ from callbacks.predictions.text_predictions import TextPredictions
 from callbacks.progress import default_progress
 from callbacks.run.best_checkpoint import BestCheckpoint
 from callbacks.run.earlier_results import EarlierResults
+from callbacks.run.monitors import MonitorCheck
 from callbacks.run.resume_checkpoint import ResumeCheckpoint
 from callbacks.run.resumed_settings import ResumedSettings
 from callbacks.run.run_folder import (
@@ -43,8 +44,12 @@ from callbacks.run.test_metrics import TestMetrics, headline
 from command_line.configs import BASE, forget, given_configs, option_values, with_found_configs
 from command_line.errors import explain, user_errors
 from command_line.parser import Parser
+from command_line.paths import checkpoint_file, expand_flags, expand_home, with_checkpoint_files
 from command_line.process import import_packages, keep_freed_memory, quieten
 from command_line.resume_changes import accepted_changes
+from command_line.run_checks import check_callbacks, check_data_fits_model, check_trainer_settings
+from command_line.start import answer_early
+from command_line.streams import mend_streams
 from lightning_modules.training_module import missing_for_fit
 from utils.checkpoint_config import TRAINED_ONLY, plain_config, taken_config
 from utils.checkpoints import explain_restore, newest_intact_checkpoint, read_config
@@ -133,6 +138,14 @@ class OneForAllCLI(LightningCLI):
         parser.link_arguments("seed_everything", "model.init_args.seed")
         parser.link_arguments("seed_everything", "data.init_args.seed")
 
+    def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
+        """Parse, expand `~` in what a config says, and refuse settings that cannot work."""
+        super().parse_arguments(parser, args)
+        options = self.config[self.config.subcommand] = expand_home(self.config[self.config.subcommand])
+        if options.get("ckpt_path"):
+            options.ckpt_path = checkpoint_file(options.ckpt_path)
+        check_trainer_settings(options.trainer)
+
     def _parse_ckpt_path(self) -> None:
         """Do nothing: `with_checkpoint_config` has put the checkpoint's config before all others."""
 
@@ -184,6 +197,7 @@ class OneForAllCLI(LightningCLI):
 
     def _observers(self, options: Any) -> list[Callback]:
         observers: list[Callback] = [
+            MonitorCheck(),
             RunFolder(self.saved_config, self.changes),
             ResumedSettings(changed=bool(self.changes)),
             Summary(),
@@ -206,6 +220,8 @@ class OneForAllCLI(LightningCLI):
         return kwargs
 
     def _run_subcommand(self, subcommand: str) -> None:
+        check_data_fits_model(self.model, self.datamodule)
+        check_callbacks(self.trainer.callbacks)  # type: ignore[attr-defined]
         try:
             super()._run_subcommand(subcommand)
         except ValueError as error:
@@ -317,10 +333,14 @@ def is_on(args: list[str], flag: str) -> bool:
 def main(args: list[str] | None = None) -> None:
     """Run the command line; a user's mistake ends in one line and exit code 2, a training that diverges in code 1."""
     args = sys.argv[1:] if args is None else args
+    mend_streams()
+    answer_early(args)
     quieten()
     keep_freed_memory()
     import_packages(PACKAGES)
+    args = expand_flags(args)
     try:
+        args = with_checkpoint_files(args)
         OneForAllCLI(args)
     except NonFiniteError as error:
         if wants_traceback(args):

@@ -6,9 +6,8 @@ import difflib
 import itertools
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
-import yaml
+from command_line.yaml_files import read_yaml
 
 CONFIG_OPTIONS = ("--config", "-c")
 SHIPPED = Path(__file__).resolve().parents[1] / "configs"
@@ -51,29 +50,16 @@ def find_config(name: str) -> Path:
     raise FileNotFoundError(f"config {name} does not exist, neither as a file nor among the shipped ones; {hint}")
 
 
-def read_config(path: Path) -> Any:
-    """Return the content of a config file.
-
-    Raises:
-        ValueError: It is not valid YAML; the message names the line.
-    """
-    try:
-        return yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ValueError(f"config {path} is not valid YAML: {error}") from error
-
-
 def with_bases(path: Path, above: tuple[Path, ...] = ()) -> list[Path]:
     """Return a config file and, before it, the ones that it builds on (`base: resnet20.yaml`, beside it or shipped).
 
     Raises:
         FileNotFoundError: A base does not exist.
-        ValueError: A file is not valid YAML, or is its own base.
+        ValueError: As `read_yaml`, or a file is its own base.
     """
     if path in above:
         raise ValueError(f"config {path}: {BASE} leads back to the file itself")
-    content = read_config(path)
-    base = content.get(BASE) if isinstance(content, dict) else None
+    base = read_yaml(path).get(BASE)
     if base is None:
         return [path]
     beside = path.parent / str(base)
@@ -87,13 +73,17 @@ def forget(base: object) -> None:
 def with_found_configs(args: list[str]) -> list[str]:
     """Return a command line with each config replaced by its path, and its bases put before it.
 
+    A base that has been applied further left is not applied again: it would undo what stands in between.
+
     Raises:
-        FileNotFoundError, ValueError: As `find_config` and `with_bases`.
+        FileNotFoundError, ValueError: As `find_config` and `with_bases`; ValueError also for two configs whose bases
+            have nothing in common, of which the second base would undo the first config.
     """
     return list(_with_found_configs(args))
 
 
 def _with_found_configs(args: list[str]) -> Iterator[str]:
+    applied: dict[Path, Path] = {}  # each file, and the one given by the user that brought it
     left = iter(args)
     for argument in left:
         name, equals, value = argument.partition("=")
@@ -104,5 +94,21 @@ def _with_found_configs(args: list[str]) -> Iterator[str]:
         if config is None:  # the parser will say that the value is missing
             yield argument
             return
-        for path in with_bases(find_config(config)):
-            yield from ("--config", str(path))
+        path = find_config(config)
+        *bases, _ = with_bases(path)
+        new = [base for base in bases if base.resolve() not in applied]
+        _check_common_base(path, bases, new, applied)
+        for file in (*new, path):
+            applied.setdefault(file.resolve(), path)
+            yield from ("--config", str(file))
+
+
+def _check_common_base(path: Path, bases: list[Path], new: list[Path], applied: dict[Path, Path]) -> None:
+    """Raise ValueError if a config brings a base of its own after one that was built on another base."""
+    others = [(file, given) for file, given in applied.items() if file != given.resolve()]
+    if bases and new == bases and others:
+        base, given = others[0]
+        raise ValueError(
+            f"config {path} builds on {new[0]}, which would undo {given}, built on {base}; give one of the two, or let "
+            f"{path.name} say `{BASE}: {given.name}`"
+        )

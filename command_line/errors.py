@@ -2,24 +2,32 @@
 
 from __future__ import annotations
 
-import difflib
-import inspect
 import re
 import sys
 from collections.abc import Sequence
-from pathlib import Path
-from typing import Any
 
 from lightning.fabric.utilities.exceptions import MisconfigurationException
-from lightning.pytorch.cli import LightningArgumentParser
 
-from command_line.configs import given_configs, read_config, with_found_configs
-from command_line.jsonargparse_messages import is_report, misspelt_names, objections
+from command_line.classes import explain_class
+from command_line.jsonargparse_messages import (
+    is_report,
+    loose_arguments,
+    objections,
+    required,
+    unknown_class,
+    unknown_option,
+    without_class,
+)
+from command_line.options import class_fields, command_parser, explain_option, names_no_class
 from command_line.parser import ParserError
+from command_line.reports import Report, report_of
+from command_line.sources import Sources
 
 EXTRAS = ("wandb", "tensorboard")
 """Packages that only some need, and the extras of the same name that bring them."""
 
+_IMPORT = re.compile(r"has no attribute '|No module named '")
+_VALUELESS = re.compile(r"argument (\S+): expected one argument")
 _MISSING = re.compile(r"(?:No module named '|Requirement '|Neither `)(\w+)")
 
 USER_ERRORS = (ValueError, OSError, MisconfigurationException)
@@ -43,49 +51,55 @@ def explain(error: BaseException, args: list[str], packages: Sequence[str]) -> s
     missing = _MISSING.search(message)
     if missing and missing[1] in EXTRAS:
         return f"{missing[1]} is not installed; pip install 'one-for-all[{missing[1]}]'"
-    if is_report(message):
-        message = objections(message)
-    if not isinstance(error, USER_ERRORS):
-        message = f"wandb: {message}; run `wandb login` once, or add --config configs/logger/wandb_offline.yaml"
     if isinstance(error, ParserError):
-        message += suggestion(message, error.parser, args, packages)
+        message = explain_parser(error, args, packages)
+    elif is_report(message):
+        message = objections(message)
+    elif not isinstance(error, USER_ERRORS):
+        message = f"wandb: {message}; run `wandb login` once, or add --config configs/logger/wandb_offline.yaml"
     return " ".join(message.split())
 
 
-def suggestion(message: str, parser: LightningArgumentParser, args: list[str], packages: Sequence[str]) -> str:
-    """Return ` (in FILE); did you mean X?` for the first name in the message that is like one that exists."""
-    known = known_names(parser, packages)
-    configs = [Path(path) for path in given_configs(with_found_configs(args))]
-    for name in misspelt_names(message):
-        last = name.rsplit(".", 1)[-1]
-        files = [path for path in configs if mentions(read_config(path), last)]
-        where = f" (in {files[-1]})" if files else ""
-        near = difflib.get_close_matches(name, known, 1, 0.7) or difflib.get_close_matches(last, known, 1, 0.7)
-        if near:
-            return f"{where}; did you mean {near[0]}?"
-        if where:
-            return where
-    return "; `oneforall fit --help` lists what there is"
+def explain_parser(error: ParserError, args: list[str], packages: Sequence[str]) -> str:
+    """Return an error of the parser as what is wrong, where it is, and what to write instead."""
+    report, sources = report_of(error), Sources(args)
+    parser = command_parser(error.parser, args[0] if args else "")
+    if missing := required(report.objection):
+        return explain_missing(missing, report, args)
+    if name := unknown_class(report.objection) or (_IMPORT.search(report.objection) and unknown_class(report.message)):
+        what = explain_class(name, report.typehint, class_fields(parser), packages)
+        return f"{report.path}{sources.where(name)}: {what}" if report.path else what
+    if loose := loose_arguments(report.objection):
+        return explain_loose(loose, args[0])
+    if name := unknown_option(report.objection):
+        return explain_option(name, report, parser, sources)
+    if without_class(report.objection):
+        return names_no_class(report.path, report.typehint, sources)
+    if is_report(report.message):
+        return f"{report.path}{sources.where(report.path)}: {objections(report.message)}"
+    if valueless := _VALUELESS.match(report.objection):
+        return f"{valueless[1]} needs a value"
+    return report.objection
 
 
-def mentions(config: Any, name: str) -> bool:
-    """Return whether `name` occurs anywhere in a config, as a key or as a value."""
-    if isinstance(config, dict):
-        return any(key == name or mentions(value, name) for key, value in config.items())
-    if isinstance(config, list):
-        return any(mentions(value, name) for value in config)
-    return bool(config == name)
+def explain_loose(loose: list[str], command: str) -> str:
+    """Return what to do with words of a command line that belong to no option."""
+    configs = [word for word in loose if word.endswith((".yaml", ".yml"))]
+    if configs:
+        return f"a config is passed with --config: oneforall {command} --config {' --config '.join(configs)}"
+    return f"{' '.join(loose)} belongs to no option; `oneforall {command} --help` lists what there is"
 
 
-def known_names(parser: LightningArgumentParser, packages: Sequence[str]) -> list[str]:
-    """Return every option of the parser and its subcommands, and every class with the names of its parameters."""
-    names = set()
-    for action in parser._actions:
-        names |= {action.dest, action.dest.rsplit(".", 1)[-1]}
-        for subparser in action.choices.values() if isinstance(action.choices, dict) else []:
-            names |= set(known_names(subparser, packages))
-    for module_name in [name for name in sys.modules if name.partition(".")[0] in packages]:
-        for name, value in inspect.getmembers(sys.modules[module_name], inspect.isclass):
-            if value.__module__ == module_name and not issubclass(value, BaseException):
-                names |= {name, *inspect.signature(value.__init__).parameters}
-    return sorted(names)
+def explain_missing(missing: list[str], report: Report, args: list[str]) -> str:
+    """Return what a command or a class lacks, and how to give it."""
+    cls = getattr(report.parser, "described", None)
+    if report.path and cls is not None:
+        flags = " and ".join(f"--{report.path}.{name}" for name in missing)
+        them = "them" if len(missing) > 1 else "it"
+        return f"{report.path}: {cls.__name__} needs {', '.join(missing)}; pass {flags}, or a config that sets {them}"
+    command = args[0] if args else "fit"
+    names = sorted({name.removeprefix(f"{command}.") for name in missing}, reverse=True)
+    return (
+        f"oneforall {command} needs {' and '.join(names)}; pass a config, such as `oneforall {command} --config "
+        f"quickstart/images.yaml`, or {' and '.join(f'--{name}' for name in names)}"
+    )

@@ -19,7 +19,7 @@ from lightning_modules.loaded_checkpoint import verify_loaded
 from lightning_modules.optim.parameter_groups import parameter_groups
 from lightning_modules.optim.schedules import with_schedule
 from utils.checkpoints import add_digests
-from utils.contracts import HasNetwork, HasUnit, NamesValidationMetrics
+from utils.contracts import HasNetwork, HasUnit, NamesTrainingMetrics, NamesValidationMetrics
 from utils.random_streams import seed_global_generators
 
 EXAMPLES = {"optimizer": "torch.optim.SGD", "schedule": "WarmupCosine"}
@@ -30,7 +30,7 @@ def missing_for_fit(argument: str) -> str:
     return f"model.{argument} is missing: a fit needs one, such as --model.{argument} {EXAMPLES[argument]}"
 
 
-class TrainingModule(L.LightningModule, HasNetwork, HasUnit, NamesValidationMetrics):
+class TrainingModule(L.LightningModule, HasNetwork, HasUnit, NamesTrainingMetrics, NamesValidationMetrics):
     """Base class of the LightningModules: training, and what every checkpoint holds.
 
     A subclass sets `architecture`, names what its training adds up over an epoch (`sums`) and turns the totals into
@@ -136,6 +136,10 @@ class TrainingModule(L.LightningModule, HasNetwork, HasUnit, NamesValidationMetr
         """Log the epoch's training metrics and the learning rate."""
         rate = self.trainer.optimizers[0].param_groups[0]["lr"]
         self.log_dict({**self.mean_metrics("train", self.train_sums), "lr": rate})
+
+    def training_metrics(self) -> list[str]:
+        """Return the names of what `on_train_epoch_end` logs."""
+        return [*(f"train/{name}" for name in self.metrics_of(dict.fromkeys(self.sums, 0.0))), "lr"]
 
     def mean_metrics(self, stage: str, sums: EpochSums) -> dict[str, float]:
         """Return the metrics of `sums` over all processes, each of which must call this, and reset the sums."""

@@ -54,6 +54,15 @@ CLASS_ACCURACY = "class_accuracy/"
 
 
 @runtime_checkable
+class NamesTrainingMetrics(Protocol):
+    """A module that says what it logs in training."""
+
+    def training_metrics(self) -> list[str]:
+        """Return the names that each epoch of training logs, which a callback's `monitor` may be as well."""
+        ...
+
+
+@runtime_checkable
 class ClassifiesImages(Protocol):
     """A module that knows its classes and the size of its images; both are None before training."""
 

@@ -1,6 +1,7 @@
 """checkpoints/best.ckpt: the weights with the best validation metric."""
 
 import difflib
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -42,14 +43,7 @@ class BestCheckpoint(ModelCheckpoint):
         """
         if not isinstance(pl_module, NamesValidationMetrics) or not trainer.enable_validation:
             return
-        names = pl_module.validation_metrics()
-        if self.monitor in names:
-            return
-        nearest = difflib.get_close_matches(str(self.monitor), names, 1, 0.0)
-        raise ValueError(
-            f"checkpoint.monitor is {self.monitor}, which {type(pl_module).__name__} does not log in validation; "
-            f"did you mean {' or '.join(nearest)}? It logs {', '.join(names)}"
-        )
+        check_monitor("checkpoint", str(self.monitor), pl_module.validation_metrics(), pl_module)
 
     def check_monitor_top_k(self, trainer: Trainer, current: Tensor | None = None) -> bool:
         """Return whether to save: never with a metric that is not finite, which Lightning takes if it is the first."""
@@ -76,4 +70,21 @@ class BestCheckpoint(ModelCheckpoint):
         models = {here(path): score for path, score in state_dict.get("best_k_models", {}).items()}
         super().load_state_dict(
             {**state_dict, **moved, "last_model_path": "", "dirpath": self.dirpath, "best_k_models": models}
+        )
+
+
+def check_monitor(owner: str, monitor: str, names: Sequence[str], pl_module: LightningModule) -> None:
+    """Raise ValueError, with the nearest name and all others, unless `monitor` is one of the metrics in `names`.
+
+    Args:
+        owner: What has the field `monitor`.
+        monitor: The metric.
+        names: What the model logs.
+        pl_module: The model.
+    """
+    if monitor not in names:
+        nearest = difflib.get_close_matches(monitor, names, 1, 0.0)
+        raise ValueError(
+            f"{owner}.monitor is {monitor}, which {type(pl_module).__name__} does not log; "
+            f"did you mean {' or '.join(nearest)}? It logs {', '.join(names)}"
         )

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from command_line.configs import SHIPPED, find_config, given_configs, option_values, read_config, with_found_configs
+from command_line.configs import SHIPPED, find_config, given_configs, option_values, with_found_configs
 
 
 @pytest.fixture
@@ -57,13 +57,23 @@ def test_a_base_in_a_circle_or_missing_is_refused(folder: Path) -> None:
         with_found_configs(["--config", "a.yaml"])
 
 
-def test_broken_yaml_names_file_and_line(folder: Path) -> None:
-    (folder / "mine.yaml").write_text("trainer:\n  callbacks: [\n")
-    with pytest.raises(ValueError, match=r"(?s)mine\.yaml is not valid YAML.*line 3"):
-        read_config(Path("mine.yaml"))
-    (folder / "latin1.yaml").write_bytes(b"name: caf\xe9\n")
-    with pytest.raises(ValueError, match=r"latin1\.yaml is not valid YAML"):
-        read_config(Path("latin1.yaml"))
+def test_a_base_is_applied_once_so_that_it_undoes_nothing(folder: Path) -> None:
+    (folder / "a.yaml").write_text("trainer: {max_epochs: 1}\n")
+    (folder / "b.yaml").write_text("base: a.yaml\n")
+    (folder / "c.yaml").write_text("base: b.yaml\n")
+    found = with_found_configs(["fit", "--config", "a.yaml", "--trainer.max_epochs", "2", "--config", "b.yaml"])
+    assert found == ["fit", "--config", "a.yaml", "--trainer.max_epochs", "2", "--config", "b.yaml"]
+    twice = with_found_configs(["fit", "--config", "b.yaml", "--config", "c.yaml"])
+    assert twice[2::2] == ["a.yaml", "b.yaml", "c.yaml"]
+    assert with_found_configs(["--config", "a.yaml", "--config", "a.yaml"]) == ["--config", "a.yaml"] * 2  # as asked
+
+
+def test_two_configs_on_bases_of_their_own_are_refused(folder: Path) -> None:
+    for name in ("x", "y"):
+        (folder / f"{name}_base.yaml").write_text("model: {}\n")
+        (folder / f"{name}.yaml").write_text(f"base: {name}_base.yaml\n")
+    with pytest.raises(ValueError, match=r"y\.yaml builds on y_base\.yaml, which would undo x\.yaml, built on"):
+        with_found_configs(["--config", "x.yaml", "--config", "y.yaml"])
 
 
 def test_values_of_an_option_keep_the_order_of_the_command() -> None:

@@ -1,0 +1,34 @@
+"""Metrics that callbacks watch, checked before training: Lightning notices a wrong name after the first epoch."""
+
+from lightning.pytorch import Callback, LightningModule, Trainer
+
+from callbacks.run.best_checkpoint import BestCheckpoint, check_monitor
+from utils.contracts import NamesTrainingMetrics, NamesValidationMetrics
+
+
+class MonitorCheck(Callback):
+    """Check that the model logs what each callback with a `monitor` watches, such as `EarlyStopping`.
+
+    Only for a model that says what it logs (`NamesValidationMetrics`). `BestCheckpoint` checks its own.
+    """
+
+    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Check all callbacks.
+
+        Raises:
+            ValueError: The model does not log the metric, or only in a validation that is turned off.
+        """
+        names = logged_metrics(trainer, pl_module)
+        for callback in trainer.callbacks:  # type: ignore[attr-defined]
+            monitor = getattr(callback, "monitor", None)
+            if isinstance(monitor, str) and not isinstance(callback, BestCheckpoint) and names:
+                check_monitor(type(callback).__name__, monitor, names, pl_module)
+
+
+def logged_metrics(trainer: Trainer, pl_module: LightningModule) -> list[str]:
+    """Return what a model says it logs in the training and, unless that is turned off, the validation of a fit."""
+    validation = isinstance(pl_module, NamesValidationMetrics) and trainer.enable_validation
+    names: list[str] = pl_module.validation_metrics() if validation else []  # type: ignore[operator]
+    if isinstance(pl_module, NamesTrainingMetrics):
+        names = [*names, *pl_module.training_metrics()]
+    return names

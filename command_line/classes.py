@@ -1,0 +1,92 @@
+"""The classes that a field of a config takes, and what to say of a name that is none of them."""
+
+from __future__ import annotations
+
+import difflib
+import inspect
+import sys
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
+
+from jsonargparse._typehints import get_all_subclass_paths, get_class_types
+
+MOST_LISTED = 24
+"""Number of classes that are listed where no name is alike."""
+
+
+def bases_of(typehint: Any) -> list[type]:
+    """Return the classes whose subclasses a field of this type takes, alone or in a list or a callable."""
+    return list(dict.fromkeys(base for base in get_class_types(typehint) if inspect.isclass(base)))
+
+
+def known_classes(typehint: Any) -> dict[str, str]:
+    """Return the classes that a field of this type takes: their class paths by bare name, ours first."""
+    bases = {base.__name__ for base in bases_of(typehint)}
+    paths = sorted(get_all_subclass_paths(typehint), key=lambda path: path.startswith(("lightning.", "torch.")))
+    return {name: path for path in paths if (name := path.rsplit(".", 1)[-1]) not in bases}
+
+
+def explain_class(name: str, typehint: Any, fields: dict[str, Any], packages: Sequence[str]) -> str:
+    """Return what is wrong with a class name, and which is meant or may be given instead.
+
+    Args:
+        name: The name or class path.
+        typehint: Type of the field that has it.
+        fields: Types of other fields, by name: where the class may belong.
+        packages: Names of the packages whose classes a config may name by their bare names.
+    """
+    last = name.rsplit(".", 1)[-1]
+    if typehint is None:
+        return f"there is no class {name}"
+    known = known_classes(typehint)
+    bases = " or ".join(base.__name__ for base in bases_of(typehint))
+    found = next(iter(_loaded(last, name, packages)), None)
+    if found is not None and last not in known:
+        homes = [field for field, type_ in fields.items() if issubclass(found, tuple(bases_of(type_)))]
+        if homes:
+            return f"{name} is no {bases}; it belongs to {homes[0]}{_choices(known, f'. Known {bases}')}"
+        base = bases_of(typehint)[0]
+        return (
+            f"{name} ({found.__module__}) is no {bases}: its base class must be {bases}, as in "
+            f"`class {last}({base.__name__})` with `from {base.__module__} import {base.__name__}`"
+        )
+    near = nearest(last, known)
+    hint = f"; did you mean {near}?" if near else _choices(known, f"; known {bases}")
+    return f"there is no {bases} named {name}{hint}"
+
+
+def nearest(name: str, names: Iterable[str]) -> str | None:
+    """Return the one of `names` that is spelled most like `name`, whatever the case; None if none is alike.
+
+    Alike is also a name of several words that begins or ends with `name`: `mixup_alpha` for `mixup`.
+    """
+    by_lower = {each.lower(): each for each in names}
+    close = difflib.get_close_matches(name.lower(), by_lower, 1, 0.7)
+    longer = [each for each in by_lower if each.startswith(f"{name.lower()}_") or each.endswith(f"_{name.lower()}")]
+    return by_lower[(close + longer)[0]] if close or longer else None
+
+
+def subclasses(typehint: Any) -> list[type]:
+    """Return the classes that a field of this type takes."""
+    found = []
+    for path in known_classes(typehint).values():
+        module, _, name = path.rpartition(".")
+        cls = getattr(sys.modules.get(module), name, None)
+        if inspect.isclass(cls):
+            found.append(cls)
+    return found
+
+
+def _choices(known: dict[str, str], intro: str) -> str:
+    """Return the known classes as a list to print; nothing if there are too many to read."""
+    return f"{intro}: {', '.join(known)}" if 0 < len(known) <= MOST_LISTED else ""
+
+
+def _loaded(last: str, name: str, packages: Sequence[str]) -> Iterator[type]:
+    """Yield the class of a name or class path, if its module has been imported."""
+    module_name = name.rpartition(".")[0]
+    for module in [module_name] if module_name else list(sys.modules):
+        if module_name or module.partition(".")[0] in packages:
+            cls = getattr(sys.modules.get(module), last, None)
+            if inspect.isclass(cls):
+                yield cls

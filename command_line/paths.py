@@ -1,0 +1,81 @@
+"""Paths of a command line and of configs: `~` at the beginning, and the checkpoint in a run folder."""
+
+from __future__ import annotations
+
+import re
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from jsonargparse import Namespace
+from lightning.pytorch.utilities import rank_zero_info
+
+_HOME = re.compile(r"~[\w.-]*/")
+WEIGHTS = ("best.ckpt", "last.ckpt")
+"""Checkpoints that stand for a run, the preferred one first."""
+
+
+def expand_home(value: Any) -> Any:
+    """Return a value of a config, with `~/` or `~user/` at the beginning of each string in it expanded.
+
+    Which strings are paths is not asked: nothing but a path begins so, and a shell would expand it as well.
+    """
+    if isinstance(value, str):
+        if _HOME.match(value):
+            with suppress(RuntimeError):  # there is no such user
+                return str(Path(value).expanduser())
+        return value
+    if isinstance(value, Namespace):
+        for key, item in vars(value).items():
+            setattr(value, key, expand_home(item))
+        return value
+    if isinstance(value, dict):
+        return {key: expand_home(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [expand_home(item) for item in value]
+    return value
+
+
+def expand_flags(args: list[str]) -> list[str]:
+    """Return a command line with `~/` expanded at the beginning of each value: no shell does so in `--run_dir=~/x`."""
+    expanded = []
+    for arg in args:
+        name, equals, value = arg.partition("=")
+        expanded.append(f"{name}={expand_home(value)}" if equals and name.startswith("-") else expand_home(arg))
+    return expanded
+
+
+def checkpoint_file(path: str) -> str:
+    """Return the checkpoint that a path stands for: in a run folder best.ckpt or, without one, last.ckpt.
+
+    Raises:
+        FileNotFoundError: A folder has neither.
+    """
+    if not Path(path).is_dir():
+        return path
+    for name in WEIGHTS:
+        for file in (Path(path) / "checkpoints" / name, Path(path) / name):
+            if file.is_file():
+                return str(file)
+    raise FileNotFoundError(
+        f"--ckpt_path {path} is a folder without checkpoints/best.ckpt or last.ckpt; name a run folder or a checkpoint"
+    )
+
+
+def with_checkpoint_files(args: list[str]) -> list[str]:
+    """Return a command line in which `--ckpt_path` names a file, and print which one where it named a run folder.
+
+    Raises:
+        FileNotFoundError: As `checkpoint_file`.
+    """
+    changed = list(args)
+    for index, arg in enumerate(args):
+        before, equals, value = arg.partition("=")
+        if before != "--ckpt_path" or not (equals or index + 1 < len(args)):
+            continue
+        given = value if equals else args[index + 1]
+        file = checkpoint_file(given)
+        if file != given:
+            rank_zero_info(f"checkpoint: {file}")
+            changed[index if equals else index + 1] = f"{before}={file}" if equals else file
+    return changed
