@@ -136,3 +136,68 @@ def test_a_cache_that_cannot_be_written_only_warns(tmp_path: Path) -> None:
     with pytest.warns(UserWarning, match="cannot be written"):
         images = cached_images(find_images(tmp_path / "images"), 8, tmp_path / "images", tmp_path / "cache")
     assert images[0, 0, 0, 0] == 9
+
+
+def test_several_files_that_cannot_be_decoded_are_all_named(tmp_path: Path) -> None:
+    write_image(tmp_path / "0.png", RED)
+    for name in ("1.png", "2.png"):
+        (tmp_path / name).write_bytes(b"")
+    paths = [tmp_path / f"{number}.png" for number in range(3)]
+    with pytest.raises(ValueError, match=r"1.png cannot .*the file is empty.*; 1 more cannot be read: .*2.png$"):
+        decode_images(paths, 8)
+    images, errors = decode_readable(paths, 8)
+    assert images[:, 0, 0, 0].tolist() == [200, 0, 0]
+    assert list(errors) == [1, 2]
+
+
+@pytest.mark.parametrize("kind", ["jpg", "png", "tiff"])
+def test_odd_tags_beside_the_orientation_do_not_matter(tmp_path: Path, kind: str) -> None:
+    pixels = np.zeros((32, 32, 3), dtype=np.uint8)
+    pixels[16:] = 255
+    exif = Image.Exif()
+    exif[0x0112] = 3
+    exif[0x0110] = "model"
+    content = exif.tobytes()
+    # The tag of the model with a type that does not exist, a count and a place far outside
+    odd = content.replace(b"\x10\x01\x02\x00", b"\x10\x01\x99\x00").replace(b"\x01\x10\x00\x02", b"\x01\x10\x00\x99")
+    assert odd != content
+    path = tmp_path / f"odd.{kind}"
+    Image.fromarray(pixels).save(path, exif=exif if kind == "tiff" else odd)
+    decoded = decode_image(path, 32)
+    assert decoded[:, :16].min() > 250
+    assert decoded[:, 16:].max() < 5
+
+
+def test_tags_that_cannot_be_read_leave_the_image_as_it_is(tmp_path: Path) -> None:
+    Image.new("RGB", (8, 8), RED).save(tmp_path / "a.png", exif=b"Exif\x00\x00no tags")
+    assert decode_image(tmp_path / "a.png", 8)[0].unique().tolist() == [200]
+
+
+def test_decompression_bombs_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_image(tmp_path / "bomb.png", RED, (100, 100))
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 1000)
+    with pytest.raises(ValueError, match=r"bomb.png cannot be read as an image \(DecompressionBombError"):
+        decode_images([tmp_path / "bomb.png"], 8)
+
+
+def test_images_that_would_start_another_program_are_refused(tmp_path: Path) -> None:
+    RGB.save(tmp_path / "a.eps")
+    (tmp_path / "a.eps").rename(tmp_path / "a.png")
+    with pytest.raises(ValueError, match=r"a.png cannot be read.*no known format"):
+        decode_image(tmp_path / "a.png", 8)
+
+
+@pytest.mark.parametrize(("bits", "photometric", "expected"), [(16, 1, 1), (16, 0, 254)])
+def test_dark_and_inverted_sixteen_bits(tmp_path: Path, bits: int, photometric: int, expected: int) -> None:
+    """A dark image stays dark, whatever its highest value; "white is zero" is a negative."""
+    image = Image.fromarray(np.full((8, 8), 255, dtype=np.uint16))
+    image.save(tmp_path / "a.tiff", tiffinfo={262: photometric})
+    image.save(tmp_path / "a.pgm")
+    assert decode_image(tmp_path / "a.tiff", 8).unique().tolist() == [expected]
+    assert decode_image(tmp_path / "a.pgm", 8).unique().tolist() == [1]
+
+
+def test_a_panorama_and_a_single_pixel(tmp_path: Path) -> None:
+    write_image(tmp_path / "wide.png", RED, (10000, 50))
+    write_image(tmp_path / "one.png", RED, (1, 1))
+    assert decode_images([tmp_path / "wide.png", tmp_path / "one.png"], 8)[:, 0].unique().tolist() == [200]
