@@ -48,7 +48,7 @@ class Predictions(PredictionFile[ImageRow]):
         label_names = predicted.predict_classes if predicted else None
         label_names = label_names or (datamodule.class_names if isinstance(datamodule, ProvidesImages) else None)
         label_names = label_names or classes
-        errors = predicted.predict_errors if predicted else {}
+        errors: dict[int, str] = predicted.predict_errors if predicted else {}
         labelled = any(label >= 0 for label, _ in rows.values())
         number = len(next(iter(rows.values()))[1])
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from PIL import Image, ImageOps, TiffImagePlugin
+from PIL import Image, ImageOps, TiffImagePlugin, UnidentifiedImageError
 from torch import Tensor
 
 from datamodules.images.formats import readable_formats
@@ -67,7 +67,7 @@ def _reason(error: Exception) -> str:
     lines = str(error).splitlines()
     if isinstance(error, OSError) and error.strerror:  # without the path, which the message has already
         lines = [error.strerror]
-    elif isinstance(error, Image.UnidentifiedImageError):
+    elif isinstance(error, UnidentifiedImageError):
         lines = ["its content is in no known format"]
     return f"{type(error).__name__}: {lines[0] if lines else ''}"
 
@@ -97,7 +97,7 @@ def _as_rgb(image: Image.Image) -> Image.Image:
     return image.convert("RGB")
 
 
-def _grey(image: Image.Image) -> np.ndarray[Any, Any]:
+def _grey(image: Image.Image) -> np.ndarray[Any, np.dtype[np.uint8]]:
     """Return an image of one channel with more than 8 bits as uint8 [H, W]."""
     values = np.nan_to_num(np.asarray(image, dtype=np.float32))
     tags = image.tag_v2 if isinstance(image, TiffImagePlugin.TiffImageFile) else {}
@@ -109,9 +109,9 @@ def _grey(image: Image.Image) -> np.ndarray[Any, Any]:
         highest = float(values.max())
         ranges = (1.0, 255.0, 65535.0) if image.mode == "F" else (255.0, 65535.0)
         top = next((each for each in ranges if highest <= each), highest)
-    grey = (values * (255 / top)).round().clip(0, 255).astype(np.uint8)
+    grey: np.ndarray[Any, np.dtype[np.uint8]] = (values * (255 / top)).round().clip(0, 255).astype(np.uint8)
     inverted = image.mode.startswith("I;16") and tags.get(_PHOTOMETRIC) == 0  # Pillow inverts 8 bits alone
-    return 255 - grey if inverted else grey
+    return np.invert(grey) if inverted else grey
 
 
 def decode_readable(paths: Sequence[Path], size: int) -> tuple[Tensor, dict[int, str]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import importlib
 import os
@@ -45,13 +46,10 @@ _HINTS = {
 def readable_formats() -> tuple[str, ...]:
     """Return the names of the formats that the installed Pillow can read; HEIF with pillow-heif."""
     Image.init()
-    try:
+    with contextlib.suppress(ImportError):
         importlib.import_module("pillow_heif").register_heif_opener()
-    except ImportError:
-        pass
-    return tuple(
-        name for name in _FORMATS if name in Image.OPEN and (name not in _NEEDS or features.check(_NEEDS[name]))
-    )
+    known = [name for name in _FORMATS if name in Image.OPEN]
+    return tuple(name for name in known if name not in _NEEDS or features.check(_NEEDS[name]))
 
 
 @functools.cache

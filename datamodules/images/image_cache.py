@@ -72,7 +72,7 @@ def _read_cache(cache: Path, shape: tuple[int, ...]) -> Tensor | None:
 
 
 def _checksum(array: np.ndarray[tuple[int, ...], np.dtype[np.uint8]]) -> bytes:
-    return zlib.crc32(array).to_bytes(4, "little")
+    return zlib.crc32(array.data).to_bytes(4, "little")
 
 
 def _write_cache(cache: Path, images: Tensor, stem: str) -> None:

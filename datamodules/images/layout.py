@@ -71,8 +71,8 @@ def read_layout(root: Path) -> Layout:
     """Return the splits and classes of a folder.
 
     Either it holds a folder of class folders for the training split, and perhaps some for the others, or class folders
-    and perhaps folders of the other splits. A folder named as a split is never a class, except within a split. A
-    validation or test folder without any class of the training split is not labelled and is skipped.
+    and perhaps folders of the other splits. A folder named as a split is never a class, except within a split. One
+    without class folders is not labelled and is skipped, as is a test folder without any class of the training split.
 
     Raises:
         OSError: A folder cannot be listed.
@@ -83,8 +83,8 @@ def read_layout(root: Path) -> Layout:
     splits = {split: _read_split(folder, notes) for split, folder in named.items()}
     if "train" in splits and not splits["train"].classes:
         raise ValueError(
-            f"{readable(splits['train'].folder)} is the training split by its name but has no class folders: put images "
-            "into <class>/ folders in it, or rename it if it is a class"
+            f"{readable(splits['train'].folder)} is the training split by its name but has no class folders: put "
+            "images into <class>/ folders in it, or rename it if it is a class"
         )
     if "train" in splits and others:
         notes.append(f"{_shown(others)} beside {readable(splits['train'].folder)} are skipped: they are no splits")
@@ -125,7 +125,7 @@ def _labelled(splits: dict[str, Split], notes: list[str]) -> dict[str, Split]:
     known = splits["train"].classes if "train" in splits else None
     labelled = {}
     for name, split in splits.items():
-        if split.classes and (known is None or known.keys() & split.classes.keys()):
+        if split.classes and (name != "test" or known is None or known.keys() & split.classes.keys()):
             labelled[name] = split
             continue
         where = readable(split.folder)

@@ -1,4 +1,4 @@
-"""Image files: sizes and modes, the order in which they are found, and the cache."""
+"""Image files: sizes, modes, tags, and files that cannot be decoded."""
 
 from __future__ import annotations
 
@@ -9,8 +9,7 @@ import pytest
 import torch
 from PIL import Image
 
-from datamodules.images import files
-from datamodules.images.files import cached_images, decode_image, decode_images, find_images
+from datamodules.images.decoding import decode_image, decode_images, decode_readable
 
 
 def write_image(path: Path, colour: tuple[int, int, int], size: tuple[int, int] = (40, 40)) -> None:
@@ -72,23 +71,6 @@ def test_orientation_tags_are_applied(tmp_path: Path) -> None:
     assert np.array_equal(decode_image(tmp_path / "rotated.png", 32).permute(1, 2, 0).numpy(), pixels[::-1, ::-1])
 
 
-def test_images_are_found_below_a_folder_in_order_except_hidden_ones(tmp_path: Path) -> None:
-    for name in ("b.png", "a.JPG", "sub/c.bmp", "sub/deeper/a.png", "sub-2/a.png", "Z.webp"):
-        write_image(tmp_path / name, RED)
-    (tmp_path / "notes.txt").write_text("not an image")
-    write_image(tmp_path / ".hidden.png", RED)
-    write_image(tmp_path / ".thumbnails/a.png", RED)
-    expected = ["Z.webp", "a.JPG", "b.png", "sub/c.bmp", "sub/deeper/a.png", "sub-2/a.png"]
-    assert find_images(tmp_path) == [tmp_path / name for name in expected]
-
-
-def test_folders_without_images_are_named(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match=f"{tmp_path.name} holds no images: files must end in one of .*.png"):
-        find_images(tmp_path)
-    with pytest.raises(FileNotFoundError, match="missing is not a folder"):
-        find_images(tmp_path / "missing")
-
-
 @pytest.mark.parametrize("length", [None, 60])
 def test_files_that_cannot_be_decoded_are_named_in_one_line(tmp_path: Path, length: int | None) -> None:
     write_image(tmp_path / "good.png", RED)
@@ -97,45 +79,6 @@ def test_files_that_cannot_be_decoded_are_named_in_one_line(tmp_path: Path, leng
     with pytest.raises(ValueError, match=r"bad.png cannot be read as an image \(") as raised:
         decode_images([tmp_path / "good.png", tmp_path / "bad.png"], 8)
     assert "\n" not in str(raised.value)
-
-
-def test_the_cache_is_used_until_a_file_changes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    folder, cache = tmp_path / "images", tmp_path / "cache"
-    for number in range(3):
-        write_image(folder / f"{number}.png", (number, 0, 0))
-    decoded: list[str] = []
-
-    def counted(path: Path, size: int) -> torch.Tensor:
-        decoded.append(path.name)
-        return decode_image(path, size)
-
-    monkeypatch.setattr(files, "decode_image", counted)
-
-    def load() -> tuple[list[int], int]:
-        decoded.clear()
-        reds = cached_images(find_images(folder), 8, folder, cache)[:, 0, 0, 0].tolist()
-        return reds, len(decoded)
-
-    assert load() == ([0, 1, 2], 3)
-    assert load() == ([0, 1, 2], 0)
-    write_image(folder / "1.png", (200, 0, 0), size=(41, 41))
-    assert load() == ([0, 200, 2], 3)
-    write_image(folder / "3.png", (3, 0, 0))
-    assert load() == ([0, 200, 2, 3], 4)
-    (only,) = cache.iterdir()  # those out of date are removed
-    only.write_bytes(only.read_bytes()[:-10])
-    assert load() == ([0, 200, 2, 3], 4)
-    assert load() == ([0, 200, 2, 3], 0)
-    assert cached_images(find_images(folder), 16, folder, cache).shape == (4, 3, 16, 16)
-    assert load() == ([0, 200, 2, 3], 0)  # another size has another file
-
-
-def test_a_cache_that_cannot_be_written_only_warns(tmp_path: Path) -> None:
-    write_image(tmp_path / "images/0.png", (9, 0, 0))
-    (tmp_path / "cache").write_text("a file where the folder should be")
-    with pytest.warns(UserWarning, match="cannot be written"):
-        images = cached_images(find_images(tmp_path / "images"), 8, tmp_path / "images", tmp_path / "cache")
-    assert images[0, 0, 0, 0] == 9
 
 
 def test_several_files_that_cannot_be_decoded_are_all_named(tmp_path: Path) -> None:

@@ -1,3 +1,33 @@
+"""The image files of a folder: endings, links, hidden files, and what is skipped."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from datamodules.images.listing import describe_skipped, list_images
+
+RED = (200, 30, 90)
+
+
+def write_image(path: Path, colour: tuple[int, int, int] = RED, size: tuple[int, int] = (40, 40)) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.new("RGB", size, colour).save(path)
+
+
+def test_images_are_found_below_a_folder_in_order_except_hidden_ones(tmp_path: Path) -> None:
+    for name in ("b.png", "a.JPG", "sub/c.bmp", "sub/deeper/a.png", "sub-2/a.png", "Z.webp"):
+        write_image(tmp_path / name, RED)
+    (tmp_path / "notes.txt").write_text("not an image")
+    write_image(tmp_path / ".hidden.png", RED)
+    write_image(tmp_path / ".thumbnails/a.png", RED)
+    expected = ["Z.webp", "a.JPG", "b.png", "sub/c.bmp", "sub/deeper/a.png", "sub-2/a.png"]
+    assert list_images(tmp_path).paths == [tmp_path / name for name in expected]
+
+
 def test_missing_folders_are_named(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match="missing is not a folder"):
         list_images(tmp_path / "missing")
