@@ -123,16 +123,20 @@ def decode_readable(paths: Sequence[Path], size: int) -> tuple[Tensor, dict[int,
     images = torch.zeros(len(paths), 3, size, size, dtype=torch.uint8)
     errors: dict[int, str] = {}
 
-    def decode(place: int) -> None:
+    def decode(path: Path) -> Tensor | str:
         try:
-            images[place] = decode_image(paths[place], size)
+            return decode_image(path, size)
         except ValueError as error:
-            errors[place] = str(error)
+            return str(error)
 
     with ThreadPoolExecutor() as pool, warnings.catch_warnings():
         warnings.simplefilter("ignore")  # large photographs, odd tags: no matter for the pixels
-        list(pool.map(decode, range(len(paths))))
-    return images, dict(sorted(errors.items()))
+        for place, decoded in enumerate(pool.map(decode, paths)):
+            if isinstance(decoded, str):
+                errors[place] = decoded
+            else:  # not in the threads: inference mode is this thread's alone
+                images[place] = decoded
+    return images, errors
 
 
 def decode_images(paths: Sequence[Path], size: int) -> Tensor:

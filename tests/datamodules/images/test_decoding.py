@@ -144,3 +144,10 @@ def test_a_panorama_and_a_single_pixel(tmp_path: Path) -> None:
     write_image(tmp_path / "wide.png", RED, (10000, 50))
     write_image(tmp_path / "one.png", RED, (1, 1))
     assert decode_images([tmp_path / "wide.png", tmp_path / "one.png"], 8)[:, 0].unique().tolist() == [200]
+
+
+def test_images_are_decoded_in_inference_mode_too(tmp_path: Path) -> None:
+    """As in `predict`; the mode belongs to one thread."""
+    write_image(tmp_path / "0.png", RED)
+    with torch.inference_mode():
+        assert decode_images([tmp_path / "0.png"], 8)[0, 0].unique().tolist() == [200]
