@@ -3,6 +3,8 @@
 import unicodedata
 from collections.abc import Iterable, Sequence
 
+from utils.file_names import readable
+
 INVISIBLE = {"Cc", "Zl", "Zp", "Cs"}
 """Unicode categories: control characters, line and paragraph separators, and halves of surrogate pairs (in JSON)."""
 
@@ -26,8 +28,8 @@ def shorten(text: str, max_length: int) -> str:
 
 
 def class_name(names: Sequence[str] | None, index: int) -> str:
-    """Return the name of class `index`, or the index itself if no name is known."""
-    return names[index] if names is not None and 0 <= index < len(names) else str(index)
+    """Return the name of class `index`, `readable`, or the index itself if no name is known."""
+    return readable(names[index]) if names is not None and 0 <= index < len(names) else str(index)
 
 
 def markdown_table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:

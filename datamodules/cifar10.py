@@ -105,7 +105,7 @@ class CIFAR10DataModule(ImageDataModule):
                 f"data.validation_size must be below the number of training images, {len(labels)}, "
                 f"got {self.validation_size}"
             )
-        examples = ImageSet(torch.cat([part[0] for part in parts]), labels)
+        examples = ImageSet(torch.cat([part[0] for part in parts]), labels, source=str(self.folder))
         return examples.split(self.validation_size, seed=self.split_seed, purpose="validation_split")
 
     def test_path(self) -> str:

@@ -41,6 +41,7 @@ class DigitsDataModule(ImageDataModule):
     def setup(self, stage: str) -> None:
         """Load the training images at every stage: it takes milliseconds, and gives mean and standard deviation."""
         self._training_sets()
+        super().setup(stage)
 
     def load_training(self) -> tuple[ImageSet, ImageSet | None]:
         """Return the digits outside the test set, and set `mean` and `std` to those of the training images."""
@@ -74,4 +75,5 @@ def _digits() -> ImageSet:
     digits = load_digits()
     grey = torch.from_numpy(digits.images).float().unsqueeze(1) * (255 / 16)  # [N, 1, 8, 8]
     large = F.interpolate(grey, size=32, mode="bilinear", align_corners=False)
-    return ImageSet(large.round().to(torch.uint8).repeat(1, 3, 1, 1), torch.from_numpy(digits.target).long())
+    images = large.round().to(torch.uint8).repeat(1, 3, 1, 1)
+    return ImageSet(images, torch.from_numpy(digits.target).long(), source="scikit-learn's digits")

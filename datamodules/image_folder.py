@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
 import torch
+from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
+from torch import Tensor
 
 from datamodules.images.base import ImageDataModule
-from datamodules.images.files import cached_images, find_images
-from datamodules.images.image_set import ImageSet, channel_statistics
+from datamodules.images.formats import readable_endings
+from datamodules.images.image_cache import cached_images
+from datamodules.images.image_set import ImageSet, channel_statistics, split_line
+from datamodules.images.layout import Layout, read_layout
+from datamodules.images.listing import describe_skipped, list_images
 from datamodules.trainer_state import stage_of
 from utils.checks import check_fraction, check_positive_int
+from utils.file_names import one_form, readable
 
-SPLITS = ("train", "val", "test")
-"""Folders that hold the class folders of a split."""
-
+_NAMES = {"train": "training", "val": "validation", "test": "test"}
 _NO_ROOT = "data.root is missing: set it to the folder that contains train/<class>/ or <class>/ folders"
 
 
@@ -23,8 +28,10 @@ class ImageFolderDataModule(ImageDataModule):
     """Your own images of any size and mode, in one folder per class, resized once and held in memory as uint8.
 
     Two layouts are supported: `root/train/<class>/...` with `root/val/<class>/...` and `root/test/<class>/...`
-    (torchvision's ImageFolder), or `root/<class>/...`. If validation or test has no folder, it is split off the
-    training images, stratified. Images are cropped to their centred square before they are resized.
+    (torchvision's ImageFolder), or `root/<class>/...`. Other usual names of splits, such as `Training`, `valid`, `dev`
+    and `test_set`, are understood. If validation or test has no folder with labelled images, it is split off the
+    training images, stratified. Images are cropped to their centred square before they are resized. A fit reports where
+    each split is from, and what was skipped.
 
     Memory: 3 * image_size ** 2 bytes per image (150 MB for 1,000 images of 224 pixels).
 
@@ -40,7 +47,7 @@ class ImageFolderDataModule(ImageDataModule):
 
     Raises:
         FileNotFoundError: The folder does not exist.
-        ValueError: A number is out of range, or the folder has no images, an empty or unknown class, or a file that
+        ValueError: A number is out of range, or the folder has no images, an empty or unknown class, or files that
             cannot be decoded.
     """
 
@@ -62,20 +69,23 @@ class ImageFolderDataModule(ImageDataModule):
         self.test_fraction = check_fraction("data.test_fraction", test_fraction)
         self.cache_dir = Path(cache_dir) if cache_dir is not None else None
         self.input_size = image_size or 32
+        self._known_layout: Layout | None = None
+        self._test_line = "test: none"
+        self._reported: set[str] = set()
 
     def prepare_data(self) -> None:
         """Resize every image into the cache, so that a bad one is found before training and ranks share the work."""
         if self._fits():
-            self.load_training()
+            self._training_sets()
             if self._has("test"):
                 self.load_test()
 
     def load_training(self) -> tuple[ImageSet, ImageSet | None]:
         """Return training and validation images, and set `mean` and `std` to those of the training images."""
-        train, _ = self._split_test(self._development())
+        train, test = self._split_test(self._read("train"))
         val: ImageSet | None
         if self._has("val"):
-            val = self._read(self._folder() / "val")
+            val = self._read("val")
         else:
             train, val = self._split_validation(train)
         if len(train.images) == 0:
@@ -83,6 +93,11 @@ class ImageFolderDataModule(ImageDataModule):
                 f"data.root {self._folder()} has no images left for training: lower data.validation_fraction and "
                 "data.test_fraction"
             )
+        self._warn_of_missing_classes(train.labels)
+        if test is not None:
+            self._test_line = split_line("test", test.source, test.labels)
+        elif self._has("test"):
+            self._test_line = split_line("test", self._source("test"), self._list("test")[1])
         self.mean, self.std = channel_statistics(train.images)
         return train, val
 
@@ -93,31 +108,58 @@ class ImageFolderDataModule(ImageDataModule):
     def load_test(self) -> ImageSet:
         """Return the images of `root/test`, else those split off the training images."""
         if self._has("test"):
-            return self._read(self._folder() / "test")
-        _, test = self._split_test(self._development())
+            return self._read("test")
+        _, test = self._split_test(self._read("train"))
         if test is None:
             raise ValueError(
                 f"data.root {self._folder()} has no test images: add test/<class>/ or pass --data.test_fraction 0.1"
             )
         return test
 
+    def split_lines(self) -> list[str]:
+        """Return one line per split: its folder, number of images and classes."""
+        return [*super().split_lines(), self._test_line]
+
     def prediction_size(self) -> int:
         """Return `image_size` if it is set, else the size that the model was trained on, else 32."""
         return self.image_size or super().prediction_size()
+
+    # --- the folders -------------------------------------------------------------------------------------------
 
     def _folder(self) -> Path:
         if self.root is None:
             raise ValueError(_NO_ROOT)
         if not self.root.is_dir():
-            raise FileNotFoundError(f"data.root {self.root} is not a folder: check the path")
+            raise FileNotFoundError(f"data.root {readable(self.root)} is not a folder: check the path")
         return self.root
 
-    def _has(self, split: str) -> bool:
-        return (self._folder() / split).is_dir()
+    def _layout(self) -> Layout:
+        if self._known_layout is None:
+            self._known_layout = read_layout(self._folder())
+            for note in self._known_layout.notes:
+                self._report(note)
+        return self._known_layout
 
-    def _development(self) -> ImageSet:
-        """Return the images for training and for what is split off them."""
-        return self._read(self._folder() / "train" if self._has("train") else self._folder())
+    def _has(self, split: str) -> bool:
+        return split in self._layout().splits
+
+    def _source(self, split: str) -> str:
+        return readable(self._layout().splits[split].folder)
+
+    def _report(self, line: str) -> None:
+        """Print a line, once."""
+        if line not in self._reported:
+            self._reported.add(line)
+            rank_zero_info(line)
+
+    def _warn_of_missing_classes(self, labels: Tensor) -> None:
+        """Warn of classes without an image to train on: the only one may be held out."""
+        names = self.class_names or []
+        missing = [names[label] for label in sorted(set(range(len(names))) - set(labels.unique().tolist()))]
+        if missing:
+            rank_zero_warn(f"no image is left to train on of {', '.join(missing[:5])}: add images, or lower fractions")
+
+    # --- reading -----------------------------------------------------------------------------------------------
 
     def _split_test(self, images: ImageSet) -> tuple[ImageSet, ImageSet | None]:
         """Return the images without the test images, and the latter; None if they are elsewhere or there are none."""
@@ -129,48 +171,71 @@ class ImageFolderDataModule(ImageDataModule):
         size = round(self.validation_fraction * len(images.images))
         return images.split(size, seed=self.split_seed, purpose="validation_split")
 
-    def _read(self, folder: Path) -> ImageSet:
-        """Return all images of the class folders in `folder`."""
-        classes = self._classes()
-        self.class_names = classes
+    def _read(self, split: str) -> ImageSet:
+        """Return all images of a split."""
+        paths, labels = self._list(split)
         # Testing and predicting use the checkpoint's size; a fit chooses its own.
         self.input_size = self.image_size or (32 if self._fits() else self.prediction_size())
-        paths, labels = [], []
-        for name in class_folders(folder):
-            if name not in classes:
-                raise ValueError(f"{folder / name} is no class of this model or training set: rename or remove it")
-            found = find_images(folder / name)
-            paths += found
-            labels += [classes.index(name)] * len(found)
+        images = cached_images(paths, self.input_size, self._layout().splits[split].folder, self.cache_dir)
+        return ImageSet(images, labels, list(map(readable, paths)), self._source(split))
+
+    def _list(self, split: str) -> tuple[list[Path], Tensor]:
+        """Return the image files of a split and their labels, and set `class_names`."""
+        self.class_names = self._classes()
+        known = {one_form(name): label for label, name in enumerate(self.class_names)}
+        if split not in self._layout().splits:
+            raise ValueError(_no_classes(self._folder()))
+        folder, classes = self._layout().splits[split]
+        paths: list[Path] = []
+        labels: list[int] = []
+        skipped: Counter[str] = Counter()
+        for name, folders in classes.items():
+            if name not in known:
+                raise ValueError(
+                    f"{readable(folders[0])} is no class of this model or training set: rename or remove it"
+                )
+            found = [list_images(each, within=folder) for each in folders]
+            images = sorted(path for each in found for path in each.paths)
+            here = sum((each.skipped for each in found), Counter[str]())
+            if not images:
+                self._report_empty(split, folders[0], describe_skipped(here))
+            paths += images
+            labels += [known[name]] * len(images)
+            skipped += here
         if not paths:
-            raise ValueError(f"{folder} has no class folders: put images into {folder}/<class>/")
-        images = cached_images(paths, self.input_size, folder, self.cache_dir)
-        return ImageSet(images, torch.tensor(labels), [str(path) for path in paths])
+            raise ValueError(f"{readable(folder)} holds no images: remove it, or put images into its class folders")
+        if skipped:
+            self._report(f"{_NAMES[split]}: skipped in {readable(folder)}: {describe_skipped(skipped)}")
+        return paths, torch.tensor(labels)
+
+    def _report_empty(self, split: str, folder: Path, skipped: str) -> None:
+        """Report a class folder without images.
+
+        Raises:
+            ValueError: It is one of the training split.
+        """
+        what = f"{readable(folder)} holds no images" + (f" but {skipped}" if skipped else "")
+        if split == "train":
+            endings = ", ".join(sorted(readable_endings()))
+            raise ValueError(f"{what}: remove it, or add files that end in one of {endings}")
+        self._report(what)
 
     def _classes(self) -> list[str]:
         """Return the class names: the model's if it knows every folder, else those of the folders.
 
         Training folders come first, then those of validation and of test.
         """
-        root = self._folder()
-        candidates = [root / "train", root, root / "val", root / "test"]
-        names = next((found for folder in candidates if (found := class_folders(folder))), None)
+        splits = self._layout().splits
+        names = next((list(splits[split].classes) for split in ("train", "val", "test") if split in splits), None)
         if names is None:
-            raise ValueError(f"data.root {root} has no class folders: put images into train/<class>/ or <class>/")
+            raise ValueError(_no_classes(self._folder()))
         known = None if self._fits() else self.model_class_names()
-        return list(known) if known and set(names) <= set(known) else names
+        return list(known) if known and set(names) <= set(map(one_form, known)) else names
 
     def _fits(self) -> bool:
         """Return whether this is a fit, or use without a trainer."""
         return self.trainer is None or stage_of(self.trainer) == "fit"
 
 
-def class_folders(folder: Path) -> list[str]:
-    """Return the names of the class folders in `folder`, sorted: all but hidden ones and those of a split."""
-    if not folder.is_dir():
-        return []
-    return sorted(
-        entry.name
-        for entry in folder.iterdir()
-        if entry.is_dir() and not entry.name.startswith(".") and entry.name not in SPLITS
-    )
+def _no_classes(root: Path) -> str:
+    return f"data.root {readable(root)} has no class folders: put images into train/<class>/ or <class>/"

@@ -120,5 +120,6 @@ def draw(mistakes: Mistakes, class_names: Sequence[str] | None, title: str) -> "
         true, predicted = (
             shorten(class_name(class_names, int(which[place])), 14) for which in (mistakes.labels, mistakes.predicted)
         )
-        axes.set_title(f"{true} →\n{predicted}  {float(mistakes.confidence[place]):.1%}", fontsize=9)
+        text = f"{true} →\n{predicted}  {float(mistakes.confidence[place]):.1%}"
+        axes.set_title(text, fontsize=9, parse_math=False)  # a dollar sign is text here, not mathematics
     return figure

@@ -97,8 +97,8 @@ def draw(counts: Tensor, class_names: Sequence[str] | None, title: str) -> "Figu
     ticks = list(range(0, classes, step))
     labels = [shorten(class_name(class_names, index), 18) for index in ticks]
     font = 10 if classes <= MAX_CLASSES_WITH_COUNTS else 7
-    axes.set_yticks(ticks, labels, fontsize=font)
-    axes.set_xticks(ticks, labels, fontsize=font)
+    axes.set_yticks(ticks, labels, fontsize=font, parse_math=False)  # a dollar sign is text here, not mathematics
+    axes.set_xticks(ticks, labels, fontsize=font, parse_math=False)
     if max(map(len, labels)) > 2 and classes > 3:  # they would overlap side by side
         axes.tick_params(axis="x", labelrotation=90 if classes > MAX_CLASSES_WITH_COUNTS else 45)
         for label in axes.get_xticklabels():

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from lightning.pytorch import Callback, LightningModule, Trainer
 
+from callbacks.plots.drawing import drawing
 from callbacks.throttle import Throttle
 from utils.files import atomic_path
 
@@ -63,7 +64,7 @@ class Curves(Callback):
         panels = read_panels(folder / "metrics.csv")
         if not panels:
             return
-        with atomic_path(folder / "curves.png") as path:
+        with atomic_path(folder / "curves.png") as path, drawing():
             draw(panels, folder.name).savefig(path, dpi=110)
 
 
@@ -128,7 +129,7 @@ def draw(panels: Panels, title: str) -> "Figure":
     columns = min(len(panels), 3)
     rows = math.ceil(len(panels) / columns)
     figure = Figure(figsize=(max(4.6 * columns, 5.5), 3.4 * rows + 0.4), layout="constrained")
-    figure.suptitle(title)
+    figure.suptitle(title, parse_math=False)
     for place, (name, lines) in enumerate(panels.items()):
         _draw_panel(figure.add_subplot(rows, columns, place + 1), name, lines)
     return figure
@@ -152,7 +153,7 @@ def _draw_panel(axes: "Axes", name: str, lines: dict[str, Line]) -> None:
     else:
         axes.yaxis.set_major_locator(MaxNLocator(nbins=6, steps=[1, 2, 5, 10]))
     axes.xaxis.set_major_locator(MaxNLocator(nbins=6, integer=True, steps=[1, 2, 5, 10]))
-    axes.set_title(name.replace("_", " "))
+    axes.set_title(name.replace("_", " "), parse_math=False)
     axes.set_xlabel("completed epochs")
     axes.grid(alpha=0.3)
     axes.legend(title="last value", fontsize=9, title_fontsize=8, framealpha=0.8)

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Generic, TypeVar
 
 from lightning.pytorch import Callback, LightningModule, Trainer
 
+from callbacks.plots.drawing import drawing
 from callbacks.throttle import Throttle
 from utils.contracts import class_names_of
 from utils.files import atomic_path
@@ -123,6 +124,5 @@ class EvaluationPlot(Callback, Generic[Collected]):
         newest, self._newest = self._newest, None
         if newest is None or newest[0] is None or not trainer.is_global_zero:
             return
-        figure = self.figure(newest[0], class_names_of(pl_module), newest[1])
-        with atomic_path(Path(trainer.default_root_dir) / self.file_name) as path:
-            figure.savefig(path, dpi=110)
+        with atomic_path(Path(trainer.default_root_dir) / self.file_name) as path, drawing():
+            self.figure(newest[0], class_names_of(pl_module), newest[1]).savefig(path, dpi=110)

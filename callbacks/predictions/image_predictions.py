@@ -16,11 +16,12 @@ ImageRow = tuple[int, list[float]]
 
 
 class Predictions(PredictionFile[ImageRow]):
-    """CSV file with an image classifier's predictions, of all processes.
+    r"""CSV file with an image classifier's predictions, of all processes.
 
     Columns: `path` (`index` if the datamodule has no `predict_path`), `label` (left out if no label is known),
-    `predicted`, and a probability `p_<class>` per class. Prediction steps must return `utils.batches.Classified` with
-    `index`; other outputs are skipped.
+    `predicted`, and a probability `p_<class>` per class. If files cannot be read, a last column `error` says why; their
+    rows are empty but for it and the path. In names, bytes that are no UTF-8 are escapes such as `\xe9`. Prediction
+    steps must return `utils.batches.Classified` with `index`; other outputs are skipped.
 
     Args:
         output: The file to write; if null, `predictions.csv` in the run folder.
@@ -47,18 +48,25 @@ class Predictions(PredictionFile[ImageRow]):
         label_names = predicted.predict_classes if predicted else None
         label_names = label_names or (datamodule.class_names if isinstance(datamodule, ProvidesImages) else None)
         label_names = label_names or classes
+        errors: dict[int, str] = predicted.predict_errors if predicted else {}
         labelled = any(label >= 0 for label, _ in rows.values())
         number = len(next(iter(rows.values()))[1])
 
         header = ["path" if predicted and predicted.predict_path else "index"]
         header += ["label"] if labelled else []
         header += ["predicted", *(f"p_{class_name(classes, index)}" for index in range(number))]
+        header += ["error"] if errors else []
         with atomic_path(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
             writer = csv.writer(file, lineterminator="\n")
             writer.writerow(header)
-            for index, (label, probabilities) in sorted(rows.items()):
+            for index in sorted({*rows, *errors}):
                 cells = [class_name(names, index)]
+                if index in errors:
+                    writer.writerow(cells + [""] * (len(header) - 2) + [errors[index]])
+                    continue
+                label, probabilities = rows[index]
                 if labelled:
                     cells.append(class_name(label_names, label) if label >= 0 else "")
                 best = max(range(number), key=probabilities.__getitem__)
-                writer.writerow([*cells, class_name(classes, best), *(f"{p:.9g}" for p in probabilities)])
+                cells += [class_name(classes, best), *(f"{p:.9g}" for p in probabilities)]
+                writer.writerow(cells + [""] * (len(header) - len(cells)))

@@ -10,11 +10,13 @@ from typing import Any
 
 import torch
 from lightning.pytorch import LightningDataModule
+from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
 from torch import Tensor
 
 from datamodules.images.augmentation import Augmentation
-from datamodules.images.files import decode_images, find_images
-from datamodules.images.image_set import ImageSet, take
+from datamodules.images.decoding import decode_readable, list_some
+from datamodules.images.image_set import ImageSet, split_line, take
+from datamodules.images.listing import describe_skipped, list_images
 from datamodules.images.order import evaluation_batches, training_batches
 from datamodules.loader import BatchLoader, require_one_each, training_position
 from datamodules.trainer_state import model_of, planned_epochs
@@ -31,6 +33,7 @@ from utils.contracts import (
 )
 from utils.digests import digest_of
 from utils.distributed import rank_and_world_size
+from utils.file_names import one_form, readable
 from utils.resume_position import checksum
 
 
@@ -54,7 +57,8 @@ class ImageDataModule(
         seed: Seed of the order of the images and of their augmentation.
         split_seed: Seed of the splits, separate from `seed` so that runs with different seeds are scored on the same
             images.
-        predict_path: An image, or a folder of images, to predict; if null, the test set.
+        predict_path: An image, or a folder of images, to predict; if null, the test set. Images that cannot be read
+            have no prediction, and the file of predictions says why.
 
     Raises:
         ValueError: A number is out of range.
@@ -82,6 +86,7 @@ class ImageDataModule(
         self.input_size = 32
         self.predict_names: list[str] = []
         self.predict_classes: list[str] | None = None
+        self.predict_errors: dict[int, str] = {}
         self._training: tuple[ImageSet, ImageSet | None] | None = None
         self._test: ImageSet | None = None
 
@@ -127,9 +132,19 @@ class ImageDataModule(
         return DataSource(self.test_path(), digest, len(images))
 
     def setup(self, stage: str) -> None:
-        """Load the training images before a fit."""
+        """Load the training images before a fit, and report the splits."""
         if stage == "fit":
             self._training_sets()
+            for line in self.split_lines():
+                rank_zero_info(line)
+
+    def split_lines(self) -> list[str]:
+        """Return one line per split of a fit: where it is from, number of images and classes."""
+        train, val = self._training_sets()
+        return [
+            split_line("training", train.source, train.labels),
+            "validation: none" if val is None else split_line("validation", val.source, val.labels),
+        ]
 
     def training_data(self) -> dict[str, int]:
         """Return the sizes of training and validation set, and a checksum of classes, labels and file names."""
@@ -172,16 +187,18 @@ class ImageDataModule(
         """Return the loader of this process's images to predict."""
         self.allow_zero_length_dataloader_with_multiple_devices = True  # there may be fewer images than processes
         examples = self.load_predict()
-        self.predict_names = examples.names or [str(number) for number in range(len(examples.images))]
+        size = len(examples.images)
+        self.predict_names = examples.names or [str(number) for number in range(size)]
+        intact = torch.tensor([place for place in range(size) if place not in self.predict_errors], dtype=torch.int64)
 
         def fetch(index: Tensor, epoch: int, step: int) -> ImagePredictionBatch:
-            return ImagePredictionBatch(take(examples.images, index), examples.labels[index], index)
+            places = intact[index]
+            return ImagePredictionBatch(take(examples.images, places), examples.labels[places], places)
 
-        return BatchLoader(self._evaluation_plan(examples), fetch)
+        return BatchLoader(self._evaluation_plan(len(intact)), fetch)
 
-    def _evaluation_plan(self, examples: ImageSet) -> Callable[[int], list[Tensor]]:
+    def _evaluation_plan(self, size: int) -> Callable[[int], list[Tensor]]:
         rank, world_size = rank_and_world_size(self.trainer)
-        size = len(examples.images)
         return lambda epoch: evaluation_batches(size, self.eval_batch_size, rank=rank, world_size=world_size)
 
     def _evaluation_loader(self, examples: ImageSet, part: str) -> BatchLoader[ImageBatch]:
@@ -190,7 +207,7 @@ class ImageDataModule(
         def fetch(index: Tensor, epoch: int, step: int) -> ImageBatch:
             return ImageBatch(take(examples.images, index), examples.labels[index])
 
-        return BatchLoader(self._evaluation_plan(examples), fetch)
+        return BatchLoader(self._evaluation_plan(len(examples.images)), fetch)
 
     # --- augmentation ------------------------------------------------------------------------------------------
 
@@ -219,23 +236,45 @@ class ImageDataModule(
         """Return the images to predict: those of `predict_path`, else the test images.
 
         An image below a folder named after a class has that class as its label. Class names and image size are the
-        model's if it knows them.
+        model's if it knows them. An image that cannot be decoded is black here, and `predict_errors` says why.
 
         Raises:
             FileNotFoundError: `predict_path` does not exist.
-            ValueError: It holds no images, or one that cannot be decoded.
+            ValueError: It holds no images, or none that can be decoded.
         """
+        self.predict_errors = {}
         if self.predict_path is None:
             self.predict_classes = None
             return self.test_set
         path = Path(self.predict_path)
         if not path.exists():
-            raise FileNotFoundError(f"data.predict_path {path} does not exist: name an image or a folder of images")
-        files = [path] if path.is_file() else find_images(path)
+            raise FileNotFoundError(
+                f"data.predict_path {readable(path)} does not exist: name an image or a folder of images"
+            )
+        files = [path] if path.is_file() else _images_below(path)
         classes = self.model_class_names() or self.class_names or []
         self.predict_classes = list(classes)
-        labels = torch.tensor([_folder_label(file.relative_to(path).parts[:-1], classes) for file in files])
-        return ImageSet(decode_images(files, self.prediction_size()), labels, [str(file) for file in files])
+        known = {one_form(name): label for label, name in enumerate(classes)}
+        labels = torch.tensor([_folder_label(file.relative_to(path).parts[:-1], known) for file in files])
+        images, self.predict_errors = decode_readable(files, self.prediction_size())
+        self._report_errors(files)
+        return ImageSet(images, labels, list(map(readable, files)))
+
+    def _report_errors(self, files: list[Path]) -> None:
+        """Warn of images to predict that cannot be decoded.
+
+        Raises:
+            ValueError: None can be decoded.
+        """
+        broken = [files[place] for place in self.predict_errors]
+        if len(broken) == len(files):
+            others = f"; none of the {len(files):,} files can be read" if len(files) > 1 else ""
+            raise ValueError(f"{next(iter(self.predict_errors.values()))}{others}")
+        if broken:
+            rank_zero_warn(
+                f"{len(broken):,} of {len(files):,} images cannot be read and have no prediction; the column `error` "
+                f"of the predictions says why: {list_some(broken)}"
+            )
 
     def prediction_size(self) -> int:
         """Return the image size that the model was trained on, else the size of these images."""
@@ -256,6 +295,26 @@ class ImageDataModule(
         return model if isinstance(model, ClassifiesImages) else None
 
 
-def _folder_label(folders: tuple[str, ...], classes: list[str]) -> int:
-    """Return the class of the innermost folder that is named after one; -1 if none is."""
-    return next((classes.index(folder) for folder in reversed(folders) if folder in classes), -1)
+def _images_below(folder: Path) -> list[Path]:
+    """Return the image files below a folder, and report what else is there.
+
+    Raises:
+        ValueError: There are none.
+    """
+    paths, skipped = list_images(folder)
+    others = f"; skipped: {describe_skipped(skipped)}" if skipped else ""
+    if not paths:
+        raise ValueError(f"data.predict_path {readable(folder)} holds no images that can be read{others}")
+    rank_zero_info(f"predict: {readable(folder)}, {len(paths):,} images{others}")
+    return paths
+
+
+def _folder_label(folders: tuple[str, ...], classes: dict[str, int]) -> int:
+    """Return the class of the innermost folder that is named after one; -1 if none is.
+
+    Args:
+        folders: Names of the folders, outermost first.
+        classes: Classes by their name in its compared form (`one_form`).
+    """
+    names = map(one_form, reversed(folders))
+    return next((classes[name] for name in names if name in classes), -1)

@@ -19,16 +19,18 @@ class ImageSet(NamedTuple):
         images: uint8 [N, 3, H, W].
         labels: int64 [N], -1 where unknown.
         names: Name of each image; None if their numbers are their names.
+        source: Where they are from, such as a folder.
     """
 
     images: Tensor
     labels: Tensor
     names: list[str] | None = None
+    source: str = ""
 
     def select(self, positions: Tensor) -> ImageSet:
         """Return the examples at these positions (int64)."""
         names = None if self.names is None else [self.names[position] for position in positions.tolist()]
-        return ImageSet(take(self.images, positions), self.labels[positions], names)
+        return ImageSet(take(self.images, positions), self.labels[positions], names, self.source)
 
     def split(self, size: int, *, seed: int, purpose: SplitPurpose) -> tuple[ImageSet, ImageSet | None]:
         """Return the examples left and the `size` examples held out; arguments as `stratified_split`.
@@ -38,7 +40,20 @@ class ImageSet(NamedTuple):
         if size == 0:
             return self, None
         kept, held_out = stratified_split(self.labels, size, seed=seed, purpose=purpose)
-        return self.select(kept), self.select(held_out)
+        return self.select(kept), self.select(held_out)._replace(source=f"split off {self.source}")
+
+
+def split_line(split: str, source: str, labels: Tensor) -> str:
+    """Return a split in one line: its name, where it is from, number of images and classes.
+
+    Args:
+        split: Name of the split.
+        source: Where it is from.
+        labels: int64 [N].
+    """
+    classes = len(labels.unique())
+    plural = f"{len(labels):,} image{'s' * (len(labels) != 1)} of {classes:,} class{'es' * (classes != 1)}"
+    return f"{split}: {source + ', ' if source else ''}{plural}"
 
 
 def take(images: Tensor, index: Tensor) -> Tensor:

@@ -36,6 +36,7 @@ class TinyData(LightningDataModule):
         self.predict_path: str | None = None
         self.predict_names = [str(index) for index in range(count)]
         self.predict_classes: list[str] | None = None
+        self.predict_errors: dict[int, str] = {}
 
     def _loader(self, predict: bool = False) -> DataLoader:
         return DataLoader(Images(self.count, self.classes, predict, self.known), batch_size=self.batch_size)

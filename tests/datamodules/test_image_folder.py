@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -213,3 +214,70 @@ def test_bad_predict_paths_are_named(tmp_path: Path, empty: bool) -> None:
     error, message = (ValueError, "holds no images") if empty else (FileNotFoundError, "does not exist")
     with pytest.raises(error, match=message):
         make(None, predict_path=str(path)).predict_dataloader()
+
+
+def test_a_broken_image_to_predict_does_not_lose_the_others(tmp_path: Path) -> None:
+    for number in range(5):
+        write_image(tmp_path / f"{number}.png", (10 * number, 0, 0))
+    for broken in (1, 3):
+        (tmp_path / f"{broken}.png").write_bytes((tmp_path / f"{broken}.png").read_bytes()[:60])
+    module = make(None, predict_path=str(tmp_path), eval_batch_size=2)
+    with pytest.warns(UserWarning, match=r"2 of 5 images cannot be read and have no prediction.*1.png, .*3.png"):
+        batches = list(module.predict_dataloader())
+    assert [batch.index.tolist() for batch in batches] == [[0, 2], [4]]
+    assert [batch.images[:, 0, 0, 0].tolist() for batch in batches] == [[0, 20], [40]]
+    assert module.predict_names == [str(tmp_path / f"{number}.png") for number in range(5)]
+    assert list(module.predict_errors) == [1, 3]
+
+
+def test_nothing_that_can_be_predicted_is_an_error(tmp_path: Path) -> None:
+    for number in range(2):
+        (tmp_path / f"{number}.png").write_bytes(b"")
+    with pytest.raises(ValueError, match=r"0.png cannot be read .*; none of the 2 files can be read"):
+        make(None, predict_path=str(tmp_path)).predict_dataloader()
+
+
+@pytest.mark.skipif(os.name == "nt", reason="names are no bytes there")
+def test_images_whose_names_are_no_utf_8_are_predicted(tmp_path: Path) -> None:
+    write_image(tmp_path / "a.png", (0, 0, 0))
+    try:
+        (tmp_path / "a.png").rename(os.fsdecode(os.fsencode(tmp_path) + b"/caf\xe9.png"))
+    except OSError:
+        pytest.skip("this file system holds UTF-8 alone")
+    assert predict_all(make(None, predict_path=str(tmp_path)))[2] == [rf"{tmp_path}/caf\xe9.png"]
+
+
+def test_a_fit_reports_each_split_and_what_is_skipped_once(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    write_classes(tmp_path / "Train", 10)
+    write_classes(tmp_path / "valid", 2)
+    (tmp_path / "Train/cat/a.HEIC").write_bytes(b"")
+    (tmp_path / "valid/dog/00.png").unlink()
+    (tmp_path / "valid/dog/01.png").unlink()
+    module = make(tmp_path)
+    with caplog.at_level("INFO", logger="lightning.pytorch.utilities.rank_zero"):
+        module.prepare_data()
+        module.setup("fit")
+    assert caplog.messages == [
+        f"training: skipped in {tmp_path}/Train: 1 .heic (`pip install pillow-heif` reads them)",
+        f"{tmp_path}/valid/dog holds no images",
+        f"training: {tmp_path}/Train, 27 images of 3 classes",
+        f"validation: {tmp_path}/valid, 4 images of 2 classes",
+        f"test: split off {tmp_path}/Train, 3 images of 3 classes",
+    ]
+
+
+def test_a_class_whose_only_image_is_held_out_is_named(tmp_path: Path) -> None:
+    for name in ("cat", "dog"):
+        write_image(tmp_path / name / "0.png", (0, 0, 0))
+    with pytest.warns(UserWarning, match="no image is left to train on of cat: add images"):
+        make(tmp_path, validation_fraction=0, test_fraction=0.5).setup("fit")
+
+
+def test_link_loops_add_no_images(tmp_path: Path) -> None:
+    write_classes(tmp_path / "train", 4)
+    (tmp_path / "train/cat/loop").symlink_to(tmp_path / "train")
+    (tmp_path / "train/dog/cat").symlink_to(tmp_path / "train/cat")
+    (tmp_path / "train/all").symlink_to(tmp_path / "train")
+    module = make(tmp_path, test_fraction=0, validation_fraction=0)
+    module.setup("fit")
+    assert torch.bincount(module.train_set.labels).tolist() == [4, 4, 4]

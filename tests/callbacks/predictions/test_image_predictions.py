@@ -96,3 +96,22 @@ def test_outputs_of_another_kind_write_nothing(make_trainer, tiny_data, tiny_cla
     model.predict_step = lambda batch, batch_idx: ["a sentence"]
     make_trainer(Predictions()).predict(model, tiny_data())
     assert list(tmp_path.glob("*.csv")) == []
+
+
+def test_files_that_cannot_be_read_keep_their_row(make_trainer, tiny_data, tiny_classifier, tmp_path):
+    data = tiny_data(count=3)
+    data.predict_path = "photos"
+    data.predict_names = ["0.png", "caf\udce9.png", "2.png", "3.png"]
+    data.predict_errors = {1: "caf.png cannot be read, at all"}
+    loader = data.predict_dataloader()
+    items = [loader.dataset[index] for index in range(3)]
+    places = [0, 2, 3]
+    moved = [(image, label, torch.tensor(place)) for (image, label, _), place in zip(items, places, strict=True)]
+    data.predict_dataloader = lambda: torch.utils.data.DataLoader(moved, batch_size=2)
+    make_trainer(Predictions()).predict(tiny_classifier(class_names=["a", "b", "c"]), data)
+    rows = read(tmp_path / "predictions.csv")
+    assert [row["path"] for row in rows] == ["0.png", r"caf\xe9.png", "2.png", "3.png"]
+    assert [row["error"] for row in rows] == ["", "caf.png cannot be read, at all", "", ""]
+    assert [row["predicted"] for row in rows] == ["a", "", "c", "a"]
+    assert [row["p_a"] == "" for row in rows] == [False, True, False, False]
+    assert list(rows[0])[-1] == "error"

@@ -1,0 +1,161 @@
+"""Image files of any size and mode as one uint8 tensor."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+import warnings
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image, ImageOps, TiffImagePlugin, UnidentifiedImageError
+from torch import Tensor
+
+from datamodules.images.formats import readable_formats
+from utils.file_names import readable
+
+_LARGE = 2**25  # pixels: from here on, one image at a time is decoded, or all threads together would fill the memory
+_one_large_image = threading.Lock()
+_ORIENTATION, _BITS, _PHOTOMETRIC = 0x0112, 258, 262  # tags of EXIF and TIFF
+_UPRIGHT = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+
+
+def decode_image(path: Path, size: int) -> Tensor:
+    """Return one image as uint8 [3, size, size].
+
+    The largest centred square is kept and resized (bicubic, antialiased). Orientation tags are applied, transparency is
+    composited over white, grey is repeated for the three channels, 16-bit grey is divided by 257, palettes and CMYK are
+    converted to RGB, and of an animation or a file with several pages the first is used.
+
+    Args:
+        path: The file. Its content decides on the format, not its ending.
+        size: Height and width of the result, in pixels.
+
+    Raises:
+        ValueError: The file cannot be decoded, or has more than twice `PIL.Image.MAX_IMAGE_PIXELS` pixels (179 million
+            by default): a small file that unpacks to that many may be meant to fill the memory.
+    """
+    try:
+        if path.stat().st_size == 0:
+            raise EOFError("the file is empty")
+        with Image.open(path, formats=readable_formats()) as image:
+            # A JPEG can be decoded at a fraction of its size, which must still be twice the size of the result.
+            image.draft("RGB", (2 * size, 2 * size))
+            with _one_large_image if image.width * image.height > _LARGE else contextlib.nullcontext():
+                image.load()
+                square = ImageOps.fit(_as_rgb(_upright(image)), (size, size), method=Image.Resampling.BICUBIC)
+            return torch.from_numpy(np.array(square)).permute(2, 0, 1)
+    except Exception as error:  # each format's decoder raises its own exceptions
+        raise ValueError(
+            f"{readable(path)} cannot be read as an image ({_reason(error)}): replace or remove it"
+        ) from error
+
+
+def _reason(error: Exception) -> str:
+    lines = str(error).splitlines()
+    if isinstance(error, OSError) and error.strerror:  # without the path, which the message has already
+        lines = [error.strerror]
+    elif isinstance(error, UnidentifiedImageError):
+        lines = ["its content is in no known format"]
+    return f"{type(error).__name__}: {lines[0] if lines else ''}"
+
+
+def _upright(image: Image.Image) -> Image.Image:
+    """Return a loaded image turned as its orientation tag says.
+
+    Pillow's `exif_transpose` writes all other tags again, and so refuses an image for an odd one.
+    """
+    try:
+        method = _UPRIGHT.get(image.getexif().get(_ORIENTATION, 1))
+    except Exception:  # tags that cannot be read say nothing about the pixels
+        return image
+    if method is None:
+        return image
+    turned = image.transpose(method)
+    turned.format = image.format
+    return turned
+
+
+def _as_rgb(image: Image.Image) -> Image.Image:
+    if image.mode.startswith("I") or image.mode == "F":
+        return Image.fromarray(_grey(image)).convert("RGB")
+    if image.has_transparency_data:
+        layered = image.convert("RGBA")
+        return Image.alpha_composite(Image.new("RGBA", layered.size, "white"), layered).convert("RGB")
+    return image.convert("RGB")
+
+
+def _grey(image: Image.Image) -> np.ndarray[Any, np.dtype[np.uint8]]:
+    """Return an image of one channel with more than 8 bits as uint8 [H, W]."""
+    values = np.nan_to_num(np.asarray(image, dtype=np.float32))
+    tags = image.tag_v2 if isinstance(image, TiffImagePlugin.TiffImageFile) else {}
+    if image.mode.startswith("I;16"):
+        top = 2 ** tags.get(_BITS, (16,))[0] - 1
+    elif image.mode == "I" and image.format != "TIFF":  # 16 bits of PNG and PPM in an image of 32
+        top = 65535
+    else:  # floats and 32-bit integers have no fixed range: the smallest usual one that holds them all
+        highest = float(values.max())
+        ranges = (1.0, 255.0, 65535.0) if image.mode == "F" else (255.0, 65535.0)
+        top = next((each for each in ranges if highest <= each), highest)
+    grey: np.ndarray[Any, np.dtype[np.uint8]] = (values * (255 / top)).round().clip(0, 255).astype(np.uint8)
+    inverted = image.mode.startswith("I;16") and tags.get(_PHOTOMETRIC) == 0  # Pillow inverts 8 bits alone
+    return np.invert(grey) if inverted else grey
+
+
+def decode_readable(paths: Sequence[Path], size: int) -> tuple[Tensor, dict[int, str]]:
+    """Return images as uint8 [N, 3, size, size], in the order of `paths`, and why some could not be decoded.
+
+    Returns:
+        The images, black where a file could not be decoded, and for each of those its place and the error.
+    """
+    images = torch.zeros(len(paths), 3, size, size, dtype=torch.uint8)
+    errors: dict[int, str] = {}
+
+    def decode(path: Path) -> Tensor | str:
+        try:
+            return decode_image(path, size)
+        except ValueError as error:
+            return str(error)
+
+    with ThreadPoolExecutor() as pool, warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # large photographs, odd tags: no matter for the pixels
+        for place, decoded in enumerate(pool.map(decode, paths)):
+            if isinstance(decoded, str):
+                errors[place] = decoded
+            else:  # not in the threads: inference mode is this thread's alone
+                images[place] = decoded
+    return images, errors
+
+
+def decode_images(paths: Sequence[Path], size: int) -> Tensor:
+    """Return images as uint8 [N, 3, size, size], in the order of `paths`.
+
+    Raises:
+        ValueError: Files cannot be decoded (see `decode_image`); the message names them.
+    """
+    images, errors = decode_readable(paths, size)
+    if errors:
+        first, *others = errors
+        message = errors[first]
+        if others:
+            message += f"; {len(others):,} more cannot be read: {list_some([paths[place] for place in others])}"
+        raise ValueError(message)
+    return images
+
+
+def list_some(paths: Sequence[Path], maximum: int = 10) -> str:
+    """Return paths as text, at most the first `maximum`."""
+    shown = ", ".join(readable(path) for path in paths[:maximum])
+    return shown + (", ..." if len(paths) > maximum else "")

@@ -1,0 +1,177 @@
+"""The layout of a folder of images: which of its folders are splits, and which are classes."""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+from typing import NamedTuple
+
+from datamodules.images.formats import ending_of, readable_endings
+from datamodules.images.listing import is_folder, is_system_name, sorted_entries
+from utils.file_names import one_form, readable
+
+SPELLINGS = {
+    "train": ("train", "training", "trn"),
+    "val": (
+        "val",
+        "valid",
+        "validation",
+        "validate",
+        "validating",
+        "dev",
+        "devel",
+        "development",
+        "eval",
+        "evaluation",
+    ),
+    "test": ("test", "testing", "tst"),
+}
+"""Names of the folders of each split; upper case, numbers and words such as `set` beside them do not matter."""
+
+_AROUND = "(?:set|data|dataset|images?|imgs?|split|folder)"
+_BETWEEN = r"[\W\d_]*"
+_SPLITS = {
+    split: re.compile(rf"{_BETWEEN}(?:{_AROUND}{_BETWEEN})*(?:{'|'.join(names)})(?:{_BETWEEN}{_AROUND})*{_BETWEEN}")
+    for split, names in SPELLINGS.items()
+}
+
+
+class Split(NamedTuple):
+    """The folder of a split.
+
+    Attributes:
+        folder: The folder.
+        classes: Folders of each class, by the name of the class (see `one_form`), sorted.
+    """
+
+    folder: Path
+    classes: dict[str, list[Path]]
+
+
+class Layout(NamedTuple):
+    """What a folder of images holds.
+
+    Attributes:
+        splits: Splits with class folders, by their names: `train`, `val`, `test`.
+        notes: What is skipped and why, one sentence each.
+    """
+
+    splits: dict[str, Split]
+    notes: list[str]
+
+
+def split_of(name: str) -> str | None:
+    """Return the split that a folder of this name holds, `train`, `val` or `test`; None if it is no usual name."""
+    folded = name.casefold()
+    return next((split for split, pattern in _SPLITS.items() if pattern.fullmatch(folded)), None)
+
+
+def read_layout(root: Path) -> Layout:
+    """Return the splits and classes of a folder.
+
+    Either it holds a folder of class folders for the training split, and perhaps some for the others, or class folders
+    and perhaps folders of the other splits. A folder named as a split is never a class, except within a split. One
+    without class folders is not labelled and is skipped, as is a test folder without any class of the training split.
+
+    Raises:
+        OSError: A folder cannot be listed.
+        ValueError: Two folders are the same split, or the training folder has no class folders.
+    """
+    notes: list[str] = []
+    named, others = _folders(root, notes)
+    splits = {split: _read_split(folder, notes) for split, folder in named.items()}
+    if "train" in splits and not splits["train"].classes:
+        raise ValueError(
+            f"{readable(splits['train'].folder)} is the training split by its name but has no class folders: put "
+            "images into <class>/ folders in it, or rename it if it is a class"
+        )
+    if "train" in splits and others:
+        notes.append(f"{_shown(others)} beside {readable(splits['train'].folder)} are skipped: they are no splits")
+    elif others:
+        _check_wrapper(root, others)
+        splits["train"] = Split(root, _by_class(others))
+        _note_loose_images(root, notes)
+    return Layout(_labelled(splits, notes), notes)
+
+
+def _folders(root: Path, notes: list[str]) -> tuple[dict[str, Path], list[Path]]:
+    """Return the folders in `root`: those of splits by the split, and all others."""
+    named: dict[str, Path] = {}
+    others = []
+    for folder in _subfolders(root, notes):
+        split = split_of(folder.name)
+        if split is None:
+            others.append(folder)
+        elif split in named:
+            raise ValueError(
+                f"{readable(named[split])} and {readable(folder)} are both the {split} split by their names: merge or "
+                "rename one of them"
+            )
+        else:
+            named[split] = folder
+    return named, others
+
+
+def _read_split(folder: Path, notes: list[str]) -> Split:
+    classes = _by_class(_subfolders(folder, notes))
+    if classes:
+        _note_loose_images(folder, notes)
+    return Split(folder, classes)
+
+
+def _labelled(splits: dict[str, Split], notes: list[str]) -> dict[str, Split]:
+    """Return the splits without those that have no labels."""
+    known = splits["train"].classes if "train" in splits else None
+    labelled = {}
+    for name, split in splits.items():
+        if split.classes and (name != "test" or known is None or known.keys() & split.classes.keys()):
+            labelled[name] = split
+            continue
+        where = readable(split.folder)
+        why = "none of its folders is a class of the training split" if split.classes else "it has no class folders"
+        notes.append(f"{where} is skipped: {why} (`predict --data.predict_path {where}` reads it)")
+    return labelled
+
+
+def _check_wrapper(root: Path, folders: list[Path]) -> None:
+    """Raise ValueError if the only folder in `root` is a data set itself, as in many unpacked archives."""
+    inner = [folder for folder in folders if any(split_of(each.name) == "train" for each in _subfolders(folder, []))]
+    if inner and len(folders) == 1:
+        raise ValueError(
+            f"data.root {readable(root)} has no class folders, but {readable(inner[0])} has splits: pass --data.root "
+            f"{readable(inner[0])}"
+        )
+
+
+def _subfolders(folder: Path, notes: list[str]) -> list[Path]:
+    """Return the folders in `folder`, without those of systems."""
+    folders = [entry for entry in sorted_entries(folder) if is_folder(entry)]
+    around = Path(os.path.realpath(folder))
+    loops = [entry for entry in folders if entry.is_symlink() and around.is_relative_to(os.path.realpath(entry.path))]
+    if loops:
+        notes.append(f"{', '.join(readable(entry.path) for entry in loops)} skipped: links to a folder around them")
+        folders = [entry for entry in folders if entry not in loops]
+    skipped = [entry.name for entry in folders if is_system_name(entry.name)]
+    if skipped:
+        notes.append(f"skipped in {readable(folder)}: {', '.join(f'{readable(name)}/' for name in skipped)}")
+    return [Path(entry.path) for entry in folders if not is_system_name(entry.name)]
+
+
+def _by_class(folders: list[Path]) -> dict[str, list[Path]]:
+    classes: dict[str, list[Path]] = {}
+    for folder in folders:
+        classes.setdefault(one_form(folder.name), []).append(folder)
+    return dict(sorted(classes.items()))
+
+
+def _note_loose_images(folder: Path, notes: list[str]) -> None:
+    entries = (entry for entry in sorted_entries(folder) if not is_system_name(entry.name) and not is_folder(entry))
+    number = sum(ending_of(entry.name) in readable_endings() for entry in entries)
+    if number:
+        notes.append(f"{number:,} images in {readable(folder)} are skipped: they are outside the class folders")
+
+
+def _shown(folders: list[Path]) -> str:
+    names = [f"{readable(os.fspath(folder.name))}/" for folder in folders]
+    return ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
