@@ -15,8 +15,9 @@ import numpy as np
 
 from datamodules.text.bpe_dropout import BPEDropout
 from datamodules.text.evaluation_texts import EvaluationTexts
-from datamodules.text.files import read_lines, read_table
+from datamodules.text.files import read_lines
 from datamodules.text.preparation import Preparation
+from datamodules.text.tables import check_text, read_table
 from datamodules.text.training_pairs import BPEDropoutPairs, Pairs, TrainingPart
 from utils.checks import check_positive
 from utils.tokenizer_files import EOS_ID
@@ -226,22 +227,10 @@ class TableFiles(TextTask):
 
 def _texts(values: list[object], place: str) -> tuple[str, ...]:
     """Return the values of a field, or raise a ValueError that begins with `place` if one is not text, or is empty."""
-    texts = []
-    for value in values:
-        if not isinstance(value, str):
-            raise ValueError(f"{place} must be text, got {value!r}")
-        if not value.strip():
-            raise ValueError(f"{place} is empty: fill it or remove the row")
-        try:
-            value.encode()
-        except UnicodeEncodeError as error:  # a JSON escape can give half a surrogate pair
-            raise ValueError(
-                f"{place} has {value[error.start]!r}, half of a surrogate pair: write the whole character or remove it"
-            ) from error
-        texts.append(value)
-    if not texts:
+    texts = tuple(check_text(value, place) for value in values)
+    if not texts or not all(text.strip() for text in texts):
         raise ValueError(f"{place} is empty: fill it or remove the row")
-    return tuple(texts)
+    return texts
 
 
 class MixedTasks(TextTask):
