@@ -55,8 +55,8 @@ def _with_plain_line_ends(content: bytes, path: str, argument: str) -> bytes:
         return content.replace(b"\r", b"\n")
     line = content.count(b"\n", 0, stray) + 1
     raise ValueError(
-        f"{argument}: {path}, line {line}: a carriage return (\\r) within the line, which some programs take for a line "
-        "end and others do not: replace each one, by a space (tr '\\r' ' ') or by a line end (tr '\\r' '\\n')"
+        f"{argument}: {path}, line {line}: a carriage return (\\r) within the line, which some programs take for a "
+        "line end and others do not: replace each one, by a space (tr '\\r' ' ') or by a line end (tr '\\r' '\\n')"
     )
 
 
