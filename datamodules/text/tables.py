@@ -16,6 +16,10 @@ Row = dict[str, object]
 """The values of a row by column, or of an object by key."""
 
 
+class MissingFieldError(ValueError):
+    """A row lacks a field; the message names the file, the line and the fields that there are."""
+
+
 def table_suffix(path: str) -> str:
     """Return the ending of a file's name in lower case, .gz left out: ".csv" of "Texts.CSV.gz"."""
     return Path(path.lower().removesuffix(".gz")).suffix
@@ -43,7 +47,7 @@ def read_table(path: str, fields: tuple[str, ...], argument: str) -> Iterator[tu
         for field in fields:
             if field not in row:
                 known = ", ".join(map(repr, row))
-                raise ValueError(f"{argument}: {path}, line {number}: no field {field!r}; there are {known}")
+                raise MissingFieldError(f"{argument}: {path}, line {number}: no field {field!r}; there are {known}")
         yield number, [row[field] for field in fields]
 
 

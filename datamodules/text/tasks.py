@@ -40,9 +40,14 @@ class TextTask(ABC):
         weight: Number of times that an epoch has each example, above 0. With 0.5, an epoch has one half of the examples
             and the next epoch the other half.
 
+    Attributes:
+        source_field: Name of the column (or key) of the sources in a table to predict.
+
     Raises:
         ValueError: The weight is not above 0.
     """
+
+    source_field = "source"
 
     def __init__(self, prefix: str = "", weight: float = 1.0) -> None:
         self.prefix = prefix
@@ -78,7 +83,8 @@ class TextTask(ABC):
         """
         source_texts = [self.prefix + example.source for example in examples]
         reference_texts = [reference for example in examples for reference in example.references]
-        sources, references = preparation.encode(source_texts), preparation.encode(reference_texts)
+        sources = preparation.encode(source_texts, "train sources")
+        references = preparation.encode(reference_texts, "train targets")
         counts = np.array([len(example.references) for example in examples])
         limits = (preparation.max_source_length, preparation.max_target_length)
         long_sources, long_references = sources.lengths() > limits[0], references.lengths() > limits[1]
@@ -89,6 +95,7 @@ class TextTask(ABC):
             kept[owners[long_references]] = False
         done = "dropped" if preparation.over_length == "drop" else "truncated"
         preparation.report_long("train", long_sources, long_references, done)
+        preparation.report_ungenerable("train", references.lengths())
         if not kept.any():
             raise ValueError(
                 "data.over_length is drop, and every training pair is over data.max_source_length "
@@ -115,10 +122,11 @@ class TextTask(ABC):
             split: The split, for warnings.
             preparation: The settings of the datamodule.
         """
-        sources = preparation.encode([self.prefix + example.source for example in examples])
-        targets = preparation.encode([example.references[0] for example in examples])
+        sources = preparation.encode([self.prefix + example.source for example in examples], f"{split} sources")
+        targets = preparation.encode([example.references[0] for example in examples], f"{split} targets")
         limits = (preparation.max_source_length, preparation.max_target_length)
         preparation.report_long(split, sources.lengths() > limits[0], targets.lengths() > limits[1])
+        preparation.report_ungenerable(split, targets.lengths())
         return EvaluationTexts(
             sources.truncate(limits[0], EOS_ID),
             targets.truncate(limits[1], EOS_ID),
