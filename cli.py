@@ -40,7 +40,7 @@ from callbacks.run.test_metrics import TestMetrics, headline
 from command_line.configs import BASE, forget, given_configs, option_values, with_found_configs
 from command_line.errors import explain, user_errors
 from command_line.parser import Parser
-from command_line.process import import_packages, keep_freed_memory, quieten
+from command_line.process import import_packages, keep_freed_memory, quieten, use_utf8
 from command_line.resume_changes import accepted_changes
 from utils.checkpoints import explain_misfit, newest_intact_checkpoint, read_config
 from utils.contracts import network_of
@@ -270,7 +270,9 @@ def with_checkpoint_config(args: list[str]) -> list[str]:
 
 def main(args: list[str] | None = None) -> None:
     """Run the command line; a user's mistake ends in one line and exit code 2."""
-    args = sys.argv[1:] if args is None else args
+    if args is None:
+        use_utf8()
+        args = sys.argv[1:]
     quieten()
     keep_freed_memory()
     import_packages(PACKAGES)
