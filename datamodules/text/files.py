@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import gzip
 import zlib
 from pathlib import Path
@@ -81,7 +82,7 @@ def read_bytes(path: str, argument: str) -> bytes:
         raise IsADirectoryError(f"{argument}: {path} is a folder: name a file in it")
     if not file.exists():
         raise FileNotFoundError(f"{argument}: the file {path} does not exist")
-    content = file.read_bytes()
+    content = _read(file)
     if content.startswith(b"\x1f\x8b"):
         try:
             content = gzip.decompress(content)
@@ -97,3 +98,13 @@ def read_bytes(path: str, argument: str) -> bytes:
         hint = "" if file.is_file() else " (a pipe can be read only once)"
         raise ValueError(f"{argument}: {path} is empty{hint}: it must contain text")
     return content
+
+
+def _read(file: Path) -> bytes:
+    try:
+        return file.read_bytes()
+    except OSError as error:
+        if error.errno != errno.ENXIO or file != Path("/dev/stdin"):
+            raise
+    with open(0, "rb", closefd=False) as stdin:  # a socket, as under ssh, which cannot be opened by name
+        return stdin.read()

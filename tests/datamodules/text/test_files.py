@@ -6,6 +6,7 @@ import bz2
 import gzip
 import lzma
 import os
+import socket
 import threading
 from pathlib import Path
 
@@ -97,3 +98,17 @@ def test_a_pipe_is_read_once(tmp_path: Path) -> None:
     writer.start()
     assert read_lines(str(tmp_path / "named"), "x") == ["three"]
     writer.join()
+
+
+def test_standard_input_may_be_a_socket() -> None:
+    mine, theirs = socket.socketpair()
+    mine.sendall("ä\nb\n".encode())
+    mine.close()
+    kept = os.dup(0)
+    try:
+        os.dup2(theirs.fileno(), 0)
+        assert read_lines("/dev/stdin", "x") == ["ä", "b"]
+    finally:
+        os.dup2(kept, 0)
+        os.close(kept)
+        theirs.close()
