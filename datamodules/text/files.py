@@ -12,6 +12,7 @@ MAGIC = {
     b"BZh": "a bzip2 file: unpack it with bunzip2",
     b"\xfd7zXZ\x00": "an xz file: unpack it with unxz",
     b"\x28\xb5\x2f\xfd": "a zstd file: unpack it with unzstd",
+    b"version https://git-lfs.github.com/spec/": "a pointer of git-lfs, not the file itself: run `git lfs pull`",
     b"PAR1": "a Parquet file: save the texts as .csv or .jsonl",
     b"\xff\xfe": "UTF-16: save it as UTF-8 (iconv -f UTF-16 -t UTF-8)",
     b"\xfe\xff": "UTF-16: save it as UTF-8 (iconv -f UTF-16 -t UTF-8)",

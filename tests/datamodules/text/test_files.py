@@ -60,6 +60,10 @@ def test_a_whole_text_has_plain_line_ends_and_no_byte_order_mark(tmp_path: Path)
         ("one\n".encode("utf-16"), "^data.path: .*bad is UTF-16: save it as UTF-8"),
         ("\ufeffone\n".encode("utf-16-be"), "^data.path: .*bad is UTF-16: save it as UTF-8"),
         ("a\nb\n".encode("utf-16-le"), "^data.path: .*bad, line 1: a NUL character, so it is no text, or not in UTF-8"),
+        (
+            b"version https://git-lfs.github.com/spec/v1\noid sha256:0\n",
+            "bad is a pointer of git-lfs, .* `git lfs pull`",
+        ),
         (bz2.compress(b"one"), "^data.path: .*bad is a bzip2 file"),
         (lzma.compress(b"one"), "^data.path: .*bad is an xz file"),
         (gzip.compress("one".encode("utf-16"), mtime=0), "^data.path: .*bad is UTF-16"),
