@@ -34,3 +34,13 @@ def test_nothing_too_long_is_not_worth_a_warning() -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         prepare().report_long("val", np.zeros(3, bool), np.zeros(0, bool))
+
+
+def test_targets_that_cannot_be_generated_whole_are_counted() -> None:
+    lengths = np.array([3, 9, 10, 16, 20])
+    with pytest.warns(UserWarning, match=r"^test: 3 of 5 targets are over model.max_length 9, .*: raise it$"):
+        prepare(max_generated=9).report_ungenerable("test", lengths)
+    for quiet in (prepare(), prepare(max_generated=16), prepare(max_generated=15, max_target_length=15)):
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            quiet.report_ungenerable("test", lengths)

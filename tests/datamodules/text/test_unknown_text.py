@@ -35,9 +35,15 @@ def published(tmp_path_factory: pytest.TempPathFactory) -> tuple[Tokenizer, sent
     """A spiece.model without bytes, as published with T5, and the library that trained it."""
     folder = tmp_path_factory.mktemp("published")
     (folder / "text").write_text("\n".join(f"there are {n * 7} words" for n in range(300)), encoding="utf-8")
-    ids = {"pad_id": 0, "eos_id": 1, "unk_id": 2, "bos_id": -1}
     sentencepiece.SentencePieceTrainer.train(
-        input=str(folder / "text"), model_prefix=str(folder / "spiece"), vocab_size=40, minloglevel=2, **ids
+        input=str(folder / "text"),
+        model_prefix=str(folder / "spiece"),
+        vocab_size=40,
+        minloglevel=2,
+        pad_id=0,
+        eos_id=1,
+        unk_id=2,
+        bos_id=-1,
     )
     return load_tokenizer(folder), sentencepiece.SentencePieceProcessor(model_file=str(folder / "spiece.model"))
 
@@ -103,13 +109,3 @@ def test_many_affected_texts_cost_no_second_encoding() -> None:
     with pytest.warns(UserWarning, match=r"x: 5,000 of 5,000 have characters"):
         warn_of_unknown_text(Counted(), texts, table, "x")  # type: ignore[arg-type]
     assert encoded == [1000]
-
-
-def test_targets_that_cannot_be_generated_whole_are_counted() -> None:
-    lengths = np.array([3, 9, 10, 16, 20])
-    with pytest.warns(UserWarning, match=r"^test: 3 of 5 targets are over model.max_length 9, .*: raise it$"):
-        prepare(max_generated=9).report_ungenerable("test", lengths)
-    for quiet in (prepare(), prepare(max_generated=16), prepare(max_generated=15, max_target_length=15)):
-        with warnings.catch_warnings():
-            warnings.simplefilter("error")
-            quiet.report_ungenerable("test", lengths)
