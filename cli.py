@@ -45,7 +45,7 @@ from command_line.configs import BASE, forget, given_configs, option_values, wit
 from command_line.errors import explain, user_errors
 from command_line.parser import Parser
 from command_line.paths import checkpoint_file, expand_flags, expand_home, with_checkpoint_files
-from command_line.process import import_packages, keep_freed_memory, quieten
+from command_line.process import import_packages, keep_freed_memory, quieten, use_utf8
 from command_line.resume_changes import accepted_changes
 from command_line.run_checks import check_callbacks, check_data_fits_model, check_trainer_settings
 from command_line.start import answer_early
@@ -332,7 +332,9 @@ def is_on(args: list[str], flag: str) -> bool:
 
 def main(args: list[str] | None = None) -> None:
     """Run the command line; a user's mistake ends in one line and exit code 2, a training that diverges in code 1."""
-    args = sys.argv[1:] if args is None else args
+    if args is None:
+        use_utf8()
+        args = sys.argv[1:]
     mend_streams()
     answer_early(args)
     quieten()

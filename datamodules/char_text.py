@@ -9,7 +9,8 @@ from torch import Tensor
 from datamodules.loader import BatchLoader, training_position
 from datamodules.text.char_streams import encode, evaluation_streams, training_positions
 from datamodules.text.files import read_text
-from datamodules.trainer_state import model_of
+from datamodules.text.prediction_input import PredictionInput, Record
+from datamodules.trainer_state import model_of, stage_of
 from utils.batches import CharBatch, PromptBatch
 from utils.checks import check_int, check_positive_int
 from utils.contracts import (
@@ -46,8 +47,9 @@ class CharTextDataModule(
         validation_fraction: Share of the text for validation, above 0 and below 1.
         test_fraction: Share of the text for the test, above 0 and below 1.
         seed: Seed of the position at which each epoch begins.
-        predict_path: A text file for `predict`, UTF-8, plain or gzip, with one prompt per line; blank lines are
-            skipped.
+        predict_path: Prompts for `predict`, UTF-8, plain or gzip: a text file with one prompt per line, or a .tsv, .csv
+            (both with a header) or .jsonl with a column (or key) `prompt`. A pipe such as /dev/stdin is possible. Blank
+            prompts are skipped.
 
     Raises:
         ValueError: A number is out of range.
@@ -82,7 +84,10 @@ class CharTextDataModule(
         self.seed = check_int("data.seed", seed)
         self.predict_path = predict_path
         self.predict_count = 0
+        self.prepare_data_per_node = False
         self._text: str | None = None
+        self._vocabulary: str | None = None
+        self._prediction_input: PredictionInput | None = None
 
     @property
     def text(self) -> str:
@@ -101,16 +106,24 @@ class CharTextDataModule(
     @property
     def vocabulary(self) -> str:
         """Every character of the text once, sorted by code point; the id of a character is its position in it."""
-        return "".join(sorted(set(self.text)))
+        if self._vocabulary is None:  # `isinstance` with a protocol asks for it, too
+            self._vocabulary = "".join(sorted(set(self.text)))
+        return self._vocabulary
 
     @property
     def _source(self) -> str:
         """What errors call the text."""
         return f"data.path: {self.path or 'pydoc_data.topics'}"
 
+    def prepare_data(self) -> None:
+        """Read the prompts before a prediction; the Trainer calls this on one process only."""
+        if stage_of(self.trainer) == "predict":
+            self._prompts()
+
     def setup(self, stage: str) -> None:
         """Check before a fit that the text is long enough, and before a prediction that there are prompts."""
         if stage == "predict":
+            self._predicted().share(self.trainer)
             self._prompts()
         elif stage == "fit":
             for split in ("train", "val"):
@@ -200,13 +213,13 @@ class CharTextDataModule(
     def predict_dataloader(self) -> BatchLoader[PromptBatch]:
         """Return the loader of this process's prompts, one per batch since their lengths differ."""
         self.allow_zero_length_dataloader_with_multiple_devices = True  # there may be fewer prompts than processes
-        lines = self._prompts()
-        self.predict_count = len(lines)
+        records = self._prompts()
+        self.predict_count = len(records)
         vocabulary = self._model_vocabulary()
         prompts = {
-            number: encode(line, vocabulary, f"data.predict_path: {self.predict_path}", number)
-            for number, line in enumerate(lines)
-            if line.strip()
+            number: encode(record.text, vocabulary, f"data.predict_path: {self.predict_path}", record.line - 1)
+            for number, record in enumerate(records)
+            if record.text.strip()
         }
         rank, world_size = rank_and_world_size(self.trainer)
         mine = [torch.tensor([number]) for number in list(prompts)[rank::world_size]]
@@ -216,16 +229,22 @@ class CharTextDataModule(
 
         return BatchLoader(lambda epoch: mine, fetch)
 
-    def _prompts(self) -> list[str]:
-        """Return the lines of the prompt file, blank ones included."""
+    def _prompts(self) -> list[Record]:
+        """Return the prompts, blank ones included."""
+        records = self._predicted().records()
+        if not any(record.text.strip() for record in records):
+            raise ValueError(f"data.predict_path: {self.predict_path} has no prompt: write one per line")
+        return records
+
+    def _predicted(self) -> PredictionInput:
+        """Return what `predict_path` names."""
         if self.predict_path is None:
             raise ValueError(
                 "data.predict_path is missing: pass --data.predict_path FILE, a text file with one prompt per line"
             )
-        lines = read_text(self.predict_path, "data.predict_path").removesuffix("\n").split("\n")
-        if not any(line.strip() for line in lines):
-            raise ValueError(f"data.predict_path: {self.predict_path} has no prompt: write one per line")
-        return lines
+        if self._prediction_input is None:
+            self._prediction_input = PredictionInput(self.predict_path, "prompt", "name the column of prompts so")
+        return self._prediction_input
 
     def _model_vocabulary(self) -> str:
         """Return the vocabulary of the model, which a checkpoint restores after `setup`, else that of the text."""

@@ -15,17 +15,24 @@ from datamodules.text.bucketing import bucket_pairs, round_up
 from datamodules.text.collation import collate
 from datamodules.text.epoch_plan import TrainingPlan
 from datamodules.text.evaluation_texts import EvaluationTexts, join_texts
-from datamodules.text.files import read_lines
+from datamodules.text.prediction_input import PredictionInput
 from datamodules.text.preparation import OverLength, Preparation
 from datamodules.text.run_tokenizer import RunTokenizer
 from datamodules.text.tasks import Example, Split, TextTask
 from datamodules.text.token_table import TokenTable
 from datamodules.text.tokenizer import TokenizerModel
 from datamodules.text.training_pairs import TrainingPart
-from datamodules.trainer_state import stage_of
+from datamodules.trainer_state import model_of, stage_of
 from utils.batches import Seq2SeqBatch
 from utils.checks import check_choice, check_fraction, check_int, check_positive_int
-from utils.contracts import DataSource, DescribesTestData, IdentifiesTrainingData, PredictsLines, ProvidesTokens
+from utils.contracts import (
+    DataSource,
+    DescribesTestData,
+    IdentifiesTrainingData,
+    LimitsLength,
+    PredictsLines,
+    ProvidesTokens,
+)
 from utils.digests import digest_of
 from utils.distributed import rank_and_world_size
 from utils.resume_position import checksum
@@ -67,9 +74,12 @@ class TextSeq2SeqDataModule(
         cache_dir: Folder that keeps tokenised texts for later runs, in files named after their content; if null, there
             is no cache.
         seed: Seed of the order, of the choice among references, of BPE-dropout and of the spans of span corruption.
-        predict_path: A text file to predict, UTF-8, plain or gzip, with one text per line; a blank line stays blank. If
-            null, the test sources.
-        predict_prefix: Text put before each line of `predict_path`; if null, the prefix of the task.
+        predict_path: What to predict, UTF-8, plain or gzip: a text file with one text per line, or a .tsv, .csv (both
+            with a header) or .jsonl with one text per row. A pipe such as /dev/stdin is possible. A blank text stays
+            blank. If null, the test sources.
+        predict_prefix: Text put before each text of `predict_path`; if null, the prefix of the task.
+        predict_field: Column (or key) of the texts if `predict_path` is a table; if null, that of the task's sources,
+            which is `source` unless the task has a `source_field`.
 
     Raises:
         ValueError: A number is out of range.
@@ -93,6 +103,7 @@ class TextSeq2SeqDataModule(
         seed: int = 0,
         predict_path: str | None = None,
         predict_prefix: str | None = None,
+        predict_field: str | None = None,
     ) -> None:
         super().__init__()
         check_choice("data.over_length", over_length, ("truncate", "drop"))
@@ -111,11 +122,13 @@ class TextSeq2SeqDataModule(
         self.seed = check_int("data.seed", seed)
         self.predict_path = predict_path
         self.predict_prefix = predict_prefix
+        self.predict_field = predict_field
         self.predict_count = 0
         self.prepare_data_per_node = False  # all nodes share the run folder, in which the tokenizer is saved
         self._run_tokenizer = RunTokenizer(tokenizer, tokenizer_model, vocab_size, num_sentinels, self._tokenizer_texts)
         self._examples: dict[tuple[int, Split], list[Example]] = {}
         self._training_parts: list[TrainingPart] | None = None
+        self._prediction_input: PredictionInput | None = None
 
     def _check_budget(self, name: str, tokens: int) -> int:
         """Return `tokens` if it is at least the size of one pair of the maximum lengths."""
@@ -149,16 +162,18 @@ class TextSeq2SeqDataModule(
             self._parts()
         elif stage == "validate":
             self._read_all("val")
-        elif stage == "test" or self.predict_path is None:
-            self._read_all("test")
+        elif stage == "predict" and (predicted := self._predicted()) is not None:
+            predicted.records()
         else:
-            self._predict_lines()
+            self._read_all("test")
 
     def setup(self, stage: str) -> None:
-        """Before a fit, share the tokenizer of the first process and prepare the training texts."""
+        """Share what the first process has read, and before a fit prepare the training texts."""
         if stage == "fit":
             self._run_tokenizer.share(self.trainer)
             self._parts()
+        elif stage == "predict" and (predicted := self._predicted()) is not None:
+            predicted.share(self.trainer)
 
     def _read(self, part: int, split: Split) -> list[Example]:
         """Return the examples of one of the tasks, read on first use."""
@@ -184,6 +199,7 @@ class TextSeq2SeqDataModule(
         return [text for part, task in tasks for text in task.tokenizer_texts(self._read(part, "train"))]
 
     def _preparation(self) -> Preparation:
+        model = model_of(self.trainer)
         return Preparation(
             self.tokenizer,
             self.max_source_length,
@@ -192,6 +208,7 @@ class TextSeq2SeqDataModule(
             self.bpe_dropout,
             self.seed,
             self.cache_dir,
+            model.max_length if isinstance(model, LimitsLength) else None,
         )
 
     # --- training ----------------------------------------------------------------------------------------------
@@ -256,11 +273,12 @@ class TextSeq2SeqDataModule(
     def predict_dataloader(self) -> BatchLoader[Seq2SeqBatch]:
         """Return the loader of this process's texts to predict; blank lines are skipped."""
         self.allow_zero_length_dataloader_with_multiple_devices = True  # there may be fewer lines than processes
-        if self.predict_path is None:
+        predicted = self._predicted()
+        if predicted is None:
             texts = self._evaluation_texts("test", interleave=False)
             self.predict_count = len(texts.sources)
         else:
-            texts = self._texts_to_predict()
+            texts = self._texts_to_predict([record.text for record in predicted.records()])
         nothing = TokenTable.of([[]] * len(texts.sources))
         return self._evaluation_loader(texts._replace(target_ids=nothing, references=[]))
 
@@ -273,20 +291,29 @@ class TextSeq2SeqDataModule(
         ]
         return join_texts(texts, interleave=interleave)
 
-    def _texts_to_predict(self) -> EvaluationTexts:
-        """Return the lines of `predict_path` that are not blank."""
-        lines = self._predict_lines()
-        self.predict_count = len(lines)
-        places = [number for number, line in enumerate(lines) if line.strip()]
-        sources = [lines[place] for place in places]
+    def _texts_to_predict(self, records: list[str]) -> EvaluationTexts:
+        """Return the texts of `predict_path` that are not blank."""
+        self.predict_count = len(records)
+        places = [number for number, text in enumerate(records) if text.strip()]
+        sources = [records[place] for place in places]
         prefix, preparation = self._predict_prefix(), self._preparation()
-        ids = preparation.encode([prefix + source for source in sources])
+        ids = preparation.encode([prefix + source for source in sources], f"{self.predict_path}: sources")
         preparation.report_long(str(self.predict_path), ids.lengths() > self.max_source_length, np.zeros(0, bool))
         ids = ids.truncate(self.max_source_length, EOS_ID)
         return EvaluationTexts(ids, TokenTable.of([]), sources, [], np.array(places, np.int64))
 
-    def _predict_lines(self) -> list[str]:
-        return read_lines(str(self.predict_path), "data.predict_path")
+    def _predicted(self) -> PredictionInput | None:
+        """Return what `predict_path` names; None without one."""
+        if self.predict_path is None:
+            return None
+        if self._prediction_input is None:
+            fields = {part.source_field for part in self.task.parts()}
+            if self.predict_field is None and len(fields) > 1:
+                names = ", ".join(map(repr, sorted(fields)))
+                raise ValueError(f"data.predict_field is missing: set it to the column to predict, such as {names}")
+            fix = "set data.predict_field to the one to predict"
+            self._prediction_input = PredictionInput(self.predict_path, self.predict_field or fields.pop(), fix)
+        return self._prediction_input
 
     def _predict_prefix(self) -> str:
         """Return `predict_prefix`, or the prefix that all tasks have."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
-from typing import Any, ClassVar
+from typing import Any, ClassVar, overload
 
 import torch
 from tokenizers import Tokenizer
@@ -18,10 +18,11 @@ from lightning_modules.pretrained_t5 import load_weights
 from lightning_modules.text_scores import BleuTokenizer, ScoreName, names_of, score_texts, signature
 from utils.batches import GeneratedText, Hypotheses, Seq2SeqBatch
 from utils.checks import check_at_least, check_fraction, check_int, check_positive_int
-from utils.contracts import HasTestSettings, ProvidesTokens, UsesTokenizer, datamodule_of
+from utils.contracts import HasTestSettings, LimitsLength, ProvidesTokens, UsesTokenizer, datamodule_of
+from utils.tokenizer_files import EOS_ID, PAD_ID
 
 
-class TextSeq2Seq(LanguageModule, UsesTokenizer, HasTestSettings):
+class TextSeq2Seq(LanguageModule, UsesTokenizer, LimitsLength, HasTestSettings):
     """Text-to-text model: loss, optimizer, schedule, generation and scores around a T5; the task is data.
 
     It takes the tokenizer from the datamodule when training starts and keeps it in its checkpoint, so that it can be
@@ -81,7 +82,8 @@ class TextSeq2Seq(LanguageModule, UsesTokenizer, HasTestSettings):
         self.z_loss = check_at_least("z_loss", z_loss)
         self.scores = tuple(scores)
         self.bleu_tokenizer: BleuTokenizer = bleu_tokenizer
-        self.greedy = Search(max_length=check_positive_int("max_length", max_length) + 1)  # with the start token
+        self.max_length = check_positive_int("max_length", max_length)
+        self.greedy = Search(max_length=max_length + 1)  # with the start token
         self.beams = dataclasses.replace(
             self.greedy, num_beams=num_beams, length_penalty=length_penalty, no_repeat_ngram_size=no_repeat_ngram_size
         )
@@ -107,7 +109,7 @@ class TextSeq2Seq(LanguageModule, UsesTokenizer, HasTestSettings):
         """Take the tokenizer from the datamodule.
 
         Raises:
-            ValueError: The datamodule has none, or it has more tokens than the network.
+            ValueError: The datamodule has none, or it has more tokens than the network, or other ids of special tokens.
         """
         tokenizer = self._data_tokenizer()
         if tokenizer is None:
@@ -118,7 +120,28 @@ class TextSeq2Seq(LanguageModule, UsesTokenizer, HasTestSettings):
                 f"the tokenizer has {tokens} tokens but model.architecture.config.vocab_size is {rows}; "
                 f"pass --model.architecture.config.vocab_size {tokens}, or the tokenizer that belongs to the weights"
             )
+        self._check_special_ids(tokenizer)
         self.tokenizer = tokenizer
+
+    def _check_special_ids(self, tokenizer: Tokenizer) -> None:
+        """Raise ValueError unless the network's special tokens are those of the tokenizer."""
+        config = self.architecture.config
+        expected = {"pad_token_id": PAD_ID, "eos_token_id": EOS_ID}  # of every tokenizer, see `check_tokenizer`
+        for field, number in expected.items():
+            if (mine := getattr(config, field)) != number:
+                raise ValueError(
+                    f"model.architecture.config.{field} is {mine}, but {tokenizer.id_to_token(number)} has id {number} "
+                    f"in the tokenizer; pass --model.architecture.config.{field} {number}, or the tokenizer that "
+                    "belongs to the weights"
+                )
+        start = config.decoder_start_token_id
+        special = {number for number, token in tokenizer.get_added_tokens_decoder().items() if token.special}
+        token = tokenizer.id_to_token(start)
+        if start == EOS_ID or (token is not None and start not in special | {PAD_ID}):
+            raise ValueError(
+                f"model.architecture.config.decoder_start_token_id is {start}, which is {token!r} in the tokenizer and "
+                f"would be removed from generated text; pass {PAD_ID}, as in T5, or the id of a special token"
+            )
 
     def _data_tokenizer(self) -> Tokenizer | None:
         datamodule = datamodule_of(self.trainer)
@@ -194,17 +217,25 @@ class TextSeq2Seq(LanguageModule, UsesTokenizer, HasTestSettings):
         hypotheses, _ = self._generate(batch.input_ids, batch.attention_mask, self.beams)
         return {"index": batch.index, "hypotheses": hypotheses}
 
-    def translate(self, texts: Sequence[str], *, seed: int | None = None, **changes: Any) -> list[str]:
+    @overload
+    def translate(self, texts: str, *, seed: int | None = None, **changes: Any) -> str: ...
+
+    @overload
+    def translate(self, texts: Sequence[str], *, seed: int | None = None, **changes: Any) -> list[str]: ...
+
+    def translate(self, texts: str | Sequence[str], *, seed: int | None = None, **changes: Any) -> str | list[str]:
         """Return the text that the model generates for each source; "" for a blank one, as in `predict`.
 
         Args:
-            texts: Sources as in training: with the task's prefix, if it has one.
+            texts: Sources as in training: with the task's prefix, if it has one. For one string, the result is one.
             seed: Seed for sampling (`do_sample=True`); None uses the global generator.
             **changes: Options of `Search` that differ from those of `test`, such as `num_beams=1`.
 
         Raises:
             ValueError: The model has no tokenizer yet, or an option is invalid.
         """
+        if isinstance(texts, str):
+            return self.translate([texts], seed=seed, **changes)[0]
         if self.tokenizer is None:
             raise ValueError("there is no tokenizer before training: use TextSeq2Seq.load_from_checkpoint")
         ids = [torch.tensor(self.tokenizer.encode(text).ids) for text in texts if text.strip()]

@@ -30,7 +30,7 @@ class Run(NamedTuple):
 
 def read_run(folder: Path) -> Run:
     """Read the result of a run and count its network's multiply-adds."""
-    named = yaml.safe_load((folder / "config.yaml").read_text())["model"]["init_args"]["architecture"]
+    named = yaml.safe_load((folder / "config.yaml").read_text(encoding="utf-8"))["model"]["init_args"]["architecture"]
     module, _, class_name = named["class_path"].rpartition(".")
     network = getattr(importlib.import_module(module), class_name)(**named.get("init_args", {}))
     depth = named.get("init_args", {}).get("depth")
@@ -66,13 +66,17 @@ def draw(runs: list[Run]) -> Figure:
 
 
 def _percent(file: Path) -> float:
-    return 100 * float(json.loads(file.read_text())["test/accuracy"])
+    return 100 * float(json.loads(file.read_text(encoding="utf-8"))["test/accuracy"])
 
 
 if __name__ == "__main__":
     results = Path(sys.argv[1] if len(sys.argv) > 1 else "results")
     found = [folder for folder in sorted(results.iterdir()) if (folder / "test_metrics.json").exists()]
-    runs = [read_run(folder) for folder in found if "ImageClassifier" in (folder / "config.yaml").read_text()]
+    runs = [
+        read_run(folder)
+        for folder in found
+        if "ImageClassifier" in (folder / "config.yaml").read_text(encoding="utf-8")
+    ]
     with atomic_path(results / "cifar10_cpu.png") as path:
         draw(runs).savefig(path, dpi=110)
     for run in runs:

@@ -91,6 +91,13 @@ class UsesTokenizer(Protocol):
 
 
 @runtime_checkable
+class LimitsLength(Protocol):
+    """A module that generates texts of at most `max_length` tokens, the end included."""
+
+    max_length: int
+
+
+@runtime_checkable
 class UsesVocabulary(Protocol):
     """A module whose ids are places in a string of characters; None before training."""
 

@@ -233,7 +233,7 @@ def _hardware(trainer: Trainer, pl_module: LightningModule) -> str:
 
 def _cpu_model() -> str:
     try:
-        found = re.search(r"^model name\s*:\s*(.+)$", Path("/proc/cpuinfo").read_text(), re.MULTILINE)
+        found = re.search(r"^model name\s*:\s*(.+)$", Path("/proc/cpuinfo").read_text(encoding="utf-8"), re.MULTILINE)
     except OSError:
         found = None
     return found.group(1).strip() if found else platform.processor() or platform.machine()

@@ -11,6 +11,7 @@ from lightning.pytorch.utilities import rank_zero_warn
 
 from datamodules.text.token_cache import encode_texts
 from datamodules.text.token_table import TokenTable
+from datamodules.text.unknown_text import warn_of_unknown_text
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -30,6 +31,7 @@ class Preparation:
         bpe_dropout: Probability of skipping each merge in training.
         seed: The run's seed.
         cache_dir: Folder of the token cache; None disables it.
+        max_generated: Maximum length of a text that the model generates, in tokens; None if unknown.
     """
 
     tokenizer: Tokenizer
@@ -39,10 +41,18 @@ class Preparation:
     bpe_dropout: float
     seed: int
     cache_dir: str | None
+    max_generated: int | None = None
 
-    def encode(self, texts: Sequence[str]) -> TokenTable:
-        """Return the ids of texts, each with the end of the sequence."""
-        return encode_texts(self.tokenizer, texts, self.cache_dir)
+    def encode(self, texts: Sequence[str], what: str) -> TokenTable:
+        """Return the ids of texts, each with the end of the sequence.
+
+        Args:
+            texts: The texts.
+            what: What they are, such as "train targets", for a warning if the tokenizer does not know some characters.
+        """
+        table = encode_texts(self.tokenizer, texts, self.cache_dir)
+        warn_of_unknown_text(self.tokenizer, texts, table, what)
+        return table
 
     def report_long(
         self, what: str, long_sources: np.ndarray, long_targets: np.ndarray, done: str = "truncated"
@@ -62,3 +72,17 @@ class Preparation:
             if long.any():
                 count = f"{long.sum():,} of {len(long):,} {name}s"
                 rank_zero_warn(f"{what}: {count} are over data.max_{name}_length {limit} and {done}")
+
+    def report_ungenerable(self, what: str, lengths: np.ndarray) -> None:
+        """Warn how many targets, of these lengths in tokens, the model cannot generate whole.
+
+        Where it can generate any text of the maximum target length, `report_long` has said it.
+        """
+        if self.max_generated is None or self.max_generated >= self.max_target_length:
+            return
+        long = int((lengths > self.max_generated).sum())
+        if long:
+            rank_zero_warn(
+                f"{what}: {long:,} of {len(lengths):,} targets are over model.max_length {self.max_generated}, the "
+                "maximum length of a generated text: raise it"
+            )

@@ -74,12 +74,12 @@ class SpanCorruption(TextTask):
 
     def training_part(self, examples: list[Example], part: int, preparation: Preparation) -> TrainingPart:
         """Return segments of the text, corrupted again each time they are used."""
-        segments, sentinels = self._segments(examples, preparation)
+        segments, sentinels = self._segments(examples, "train", preparation)
         return Segments(segments, self, sentinels, preparation.seed, part)
 
     def evaluation_texts(self, examples: list[Example], split: Split, preparation: Preparation) -> EvaluationTexts:
         """Return segments of the text with the same spans in every run, whatever its seed, so that scores compare."""
-        segments, sentinels = self._segments(examples, preparation)
+        segments, sentinels = self._segments(examples, split, preparation)
         pairs = [
             self.corrupt(segments.row(number), sentinels, EOS_ID, numpy_generator("evaluation_spans", 0, number))
             for number in range(len(segments))
@@ -88,6 +88,7 @@ class SpanCorruption(TextTask):
         def text(ids: np.ndarray) -> str:
             return preparation.tokenizer.decode(ids[:-1].tolist(), skip_special_tokens=False)
 
+        preparation.report_ungenerable(split, np.array([len(target) for _, target in pairs]))
         return EvaluationTexts(
             TokenTable.of([source.tolist() for source, _ in pairs]),
             TokenTable.of([target.tolist() for _, target in pairs]),
@@ -96,7 +97,9 @@ class SpanCorruption(TextTask):
             np.arange(len(pairs)),
         )
 
-    def _segments(self, examples: list[Example], preparation: Preparation) -> tuple[TokenTable, list[int]]:
+    def _segments(
+        self, examples: list[Example], split: Split, preparation: Preparation
+    ) -> tuple[TokenTable, list[int]]:
         """Divide the text, as one stream of tokens, into segments that fit the maximum lengths once corrupted.
 
         Returns:
@@ -113,7 +116,7 @@ class SpanCorruption(TextTask):
                 f"SpanCorruption needs {needed} sentinels for segments of {length} tokens, but the tokenizer has "
                 f"{len(sentinels)}: set data.num_sentinels to at least {needed}, or use a tokenizer with more"
             )
-        ids = preparation.encode([example.source for example in examples]).ids
+        ids = preparation.encode([example.source for example in examples], f"{split} texts").ids
         stream = ids[ids != EOS_ID]
         if len(stream) % length == 1:  # a single token cannot be both kept and removed
             stream = stream[:-1]

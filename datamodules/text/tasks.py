@@ -15,8 +15,9 @@ import numpy as np
 
 from datamodules.text.bpe_dropout import BPEDropout
 from datamodules.text.evaluation_texts import EvaluationTexts
-from datamodules.text.files import read_lines, read_table
+from datamodules.text.files import read_lines
 from datamodules.text.preparation import Preparation
+from datamodules.text.tables import check_text, read_table
 from datamodules.text.training_pairs import BPEDropoutPairs, Pairs, TrainingPart
 from utils.checks import check_positive
 from utils.tokenizer_files import EOS_ID
@@ -39,9 +40,14 @@ class TextTask(ABC):
         weight: Number of times that an epoch has each example, above 0. With 0.5, an epoch has one half of the examples
             and the next epoch the other half.
 
+    Attributes:
+        source_field: Name of the column (or key) of the sources in a table to predict.
+
     Raises:
         ValueError: The weight is not above 0.
     """
+
+    source_field = "source"
 
     def __init__(self, prefix: str = "", weight: float = 1.0) -> None:
         self.prefix = prefix
@@ -81,7 +87,8 @@ class TextTask(ABC):
         """
         source_texts = [self.prefix + example.source for example in examples]
         reference_texts = [reference for example in examples for reference in example.references]
-        sources, references = preparation.encode(source_texts), preparation.encode(reference_texts)
+        sources = preparation.encode(source_texts, "train sources")
+        references = preparation.encode(reference_texts, "train targets")
         counts = np.array([len(example.references) for example in examples])
         limits = (preparation.max_source_length, preparation.max_target_length)
         long_sources, long_references = sources.lengths() > limits[0], references.lengths() > limits[1]
@@ -92,6 +99,7 @@ class TextTask(ABC):
             kept[owners[long_references]] = False
         done = "dropped" if preparation.over_length == "drop" else "truncated"
         preparation.report_long("train", long_sources, long_references, done)
+        preparation.report_ungenerable("train", references.lengths())
         if not kept.any():
             raise ValueError(
                 "data.over_length is drop, and every training pair is over data.max_source_length "
@@ -118,10 +126,11 @@ class TextTask(ABC):
             split: The split, for warnings.
             preparation: The settings of the datamodule.
         """
-        sources = preparation.encode([self.prefix + example.source for example in examples])
-        targets = preparation.encode([example.references[0] for example in examples])
+        sources = preparation.encode([self.prefix + example.source for example in examples], f"{split} sources")
+        targets = preparation.encode([example.references[0] for example in examples], f"{split} targets")
         limits = (preparation.max_source_length, preparation.max_target_length)
         preparation.report_long(split, sources.lengths() > limits[0], targets.lengths() > limits[1])
+        preparation.report_ungenerable(split, targets.lengths())
         return EvaluationTexts(
             sources.truncate(limits[0], EOS_ID),
             targets.truncate(limits[1], EOS_ID),
@@ -238,22 +247,10 @@ class TableFiles(TextTask):
 
 def _texts(values: list[object], place: str) -> tuple[str, ...]:
     """Return the values of a field, or raise a ValueError that begins with `place` if one is not text, or is empty."""
-    texts = []
-    for value in values:
-        if not isinstance(value, str):
-            raise ValueError(f"{place} must be text, got {value!r}")
-        if not value.strip():
-            raise ValueError(f"{place} is empty: fill it or remove the row")
-        try:
-            value.encode()
-        except UnicodeEncodeError as error:  # a JSON escape can give half a surrogate pair
-            raise ValueError(
-                f"{place} has {value[error.start]!r}, half of a surrogate pair: write the whole character or remove it"
-            ) from error
-        texts.append(value)
-    if not texts:
+    texts = tuple(check_text(value, place) for value in values)
+    if not texts or not all(text.strip() for text in texts):
         raise ValueError(f"{place} is empty: fill it or remove the row")
-    return tuple(texts)
+    return texts
 
 
 class MixedTasks(TextTask):

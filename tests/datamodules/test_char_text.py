@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -12,6 +13,7 @@ import torch
 
 from datamodules.char_text import CharTextDataModule
 from tests.datamodules.trainers import fake_trainer
+from utils.contracts import ProvidesCharacters
 
 # Numbers that do not repeat: no two places of the text are the same for long.
 TEXT = " ".join(f"{number * 7919 % 10007}" for number in range(400))
@@ -189,3 +191,29 @@ def test_missing_files_and_prompts_are_named(tmp_path: Path) -> None:
 def test_invalid_numbers_are_named(arguments: dict[str, float], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         CharTextDataModule(**arguments)  # type: ignore[arg-type]
+
+
+def test_prompts_come_from_a_pipe_or_the_column_of_a_table(make: Make, tmp_path: Path) -> None:
+    reading, writing = os.pipe()
+    os.write(writing, b"12\n\n3 4\n")
+    os.close(writing)
+    (tmp_path / "x.csv").write_text('id,prompt\n1,12\n2,\n3,"3 4"\n')
+    for path in (f"/dev/fd/{reading}", str(tmp_path / "x.csv")):
+        module = attach(make(predict_path=path), stage="predict")
+        module.prepare_data()
+        module.setup("predict")
+        batches = list(module.predict_dataloader())
+        assert [(int(index), decode(module, prompt[0])) for prompt, index in batches] == [(0, "12"), (2, "3 4")]
+        assert module.predict_count == 3
+    os.close(reading)
+    (tmp_path / "x.csv").write_text("text\n12\n")
+    with pytest.raises(ValueError, match=r"x.csv, line 2: no field 'prompt'; there are 'text'; name the column of"):
+        attach(make(predict_path=str(tmp_path / "x.csv"))).setup("predict")
+
+
+def test_the_characters_are_sought_once(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    module = make()
+    assert isinstance(module, ProvidesCharacters)
+    monkeypatch.setattr(module, "_text", "read again")
+    assert isinstance(module, ProvidesCharacters)
+    assert module.vocabulary == " 0123456789"

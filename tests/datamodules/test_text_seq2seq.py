@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import warnings
 from collections import Counter
 from pathlib import Path
@@ -10,10 +11,11 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from lightning.pytorch import LightningModule
 
 from datamodules.text.evaluation_texts import EvaluationTexts
 from datamodules.text.preparation import Preparation
-from datamodules.text.tasks import Example, MixedTasks, PairedFiles, Split, TextTask
+from datamodules.text.tasks import Example, MixedTasks, PairedFiles, Split, TableFiles, TextTask
 from datamodules.text.token_table import TokenTable
 from datamodules.text.tokenizer import train_tokenizer
 from datamodules.text.training_pairs import Draws, Pair, TrainingPart
@@ -235,6 +237,71 @@ def test_prediction_with_tasks_of_different_prefixes_needs_one_of_them(tokenizer
     mixed = MixedTasks([Counting(2, "a: "), Counting(4, "b: ")])
     with pytest.raises(ValueError, match=r"data.predict_prefix is missing: .* one of the tasks: 'a: ', 'b: '"):
         make_data(mixed, tokenizer_file, predict_path=str(tmp_path / "lines")).predict_dataloader()
+
+
+def predicted(module: TextSeq2SeqDataModule) -> dict[int, str]:
+    """Return the sources to predict by their places, read as the Trainer has it done."""
+    attach(module, stage="predict").prepare_data()
+    module.setup("predict")
+    batches = list(module.predict_dataloader())
+    return {int(place): text for batch in batches for place, text in zip(batch.index, batch.sources, strict=True)}
+
+
+@pytest.mark.parametrize(("field", "expected"), [(None, ["3 x", "5 x"]), ("other", ["", "7 x"])])
+def test_prediction_reads_the_source_field_of_the_task_or_another(
+    tokenizer_file: str, tmp_path: Path, field: str | None, expected: list[str]
+) -> None:
+    (tmp_path / "x.csv").write_text('other,en,source\n,3 x,a\n"7 x",5 x,b\n')
+    task = TableFiles("train.csv", "val.csv", source_field="en")
+    options: dict[str, Any] = {"predict_path": str(tmp_path / "x.csv"), "predict_field": field}
+    module = make_data(task, tokenizer_file, **options)
+    assert predicted(module) == {place: text for place, text in enumerate(expected) if text}
+    assert module.predict_count == 2
+
+
+def test_prediction_of_a_table_with_tasks_of_different_fields_needs_one_of_them(
+    tokenizer_file: str, tmp_path: Path
+) -> None:
+    (tmp_path / "x.jsonl").write_text('{"en": "3 x", "source": "4 x"}\n')
+    mixed = MixedTasks([TableFiles("train.csv", "val.csv", source_field="en"), Counting(prefix="")])
+    options = {"predict_path": str(tmp_path / "x.jsonl")}
+    with pytest.raises(ValueError, match=r"data.predict_field is missing: .* such as 'en', 'source'"):
+        predicted(make_data(mixed, tokenizer_file, **options))
+    assert predicted(make_data(mixed, tokenizer_file, predict_field="en", **options)) == {0: "3 x"}
+
+
+def test_prediction_from_a_pipe(tokenizer_file: str) -> None:
+    reading, writing = os.pipe()
+    os.write(writing, b"3 x\n\n4 x\n")
+    os.close(writing)
+    module = make_data(Counting(), tokenizer_file, predict_path=f"/dev/fd/{reading}")
+    assert predicted(module) == {0: "3 x", 2: "4 x"}
+    assert module.predict_count == 3
+    os.close(reading)
+
+
+def test_only_blank_texts_to_predict(tokenizer_file: str, tmp_path: Path) -> None:
+    (tmp_path / "x.jsonl").write_text('{"source": " "}\n{"source": ""}\n')
+    module = make_data(Counting(), tokenizer_file, predict_path=str(tmp_path / "x.jsonl"))
+    assert predicted(module) == {}
+    assert module.predict_count == 2
+
+
+class Short(LightningModule):
+    """A model that generates texts of at most three tokens."""
+
+    max_length = 3
+
+
+@pytest.mark.parametrize("split", ["train", "val", "test"])
+def test_targets_that_the_model_cannot_generate_are_counted_by_split(tokenizer_file: str, split: str) -> None:
+    task = Counting(20)
+    lengths = [len(TOKENIZER.encode(task.reference(number)).ids) for number in range(20)]
+    long = sum(length > 3 for length in lengths)
+    assert long > 0
+    module = attach(make_data(task, tokenizer_file), lightning_module=Short())
+    with pytest.warns(UserWarning, match=rf"^{split}: {long} of 20 targets are over model.max_length 3, "):
+        getattr(module, f"{split}_dataloader")()
 
 
 # --- a task with its own preparation -------------------------------------------------------------------------------

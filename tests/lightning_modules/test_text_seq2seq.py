@@ -81,6 +81,27 @@ def test_a_tokenizer_too_large_for_the_network_is_refused_before_training(traine
         trainer().fit(seq2seq(network(vocab_size=20)), datamodule=Data())
 
 
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"pad_token_id": 3}, r"config\.pad_token_id is 3, but <pad> has id 0 in the tokenizer"),
+        ({"eos_token_id": 2}, r"config\.eos_token_id is 2, but </s> has id 1 in the tokenizer"),
+        ({"decoder_start_token_id": 1}, r"config\.decoder_start_token_id is 1, which is '</s>'"),
+        ({"decoder_start_token_id": 5}, r"config\.decoder_start_token_id is 5, which is 'c' in the tokenizer"),
+    ],
+)
+def test_special_tokens_unlike_those_of_the_tokenizer_are_refused_before_training(trainer, fields, message):
+    model = seq2seq(network(**fields))
+    with pytest.raises(ValueError, match=message):
+        trainer().fit(model, datamodule=Data())
+    assert model.tokenizer is None
+
+
+def test_a_target_may_start_with_any_special_token(trainer):
+    trainer().fit(seq2seq(network(decoder_start_token_id=2)), datamodule=Data())
+    trainer().fit(seq2seq(network(vocab_size=25, decoder_start_token_id=24)), datamodule=Data())
+
+
 # --- loss and gradients --------------------------------------------------------------------------------------------
 
 
@@ -298,6 +319,9 @@ def test_translate_skips_blank_texts_and_takes_other_options(trainer):
     beams, greedy = by_hand(model.architecture, data, num_beams=3), by_hand(model.architecture, data)
     assert model.translate([sources[0], " ", "", *sources[1:]]) == [beams[0], "", "", *beams[1:]]
     assert model.translate(sources, num_beams=1) == greedy != beams
+    assert model.translate(sources[0]) == beams[0]
+    assert model.translate(tuple(sources[:2])) == beams[:2]
+    assert model.translate("") == ""
     assert model.translate([""]) == [""]
     assert model.translate([]) == []
     sampled = [model.translate(sources, seed=seed, num_beams=1, do_sample=True) for seed in (0, 0, 1)]

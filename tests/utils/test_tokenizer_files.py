@@ -10,8 +10,9 @@ from typing import Any
 import pytest
 import sentencepiece
 from tokenizers import Tokenizer, models, processors
+from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
-from utils.tokenizer_files import find_tokenizer_file, load_tokenizer
+from utils.tokenizer_files import find_tokenizer_file, load_tokenizer, unknown_id
 
 TEXTS = [f"There are {number} words, or {number * 7}." for number in range(300)]
 
@@ -122,6 +123,123 @@ def test_a_published_sentencepiece_model_is_read_as_sentencepiece_does(published
             assert tokenizer.encode(text).ids == [*oracle.encode(text), 1], text
             if 2 not in oracle.encode(text):
                 assert tokenizer.decode(tokenizer.encode(text).ids) == oracle.decode(oracle.encode(text))
+
+
+EXTRA = [f"<extra_id_{number}>" for number in range(100)]
+
+
+def entry(content: str, **changes: bool) -> dict[str, Any]:
+    """Return an added token as tokenizer_config.json has it."""
+    flags = {"lstrip": False, "normalized": False, "rstrip": False, "single_word": False, "special": True}
+    return {"content": content, **flags, **changes}
+
+
+DECODER = {str(60 + number): entry(f"<extra_id_{99 - number}>") for number in range(100)}
+ADDED: dict[str, dict[str, Any]] = {
+    "added_tokens.json": {"added_tokens.json": {"<x>": 161, "<sep>": 160}},
+    "with special_tokens_map.json": {
+        "added_tokens.json": {"<sep>": 160, "<x>": 161},
+        "special_tokens_map.json": {"additional_special_tokens": [*EXTRA, "<sep>", "<x>"], "eos_token": "</s>"},
+    },
+    "special_tokens_map.json alone": {"special_tokens_map.json": {"additional_special_tokens": [*EXTRA, "<sep>"]}},
+    "added_tokens_decoder": {
+        "tokenizer_config.json": {
+            "tokenizer_class": "T5Tokenizer",
+            "extra_ids": 100,
+            "additional_special_tokens": [*EXTRA, "<sep>"],
+            "added_tokens_decoder": {**DECODER, "161": entry("<x>", lstrip=True, special=False), "160": entry("<sep>")},
+            "model_max_length": 512,
+        }
+    },
+    "additional_special_tokens": {"tokenizer_config.json": {"additional_special_tokens": [*EXTRA, "<sep>"]}},
+    "more sentinels": {"tokenizer_config.json": {"extra_ids": 0, "added_tokens_decoder": {"60": entry("<sep>")}}},
+}
+SENTENCES = [
+    "There are <sep> 7 words",
+    "<sep>words<x> are",
+    "<extra_id_0> words  <x> <extra_id_1>",
+    "<sep><x>",
+    "ﬁ<sep> .",
+]
+
+
+@pytest.mark.parametrize("files", ADDED.values(), ids=ADDED.keys())
+def test_tokens_added_to_a_sentencepiece_model_are_those_of_transformers(
+    published: Path, tmp_path: Path, files: dict[str, Any]
+) -> None:
+    (tmp_path / "spiece.model").write_bytes((published / "spiece.model").read_bytes())
+    (tmp_path / "config.json").write_text('{"model_type": "t5"}')
+    for name, content in files.items():
+        (tmp_path / name).write_text(json.dumps(content))
+    theirs = AutoTokenizer.from_pretrained(tmp_path)
+    for path in (tmp_path, tmp_path / "spiece.model"):
+        ours = load_tokenizer(path)
+        assert ours.get_vocab() == theirs.get_vocab()
+        for text in (*SENTENCES, *TEXTS[:20]):
+            assert ours.encode(text).ids == theirs(text).input_ids
+
+
+def test_tokens_added_to_a_tokenizer_json_are_used_with_their_ids(tmp_path: Path) -> None:
+    tokenizer = make_tokenizer()
+    tokenizer.add_special_tokens(["<old>"])
+    size = tokenizer.get_vocab_size()
+    tokenizer.save(str(tmp_path / "tokenizer.json"))
+    decoder = {str(size + 1): entry("<b>", special=False), str(size): entry("<a>"), str(size - 1): entry("<old>")}
+    (tmp_path / "tokenizer_config.json").write_text(json.dumps({"added_tokens_decoder": decoder}))
+    (tmp_path / "added_tokens.json").write_text(json.dumps({"<stale>": 7}))
+    theirs = PreTrainedTokenizerFast.from_pretrained(tmp_path)
+    ours = load_tokenizer(tmp_path)
+    assert ours.encode("are<a> <b>There<old>").ids == theirs("are<a> <b>There<old>").input_ids
+    assert [ours.token_to_id(token) for token in ("<a>", "<b>", "<old>")] == [size, size + 1, size - 1]
+    assert ours.get_vocab_size() == size + 2
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        (
+            "added_tokens.json",
+            {"<sep>": 160, "<x>": 165},
+            r"spiece.model: .* added token '<x>' the id 165, but it has 161",
+        ),
+        ("added_tokens.json", {"e": 160}, r"spiece.model: .* added token 'e' the id 160, but it has \d+"),
+        ("added_tokens.json", {"e": "many"}, r"spiece.model cannot be read: invalid literal"),
+        ("tokenizer_config.json", {"added_tokens_decoder": {"160": "<x>"}}, r"spiece.model cannot be read"),
+        ("tokenizer_config.json", ["<sep>"], r"tokenizer_config.json must hold a JSON object, got list"),
+    ],
+)
+def test_added_tokens_that_cannot_be_used_are_named(
+    published: Path, tmp_path: Path, name: str, content: Any, message: str
+) -> None:
+    (tmp_path / "spiece.model").write_bytes((published / "spiece.model").read_bytes())
+    (tmp_path / name).write_text(json.dumps(content))
+    with pytest.raises(ValueError, match=f"^tokenizer .*{message}") as raised:
+        load_tokenizer(tmp_path)
+    assert "\n" not in str(raised.value)
+
+
+def test_a_stranger_s_settings_name_no_files(published: Path, tmp_path: Path) -> None:
+    (tmp_path / "spiece.model").write_bytes((published / "spiece.model").read_bytes())
+    harm = {"gguf_file": "other", "tokenizer_file": "/etc/passwd", "vocab_file": "/etc/passwd", "auto_map": {"a": "b"}}
+    for name in ("tokenizer_config.json", "special_tokens_map.json"):
+        (tmp_path / name).write_text(json.dumps(harm))
+    assert load_tokenizer(tmp_path).get_vocab() == load_tokenizer(published).get_vocab()
+
+
+def test_the_unknown_id_is_that_of_the_model_and_no_other_special_token(tmp_path: Path, published: Path) -> None:
+    assert unknown_id(load_tokenizer(published)) == 2
+    assert unknown_id(make_tokenizer()) is None
+    words = {"<pad>": 0, "</s>": 1, "a": 2, "?": 3}
+    for unknown, number in (("?", 3), ("<pad>", 0)):
+        tokenizer = Tokenizer(models.WordLevel(words, unk_token=unknown))
+        tokenizer.post_processor = processors.TemplateProcessing(single="$A </s>", special_tokens=[("</s>", 1)])
+        assert unknown_id(tokenizer) == number
+        tokenizer.save(str(tmp_path / "tokenizer.json"))
+        if unknown == "?":
+            load_tokenizer(tmp_path)
+        else:
+            with pytest.raises(ValueError, match=r"unknown text has id 0, which is that of <pad>"):
+                load_tokenizer(tmp_path)
 
 
 def test_a_damaged_sentencepiece_model_is_named(tmp_path: Path) -> None:

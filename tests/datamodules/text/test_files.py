@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import bz2
 import gzip
-import json
+import lzma
+import os
+import socket
+import threading
 from pathlib import Path
 
 import pytest
 
-from datamodules.text.files import read_lines, read_table, read_text
+from datamodules.text.files import read_lines, read_text
 
 
 def write(path: Path, content: str | bytes) -> str:
@@ -22,14 +26,19 @@ def write(path: Path, content: str | bytes) -> str:
         (b"a\n\nb\n", ["a", "", "b"]),
         (b"a\nb", ["a", "b"]),
         (b"\n\n", ["", ""]),
-        (b"a\r\nb\rc\r\n", ["a", "b\rc"]),
+        (b"a\r\nb\nc\r\n", ["a", "b", "c"]),
+        (b"a\rb\r\rc\r", ["a", "b", "", "c"]),
+        (
+            "".join(f"{c}{ord(c):x}" for c in "\v\f\x1c\x1d\x1e\x85\u2028\u2029").encode(),
+            ["\vb\fc\x1c1c\x1d1d\x1e1e\x8585\u20282028\u20292029"],
+        ),
         ("one\x0c1\ntwo\u20282\x85\n".encode(), ["one\x0c1", "two\u20282\x85"]),
         ("\ufeffone\ntwo ü".encode(), ["one", "two ü"]),
         (gzip.compress("eins\nzwei ü".encode(), mtime=0), ["eins", "zwei ü"]),
         (gzip.compress("\ufeffeins\n".encode(), mtime=0), ["eins"]),
     ],
 )
-def test_lines_end_with_a_line_feed_alone(tmp_path: Path, content: bytes, lines: list[str]) -> None:
+def test_lines_are_those_that_an_editor_counts(tmp_path: Path, content: bytes, lines: list[str]) -> None:
     assert read_lines(write(tmp_path / "x", content), "x") == lines
 
 
@@ -45,6 +54,19 @@ def test_a_whole_text_has_plain_line_ends_and_no_byte_order_mark(tmp_path: Path)
         (b"\xef\xbb\xbf", "^data.path: .*bad is empty"),
         (b"a\nb\xff\n", r"^data.path: .*bad, line 2: not UTF-8 \(byte 2 of the line is 0xff\)"),
         (gzip.compress(b"a" * 999, mtime=0)[:-9], "^data.path: .*bad is a damaged gzip file"),
+        (b"a\nb\rc\n", "^data.path: .*bad, line 2: a carriage return"),
+        (b"a\r\r\nb\r\r\n", "^data.path: .*bad, line 1: a carriage return"),
+        (b"a\nb\0c\n", "^data.path: .*bad, line 2: a NUL character"),
+        ("one\n".encode("utf-16"), "^data.path: .*bad is UTF-16: save it as UTF-8"),
+        ("\ufeffone\n".encode("utf-16-be"), "^data.path: .*bad is UTF-16: save it as UTF-8"),
+        ("a\nb\n".encode("utf-16-le"), "^data.path: .*bad, line 1: a NUL character, so it is no text, or not in UTF-8"),
+        (
+            b"version https://git-lfs.github.com/spec/v1\noid sha256:0\n",
+            "bad is a pointer of git-lfs, .* `git lfs pull`",
+        ),
+        (bz2.compress(b"one"), "^data.path: .*bad is a bzip2 file"),
+        (lzma.compress(b"one"), "^data.path: .*bad is an xz file"),
+        (gzip.compress("one".encode("utf-16"), mtime=0), "^data.path: .*bad is UTF-16"),
     ],
 )
 def test_bad_files_are_named_with_the_argument(tmp_path: Path, content: bytes, message: str) -> None:
@@ -60,48 +82,37 @@ def test_a_missing_file_is_named() -> None:
         read_lines("nowhere", "val_target")
 
 
-def rows(path: str) -> list[tuple[int, list[object]]]:
-    return list(read_table(path, ("en", "de"), "train"))
+def test_a_folder_is_named(tmp_path: Path) -> None:
+    with pytest.raises(IsADirectoryError, match=rf"^data.path: {tmp_path} is a folder: name a file in it$"):
+        read_lines(str(tmp_path), "data.path")
 
 
-@pytest.mark.parametrize(
-    ("name", "content", "expected"),
-    [
-        ("x.tsv", 'en\tid\tde\na "b\t1\tc\n\nd\t2\te', [(2, ['a "b', "c"]), (4, ["d", "e"])]),
-        ("x.tsv", "en\tde\na\rb\t" + "c" * 200_000 + "\n", [(2, ["a\rb", "c" * 200_000])]),
-        ("x.csv", 'id,en,de\n1,"a, b\nc","d ""e"""\n2,f,g\n', [(3, ["a, b\nc", 'd "e"']), (4, ["f", "g"])]),
-        ("x.csv", f"en,de\na,{'c' * 200_000}\n", [(2, ["a", "c" * 200_000])]),
-    ],
-)
-def test_tables_with_a_header(tmp_path: Path, name: str, content: str, expected: list[tuple[int, list[str]]]) -> None:
-    assert rows(write(tmp_path / name, content)) == expected
-    assert rows(write(tmp_path / f"{name}.gz", gzip.compress(content.encode(), mtime=0))) == expected
+def test_a_pipe_is_read_once(tmp_path: Path) -> None:
+    reading, writing = os.pipe()
+    os.write(writing, gzip.compress(b"one\ntwo\n"))
+    os.close(writing)
+    try:
+        assert read_lines(f"/dev/fd/{reading}", "x") == ["one", "two"]
+        with pytest.raises(ValueError, match=r"is empty \(a pipe can be read only once\)"):
+            read_lines(f"/dev/fd/{reading}", "x")
+    finally:
+        os.close(reading)
+    os.mkfifo(tmp_path / "named")
+    writer = threading.Thread(target=(tmp_path / "named").write_bytes, args=(b"three\r\n",))
+    writer.start()
+    assert read_lines(str(tmp_path / "named"), "x") == ["three"]
+    writer.join()
 
 
-def test_objects_one_per_line(tmp_path: Path) -> None:
-    objects = [{"en": "a", "de": ["b", "c\u2028"]}, {"en": 3, "de": None, "other": 3}]
-    jsonl = "\n\n".join(json.dumps(each, ensure_ascii=False) for each in objects)
-    expected = [(1, ["a", ["b", "c\u2028"]]), (3, [3, None])]
-    assert rows(write(tmp_path / "x.jsonl", jsonl)) == expected
-    assert rows(write(tmp_path / "x.jsonl.gz", gzip.compress(jsonl.encode(), mtime=0))) == expected
-
-
-@pytest.mark.parametrize(
-    ("name", "content", "message"),
-    [
-        ("x.txt", "a", r"the name of .*x.txt must end in .tsv, .csv, .jsonl, or one of these and .gz"),
-        ("x.tsv", "en\tfr\na\tb\n", "x.tsv, line 2: no field 'de'; there are 'en', 'fr'"),
-        ("x.tsv", "en\tde\na\tb\nc\n", "x.tsv, line 3: 1 cells, but the header has 2"),
-        ("x.csv", "en,de\na,b\nc\n", "x.csv, line 3: 1 cells, but the header has 2"),
-        ("x.csv", "en,de\na,b,c\n", "x.csv, line 2: 3 cells, but the header has 2"),
-        ("x.csv", 'en,de\na,"b"c\n', "x.csv, line 2: malformed"),
-        ("x.csv", 'en,de\na,"b\n', "x.csv, line 2: malformed"),
-        ("x.jsonl", "[" * 100_000, "x.jsonl, line 1: not valid JSON"),
-        ("x.jsonl", '{"en": "a"', "x.jsonl, line 1: not valid JSON"),
-        ("x.jsonl", '{"en": "a", "de": "b"}\n{"en": "a"}\n', "x.jsonl, line 2: no field 'de'; there are 'en'"),
-        ("x.jsonl", '["a"]', "x.jsonl, line 1: a list, not an object"),
-    ],
-)
-def test_bad_tables_are_named(tmp_path: Path, name: str, content: str, message: str) -> None:
-    with pytest.raises(ValueError, match=f"^train: .*{message}"):
-        rows(write(tmp_path / name, content))
+def test_standard_input_may_be_a_socket() -> None:
+    mine, theirs = socket.socketpair()
+    mine.sendall("ä\nb\n".encode())
+    mine.close()
+    kept = os.dup(0)
+    try:
+        os.dup2(theirs.fileno(), 0)
+        assert read_lines("/dev/stdin", "x") == ["ä", "b"]
+    finally:
+        os.dup2(kept, 0)
+        os.close(kept)
+        theirs.close()

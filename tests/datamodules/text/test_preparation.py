@@ -15,8 +15,8 @@ TEXTS = ["say: 3 x", "", "one two"]
 
 def test_texts_are_encoded_with_or_without_a_cache(tmp_path: Path) -> None:
     expected = [TOKENIZER.encode(text).ids for text in TEXTS]
-    assert rows(prepare().encode(TEXTS)) == expected
-    assert rows(prepare(cache_dir=str(tmp_path)).encode(TEXTS)) == expected
+    assert rows(prepare().encode(TEXTS, "texts")) == expected
+    assert rows(prepare(cache_dir=str(tmp_path)).encode(TEXTS, "texts")) == expected
     assert len(list(tmp_path.glob("tokens-*.npz"))) == 1
 
 
@@ -34,3 +34,13 @@ def test_nothing_too_long_is_not_worth_a_warning() -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         prepare().report_long("val", np.zeros(3, bool), np.zeros(0, bool))
+
+
+def test_targets_that_cannot_be_generated_whole_are_counted() -> None:
+    lengths = np.array([3, 9, 10, 16, 20])
+    with pytest.warns(UserWarning, match=r"^test: 3 of 5 targets are over model.max_length 9, .*: raise it$"):
+        prepare(max_generated=9).report_ungenerable("test", lengths)
+    for quiet in (prepare(), prepare(max_generated=16), prepare(max_generated=15, max_target_length=15)):
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            quiet.report_ungenerable("test", lengths)
