@@ -6,6 +6,7 @@ describe themselves. `command_line/` has the parser, the search for configs and 
 
 import os
 import re
+import shlex
 import sys
 import warnings
 from argparse import SUPPRESS
@@ -13,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from lightning.fabric.plugins import TorchCheckpointIO
 from lightning.fabric.utilities.rank_zero import rank_zero_only
 from lightning.pytorch import Callback, LightningDataModule, LightningModule, Trainer
 from lightning.pytorch.callbacks import ProgressBar
@@ -34,8 +36,10 @@ from callbacks.run.run_folder import (
     contents,
     default_name,
     evaluation_folder,
+    lock_run,
     newest_predictions,
     release_folder,
+    resume_report,
     training_folder,
     weights_in,
 )
@@ -51,7 +55,9 @@ from command_line.run_checks import check_callbacks, check_data_fits_model, chec
 from command_line.start import answer_early
 from command_line.streams import mend_streams
 from lightning_modules.training_module import missing_for_fit
+from utils import interruption
 from utils.checkpoint_config import TRAINED_ONLY, plain_config, taken_config
+from utils.checkpoint_io import WholeFileIO
 from utils.checkpoints import explain_restore, newest_intact_checkpoint, read_config
 from utils.contracts import network_of
 from utils.trust import PACKAGES
@@ -175,13 +181,18 @@ class OneForAllCLI(LightningCLI):
             return evaluation_folder(options.run_dir, options.name, options.ckpt_path, options.output)
         folder = Path(options.run_dir) if options.run_dir else Path("runs") / (options.name or self._default_name())
         if options.resume:
-            options.ckpt_path = newest_intact_checkpoint(folder) or options.ckpt_path
+            self.lock = lock_run(folder)
+            newest = newest_intact_checkpoint(folder)
+            self._print(resume_report(folder, newest))
+            options.ckpt_path = newest or options.ckpt_path
         if options.ckpt_path:
             earlier = read_config(options.ckpt_path)
             same_folder = Path(options.ckpt_path).absolute().parent.parent == folder.absolute()
             self.changes = accepted_changes(earlier, self.saved_config, options.ckpt_path, SECTIONS, same_folder)
         folder, claimed = training_folder(folder, resume=bool(options.resume), numbered=not options.run_dir)
         self.claimed = folder if claimed else None
+        if claimed:
+            self.lock = lock_run(folder)
         return folder
 
     def _default_name(self) -> str:
@@ -193,7 +204,10 @@ class OneForAllCLI(LightningCLI):
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
         """Return a Trainer with the callbacks that every run has."""
         self.trainer_defaults["callbacks"] = self._observers(self.config[self.subcommand])
-        return super().instantiate_trainer(use_distributed_sampler=False, **kwargs)
+        trainer = super().instantiate_trainer(use_distributed_sampler=False, **kwargs)
+        if type(trainer.strategy.checkpoint_io) is TorchCheckpointIO:
+            trainer.strategy.checkpoint_io = WholeFileIO()
+        return trainer
 
     def _observers(self, options: Any) -> list[Callback]:
         observers: list[Callback] = [
@@ -224,6 +238,10 @@ class OneForAllCLI(LightningCLI):
         check_callbacks(self.trainer.callbacks)  # type: ignore[attr-defined]
         try:
             super()._run_subcommand(subcommand)
+            interruption.raise_requested()  # the training was about to end anyway
+        except interruption.Interrupted as interrupted:
+            self._print(*self._after_interruption(interrupted))
+            raise
         except ValueError as error:
             if subcommand == "fit" and self._has_trained():  # not a user's mistake: show all of it
                 raise RuntimeError(f"training failed after {self.trainer.global_step} steps: {error}") from error
@@ -258,6 +276,13 @@ class OneForAllCLI(LightningCLI):
     def after_predict(self) -> None:
         """Print where the predictions are."""
         self._print(f"predictions: {self.config[self.subcommand].output or newest_predictions(self.run_dir)}")
+
+    def _after_interruption(self, interrupted: interruption.Interrupted) -> list[str]:
+        said = [f"\nstopped by {interrupted}"]
+        if self.subcommand != "fit" or not (self.run_dir / "checkpoints" / "last.ckpt").is_file():
+            return said
+        said[0] += f" at epoch {self.trainer.current_epoch + 1}, step {self.trainer.global_step}; last.ckpt is saved"
+        return [*said, f"resume:  {shlex.join(['oneforall', 'fit', '--run_dir', str(self.run_dir), '--resume'])}"]
 
     @rank_zero_only
     def _print(self, *lines: str) -> None:
@@ -343,7 +368,10 @@ def main(args: list[str] | None = None) -> None:
     args = expand_flags(args)
     try:
         args = with_checkpoint_files(args)
-        OneForAllCLI(args)
+        with interruption.signals_raise():
+            OneForAllCLI(args)
+    except interruption.Interrupted as interrupted:
+        sys.exit(interrupted.exit_code)
     except NonFiniteError as error:
         if wants_traceback(args):
             raise

@@ -2,31 +2,43 @@
 
 from __future__ import annotations
 
+import errno
 import glob
+import hashlib
 import os
+import secrets
 import socket
+import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+NO_SPACE = {errno.ENOSPC: "the disk is full", errno.EDQUOT: "the disk quota is used up", errno.EFBIG: "it is too large"}
+"""Why a file cannot be written although its folder can be written to."""
+
+FORGOTTEN_AFTER = 24 * 3600.0
+"""Age in seconds from which a temporary file is a leftover, whoever wrote it."""
+
 
 @contextmanager
-def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
+def atomic_path(path: str | os.PathLike[str], parents: bool = True) -> Iterator[Path]:
     """Yield a temporary path beside `path` that takes its place once the block has ended well.
 
     A reader sees the old file or the new one, never half of one, and a block that raises leaves the old file. Several
-    processes may write the same file at once: each has a temporary file of its own, and the last to finish wins. What
-    a killed process left behind is removed by the next one on the same machine.
+    processes or threads may write the same file at once: each has a temporary file of its own, and the last to finish
+    wins. What a killed process left behind is removed by the next one on the same machine, or after a day.
 
     The temporary name keeps the suffix, because libraries choose a format by it. A link is followed, and something that
     is no regular file, such as /dev/null or a named pipe, is written through: replacing it would destroy it.
 
     Args:
-        path: The file to write; missing parent folders are made.
+        path: The file to write.
+        parents: Whether to make missing parent folders; otherwise they are an error.
 
     Raises:
         IsADirectoryError: `path` is a folder.
-        OSError: The file cannot be written.
+        FileNotFoundError: The folder is missing and `parents` is off: somebody deleted or moved it.
+        OSError: The file cannot be written; if there is no space, the message names the file and what to do.
     """
     target = Path(os.path.realpath(path))
     if target.is_dir():
@@ -34,14 +46,21 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
     if target.exists() and not target.is_file():
         yield target
         return
-    target.parent.mkdir(parents=True, exist_ok=True)
+    if parents:
+        target.parent.mkdir(parents=True, exist_ok=True)
+    elif not target.parent.is_dir():
+        raise FileNotFoundError(f"{path} cannot be written: its folder has been deleted or moved")
     _remove_leftovers(target)
-    temporary = _temporary(target, os.getpid())
+    temporary = _temporary(target, f"{os.getpid()}-{secrets.token_hex(4)}")
     try:
         yield temporary
-        _flush(temporary)  # the rename must not reach the disk before the content
+        flush(temporary)  # the rename must not reach the disk before the content
         temporary.replace(target)
-        _flush(target.parent)
+        flush(target.parent)
+    except OSError as error:
+        if error.errno in NO_SPACE:
+            raise OSError(error.errno, _no_space(path, error.errno)) from error
+        raise
     finally:
         temporary.unlink(missing_ok=True)
 
@@ -69,17 +88,63 @@ def write_lines(path: str | os.PathLike[str], lines: Iterable[str]) -> None:
     write_text(path, "".join(f"{line}\n" for line in lines))
 
 
-def _temporary(target: Path, process: int | str) -> Path:
-    return target.with_name(f".{target.stem}.{socket.gethostname()}-{process}.tmp{target.suffix}")
+def remove_leftovers(folder: Path) -> None:
+    """Remove all temporary files in a folder that no other process may be writing to."""
+    for leftover in folder.glob("*.tmp*"):
+        leftover.unlink(missing_ok=True)
+
+
+def flush(path: Path) -> None:
+    """Have a file, or the names in a folder, written to the disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _no_space(path: str | os.PathLike[str], number: int | None) -> str:
+    reason = NO_SPACE.get(number or 0, "")
+    return f"{path} cannot be written: {reason}; free some space, or write to another disk"
+
+
+def _temporary(target: Path, writer: str) -> Path:
+    return target.with_name(f".{target.stem}.{_machine()}-{writer}.tmp{target.suffix}")
+
+
+def _machine() -> str:
+    """Return a name for all processes whose numbers this process can look up.
+
+    Containers may share a host name, and have processes of the same numbers.
+    """
+    parts = [socket.gethostname()]
+    for read in (
+        lambda: Path("/proc/sys/kernel/random/boot_id").read_text(),
+        lambda: str(Path("/proc/self/ns/pid").readlink()),
+    ):
+        try:
+            parts.append(read())
+        except OSError:  # not Linux
+            parts.append("")
+    return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:8]
 
 
 def _remove_leftovers(target: Path) -> None:
-    """Remove the temporary files of processes of this machine that no longer run."""
-    pattern = _temporary(Path(glob.escape(str(target))), "*")
-    for leftover in target.parent.glob(pattern.name):
-        process = leftover.name.removesuffix(f".tmp{target.suffix}").rpartition("-")[2]
-        if process.isdigit() and not _is_running(int(process)):
+    """Remove the temporary files of processes of this machine that no longer run, and those of another day."""
+    pattern = f".{glob.escape(target.stem)}.*-*-*.tmp{glob.escape(target.suffix)}"
+    for leftover in target.parent.glob(pattern):
+        machine, _, writer = leftover.name.removeprefix(f".{target.stem}.").partition("-")
+        process = writer.partition("-")[0]
+        ended = machine == _machine() and process.isdigit() and not _is_running(int(process))
+        if ended or _age(leftover) > FORGOTTEN_AFTER:
             leftover.unlink(missing_ok=True)
+
+
+def _age(path: Path) -> float:
+    try:
+        return time.time() - path.stat().st_mtime
+    except OSError:  # gone meanwhile
+        return 0.0
 
 
 def _is_running(process: int) -> bool:
@@ -90,12 +155,3 @@ def _is_running(process: int) -> bool:
     except OSError:  # somebody else's process
         return True
     return True
-
-
-def _flush(path: Path) -> None:
-    """Have a file, or the names in a folder, written to the disk."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -97,12 +97,20 @@ class MetricsCSV(Logger):
         self._loaded = True  # only now: a file that could not be read must not be overwritten
 
     @rank_zero_only
-    def keep_rows(self, count: int) -> None:
-        """Keep the first `count` rows: drop what was logged after the point that a run resumes from."""
+    def keep_rows(self, count: int, last: Row | None = None) -> None:
+        """Drop what was logged after the point that a run resumes from.
+
+        Args:
+            count: Number of rows at that point.
+            last: The last of them, to which values may have been added since; if None, it stays as it is.
+        """
         self.load()
-        if len(self.rows) <= count:
+        rows = self.rows[:count]
+        if last is not None and 0 < count <= len(self.rows):
+            rows[-1] = last
+        if rows == self.rows:
             return
-        self.rows = self.rows[:count]
+        self.rows = rows
         self.columns = COLUMNS + [key for key in self.columns[2:] if any(key in row for row in self.rows)]
         self._unsaved = True
         self.save()
@@ -113,7 +121,10 @@ class MetricsCSV(Logger):
         self.load()  # a file that is damaged is an error by now
         if not self._unsaved:
             return
-        with atomic_path(self.path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
+        with (
+            atomic_path(self.path, parents=False) as temporary,
+            temporary.open("w", newline="", encoding="utf-8") as file,
+        ):
             writer = csv.writer(file, lineterminator="\n")
             writer.writerow(self.columns)
             for row in self.rows:

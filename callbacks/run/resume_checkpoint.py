@@ -6,33 +6,44 @@ schedule and position; the LightningModule its tokenizer or vocabulary and the s
 start at the position (`datamodules/loader.py`), of which random numbers are a function: they need no state.
 """
 
+import os
 import time
 from pathlib import Path
 from typing import Any
 
 from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.callbacks import WeightAveraging
 
-from callbacks.run.metrics_csv import MetricsCSV
+from callbacks.run import saved_position
+from callbacks.run.metrics_csv import MetricsCSV, Row
+from utils import interruption
 from utils.checks import check_interval, check_positive_int
+from utils.files import flush, remove_leftovers
 
 ASK_EVERY = 20
-"""With several processes, how many chances to save pass from one comparison of the clocks to the next."""
+"""With several processes, how many chances to save pass from one question to all of them to the next."""
+
+ROWS_KEY = "metrics_rows"
+"""Key of a checkpoint that holds the number of rows of each metrics.csv, and the last row."""
 
 
 class ResumeCheckpoint(Callback):
     """Checkpoint of the whole state of a run between two steps, from which a run resumes as if never interrupted.
 
-    A checkpoint is written under a temporary name; then the last one becomes `previous.ckpt` and the new one
-    `last.ckpt`, so that there is at least one intact checkpoint at any moment.
+    A checkpoint is written beside its place and renamed, and the one before is kept as `previous.ckpt`: there is an
+    intact one at any moment. The first is written before the first step.
 
     It is written when a step or an epoch is about to begin. By then the one before is complete: its metrics are logged
     and its averages updated. (Lightning's own hooks at the end of a step or an epoch come before metrics are logged,
     and a run resumed from there lacks a row of its metrics.) Nothing is saved within a gradient accumulation, because
     checkpoints do not hold gradients.
 
+    A run that is asked to stop, by SIGTERM or Ctrl-C, saves at the next such moment, or within a validation, which then
+    begins again when the run resumes. A run that `max_time` or `max_steps` ends within an epoch resumes within it.
+
     Args:
-        every_n_seconds: Minimum time between two checkpoints, in seconds. Several processes compare their clocks only
-            every 20 steps.
+        every_n_seconds: Minimum time between two checkpoints, in seconds. Several processes compare their clocks, and
+            notice a signal to one of them, only every 20 steps.
         every_n_steps: Number of optimizer steps after which a checkpoint is saved even before that time; if null, time
             alone decides.
     """
@@ -42,11 +53,17 @@ class ResumeCheckpoint(Callback):
         self.every_n_steps = None if every_n_steps is None else check_positive_int("every_n_steps", every_n_steps)
         self._saved_at = (time.monotonic(), 0)  # seconds, optimizer steps
         self._chances = 0
-        self._rows: list[int] | None = None  # of each metrics.csv at the checkpoint that is being loaded
+        self._loaded: list[tuple[int, Row]] | None = None  # what the checkpoint that is being loaded says of metrics
+        self._moment = saved_position.Moment.OTHER
+        self._before_validation: tuple[int, list[tuple[int, Row]]] = (-1, [])  # batch, and metrics before it
+        self._ended_within_epoch = False
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Save into the run folder."""
         self.folder = Path(trainer.default_root_dir) / "checkpoints"
+        if stage == "fit" and trainer.is_global_zero:
+            self.folder.mkdir(exist_ok=True, parents=True)
+            remove_leftovers(self.folder)
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Start the interval between checkpoints; begin an epoch if the run was saved between two.
@@ -55,52 +72,118 @@ class ResumeCheckpoint(Callback):
         starts and is not resumed, those of an earlier start.
         """
         self._drop_metrics(trainer)
-        self._saved_at = (time.monotonic(), trainer.global_step)
+        self._saved_at = (time.monotonic(), trainer.global_step if trainer.ckpt_path else -1)
         self._chances = 0
-        _begin_epoch_if_between_two(trainer)
+        saved_position.begin_epoch_if_between_two(trainer)
+        interruption.defer(True)
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Save between two epochs if a checkpoint is due."""
+        """Save between two epochs if a checkpoint is due, and before the first step."""
+        self._ended_within_epoch = False
         # Here and not at the epoch's first batch, by which Lightning has reset the counts of the last epoch
-        if trainer.global_step > self._saved_at[1] and self._due(trainer):
-            self.save(trainer)
+        is_new = trainer.global_step > self._saved_at[1]
+        stop = self._must_stop(trainer)
+        if is_new and (stop or trainer.global_step == 0 or self._due(trainer)):
+            self.save(trainer, saved_position.Moment.BEFORE_EPOCH)
+        if stop:
+            _stop(trainer)
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
         """Save between two steps if a checkpoint is due."""
-        mid_accumulation = batch_idx % trainer.accumulate_grad_batches != 0
-        if not mid_accumulation and not _validation_just_done(trainer, batch_idx) and self._due(trainer):
-            self.save(trainer)
+        if batch_idx == 0 or batch_idx % trainer.accumulate_grad_batches != 0:
+            return
+        stop = self._must_stop(trainer)
+        if stop or self._due(trainer):
+            self.save(trainer, saved_position.Moment.BEFORE_STEP)
+        if stop:
+            _stop(trainer)
+
+    def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Note what metrics there are before a validation that the end of the run may have brought about."""
+        if trainer.state.fn == "fit" and not trainer.sanity_checking:
+            self._before_validation = (trainer.fit_loop.total_batch_idx, _metrics_so_far(trainer))
+
+    def on_validation_batch_end(
+        self,
+        trainer: Trainer,
+        pl_module: LightningModule,
+        outputs: object,
+        batch: object,
+        batch_idx: int,
+        dataloader_idx: int = 0,
+    ) -> None:
+        """Save within a validation if the run must stop, so that the validation begins again when it resumes."""
+        requested = trainer.world_size == 1 and interruption.requested() is not None
+        if not requested or trainer.sanity_checking or not saved_position.can_repeat_validation(trainer):
+            return
+        for callback in trainer.callbacks:  # type: ignore[attr-defined]
+            if isinstance(callback, WeightAveraging):  # the raw weights go back into their place
+                callback.on_validation_epoch_end(trainer, pl_module)
+        self.save(trainer, saved_position.Moment.IN_VALIDATION)
+        _stop(trainer)
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Save within an epoch that ends too early, by `max_time` or `max_steps`, as if it were still in progress."""
+        if saved_position.is_epoch_complete(trainer) or trainer.fast_dev_run:  # type: ignore[attr-defined]
+            return
+        self._ended_within_epoch = True
+        if not saved_position.is_within_accumulation(trainer):
+            self.save(trainer, saved_position.Moment.EPOCH_CUT_SHORT)
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Save the end of the training, except in a fast_dev_run, which turns Lightning's checkpoints off too."""
-        if not trainer.fast_dev_run:  # type: ignore[attr-defined]
+        if not trainer.fast_dev_run and not self._ended_within_epoch:  # type: ignore[attr-defined]
             self.save(trainer)
 
-    def save(self, trainer: Trainer) -> None:
-        """Write `last.ckpt`, and keep the one before as `previous.ckpt`."""
-        last, temporary = self.folder / "last.ckpt", self.folder / "last.ckpt.tmp"
-        trainer.save_checkpoint(temporary, weights_only=False)
-        if trainer.is_global_zero:
-            if last.exists():
-                last.replace(self.folder / "previous.ckpt")
-            temporary.replace(last)
+    def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Let signals end the program at once again."""
+        if stage == "fit":
+            interruption.defer(False)
+
+    def save(self, trainer: Trainer, moment: "saved_position.Moment | None" = None) -> None:
+        """Write `last.ckpt`, and keep the one before as `previous.ckpt`.
+
+        Args:
+            trainer: The Trainer.
+            moment: Where in the loops the run is.
+        """
+        self._moment = moment or saved_position.Moment.OTHER
+        last, previous = self.folder / "last.ckpt", self.folder / "previous.ckpt"
+        if trainer.is_global_zero and last.is_file():
+            _keep(last, previous)
+        trainer.save_checkpoint(last, weights_only=False)
+        self._moment = saved_position.Moment.OTHER
         self._saved_at = (time.monotonic(), trainer.global_step)
 
     def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
         """Add the number of rows of metrics so far, and move the position to between two batches or epochs."""
-        checkpoint["metrics_rows"] = [len(logger.rows) for logger in _metrics_files(trainer)]
-        _uncount_what_has_not_begun(checkpoint["loops"]["fit_loop"])
+        rows = _metrics_so_far(trainer)
+        cut_short = self._moment is saved_position.Moment.EPOCH_CUT_SHORT
+        if cut_short and saved_position.was_validation_early(trainer, self._before_validation[0]):
+            rows = self._before_validation[1]
+        checkpoint[ROWS_KEY] = [list(each) for each in rows]
+        saved_position.correct(checkpoint["loops"]["fit_loop"], self._moment, trainer)
 
     def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
         """Note how many rows of metrics there were."""
         if trainer.state.fn == "fit":
-            self._rows = checkpoint.get("metrics_rows", [])
+            self._loaded = [(count, row) for count, row in checkpoint.get(ROWS_KEY, [])]
 
     def _drop_metrics(self, trainer: Trainer) -> None:
         loggers = _metrics_files(trainer)
-        for logger, rows in zip(loggers, [0] * len(loggers) if self._rows is None else self._rows, strict=False):
-            logger.keep_rows(rows)
-        self._rows = None
+        nothing: list[tuple[int, Row]] = [(0, {}) for _ in loggers]
+        for logger, (count, last) in zip(loggers, nothing if self._loaded is None else self._loaded, strict=False):
+            logger.keep_rows(count, last)
+        self._loaded = None
+
+    def _must_stop(self, trainer: Trainer) -> bool:
+        """Return whether a signal has asked this process, or one beside it, to stop; the same on all processes."""
+        here = interruption.requested() is not None
+        if trainer.world_size == 1:
+            return here
+        self._chances += 1
+        # A question to the other processes makes all of them wait
+        return self._chances % ASK_EVERY == 0 and trainer.strategy.reduce_boolean_decision(here, all=False)
 
     def _due(self, trainer: Trainer) -> bool:
         """Return whether a checkpoint is due; the same on all processes."""
@@ -109,44 +192,33 @@ class ResumeCheckpoint(Callback):
         due = time.monotonic() - self._saved_at[0] >= self.every_n_seconds
         if trainer.world_size == 1:
             return due
-        self._chances += 1
-        # Clocks differ, and a question to the first process makes all of them wait
-        return self._chances % ASK_EVERY == 0 and bool(trainer.strategy.broadcast(due))
+        return self._chances % ASK_EVERY == 0 and bool(trainer.strategy.broadcast(due))  # as `_must_stop`
+
+
+def _stop(trainer: Trainer) -> None:
+    """Leave the training; all processes do."""
+    interruption.defer(False)
+    interruption.raise_requested()
+    raise interruption.Interrupted(interruption.SIGNALS[-1])  # another process has received it
+
+
+def _keep(last: Path, previous: Path) -> None:
+    """Give a checkpoint a second name, so that it is there until the new one has taken its place."""
+    spare = previous.with_name("previous.ckpt.tmp")
+    spare.unlink(missing_ok=True)
+    try:
+        os.link(last, spare)
+    except OSError:  # a file system without hard links: for a moment there is `previous.ckpt` alone
+        last.replace(previous)
+    else:
+        spare.replace(previous)
+    flush(previous.parent)
 
 
 def _metrics_files(trainer: Trainer) -> list[MetricsCSV]:
     return [logger for logger in trainer.loggers if isinstance(logger, MetricsCSV)]
 
 
-def _validation_just_done(trainer: Trainer, batch_idx: int) -> bool:
-    """Return whether a resume here would count a step twice: an epoch begins, or a validation may have just ended."""
-    if batch_idx == 0:
-        return True
-    if trainer.val_check_batch is None:  # validation by the clock, which a resumed run restarts
-        return False
-    over_epochs = trainer.check_val_every_n_epoch is None
-    return (trainer.fit_loop.total_batch_idx if over_epochs else batch_idx) % trainer.val_check_batch == 0
-
-
-def _uncount_what_has_not_begun(fit_loop: dict[str, Any]) -> None:
-    """Move the saved position to between two batches or epochs, because the current one has not begun.
-
-    Lightning counts a batch as `ready` before `on_train_batch_start`. With that, a resumed run assumes that the
-    validation after the step before is still to come, and counts a step twice. Likewise it counts an epoch as `ready`
-    before `on_train_epoch_start`, and a run resumed there counts one too few.
-    """
-    for progress in (fit_loop["epoch_progress"], fit_loop["epoch_loop.batch_progress"]):
-        for count in (progress["total"], progress["current"]):
-            if count["started"] == count["ready"] - 1 == count["completed"]:
-                count["ready"] -= 1
-
-
-def _begin_epoch_if_between_two(trainer: Trainer) -> None:
-    """Let a run that was saved between two epochs begin the next one.
-
-    Lightning does so if `max_epochs` sets the end; if `max_steps` does, it would end the last epoch a second time.
-    """
-    epochs = trainer.fit_loop.epoch_progress.current
-    if epochs.ready == epochs.processed:  # type: ignore[attr-defined]
-        trainer.fit_loop._restarting = False
-        trainer.fit_loop.epoch_loop.restarting = False
+def _metrics_so_far(trainer: Trainer) -> list[tuple[int, Row]]:
+    """Return the number of rows of each metrics.csv, and its last row, to which a value may yet be added."""
+    return [(len(logger.rows), dict(logger.rows[-1]) if logger.rows else {}) for logger in _metrics_files(trainer)]

@@ -12,8 +12,11 @@ import yaml
 from lightning.fabric.utilities.rank_zero import rank_zero_only
 from lightning.pytorch import Callback, LightningModule, Trainer
 
-from utils.checkpoints import FORMAT
+from utils.checkpoints import FORMAT, load_plain
 from utils.files import write_text
+from utils.lock import NAME as LOCK
+from utils.lock import FolderLock
+from utils.resume_position import position_of
 
 RUN_DIR_VARIABLE = "ONEFORALL_RUN_DIR"
 """Environment variable that tells the processes that Lightning starts for more GPUs which folder it is."""
@@ -96,6 +99,42 @@ def training_folder(wanted: Path, resume: bool, numbered: bool) -> tuple[Path, b
     return folder, not resume
 
 
+def lock_run(folder: Path) -> FolderLock | None:
+    """Return the lock on a run folder, which this process has from now on; None for a rank that leaves it to the first.
+
+    Raises:
+        BlockingIOError: Another process writes into the folder; the message names it.
+        OSError: As `make_folder`.
+    """
+    if rank_zero_only.rank != 0:  # type: ignore[attr-defined]
+        return None
+    make_folder(folder)
+    return FolderLock(folder)
+
+
+def resume_report(folder: Path, checkpoint: str | None) -> str:
+    """Return what `--resume` is about to do in a run folder.
+
+    Args:
+        folder: The run folder.
+        checkpoint: The newest intact checkpoint in it; None if there is none.
+
+    Raises:
+        ValueError: The run has trained but has no checkpoint to resume from.
+    """
+    if checkpoint is not None:
+        position = position_of(load_plain(checkpoint))
+        return f"resuming {folder} at epoch {position.epochs + 1}, step {position.steps} ({Path(checkpoint).name})"
+    best, metrics = folder / "checkpoints" / "best.ckpt", folder / "metrics.csv"
+    if best.exists() or (metrics.is_file() and len(metrics.read_text(encoding="utf-8").splitlines()) > 1):
+        way = f"start a new run from its best weights with --model.init_from {best}, " if best.exists() else ""
+        raise ValueError(
+            f"run folder {folder} has a run that has trained but no last.ckpt to resume from: {way}"
+            f"choose another --run_dir, or remove {folder} to start again"
+        )
+    return f"nothing to resume in {folder}: starting a new run"
+
+
 def claim_folder(wanted: Path, numbered: bool) -> Path:
     """Create and return the folder of a new run: `wanted`, or, if it is taken, with `numbered` `wanted-2`, `-3`, ...
 
@@ -111,7 +150,7 @@ def claim_folder(wanted: Path, numbered: bool) -> Path:
     while True:
         try:
             folder.mkdir(exist_ok=True)
-            if not any(folder.iterdir()):
+            if all(path.name == LOCK for path in folder.iterdir()):
                 (folder / "config.yaml").touch(exist_ok=False)  # RunFolder fills it in
                 return folder
         except FileExistsError:
@@ -158,7 +197,7 @@ def release_folder(folder: Path) -> None:
 def _written_before_training(path: Path) -> bool:
     """Return whether a run writes a file, given by its path in the run folder, before its first step."""
     return (
-        path.name in ("config.yaml", "summary.md", "metrics.csv", "tokenizer.json")
+        path.name in ("config.yaml", "summary.md", "metrics.csv", "tokenizer.json", LOCK)
         or path.name == "hparams.yaml"  # of TensorBoard and of Lightning's own CSV logger
         or path.name.startswith("events.out.tfevents.")
         or path.parts[0] == "wandb"

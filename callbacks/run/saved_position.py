@@ -1,0 +1,129 @@
+"""Where a checkpoint says that a training stands: Lightning's counts, corrected so that it resumes exactly there."""
+
+from __future__ import annotations
+
+from enum import Enum, auto
+from typing import Any
+
+from lightning.pytorch import Trainer
+
+
+class Moment(Enum):
+    """Where in Lightning's loops a checkpoint is written."""
+
+    BEFORE_STEP = auto()
+    """When a batch is about to begin, which is not the first of its epoch."""
+
+    BEFORE_EPOCH = auto()
+    """When an epoch is about to begin."""
+
+    IN_VALIDATION = auto()
+    """Within a validation, which has to begin again."""
+
+    EPOCH_CUT_SHORT = auto()
+    """When Lightning ends an epoch of which batches are left."""
+
+    OTHER = auto()
+    """Anywhere else: the counts are right as they are."""
+
+
+def correct(fit_loop: dict[str, Any], moment: Moment, trainer: Trainer) -> None:
+    """Correct the state of the loops in a checkpoint.
+
+    Args:
+        fit_loop: The state, changed in place.
+        moment: Where the checkpoint is written.
+        trainer: The Trainer at that moment.
+    """
+    if moment in (Moment.BEFORE_STEP, Moment.BEFORE_EPOCH):
+        _uncount_what_has_not_begun(fit_loop)
+    if moment is Moment.IN_VALIDATION:
+        _uncount_validation(fit_loop)
+    if moment is Moment.EPOCH_CUT_SHORT:
+        for count in fit_loop["epoch_progress"].values():
+            count["processed"] -= 1
+    if moment in (Moment.BEFORE_STEP, Moment.EPOCH_CUT_SHORT) and _is_at_validation(trainer, _batches_done(fit_loop)):
+        # A run resumed here passes over the validation, and counts the step before it once more
+        fit_loop["epoch_loop.state_dict"]["_batches_that_stepped"] -= 1
+
+
+def begin_epoch_if_between_two(trainer: Trainer) -> None:
+    """Let a run that was saved between two epochs begin the next one.
+
+    Lightning does so if `max_epochs` sets the end; if `max_steps` does, it would end the last epoch a second time.
+    """
+    epochs = trainer.fit_loop.epoch_progress.current
+    if epochs.ready == epochs.processed:  # type: ignore[attr-defined]
+        trainer.fit_loop._restarting = False
+        trainer.fit_loop.epoch_loop.restarting = False
+
+
+def is_epoch_complete(trainer: Trainer) -> bool:
+    """Return whether the epoch that Lightning is ending has had all of its batches."""
+    progress = trainer.fit_loop.epoch_loop.batch_progress
+    return progress.is_last_batch or progress.current.completed >= trainer.num_training_batches
+
+
+def is_within_accumulation(trainer: Trainer) -> bool:
+    """Return whether gradients of the last batch wait for those of the next."""
+    done = trainer.fit_loop.epoch_loop.batch_progress.current.completed
+    return not is_epoch_complete(trainer) and done % trainer.accumulate_grad_batches != 0
+
+
+def can_repeat_validation(trainer: Trainer) -> bool:
+    """Return whether a run that is saved within the current validation will begin with that validation."""
+    if trainer.state.fn != "fit" or trainer.should_stop or is_within_accumulation(trainer):
+        return False
+    if 0 <= trainer.max_steps <= trainer.global_step:  # the resumed run would be at its end
+        return False
+    progress = trainer.fit_loop.epoch_loop.batch_progress
+    return _is_at_validation(trainer, progress.current.completed, is_last=progress.is_last_batch)
+
+
+def was_validation_early(trainer: Trainer, batch: int) -> bool:
+    """Return whether the last batch had a validation only because the run ends.
+
+    Args:
+        trainer: The Trainer at the end of the epoch.
+        batch: After which batch the last validation was, counted over all epochs.
+    """
+    done = trainer.fit_loop.epoch_loop.batch_progress.current.completed
+    return batch == trainer.fit_loop.total_batch_idx and not _is_at_validation(trainer, done)
+
+
+def _batches_done(fit_loop: dict[str, Any]) -> int:
+    return int(fit_loop["epoch_loop.batch_progress"]["current"]["completed"])
+
+
+def _is_at_validation(trainer: Trainer, batches: int, is_last: bool = False) -> bool:
+    """Return whether a validation is due after a number of batches of the current epoch, by their number."""
+    interval = trainer.val_check_batch
+    if interval is None or not trainer.fit_loop.epoch_loop._should_check_val_epoch():
+        return False  # by the clock, which a resumed run starts anew, or in other epochs
+    if interval == float("inf"):
+        return is_last
+    if trainer.check_val_every_n_epoch is None:  # counted over epochs
+        batches = trainer.fit_loop.epoch_loop.batch_progress.total.completed
+    return batches % interval == 0
+
+
+def _uncount_what_has_not_begun(fit_loop: dict[str, Any]) -> None:
+    """Move the saved position to between two batches or epochs, because the current one has not begun.
+
+    Lightning counts a batch as `ready` before `on_train_batch_start`. With that, a resumed run assumes that the
+    validation after the step before is still to come, and counts a step twice. Likewise it counts an epoch as `ready`
+    before `on_train_epoch_start`, and a run resumed there counts one too few.
+    """
+    for progress in (fit_loop["epoch_progress"], fit_loop["epoch_loop.batch_progress"]):
+        for count in (progress["total"], progress["current"]):
+            if count["started"] == count["ready"] - 1 == count["completed"]:
+                count["ready"] -= 1
+    fit_loop["epoch_loop.batch_progress"]["is_last_batch"] = False  # true if the batch that has not begun is
+
+
+def _uncount_validation(fit_loop: dict[str, Any]) -> None:
+    """Have the saved validation stand within its first batch: Lightning then runs it, from the beginning."""
+    progress = fit_loop["epoch_loop.val_loop.batch_progress"]
+    progress["is_last_batch"] = False
+    for count in (progress["total"], progress["current"]):
+        count.update(ready=1, started=1, processed=0, completed=0)

@@ -1,0 +1,90 @@
+"""SIGTERM and Ctrl-C: an exception at once, or, while a training runs, a request that it acts on between two steps.
+
+A signal handler writes nothing and asks no other process anything.
+"""
+
+from __future__ import annotations
+
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+
+SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+
+class Interrupted(BaseException):
+    """The end of the program by a signal.
+
+    Like `KeyboardInterrupt` it is no `Exception`. It is not that one, on which Lightning exits with code 1.
+
+    Args:
+        number: The signal.
+    """
+
+    def __init__(self, number: int):
+        self.signal = signal.Signals(number)
+        super().__init__("Ctrl-C" if self.signal == signal.SIGINT else self.signal.name)
+
+    @property
+    def exit_code(self) -> int:
+        """What a shell reports for a program that the signal has ended: 130 or 143."""
+        return 128 + self.signal
+
+
+_deferred = False
+_requested: int | None = None
+
+
+@contextmanager
+def signals_raise() -> Iterator[None]:
+    """Raise `Interrupted` where a signal arrives in the block, or, while `defer` is on, note the request.
+
+    Only the main thread of a process can handle signals: in any other, nothing changes.
+    """
+    global _requested
+    _requested = None
+    earlier = {number: signal.getsignal(number) for number in SIGNALS}
+    defer(False)
+    try:
+        yield
+    finally:
+        _requested = None
+        if _in_main_thread():
+            for number, handler in earlier.items():
+                signal.signal(number, handler)
+
+
+def defer(on: bool) -> None:
+    """Say whether a signal only requests to stop; the second one stops at once.
+
+    The handlers are installed again, in the place of those that Lightning has installed meanwhile.
+    """
+    global _deferred
+    _deferred = on
+    if _in_main_thread():
+        for number in SIGNALS:
+            signal.signal(number, _handle)
+
+
+def requested() -> int | None:
+    """Return the signal that has requested to stop; None if there was none."""
+    return _requested
+
+
+def raise_requested() -> None:
+    """Raise `Interrupted` if a signal has requested to stop."""
+    if _requested is not None:
+        raise Interrupted(_requested)
+
+
+def _handle(number: int, frame: FrameType | None) -> None:
+    global _requested
+    second, _requested = _requested is not None, number
+    if second or not _deferred:
+        raise Interrupted(number)
+
+
+def _in_main_thread() -> bool:
+    return threading.current_thread() is threading.main_thread()

@@ -1,0 +1,59 @@
+"""A lock on a folder that only one process may write into; it ends with the process, however that ends."""
+
+from __future__ import annotations
+
+import errno
+import os
+import socket
+import warnings
+from pathlib import Path
+
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None  # type: ignore[assignment]
+
+NAME = ".lock"
+
+
+class FolderLock:
+    """Lock on a folder, taken at once and held until `release` or the end of the process.
+
+    It is a POSIX record lock on `.lock` in the folder: child processes do not inherit it, and a file left by a killed
+    process locks nothing. The file names the holder. It is never removed, because another process may be about to lock
+    it. Where the file system has no locks, the folder is not protected.
+
+    Args:
+        folder: The folder; it must exist.
+
+    Raises:
+        BlockingIOError: Another process holds the lock; the message names host and process.
+
+    Warns:
+        UserWarning: The file system has no locks.
+    """
+
+    def __init__(self, folder: Path):
+        self._descriptor: int | None = os.open(folder / NAME, os.O_RDWR | os.O_CREAT, 0o666)
+        try:
+            if fcntl is None:
+                raise OSError(errno.ENOLCK, "this system has no locks")
+            fcntl.lockf(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            if error.errno in (errno.EACCES, errno.EAGAIN):
+                holder = os.read(self._descriptor, 200).decode(errors="replace").strip() or "another process"
+                self.release()
+                raise BlockingIOError(
+                    f"run folder {folder} is in use: {holder} is writing into it; wait until it has ended, stop it, or "
+                    "choose another folder with --run_dir"
+                ) from error
+            warnings.warn(f"{folder} cannot be locked ({error.strerror}): start no second run in it", stacklevel=2)
+            return
+        os.ftruncate(self._descriptor, 0)
+        os.write(self._descriptor, f"process {os.getpid()} on {socket.gethostname()}\n".encode())
+
+    def release(self) -> None:
+        """Give the lock back."""
+        if self._descriptor is not None:
+            os.close(self._descriptor)
+            self._descriptor = None
