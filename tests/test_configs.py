@@ -18,6 +18,7 @@ from callbacks.run.metrics_csv import MetricsCSV
 from callbacks.run.run_folder import RUN_DIR_VARIABLE
 from command_line.process import import_packages
 from utils.checkpoint_config import taken_config
+from utils.trust import PACKAGES
 
 ROOT = Path(__file__).parents[1]
 CONFIGS = ROOT / "configs"
@@ -48,7 +49,7 @@ class Built(cli.OneForAllCLI):
 @pytest.fixture(autouse=True)
 def command_line(monkeypatch: pytest.MonkeyPatch) -> None:
     """The environment of a command, given back as it was."""
-    import_packages(cli.PACKAGES)
+    import_packages(PACKAGES)
     monkeypatch.setattr("sys.argv", ["oneforall"])
     for name in (RUN_DIR_VARIABLE, "PL_GLOBAL_SEED", "PL_SEED_WORKERS"):
         monkeypatch.setenv(name, "0")

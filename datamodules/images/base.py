@@ -126,7 +126,7 @@ class ImageDataModule(
 
     def test_source(self) -> DataSource:
         """Return where the test images come from, and the digest of pixels, labels and class names."""
-        images, labels, _ = self.test_set
+        images, labels = self.test_set.images, self.test_set.labels
         content = [each.contiguous().numpy().data.cast("B") for each in (images, labels)]
         digest = digest_of([str(tuple(images.shape)), *(self.class_names or []), *content])
         return DataSource(self.test_path(), digest, len(images))

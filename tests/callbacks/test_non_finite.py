@@ -28,7 +28,7 @@ class Small(LightningModule):
         self.architecture = nn.Sequential(nn.Linear(2, 4), nn.BatchNorm1d(4), nn.Tanh(), nn.Linear(4, 1))
         self.bad, self.value = bad or {}, value
         self.done = 0
-        self.architecture[0].weight.register_hook(self._spoil)  # as a faulty backward of the first layer would
+        self.architecture[0].weight.register_hook(self._spoil)  # as a faulty backward of the first layer would  # type: ignore[operator]
 
     def _spoil(self, gradient: Tensor) -> Tensor:
         return gradient * self.value if self.bad.get(self.done) == "gradient" else gradient
@@ -106,9 +106,9 @@ class Elsewhere(NonFinite):
     reads = 0
 
     def on_before_optimizer_step(self, trainer: Trainer, *args: Any) -> None:
-        trainer.strategy.world_size = 2  # of which this is the only one to gather from
+        trainer.strategy.world_size = 2  # type: ignore[attr-defined]  # of which this is the only one to gather from
         super().on_before_optimizer_step(trainer, *args)
-        trainer.strategy.world_size = 1
+        trainer.strategy.world_size = 1  # type: ignore[attr-defined]
 
     def _first_bad(self, trainer: Trainer) -> str | None:
         self.reads += 1
@@ -153,7 +153,7 @@ def test_weights_that_overflow_are_never_saved(make_trainer, tmp_path):
             return torch.optim.SGD(self.parameters(), lr=1e38)
 
         def training_step(self, batch: list[Tensor], batch_idx: int) -> Tensor:
-            return self.architecture[3].weight.sum() * 1e3
+            return self.architecture[3].weight.sum() * 1e3  # type: ignore[operator]
 
     trainer = make_trainer(NonFinite(), ResumeCheckpoint(), limit_train_batches=1)
     with pytest.raises(NonFiniteError, match=r"the weights architecture.3.weight are not finite"):
@@ -178,7 +178,7 @@ def test_last_checkpoint_is_of_before(make_trainer, tmp_path):
 class Picky(Small):
     """Leaves out step 3 by itself: what `skip` must come to."""
 
-    def training_step(self, batch: list[Tensor], batch_idx: int) -> Tensor | None:
+    def training_step(self, batch: list[Tensor], batch_idx: int) -> Tensor | None:  # type: ignore[override]
         if batch_idx == 2:
             self.done += 1
             return None
@@ -243,7 +243,7 @@ def _as_with(plugin: MixedPrecision) -> Any:
             original(self, trainer, pl_module, optimizer)
         finally:
             trainer.strategy._precision_plugin = own
-        if any(not parameter.grad.isfinite().all() for parameter in pl_module.parameters()):
+        if any(not torch.isfinite(torch.as_tensor(parameter.grad)).all() for parameter in pl_module.parameters()):
             optimizer.zero_grad(set_to_none=True)
 
     return hook

@@ -18,11 +18,11 @@ from utils.checkpoints import (
     explain_misfit,
     first_few,
     is_intact,
-    load_plain,
     newest_intact_checkpoint,
     read_checkpoint,
     read_config,
 )
+from utils.torch_files import load_plain
 
 
 def write(path: Path, epoch: int = 0, **more: Any) -> Path:
@@ -177,7 +177,7 @@ def test_a_pointer_of_git_lfs_is_named_as_what_it_is(tmp_path):
         read_checkpoint(tmp_path / "a.ckpt")
 
 
-WRONG = {
+WRONG: dict[str, list] = {
     "state_dict": [[torch.zeros(2)], {"w": 3}, {3: torch.zeros(2)}, "w"],
     "digests": [3, {"w": 3}],
     "config": ["a: 1", [1], torch.zeros(2)],

@@ -13,8 +13,8 @@ import torch
 import yaml
 from torch.optim import Optimizer
 
-import cli
 from architectures.base import ImageClassifierNet
+from command_line.parser import Parser
 from command_line.process import import_packages
 from lightning_modules.image_classifier import ImageClassifier
 from utils.checkpoint_config import taken_config
@@ -60,7 +60,7 @@ sys.addaudithook(_watch)
 
 
 @pytest.fixture(autouse=True)
-def hostile(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def hostile(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """A package of a stranger, which leaves a trace when it is imported; classes of it would fit in every place."""
     import_packages(PACKAGES)
     (tmp_path / "stranger.py").write_text(
@@ -329,7 +329,7 @@ def test_what_is_admitted_runs_nothing_when_it_is_built(hostile: Path, monkeypat
     """Strings at every place of the model that admits one: jsonargparse must take none for a class or a file."""
     global watching
     monkeypatch.chdir(hostile)
-    parser = cli.Parser(exit_on_error=False)
+    parser = Parser(exit_on_error=False)
     parser.add_subclass_arguments(ImageClassifier, "model")
     whole, built = config(), 0
     parser.instantiate(parser.parse_object({"model": taken_config(whole, "test", "a.ckpt")["model"]}))
