@@ -5,7 +5,6 @@ describe themselves. `command_line/` has the parser, the search for configs and 
 """
 
 import os
-import re
 import shlex
 import sys
 import warnings
@@ -13,7 +12,6 @@ from argparse import SUPPRESS
 from pathlib import Path
 from typing import Any
 
-import yaml
 from lightning.fabric.plugins import TorchCheckpointIO
 from lightning.fabric.utilities.rank_zero import rank_zero_only
 from lightning.pytorch import Callback, LightningDataModule, LightningModule, Trainer
@@ -45,7 +43,8 @@ from callbacks.run.run_folder import (
 )
 from callbacks.run.summary import Summary
 from callbacks.run.test_metrics import TestMetrics, headline
-from command_line.configs import BASE, forget, given_configs, option_values, with_found_configs
+from command_line.carried_configs import resolved_config, with_checkpoint_config, with_run_config
+from command_line.configs import BASE, asks_for_help, forget, given_configs, is_on, with_found_configs
 from command_line.errors import explain, user_errors
 from command_line.parser import Parser
 from command_line.paths import checkpoint_file, expand_flags, expand_home, with_checkpoint_files
@@ -56,7 +55,7 @@ from command_line.start import answer_early
 from command_line.streams import mend_streams
 from lightning_modules.training_module import missing_for_fit
 from utils import interruption
-from utils.checkpoint_config import TRAINED_ONLY, plain_config, taken_config
+from utils.checkpoint_config import TRAINED_ONLY
 from utils.checkpoint_io import WholeFileIO
 from utils.checkpoints import explain_restore, newest_intact_checkpoint, read_config
 from utils.contracts import network_of
@@ -72,10 +71,6 @@ SECTIONS = {
 """Parts of a config whose class it does not name."""
 
 DEBUG_VARIABLE = "ONEFORALL_DEBUG"
-HELP = re.compile(r"-h|--([\w.]+\.)?help(=.*)?")
-
-# What a single invocation asks for; a saved config must not ask for it again.
-TRANSIENT = ("name", "run_dir", "resume", "ckpt_path", "output", "debug", "trust_checkpoint", BASE)
 
 
 class OneForAllCLI(LightningCLI):
@@ -297,64 +292,6 @@ def _require_optimizer(model: Any) -> None:
             raise ValueError(missing_for_fit(name))
 
 
-def resolved_config(parser: LightningArgumentParser, options: Any) -> dict[str, Any]:
-    """Return the resolved config as plain values, without what only this invocation asked for."""
-    config = yaml.safe_load(parser.dump(options, skip_unset=False, format="yaml"))
-    for key in ("weights_only", "verbose", "return_predictions", "config"):
-        config.pop(key, None)
-    return {**config, **dict.fromkeys(TRANSIENT)}
-
-
-def asks_for_help(args: list[str]) -> bool:
-    """Return whether a command line asks for a help page, by an option rather than as a value."""
-    return any(map(HELP.fullmatch, args))
-
-
-def with_run_config(args: list[str]) -> list[str]:
-    """Return a command line that resumes a run without naming a config with the config.yaml in the run's folder."""
-    resumes = any(value.lower() != "false" for value in option_values([*args, ""], "--resume"))
-    if args[:1] != ["fit"] or not resumes or given_configs(args) or option_values(args, "--ckpt_path"):
-        return args
-    folders = option_values(args, "--run_dir") or [f"runs/{name}" for name in option_values(args, "--name")]
-    config = Path(folders[-1]) / "config.yaml" if folders else None
-    if config is None or not config.is_file() or config.stat().st_size == 0:
-        return args
-    return [args[0], "--config", str(config), *args[1:]]
-
-
-def with_checkpoint_config(args: list[str]) -> list[str]:
-    """Return a command line with the config that its checkpoint carries before all other configs and flags.
-
-    Raises:
-        FileNotFoundError, ValueError: As `utils.checkpoints.read_config`; ValueError also for validate, test or predict
-            without a checkpoint.
-    """
-    if not args or args[0] not in LightningCLI.subcommands():
-        return args
-    ckpt_paths = option_values(args, "--ckpt_path")
-    if not ckpt_paths:
-        if args[0] != "fit" and "--print_config" not in args:
-            raise ValueError(
-                f"oneforall {args[0]} needs a checkpoint: pass --ckpt_path runs/NAME/checkpoints/best.ckpt"
-            )
-        return args
-    config = config_of(ckpt_paths[-1], args[0], trusted=is_on(args, "--trust_checkpoint"))
-    return [args[0], "--config", yaml.safe_dump(config, sort_keys=False), *args[1:]]
-
-
-def config_of(ckpt_path: str, command: str, trusted: bool) -> dict[str, Any]:
-    """Return what a command takes of a checkpoint's config: what it needs, or, if it is trusted, all that may last."""
-    config = read_config(ckpt_path)
-    if not trusted:
-        return taken_config(config, command, ckpt_path)
-    return {key: value for key, value in plain_config(config, ckpt_path).items() if key not in TRANSIENT}
-
-
-def is_on(args: list[str], flag: str) -> bool:
-    """Return whether a command line has a flag, with any value but false."""
-    return any(value.lower() != "false" for value in option_values([*args, ""], flag))
-
-
 def main(args: list[str] | None = None) -> None:
     """Run the command line; a user's mistake ends in one line and exit code 2, a training that diverges in code 1."""
     if args is None:
@@ -364,11 +301,11 @@ def main(args: list[str] | None = None) -> None:
     answer_early(args)
     quieten()
     keep_freed_memory()
-    import_packages(PACKAGES)
     args = expand_flags(args)
     try:
-        args = with_checkpoint_files(args)
         with interruption.signals_raise():
+            import_packages(PACKAGES)
+            args = with_checkpoint_files(args)
             OneForAllCLI(args)
     except interruption.Interrupted as interrupted:
         sys.exit(interrupted.exit_code)

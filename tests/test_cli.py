@@ -18,6 +18,8 @@ import torch
 import yaml
 
 import cli
+from command_line.carried_configs import with_checkpoint_config
+from command_line.configs import asks_for_help
 
 ROOT = Path(__file__).parents[1]
 QUICKSTART = str(ROOT / "configs/quickstart/images.yaml")
@@ -440,10 +442,10 @@ def test_an_error_of_wandb_ends_in_one_line(oneforall, monkeypatch):
 
 def test_help_is_asked_for_by_an_option_not_by_a_value():
     for args in (["test", "-h"], ["fit", "--help"], ["fit", "--model.help", "ResNet"], ["fit", "--model.help=ResNet"]):
-        assert cli.asks_for_help(args)
-    assert not cli.asks_for_help(["test", "--ckpt_path", "runs/self-help/checkpoints/best.ckpt"])
+        assert asks_for_help(args)
+    assert not asks_for_help(["test", "--ckpt_path", "runs/self-help/checkpoints/best.ckpt"])
     with pytest.raises(FileNotFoundError, match="self-help"):
-        cli.with_checkpoint_config(["test", "--ckpt_path", "runs/self-help/checkpoints/best.ckpt"])
+        with_checkpoint_config(["test", "--ckpt_path", "runs/self-help/checkpoints/best.ckpt"])
 
 
 # --- the real command, killed and resumed --------------------------------------------------------------------------

@@ -1,0 +1,63 @@
+"""The config that a checkpoint or a run folder carries, and what of it a command line begins with."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import yaml
+from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
+
+from command_line.configs import BASE, given_configs, is_on, option_values
+from utils.checkpoint_config import plain_config, taken_config
+from utils.checkpoints import read_config
+
+TRANSIENT = ("name", "run_dir", "resume", "ckpt_path", "output", "debug", "trust_checkpoint", BASE)
+"""What a single invocation asks for; a saved config must not ask for it again."""
+
+
+def resolved_config(parser: LightningArgumentParser, options: Any) -> dict[str, Any]:
+    """Return the resolved config as plain values, without what only this invocation asked for."""
+    config = yaml.safe_load(parser.dump(options, skip_unset=False, format="yaml"))
+    for key in ("weights_only", "verbose", "return_predictions", "config"):
+        config.pop(key, None)
+    return {**config, **dict.fromkeys(TRANSIENT)}
+
+
+def with_run_config(args: list[str]) -> list[str]:
+    """Return a command line that resumes a run without naming a config with the config.yaml in the run's folder."""
+    if args[:1] != ["fit"] or not is_on(args, "--resume") or given_configs(args) or option_values(args, "--ckpt_path"):
+        return args
+    folders = option_values(args, "--run_dir") or [f"runs/{name}" for name in option_values(args, "--name")]
+    config = Path(folders[-1]) / "config.yaml" if folders else None
+    if config is None or not config.is_file() or config.stat().st_size == 0:
+        return args
+    return [args[0], "--config", str(config), *args[1:]]
+
+
+def with_checkpoint_config(args: list[str]) -> list[str]:
+    """Return a command line with the config that its checkpoint carries before all other configs and flags.
+
+    Raises:
+        FileNotFoundError, ValueError: As `utils.checkpoints.read_config`; ValueError also for validate, test or predict
+            without a checkpoint.
+    """
+    if not args or args[0] not in LightningCLI.subcommands():
+        return args
+    ckpt_paths = option_values(args, "--ckpt_path")
+    if not ckpt_paths:
+        if args[0] != "fit" and "--print_config" not in args:
+            raise ValueError(
+                f"oneforall {args[0]} needs a checkpoint: pass --ckpt_path runs/NAME/checkpoints/best.ckpt"
+            )
+        return args
+    config = config_of(ckpt_paths[-1], args[0], trusted=is_on(args, "--trust_checkpoint"))
+    return [args[0], "--config", yaml.safe_dump(config, sort_keys=False), *args[1:]]
+
+
+def config_of(ckpt_path: str, command: str, trusted: bool) -> dict[str, Any]:
+    """Return what a command takes of a checkpoint's config: what it needs, or, if it is trusted, all that may last."""
+    config = read_config(ckpt_path)
+    if not trusted:
+        return taken_config(config, command, ckpt_path)
+    return {key: value for key, value in plain_config(config, ckpt_path).items() if key not in TRANSIENT}
