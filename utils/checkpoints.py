@@ -36,6 +36,7 @@ ENTRIES = {
     "lr_schedulers": list[dict[str, Any]],
     "hyper_parameters": dict[str, Any],
     "metrics_rows": list[int],
+    "metrics_last_rows": list[dict[str, Any]],
 }
 """The types of what is read of a checkpoint."""
 

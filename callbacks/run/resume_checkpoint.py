@@ -23,8 +23,8 @@ from utils.files import flush, remove_leftovers
 ASK_EVERY = 20
 """With several processes, how many chances to save pass from one question to all of them to the next."""
 
-ROWS_KEY = "metrics_rows"
-"""Key of a checkpoint that holds the number of rows of each metrics.csv, and the last row."""
+ROWS_KEY, LAST_ROW_KEY = "metrics_rows", "metrics_last_rows"
+"""Keys of a checkpoint that hold the number of rows of each metrics.csv, and the last row of each."""
 
 
 class ResumeCheckpoint(Callback):
@@ -53,7 +53,9 @@ class ResumeCheckpoint(Callback):
         self.every_n_steps = None if every_n_steps is None else check_positive_int("every_n_steps", every_n_steps)
         self._saved_at = (time.monotonic(), 0)  # seconds, optimizer steps
         self._chances = 0
-        self._loaded: list[tuple[int, Row]] | None = None  # what the checkpoint that is being loaded says of metrics
+        self._loaded: list[tuple[int, Row | None]] | None = (
+            None  # what the checkpoint that is being loaded says of metrics
+        )
         self._moment = saved_position.Moment.OTHER
         self._before_validation: tuple[int, list[tuple[int, Row]]] = (-1, [])  # batch, and metrics before it
         self._ended_within_epoch = False
@@ -161,17 +163,18 @@ class ResumeCheckpoint(Callback):
         cut_short = self._moment is saved_position.Moment.EPOCH_CUT_SHORT
         if cut_short and saved_position.was_validation_early(trainer, self._before_validation[0]):
             rows = self._before_validation[1]
-        checkpoint[ROWS_KEY] = [list(each) for each in rows]
+        checkpoint[ROWS_KEY], checkpoint[LAST_ROW_KEY] = [count for count, _ in rows], [last for _, last in rows]
         saved_position.correct(checkpoint["loops"]["fit_loop"], self._moment, trainer)
 
     def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
         """Note how many rows of metrics there were."""
         if trainer.state.fn == "fit":
-            self._loaded = [(count, row) for count, row in checkpoint.get(ROWS_KEY, [])]
+            counts = checkpoint.get(ROWS_KEY, [])
+            self._loaded = list(zip(counts, checkpoint.get(LAST_ROW_KEY) or [None] * len(counts), strict=False))
 
     def _drop_metrics(self, trainer: Trainer) -> None:
         loggers = _metrics_files(trainer)
-        nothing: list[tuple[int, Row]] = [(0, {}) for _ in loggers]
+        nothing: list[tuple[int, Row | None]] = [(0, None) for _ in loggers]
         for logger, (count, last) in zip(loggers, nothing if self._loaded is None else self._loaded, strict=False):
             logger.keep_rows(count, last)
         self._loaded = None
