@@ -157,11 +157,13 @@ class Trial:
 
 def torture(recipe: str, stops: list[str], trials: int, seed: int, folder: Path, report: Callable[[str], None]) -> int:
     """Run the trials in `folder`; return in how many of them something was lost or different."""
-    (folder / "ema.yaml").write_text(EMA)
+    (folder / "ema.yaml").write_text(EMA, encoding="utf-8")
     fit = ["fit", *RECIPES[recipe], "--config", str(folder / "ema.yaml"), *OFTEN]
     started = time.monotonic()
     if code := wait(start([*fit, "--run_dir", str(folder / "whole")], folder / "whole.log")):
-        raise RuntimeError(f"the uninterrupted run ended with exit code {code}:\n{(folder / 'whole.log').read_text()}")
+        raise RuntimeError(
+            f"the uninterrupted run ended with exit code {code}:\n{(folder / 'whole.log').read_text(encoding='utf-8')}"
+        )
     seconds = time.monotonic() - started
     report(f"{recipe}: the uninterrupted run took {seconds:.1f} s; logs and folders in {folder}")
 

@@ -122,7 +122,7 @@ def test_an_epoch_starts_with_an_empty_memory(data):
 
 def process(world_size: int, rank: int) -> Any:
     """The trainer of one of several processes, in a fit."""
-    return SimpleNamespace(world_size=world_size, global_rank=rank, state=SimpleNamespace(fn="fit"))
+    return SimpleNamespace(world_size=world_size, global_rank=rank, state=SimpleNamespace(fn="fit"), optimizers=[])
 
 
 @pytest.mark.parametrize("processes", [1, 2, 3])
