@@ -49,6 +49,13 @@ def start(folder: Path, *args: str) -> subprocess.Popen[str]:
     )
 
 
+def steps_in(checkpoint: Path) -> int:
+    """Returns the number of optimizer steps in a checkpoint; 0 while there is none."""
+    return (
+        int(torch.load(checkpoint, weights_only=True, map_location="cpu")["global_step"]) if checkpoint.exists() else 0
+    )
+
+
 def ended_well(process: subprocess.Popen[str]) -> None:
     output, _ = process.communicate(timeout=300)
     assert process.returncode == 0, output[-3000:]
@@ -65,20 +72,29 @@ def same(a: Any, b: Any) -> bool:
     return bool(a == b)
 
 
-@pytest.mark.parametrize("recipe", [IMAGES, TEXTS, CHARACTERS], ids=["images", "texts", "characters"])
-def test_killed_and_resumed_equals_never_interrupted(tmp_path: Path, recipe: list[str]) -> None:
+@pytest.mark.parametrize(
+    ("recipe", "sent", "code"),
+    [
+        pytest.param(IMAGES, signal.SIGKILL, -signal.SIGKILL, id="images"),
+        pytest.param(TEXTS, signal.SIGTERM, 143, id="texts"),
+        pytest.param(CHARACTERS, signal.SIGKILL, -signal.SIGKILL, id="characters"),
+    ],
+)
+def test_stopped_and_resumed_equals_never_interrupted(
+    tmp_path: Path, recipe: list[str], sent: signal.Signals, code: int
+) -> None:
     (tmp_path / "ema.yaml").write_text(EMA)
     (tmp_path / "text.txt").write_text("".join(chr(97 + (i * i + i // 7) % 26) for i in range(40_000)))
     fit = ["fit", *recipe, "--config", "ema.yaml", *OFTEN, "--trainer.accelerator", ACCELERATOR]
     fit += ["--trainer.devices", "1", "--trainer.deterministic", "true"]
     whole, killed = start(tmp_path, *fit, "--run_dir", "whole"), start(tmp_path, *fit, "--run_dir", "killed")
 
-    previous, deadline = tmp_path / "killed" / "checkpoints" / "previous.ckpt", time.monotonic() + 240
-    while not previous.exists() and killed.poll() is None and time.monotonic() < deadline:
-        time.sleep(0.01)
-    killed.send_signal(signal.SIGKILL)
+    last, deadline = tmp_path / "killed" / "checkpoints" / "last.ckpt", time.monotonic() + 240
+    while killed.poll() is None and time.monotonic() < deadline and steps_in(last) < 10:
+        time.sleep(0.02)
+    killed.send_signal(sent)
     output, _ = killed.communicate()
-    assert killed.returncode == -signal.SIGKILL, f"the run ended before it could be killed: {output[-3000:]}"
+    assert killed.returncode == code, f"the run was not stopped on its way: {output[-3000:]}"
     ended_well(start(tmp_path, *fit, "--run_dir", "killed", "--resume"))
     ended_well(whole)
 
@@ -91,3 +107,13 @@ def test_killed_and_resumed_equals_never_interrupted(tmp_path: Path, recipe: lis
     for key in ("state_dict", "current_model_state", "averaging_state", "optimizer_states", "lr_schedulers"):
         assert same(states[0][key], states[1][key]), key
     assert states[0]["global_step"] > 20  # so that something was left to train after the kill
+
+
+def test_a_training_that_diverges_names_the_step_and_saves_no_such_weights(tmp_path: Path) -> None:
+    fit = ["fit", *IMAGES, "--trainer.accelerator", ACCELERATOR, "--trainer.devices", "1", "--run_dir", "run"]
+    process = start(tmp_path, *fit, "--model.optimizer.lr", "1e30", "--resume_checkpoint.every_n_steps", "1")
+    output, _ = process.communicate(timeout=300)
+    assert process.returncode == 1, output[-3000:]
+    assert "step" in output.splitlines()[-1]
+    saved = torch.load(tmp_path / "run" / "checkpoints" / "last.ckpt", weights_only=True, map_location="cpu")
+    assert all(value.isfinite().all() for value in saved["state_dict"].values() if value.is_floating_point())
