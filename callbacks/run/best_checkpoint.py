@@ -10,7 +10,21 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.utilities import rank_zero_warn
 from torch import Tensor
 
+from callbacks.run import saved_position
 from utils.contracts import NamesValidationMetrics
+
+_MEMORY = (
+    "best_model_score",
+    "best_model_path",
+    "best_k_models",
+    "kth_best_model_path",
+    "kth_value",
+    "last_model_path",
+    "current_score",
+    "_last_global_step_saved",
+    "_last_checkpoint_saved",
+)
+"""What Lightning's `ModelCheckpoint` knows of what it has saved."""
 
 
 class BestCheckpoint(ModelCheckpoint):
@@ -53,6 +67,21 @@ class BestCheckpoint(ModelCheckpoint):
             )
             return False
         return super().check_monitor_top_k(trainer, current)
+
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Save if the metric is the best so far.
+
+        A validation that is held only because `max_time` ends the run within an epoch replaces no earlier best, and is
+        forgotten: the run may resume, and then never has it.
+        """
+        early = saved_position.is_validation_early(trainer)
+        if early and self.best_model_path:
+            return
+        before = {name: getattr(self, name) for name in _MEMORY}
+        before["best_k_models"] = dict(self.best_k_models)
+        super().on_validation_end(trainer, pl_module)
+        if early:
+            vars(self).update(before)
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Restore which weights were best, even if the run folder was moved or is named by another path.

@@ -35,6 +35,7 @@ def correct(fit_loop: dict[str, Any], moment: Moment, trainer: Trainer) -> None:
         moment: Where the checkpoint is written.
         trainer: The Trainer at that moment.
     """
+    _count_validation_as_done(fit_loop)
     if moment in (Moment.BEFORE_STEP, Moment.BEFORE_EPOCH):
         _uncount_what_has_not_begun(fit_loop)
     if moment is Moment.IN_VALIDATION:
@@ -80,6 +81,14 @@ def can_repeat_validation(trainer: Trainer) -> bool:
     return _is_at_validation(trainer, progress.current.completed, is_last=progress.is_last_batch)
 
 
+def is_validation_early(trainer: Trainer) -> bool:
+    """Return whether the current validation of a fit is held only because the run ends."""
+    progress = trainer.fit_loop.epoch_loop.batch_progress
+    at_validation = _is_at_validation(trainer, progress.current.completed, is_last=progress.is_last_batch)
+    by_clock = trainer.val_check_batch is None
+    return trainer.state.fn == "fit" and trainer.should_stop and not at_validation and not by_clock
+
+
 def was_validation_early(trainer: Trainer, batch: int) -> bool:
     """Return whether the last batch had a validation only because the run ends.
 
@@ -119,6 +128,12 @@ def _uncount_what_has_not_begun(fit_loop: dict[str, Any]) -> None:
             if count["started"] == count["ready"] - 1 == count["completed"]:
                 count["ready"] -= 1
     fit_loop["epoch_loop.batch_progress"]["is_last_batch"] = False  # true if the batch that has not begun is
+
+
+def _count_validation_as_done(fit_loop: dict[str, Any]) -> None:
+    """Have a resumed run not take up a validation, as the counts say once a run has taken one up and ended it."""
+    for count in (fit_loop["epoch_loop.val_loop.batch_progress"][each] for each in ("total", "current")):
+        count.update(dict.fromkeys(count, count["completed"]))
 
 
 def _uncount_validation(fit_loop: dict[str, Any]) -> None:

@@ -26,6 +26,7 @@ from utils.batches import count_examples
 from utils.config_changes import config_changes
 from utils.contracts import ClassifiesImages, HasUnit, network_of
 from utils.files import write_text
+from utils.interruption import Interrupted
 
 LOWER_IS_BETTER = ("loss", "error", "perplexity", "bits_per_character")
 HIDDEN_TRAINER_KEYS = ("callbacks", "logger", "default_root_dir", "enable_progress_bar", "plugins", "profiler")
@@ -102,7 +103,8 @@ class Summary(Callback):
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
         """Write the summary of an interrupted training."""
         if self._started is not None:
-            state = f"Training was interrupted after {_epochs(trainer)} ({type(exception).__name__})."
+            reason = exception if isinstance(exception, Interrupted) else type(exception).__name__
+            state = f"Training was interrupted after {_epochs(trainer)} ({reason})."
             self._write(trainer, pl_module, state)
 
     def _training_seconds(self) -> float:
