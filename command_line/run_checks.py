@@ -47,6 +47,11 @@ def check_trainer_settings(trainer: Any) -> None:
             f"trainer.default_root_dir is {trainer.default_root_dir}, but the run folder is chosen by --run_dir DIR or "
             "--name NAME; remove default_root_dir and pass one of them"
         )
+    if trainer.enable_checkpointing is False:
+        raise ValueError(
+            "trainer.enable_checkpointing is false, but every run has BestCheckpoint and ResumeCheckpoint, from which "
+            "it is tested and resumed; remove it, or try a few batches without checkpoints by --trainer.fast_dev_run 5"
+        )
     if trainer.precision in HALF:
         raise ValueError(
             f"trainer.precision is {trainer.precision}, which keeps weights and batch-norm statistics in 16 bits, "

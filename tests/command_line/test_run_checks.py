@@ -18,6 +18,7 @@ from lightning_modules.optim.schedules import Constant
 def settings(**changes: Any) -> SimpleNamespace:
     """The `trainer` section of a config."""
     defaults = {"default_root_dir": None, "precision": "32-true", "accelerator": "auto", "devices": "auto"}
+    defaults["enable_checkpointing"] = None
     return SimpleNamespace(**{**defaults, **changes})
 
 
@@ -37,6 +38,7 @@ def gpus(monkeypatch: pytest.MonkeyPatch) -> Any:
     [
         ({"default_root_dir": "x"}, r"default_root_dir is x, .*--run_dir DIR"),
         ({"precision": "bf16-true"}, r"bf16-true.*--trainer\.precision bf16-mixed"),
+        ({"enable_checkpointing": False}, r"enable_checkpointing is false.*BestCheckpoint.*remove it"),
         ({"devices": "abc"}, r"trainer\.devices must be a number"),
         ({"precision": "16-true"}, r"16-true.*--trainer\.precision 16-mixed"),
     ],
