@@ -28,7 +28,8 @@ class Small(LightningModule):
         self.architecture = nn.Sequential(nn.Linear(2, 4), nn.BatchNorm1d(4), nn.Tanh(), nn.Linear(4, 1))
         self.bad, self.value = bad or {}, value
         self.done = 0
-        self.architecture[0].weight.register_hook(self._spoil)  # as a faulty backward of the first layer would  # type: ignore[operator]
+        # As a faulty backward of the first layer would
+        self.architecture[0].weight.register_hook(self._spoil)  # type: ignore[operator]
 
     def _spoil(self, gradient: Tensor) -> Tensor:
         return gradient * self.value if self.bad.get(self.done) == "gradient" else gradient
