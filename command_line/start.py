@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import signal
 import sys
 from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
@@ -29,7 +30,10 @@ def main() -> None:
     """Run the command line."""
     mend_streams()
     answer_early(sys.argv[1:])
-    import_module("cli").main()
+    earlier = signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C during the imports ends them without a traceback
+    program = import_module("cli")
+    signal.signal(signal.SIGINT, earlier)
+    program.main()
 
 
 def answer_early(args: list[str]) -> None:
