@@ -264,11 +264,8 @@ class TextSeq2SeqDataModule(
         """Return where the test texts come from, and the digest of prefixes, sources and references."""
         tasks = list(enumerate(self.task.parts()))
         rows = [(task.prefix, *example) for part, task in tasks for example in self._read(part, "test")]
-        return DataSource(
-            "; ".join(dict.fromkeys(task.path("test") for _, task in tasks)),
-            digest_of(json.dumps(row) for row in rows),
-            len(rows),
-        )
+        path = "; ".join(dict.fromkeys(task.path("test") for _, task in tasks))
+        return DataSource(path, digest_of(map(json.dumps, rows)), len(rows))
 
     def predict_dataloader(self) -> BatchLoader[Seq2SeqBatch]:
         """Return the loader of this process's texts to predict; blank lines are skipped."""
