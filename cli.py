@@ -181,7 +181,7 @@ class OneForAllCLI(LightningCLI):
             self._print(resume_report(folder, newest))
             options.ckpt_path = newest or options.ckpt_path
         if options.ckpt_path:
-            earlier = read_config(options.ckpt_path)
+            earlier = read_config(options.ckpt_path, to_resume=True)
             same_folder = Path(options.ckpt_path).absolute().parent.parent == folder.absolute()
             self.changes = accepted_changes(earlier, self.saved_config, options.ckpt_path, SECTIONS, same_folder)
         folder, claimed = training_folder(folder, resume=bool(options.resume), numbered=not options.run_dir)
@@ -202,6 +202,8 @@ class OneForAllCLI(LightningCLI):
         trainer = super().instantiate_trainer(use_distributed_sampler=False, **kwargs)
         if type(trainer.strategy.checkpoint_io) is TorchCheckpointIO:
             trainer.strategy.checkpoint_io = WholeFileIO()
+        # Lightning's own handler broadcasts within the handler, where other processes may be in a collective
+        trainer._signal_connector._sigterm_notifier_fn = lambda *_: None  # type: ignore[method-assign]
         return trainer
 
     def _observers(self, options: Any) -> list[Callback]:
@@ -236,6 +238,8 @@ class OneForAllCLI(LightningCLI):
             interruption.raise_requested()  # the training was about to end anyway
         except interruption.Interrupted as interrupted:
             self._print(*self._after_interruption(interrupted))
+            if self.trainer.strategy.launcher is not None:
+                self.trainer.strategy.launcher.kill(interrupted.signal)  # the other processes, if this one started any
             raise
         except ValueError as error:
             if subcommand == "fit" and self._has_trained():  # not a user's mistake: show all of it
@@ -274,10 +278,18 @@ class OneForAllCLI(LightningCLI):
 
     def _after_interruption(self, interrupted: interruption.Interrupted) -> list[str]:
         said = [f"\nstopped by {interrupted}"]
-        if self.subcommand != "fit" or not (self.run_dir / "checkpoints" / "last.ckpt").is_file():
+        if self.subcommand != "fit" or not any((self.run_dir / "checkpoints").glob("*.ckpt")):
             return said
-        said[0] += f" at epoch {self.trainer.current_epoch + 1}, step {self.trainer.global_step}; last.ckpt is saved"
+        step = self.trainer.global_step
+        saved = self._resume_checkpoint().saved_step == step
+        said[0] += (
+            f" at epoch {self.trainer.current_epoch + 1}, step {step}; last.ckpt is {'saved' if saved else 'older'}"
+        )
         return [*said, f"resume:  {shlex.join(['oneforall', 'fit', '--run_dir', str(self.run_dir), '--resume'])}"]
+
+    def _resume_checkpoint(self) -> ResumeCheckpoint:
+        callbacks: list[Callback] = self.trainer.callbacks  # type: ignore[attr-defined]
+        return next(each for each in callbacks if isinstance(each, ResumeCheckpoint))
 
     @rank_zero_only
     def _print(self, *lines: str) -> None:

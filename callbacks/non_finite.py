@@ -76,7 +76,7 @@ class NonFinite(Callback):
 
     def on_before_backward(self, trainer: Trainer, pl_module: LightningModule, loss: Tensor) -> None:
         """Keep the loss of a batch until its optimizer step."""
-        self._losses.append(loss.detach())
+        self._losses.append(loss.detach().reshape(()))
 
     def on_before_optimizer_step(self, trainer: Trainer, pl_module: LightningModule, optimizer: Optimizer) -> None:
         """Keep losses and norms of a step; check them at once where that is free or wanted."""

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from utils.files import refuse_lfs_pointer
 from utils.plain_data import check_entries
+from utils.resume_position import check_position
 from utils.torch_files import load_plain
 from utils.weights import check_digests, check_finite, digest_of, digests_of
 
@@ -37,14 +38,22 @@ ENTRIES = {
     "hyper_parameters": dict[str, Any],
     "metrics_rows": list[int],
     "metrics_last_rows": list[dict[str, Any]],
+    "batch_plan": dict[str, Any],
+    "optimizer_settings": list[list[dict[str, Any]]],
+    "training_data": dict[str, Any],
+    "current_model_state": dict[str, Tensor],
+    "averaging_state": dict[str, Any],
 }
 """The types of what is read of a checkpoint."""
 
 TO_ACCEPT = "if you altered it on purpose, remove its entry"
 
 NEEDED = ("state_dict", "config", LIGHTNING)
-NEEDED_TO_RESUME = ("loops", "callbacks", "optimizer_states", "lr_schedulers")
-WITH_DIGEST = ("loops", "callbacks", "optimizer_states", "lr_schedulers")
+NEEDED_TO_RESUME = ("global_step", "loops", "callbacks", "optimizer_states", "lr_schedulers")
+WITH_DIGEST = (
+    *("loops", "callbacks", "optimizer_states", "lr_schedulers", "current_model_state", "averaging_state"),
+    *("batch_plan", "optimizer_settings", "training_data"),
+)
 """What has a digest beside the weights: whatever is wrong in it would show only as training goes on."""
 
 
@@ -103,17 +112,22 @@ def verify_weights(checkpoint: Mapping[str, Any]) -> None:
             check_digests(checkpoint["state_dict"], checkpoint["digests"])
         except ValueError as error:
             raise ValueError(f"{error}; {TO_ACCEPT} `digests`") from error
-    check_finite(checkpoint["state_dict"])
+    # Digests show that an infinite value is what training wrote, such as a mask in a buffer
+    check_finite(checkpoint["state_dict"], infinite_ok="digests" in checkpoint)
 
 
-def read_config(path: str | Path) -> dict[str, Any]:
+def read_config(path: str | Path, to_resume: bool = False) -> dict[str, Any]:
     """Return the resolved config that a checkpoint of this format carries.
+
+    Args:
+        path: The checkpoint.
+        to_resume: Whether a training is to continue from it, so that the state of the training is verified too.
 
     Raises:
         FileNotFoundError, ValueError: As `read_checkpoint`, and for a checkpoint of another format, or one that
             Lightning could not load.
     """
-    config: dict[str, Any] = _read_current(path)["config"]
+    config: dict[str, Any] = _read_current(path, to_resume)["config"]
     return config
 
 
@@ -126,6 +140,7 @@ def _read_current(path: str | Path, to_resume: bool = False) -> dict[str, Any]:
         _check_lightning(checkpoint)
         if to_resume:
             _verify_training(checkpoint)
+            check_position(checkpoint)
     except ValueError as error:
         raise unreadable(path, error) from error
     return checkpoint

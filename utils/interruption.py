@@ -33,6 +33,7 @@ class Interrupted(BaseException):
         return 128 + self.signal
 
 
+_active = False
 _deferred = False
 _requested: int | None = None
 
@@ -43,14 +44,14 @@ def signals_raise() -> Iterator[None]:
 
     Only the main thread of a process can handle signals: in any other, nothing changes.
     """
-    global _requested
-    _requested = None
+    global _active, _requested
     earlier = {number: signal.getsignal(number) for number in SIGNALS}
+    _active, _requested = True, None
     defer(False)
     try:
         yield
     finally:
-        _requested = None
+        _active, _requested = False, None
         if _in_main_thread():
             for number, handler in earlier.items():
                 signal.signal(number, handler)
@@ -59,13 +60,15 @@ def signals_raise() -> Iterator[None]:
 def defer(on: bool) -> None:
     """Say whether a signal only requests to stop; the second one stops at once.
 
-    The handlers are installed again, in the place of those that Lightning has installed meanwhile.
+    The handlers are installed again, in the place of those that Lightning has installed meanwhile. Outside of
+    `signals_raise`, as in a notebook, and for a signal that is ignored (`nohup`), nothing changes.
     """
     global _deferred
     _deferred = on
-    if _in_main_thread():
+    if _active and _in_main_thread():
         for number in SIGNALS:
-            signal.signal(number, _handle)
+            if signal.getsignal(number) is not signal.SIG_IGN:
+                signal.signal(number, _handle)
 
 
 def requested() -> int | None:

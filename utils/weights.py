@@ -34,10 +34,12 @@ def check_digests(weights: Mapping[str, Tensor], digests: Mapping[str, str]) -> 
             raise ValueError(f"{name} of its weights was altered after it was saved")
 
 
-def check_finite(weights: Mapping[str, Tensor]) -> None:
-    """Raise ValueError, naming the first tensor, unless all values are finite."""
+def check_finite(weights: Mapping[str, Tensor], infinite_ok: bool = False) -> None:
+    """Raise ValueError, naming the first tensor, unless all values are finite, or at least none is NaN."""
     for name, tensor in weights.items():
-        if tensor.is_floating_point() and _is_plain(tensor) and not _is_finite(tensor.detach()):
+        if not tensor.is_floating_point() or not _is_plain(tensor) or _is_finite(tensor.detach()):
+            continue
+        if not infinite_ok or tensor.isnan().any():
             raise ValueError(f"{name} holds values that are infinite or not a number (NaN)")
 
 

@@ -59,6 +59,7 @@ class ResumeCheckpoint(Callback):
         self._moment = saved_position.Moment.OTHER
         self._before_validation: tuple[int, list[tuple[int, Row]]] = (-1, [])  # batch, and metrics before it
         self._ended_within_epoch = False
+        self.saved_step: int | None = None  # optimizer step of the last checkpoint that this fit has saved
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Save into the run folder."""
@@ -126,16 +127,20 @@ class ResumeCheckpoint(Callback):
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Save within an epoch that ends too early, by `max_time` or `max_steps`, as if it were still in progress."""
-        if saved_position.is_epoch_complete(trainer) or trainer.fast_dev_run:  # type: ignore[attr-defined]
+        if saved_position.is_epoch_complete(trainer):
             return
         self._ended_within_epoch = True
         if not saved_position.is_within_accumulation(trainer):
             self.save(trainer, saved_position.Moment.EPOCH_CUT_SHORT)
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Save the end of the training, except in a fast_dev_run, which turns Lightning's checkpoints off too."""
-        if not trainer.fast_dev_run and not self._ended_within_epoch:  # type: ignore[attr-defined]
+        """Save the end of the training."""
+        if not self._ended_within_epoch:
             self.save(trainer)
+
+    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
+        """Let signals end the program at once again: Lightning calls no `teardown` after an exception."""
+        interruption.defer(False)
 
     def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Let signals end the program at once again."""
@@ -149,13 +154,19 @@ class ResumeCheckpoint(Callback):
             trainer: The Trainer.
             moment: Where in the loops the run is.
         """
+        if trainer.fast_dev_run:  # type: ignore[attr-defined]  # which turns Lightning's checkpoints off too
+            return
         self._moment = moment or saved_position.Moment.OTHER
-        last, previous = self.folder / "last.ckpt", self.folder / "previous.ckpt"
-        if trainer.is_global_zero and last.is_file():
-            _keep(last, previous)
-        trainer.save_checkpoint(last, weights_only=False)
+        last, previous, new = (self.folder / name for name in ("last.ckpt", "previous.ckpt", "last.ckpt.tmp"))
+        trainer.save_checkpoint(new, weights_only=False)
+        if trainer.is_global_zero:
+            if last.is_file():
+                _keep(last, previous)
+            new.replace(last)
+            flush(self.folder)
         self._moment = saved_position.Moment.OTHER
         self._saved_at = (time.monotonic(), trainer.global_step)
+        self.saved_step = trainer.global_step
 
     def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
         """Add the number of rows of metrics so far, and move the position to between two batches or epochs."""

@@ -268,7 +268,7 @@ class RunFolder(Callback):
             print(f"resuming with changes: {'; '.join(self.changes)}", flush=True)
         path = _config_file(trainer)
         if path.read_text(encoding="utf-8") != self._text():
-            path.replace(next_config_file(path.parent))
+            shutil.copy2(path, next_config_file(path.parent))  # not moved: there is a config.yaml at any moment
             self._write(path)
 
     def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:

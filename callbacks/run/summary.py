@@ -111,9 +111,9 @@ class Summary(Callback):
         return self._seconds + (self.clock() - self._started if self._started is not None else 0.0)
 
     def _write(self, trainer: Trainer, pl_module: LightningModule, state: str) -> None:
-        if not trainer.is_global_zero:
-            return
         folder = Path(trainer.default_root_dir)
+        if not trainer.is_global_zero or not folder.is_dir():  # a folder that was deleted stays so
+            return
         path = folder / "summary.md"
         old = path.read_text(encoding="utf-8") if path.is_file() else ""
         test = re.search(f"{TEST_BEGIN}.*?{TEST_END}", old, re.DOTALL)
