@@ -1,7 +1,8 @@
 """The command line: `oneforall fit | validate | test | predict`.
 
-LightningCLI, and what belongs to no single run of a Trainer: a folder for the run, `--resume`, and checkpoints that
-describe themselves. `command_line/` has the parser, the search for configs and the explanation of errors.
+LightningCLI, and what belongs to no single run of a Trainer: a folder for the run, `--resume` (what is restored:
+`callbacks/run/resume_checkpoint.py`), and checkpoints that describe themselves (what they may do: `utils/trust.py`).
+`command_line/` has the parser, the search for configs and the explanation of errors.
 """
 
 import os
@@ -59,6 +60,7 @@ from utils.checkpoint_config import TRAINED_ONLY
 from utils.checkpoint_io import WholeFileIO
 from utils.checkpoints import explain_restore, newest_intact_checkpoint, read_config
 from utils.contracts import network_of
+from utils.lock import FolderLock
 from utils.trust import PACKAGES
 
 SECTIONS = {
@@ -78,6 +80,7 @@ class OneForAllCLI(LightningCLI):
 
     def __init__(self, args: list[str]):
         self.claimed: Path | None = None
+        self.lock: FolderLock | None = None  # held until the process ends
         self.changes: list[str] = []
         self.given_configs = given_configs(args)
         try:
@@ -119,7 +122,8 @@ class OneForAllCLI(LightningCLI):
             nargs="?",
             const=True,
             type=bool | None,
-            help="Resume from the newest intact checkpoint in the run folder; start if there is none.",
+            help="Resume the run in its folder (--run_dir, or runs/NAME) from last.ckpt or, if that is damaged, "
+            "previous.ckpt; start if the run has not trained yet.",
         )
         run.add_argument("--output", type=str | None, help="Where `predict` writes (default: in the run folder).")
         run.add_argument("--debug", nargs="?", const=True, type=bool | None, help="Show the traceback of an error.")
@@ -282,9 +286,8 @@ class OneForAllCLI(LightningCLI):
             return said
         step = self.trainer.global_step
         saved = self._resume_checkpoint().saved_step == step
-        said[0] += (
-            f" at epoch {self.trainer.current_epoch + 1}, step {step}; last.ckpt is {'saved' if saved else 'older'}"
-        )
+        said[0] += f" at epoch {self.trainer.current_epoch + 1}, step {step}"
+        said[0] += "; last.ckpt is saved" if saved else "; last.ckpt is from before"
         return [*said, f"resume:  {shlex.join(['oneforall', 'fit', '--run_dir', str(self.run_dir), '--resume'])}"]
 
     def _resume_checkpoint(self) -> ResumeCheckpoint:

@@ -3,7 +3,12 @@
 On `--resume` the newest intact one of them is chosen (`utils/checkpoints.py`). Lightning restores weights, optimizer,
 schedule and position; the LightningModule its tokenizer or vocabulary and the sums of the epoch so far
 (`lightning_modules/training_module.py`); this callback drops the rows of metrics.csv that were logged after it. Loaders
-start at the position (`datamodules/loader.py`), of which random numbers are a function: they need no state.
+start at the position (`datamodules/loader.py`), of which random numbers are a function: they need no state. Other
+callbacks have states of their own, which Lightning restores (`BestCheckpoint`, `EMA`).
+
+Before all that, the command line locks the run folder, so that no other process trains in it (`utils/lock.py`), and
+compares the config with that of the checkpoint: `command_line/resume_changes.py` says what may change, and
+`resumed_settings.py` puts it into force. A run that has not trained yet starts.
 """
 
 import os
@@ -38,8 +43,8 @@ class ResumeCheckpoint(Callback):
     and a run resumed from there lacks a row of its metrics.) Nothing is saved within a gradient accumulation, because
     checkpoints do not hold gradients.
 
-    A run that is asked to stop, by SIGTERM or Ctrl-C, saves at the next such moment, or within a validation, which then
-    begins again when the run resumes. A run that `max_time` or `max_steps` ends within an epoch resumes within it.
+    A run that is asked to stop, by SIGTERM or Ctrl-C, saves at the next such moment, or, with one process, within a
+    validation, which then begins again when the run resumes. A run that `max_time` or `max_steps` ends within an epoch resumes within it.
 
     Args:
         every_n_seconds: Minimum time between two checkpoints, in seconds. Several processes compare their clocks, and

@@ -1,4 +1,4 @@
-"""The run folder: which one it is, what is in it, and the config it keeps."""
+"""The run folder: which one it is, the lock that only one training holds, what is in it, and the config it keeps."""
 
 import os
 import re
