@@ -42,7 +42,7 @@ from callbacks.run.run_folder import (
     training_folder,
     weights_in,
 )
-from callbacks.run.summary import Summary
+from callbacks.run.summary import Summary, repeatable
 from callbacks.run.test_metrics import TestMetrics, headline
 from command_line.carried_configs import resolved_config, with_checkpoint_config, with_run_config
 from command_line.configs import BASE, asks_for_help, forget, given_configs, is_on, with_found_configs
@@ -96,7 +96,7 @@ class OneForAllCLI(LightningCLI):
                 },
                 parser_class=Parser,
                 auto_configure_optimizers=False,
-                args=args if asks_for_help(args) else with_checkpoint_config(with_found_configs(with_run_config(args))),
+                args=args if asks_for_help(args) else with_checkpoint_config(with_run_config(with_found_configs(args))),
             )
         except BaseException:
             if self.claimed and not self._has_trained():
@@ -178,6 +178,8 @@ class OneForAllCLI(LightningCLI):
     def _choose_run_dir(self, options: Any) -> Path:
         if self.subcommand != "fit":
             return evaluation_folder(options.run_dir, options.name, options.ckpt_path, options.output)
+        if ".." in Path(options.name or "").parts or Path(options.name or "").is_absolute():
+            raise ValueError(f"--name {options.name} leads out of runs/; choose another folder with --run_dir")
         folder = Path(options.run_dir) if options.run_dir else Path("runs") / (options.name or self._default_name())
         if options.resume:
             self.lock = lock_run(folder)
@@ -288,7 +290,8 @@ class OneForAllCLI(LightningCLI):
         saved = self._resume_checkpoint().saved_step == step
         said[0] += f" at epoch {self.trainer.current_epoch + 1}, step {step}"
         said[0] += "; last.ckpt is saved" if saved else "; last.ckpt is from before"
-        return [*said, f"resume:  {shlex.join(['oneforall', 'fit', '--run_dir', str(self.run_dir), '--resume'])}"]
+        again = ["oneforall", *repeatable(sys.argv[1:]), "--run_dir", str(self.run_dir), "--resume"]
+        return [*said, f"resume:  {shlex.join(again)}"]
 
     def _resume_checkpoint(self) -> ResumeCheckpoint:
         callbacks: list[Callback] = self.trainer.callbacks  # type: ignore[attr-defined]

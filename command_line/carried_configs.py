@@ -9,6 +9,7 @@ import yaml
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 
 from command_line.configs import BASE, given_configs, is_on, option_values
+from command_line.yaml_files import read_yaml
 from utils.checkpoint_config import plain_config, taken_config
 from utils.checkpoints import read_config
 
@@ -25,14 +26,23 @@ def resolved_config(parser: LightningArgumentParser, options: Any) -> dict[str, 
 
 
 def with_run_config(args: list[str]) -> list[str]:
-    """Return a command line that resumes a run without naming a config with the config.yaml in the run's folder."""
+    """Return a command line that resumes a run without naming a config with what the run folder's config.yaml may say.
+
+    The folder may be somebody else's: its config passes the same gate as that of a checkpoint.
+
+    Raises:
+        ValueError: It names something that only `--trust_checkpoint` lets it name.
+    """
     if args[:1] != ["fit"] or not is_on(args, "--resume") or given_configs(args) or option_values(args, "--ckpt_path"):
         return args
     folders = option_values(args, "--run_dir") or [f"runs/{name}" for name in option_values(args, "--name")]
     config = Path(folders[-1]) / "config.yaml" if folders else None
     if config is None or not config.is_file() or config.stat().st_size == 0:
         return args
-    return [args[0], "--config", str(config), *args[1:]]
+    if is_on(args, "--trust_checkpoint"):
+        return [args[0], "--config", str(config), *args[1:]]
+    taken = taken_config(read_yaml(config), args[0], config)
+    return [args[0], "--config", yaml.safe_dump(taken, sort_keys=False), *args[1:]]
 
 
 def with_checkpoint_config(args: list[str]) -> list[str]:

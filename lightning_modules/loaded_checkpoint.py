@@ -26,7 +26,7 @@ def verify_loaded(checkpoint: Mapping[str, Any], key: str, types: Mapping[str, A
     """
     try:
         if "state_dict" in checkpoint:
-            verify_weights(checkpoint)
+            verify_weights({**checkpoint, "state_dict": dict(dict.items(checkpoint["state_dict"]))})
         check_entries(checkpoint, {key: dict[str, Any]}, needed=(key,))
         check_entries(checkpoint[key], types, tuple(types), key)
         for name, state in (checkpoint.get("loops") or {}).items():

@@ -14,9 +14,8 @@ from torch import Tensor
 
 from utils.files import refuse_lfs_pointer
 from utils.plain_data import check_entries
-from utils.resume_position import check_position
 from utils.torch_files import load_plain
-from utils.weights import check_digests, check_finite, digest_of, digests_of
+from utils.weights import check_digests, check_finite, digest_of, digests_of, plain_weights
 
 FORMAT = 2
 """Number of what a checkpoint holds and means; 1 had the class paths and random streams of version 0.1."""
@@ -49,7 +48,7 @@ ENTRIES = {
 TO_ACCEPT = "if you altered it on purpose, remove its entry"
 
 NEEDED = ("state_dict", "config", LIGHTNING)
-NEEDED_TO_RESUME = ("global_step", "loops", "callbacks", "optimizer_states", "lr_schedulers")
+NEEDED_TO_RESUME = ("loops", "callbacks", "optimizer_states", "lr_schedulers")
 WITH_DIGEST = (
     *("loops", "callbacks", "optimizer_states", "lr_schedulers", "current_model_state", "averaging_state"),
     *("batch_plan", "optimizer_settings", "training_data"),
@@ -84,9 +83,12 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
         )
     try:
         check_entries(checkpoint, ENTRIES, needed=())
+        checkpoint["state_dict"] = plain_weights(checkpoint["state_dict"])
         verify_weights(checkpoint)
     except ValueError as error:
         raise unreadable(path, error) from error
+    except (RuntimeError, TypeError, AttributeError, RecursionError, MemoryError) as error:  # odd values may raise any
+        raise unreadable(path, f"{type(error).__name__}: {error}") from error
     return checkpoint
 
 
@@ -140,9 +142,10 @@ def _read_current(path: str | Path, to_resume: bool = False) -> dict[str, Any]:
         _check_lightning(checkpoint)
         if to_resume:
             _verify_training(checkpoint)
-            check_position(checkpoint)
     except ValueError as error:
         raise unreadable(path, error) from error
+    except (RuntimeError, TypeError, AttributeError, RecursionError, MemoryError) as error:
+        raise unreadable(path, f"{type(error).__name__}: {error}") from error
     return checkpoint
 
 

@@ -28,8 +28,9 @@ def atomic_path(path: str | os.PathLike[str], parents: bool = True) -> Iterator[
     processes or threads may write the same file at once: each has a temporary file of its own, and the last to finish
     wins. What a killed process left behind is removed by the next one on the same machine, or after a day.
 
-    The temporary name keeps the suffix, because libraries choose a format by it. A link is followed, and something that
-    is no regular file, such as /dev/null or a named pipe, is written through: replacing it would destroy it.
+    The temporary name keeps the suffix, because libraries choose a format by it. Something that is no regular file,
+    such as /dev/null or a named pipe, is written through: replacing it would destroy it. A link is replaced: in a run
+    folder that is somebody else's it may lead to any file.
 
     Args:
         path: The file to write.
@@ -40,10 +41,10 @@ def atomic_path(path: str | os.PathLike[str], parents: bool = True) -> Iterator[
         FileNotFoundError: The folder is missing and `parents` is off: somebody deleted or moved it.
         OSError: The file cannot be written; if there is no space, the message names the file and what to do.
     """
-    target = Path(os.path.realpath(path))
-    if target.is_dir():
+    target = Path(os.path.realpath(Path(path).parent), Path(path).name)
+    if target.is_dir() and not target.is_symlink():
         raise IsADirectoryError(f"{path} is a folder: name a file in it")
-    if target.exists() and not target.is_file():
+    if target.exists() and not target.is_file() and not target.is_symlink():
         yield target
         return
     if parents:

@@ -1,7 +1,7 @@
 """SIGTERM and Ctrl-C: an exception at once, or, while a training runs, a request to stop.
 
-`ResumeCheckpoint` (`callbacks/run/resume_checkpoint.py`) acts on the request: it saves before the next step or epoch, or
-within a validation, and raises `Interrupted`, which `cli.main` turns into exit code 130 or 143.
+`ResumeCheckpoint` (`callbacks/run/resume_checkpoint.py`) acts on the request: it saves before the next step or epoch,
+or within a validation, and raises `Interrupted`, which `cli.main` turns into exit code 130 or 143.
 
 A signal handler writes nothing and asks no other process anything.
 """

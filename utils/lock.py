@@ -34,7 +34,7 @@ class FolderLock:
     """
 
     def __init__(self, folder: Path):
-        self._descriptor: int | None = os.open(folder / NAME, os.O_RDWR | os.O_CREAT, 0o666)
+        self._descriptor: int | None = os.open(folder / NAME, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o666)
         try:
             if fcntl is None:
                 raise OSError(errno.ENOLCK, "this system has no locks")

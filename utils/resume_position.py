@@ -69,22 +69,11 @@ def position_of(checkpoint: dict[str, Any]) -> Position:
     return Position(epochs["processed"], batches, checkpoint["global_step"])
 
 
-def check_position(checkpoint: dict[str, Any]) -> None:
-    """Raise ValueError unless a checkpoint says where it was written, and what its batches were if anything."""
-    try:
-        position_of(checkpoint)
-        plan = checkpoint.get(PLAN_KEY)
-        if plan is not None:
-            _ = [plan[key] for key in ("world_size", "batches", "accumulate_grad_batches", "digest")]
-    except (KeyError, TypeError) as error:
-        raise ValueError(f"it does not say where the training was: {type(error).__name__} {error}") from error
-
-
 def goes_on_within_epoch(trainer: Trainer, checkpoint: dict[str, Any]) -> bool:
     """Return whether the epoch in progress can go on where it stood; every process must call this.
 
     It can if the same processes have the same batches, and the next one begins an optimizer step. A checkpoint of an
-    earlier version, which does not say what its batches were, is believed.
+    earlier version, which does not say what its batches were, is assumed to have the same ones.
     """
     saved = checkpoint.get(PLAN_KEY)
     if saved is None:

@@ -2,8 +2,8 @@
 
 It is one of three limits on a stranger's checkpoint. `torch_files.py` reads the file without running it; of its config,
 `checkpoint_config.py` takes only the part that a command needs, which passes this gate; `checkpoints.py` verifies its
-entries and weights. `--trust_checkpoint` lifts this gate. A config file that the user names, or the config.yaml of a run
-folder that the user resumes, does not pass it: they are the user's own.
+entries and weights. `--trust_checkpoint` lifts this gate. The config.yaml of a run folder that `--resume` continues
+passes it too.
 
 jsonargparse imports whatever a config names as a `class_path` and calls it, `os.system` too. A config from a stranger
 is therefore checked against the signatures of the classes that it names before jsonargparse sees it: where a class is

@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn import Parameter
 
 
 def digests_of(weights: Mapping[str, Tensor]) -> dict[str, str]:
@@ -24,6 +25,29 @@ def digest_of(value: Any) -> str:
     return f"{_crc32(value, 0):08x}"
 
 
+def plain_weights(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return weights that were read from a file as a plain dict of plain tensors.
+
+    Raises:
+        ValueError: A tensor is sparse, quantized, without values, conjugated, or larger than the memory that it has;
+            the message names the first. Weights that were trained never are.
+    """
+    found = dict(dict.items(weights)) if isinstance(weights, dict) else dict(weights)  # whatever its attributes say
+    for name, tensor in found.items():
+        if type(tensor) not in (Tensor, Parameter) or not _is_dense(tensor):
+            raise ValueError(f"{name} of its weights is no plain tensor")
+    return found
+
+
+def _is_dense(tensor: Tensor) -> bool:
+    usual = tensor.layout == torch.strided and tensor.device.type != "meta" and not tensor.is_quantized
+    return usual and not tensor.is_conj() and not tensor.is_neg() and _fits_its_memory(tensor)
+
+
+def _fits_its_memory(tensor: Tensor) -> bool:
+    return tensor.numel() * tensor.element_size() <= tensor.untyped_storage().nbytes()
+
+
 def check_digests(weights: Mapping[str, Tensor], digests: Mapping[str, str]) -> None:
     """Raise ValueError, naming the first tensor, unless each tensor is as it was when its digest was taken."""
     found = digests_of(weights)
@@ -37,7 +61,11 @@ def check_digests(weights: Mapping[str, Tensor], digests: Mapping[str, str]) -> 
 def check_finite(weights: Mapping[str, Tensor], infinite_ok: bool = False) -> None:
     """Raise ValueError, naming the first tensor, unless all values are finite, or at least none is NaN."""
     for name, tensor in weights.items():
-        if not tensor.is_floating_point() or not _is_plain(tensor) or _is_finite(tensor.detach()):
+        if (
+            not (tensor.is_floating_point() or tensor.is_complex())
+            or not _is_plain(tensor)
+            or _is_finite(tensor.detach())
+        ):
             continue
         if not infinite_ok or tensor.isnan().any():
             raise ValueError(f"{name} holds values that are infinite or not a number (NaN)")

@@ -56,5 +56,7 @@ class PredictionFile(Callback, Generic[Row]):
         rows = gather_rows(self._rows)
         self._rows = {}
         if trainer.is_global_zero:
-            path = Path(self.output) if self.output else Path(trainer.default_root_dir) / self.file_name
+            path = (
+                Path(os.path.realpath(self.output)) if self.output else Path(trainer.default_root_dir) / self.file_name
+            )
             self.write(path, rows, trainer, pl_module)

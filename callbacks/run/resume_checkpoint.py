@@ -44,7 +44,8 @@ class ResumeCheckpoint(Callback):
     checkpoints do not hold gradients.
 
     A run that is asked to stop, by SIGTERM or Ctrl-C, saves at the next such moment, or, with one process, within a
-    validation, which then begins again when the run resumes. A run that `max_time` or `max_steps` ends within an epoch resumes within it.
+    validation, which then begins again when the run resumes. A run that `max_time` or `max_steps` ends within an epoch
+    resumes within it.
 
     Args:
         every_n_seconds: Minimum time between two checkpoints, in seconds. Several processes compare their clocks, and
@@ -226,6 +227,8 @@ def _keep(last: Path, previous: Path) -> None:
     spare = previous.with_name("previous.ckpt.tmp")
     spare.unlink(missing_ok=True)
     try:
+        if last.is_symlink():  # a second link would lead to the same place
+            raise OSError
         os.link(last, spare)
     except OSError:  # a file system without hard links: for a moment there is `previous.ckpt` alone
         last.replace(previous)

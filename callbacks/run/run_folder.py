@@ -12,7 +12,7 @@ import yaml
 from lightning.fabric.utilities.rank_zero import rank_zero_only
 from lightning.pytorch import Callback, LightningModule, Trainer
 
-from utils.checkpoints import FORMAT, read_checkpoint
+from utils.checkpoints import FORMAT, read_checkpoint, unreadable
 from utils.files import write_text
 from utils.lock import NAME as LOCK
 from utils.lock import FolderLock
@@ -123,7 +123,10 @@ def resume_report(folder: Path, checkpoint: str | None) -> str:
         ValueError: The run has trained but has no checkpoint to resume from.
     """
     if checkpoint is not None:
-        position = position_of(read_checkpoint(checkpoint))
+        try:
+            position = position_of(read_checkpoint(checkpoint))
+        except (KeyError, TypeError) as error:
+            raise unreadable(checkpoint, f"it does not say where the training was: {error!r}") from error
         return f"resuming {folder} at epoch {position.epochs + 1}, step {position.steps} ({Path(checkpoint).name})"
     best, metrics = folder / "checkpoints" / "best.ckpt", folder / "metrics.csv"
     if best.exists() or (metrics.is_file() and len(metrics.read_text(encoding="utf-8").splitlines()) > 1):

@@ -44,7 +44,7 @@ def last_line(capsys, monkeypatch, tmp_path):
         ("--model.tta flop", "model.tta: expected one of none, flip, flip_translate, got flop"),
         ("--model.schedule Nope", "known LRScheduler: Constant, WarmupCosine, InverseSqrt, OneCycle, MultiStep, "),
         ("--model.optimizer Nope", "known Optimizer: Muon, ScaledAdamW, "),
-        ("--model.architecture Nope", "CustomCNN, MobileNetV1, MobileNetV2, MobiNet, ResNet"),
+        ("--model.architecture Nope", "MobileNetV1, MobileNetV2, MobiNet, ResNet"),
         ("--model.architecture torch.nn.Nope", "no ImageClassifierNet named torch.nn.Nope"),
         ("--model.architecture ResNet --model.architecture.depth 19", "depth must be one of 18, 20, 32, 34, "),
         ("--model.architecture.depth 20", "CustomCNN has none; set model.architecture.class_path to ResNet, which"),
@@ -92,12 +92,13 @@ def test_a_config_that_names_no_class(last_line):
 
 
 def test_a_network_without_its_base_class(last_line, monkeypatch):
-    module = ModuleType("architectures.bare_net")
-    module.BareNet = type("BareNet", (nn.Module,), {"__module__": module.__name__})
+    module = ModuleType("architectures.lonely_net")
+    module.LonelyNet = type("LonelyNet", (nn.Module,), {"__module__": module.__name__})
     monkeypatch.setitem(sys.modules, module.__name__, module)
-    line = last_line(*QUICKSTART, "--model.architecture", "BareNet")
+    line = last_line(*QUICKSTART, "--model.architecture", "LonelyNet")
     assert (
-        "BareNet (architectures.bare_net) is no ImageClassifierNet: its base class must be ImageClassifierNet" in line
+        "LonelyNet (architectures.lonely_net) is no ImageClassifierNet: its base class must be ImageClassifierNet"
+        in line
     )
     assert "did you mean" not in line
 

@@ -186,16 +186,17 @@ for _ in range(40):
 # --- links and devices ---------------------------------------------------------------------------------------------
 
 
-def test_a_link_is_followed_and_stays(tmp_path):
+def test_a_link_is_replaced_and_what_it_leads_to_stays(tmp_path):
+    """In a run folder that is somebody else's, a link may lead to any file."""
     (tmp_path / "there").mkdir()
     (tmp_path / "there" / "real.txt").write_text("old")
-    for name, target in (("link.txt", "there/real.txt"), ("dangling.txt", "there/new.txt")):
+    for name, target in (("link.txt", "there/real.txt"), ("dangling.txt", "there/new.txt"), ("folder.txt", "there")):
         (tmp_path / name).symlink_to(target)
         write_text(tmp_path / name, "new")
-        assert (tmp_path / name).readlink() == Path(target)
-        assert (tmp_path / target).read_text() == "new"
-    assert names(tmp_path) == {"there", "link.txt", "dangling.txt"}
-    assert names(tmp_path / "there") == {"real.txt", "new.txt"}
+        assert not (tmp_path / name).is_symlink()
+        assert (tmp_path / name).read_text() == "new"
+    assert names(tmp_path / "there") == {"real.txt"}
+    assert (tmp_path / "there" / "real.txt").read_text() == "old"
 
 
 def device(folder: Path, name: str, minor: int) -> Path:

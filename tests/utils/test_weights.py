@@ -1,12 +1,13 @@
 """Digests of tensors and other state, and whether values are finite."""
 
+import math
 from typing import Any
 
 import pytest
 import torch
 from torch import Tensor
 
-from utils.weights import check_digests, check_finite, digest_of, digests_of
+from utils.weights import check_digests, check_finite, digest_of, digests_of, plain_weights
 
 
 def test_a_digest_is_of_type_shape_and_values_whatever_the_layout_in_memory():
@@ -57,3 +58,28 @@ def test_only_values_that_are_not_finite_are_refused(dtype):
             check_finite(weights)
     with pytest.raises(ValueError, match=r"^v holds values"):
         check_finite({"v": torch.tensor([float("inf"), -float("inf")], dtype=dtype)})
+
+
+@pytest.mark.parametrize(
+    "tensor",
+    [
+        torch.ones(3).to_sparse(),
+        torch.ones(1).as_strided((2**38,), (0,)),
+        torch.ones(3, device="meta"),
+        torch.ones(2, dtype=torch.complex64).conj(),
+        torch.quantize_per_tensor(torch.ones(3), 0.1, 0, torch.qint8),
+    ],
+    ids=["sparse", "larger-than-its-memory", "without-values", "conjugated", "quantized"],
+)
+def test_weights_that_no_training_writes_are_refused_by_name(tensor):
+    with pytest.raises(ValueError, match="odd of its weights is no plain tensor"):
+        plain_weights({"fine": torch.ones(2), "odd": tensor})
+
+
+def test_infinite_values_are_refused_unless_the_training_wrote_them_and_nan_always():
+    infinite, unknown = {"mask": torch.tensor([0.0, -math.inf])}, {"mask": torch.tensor([0.0, math.nan])}
+    with pytest.raises(ValueError, match="mask"):
+        check_finite(infinite)
+    check_finite(infinite, infinite_ok=True)
+    with pytest.raises(ValueError, match="mask"):
+        check_finite(unknown, infinite_ok=True)

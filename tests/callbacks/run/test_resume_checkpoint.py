@@ -322,6 +322,7 @@ def test_processes_agree_and_are_seldom_asked(tmp_path):
         is_global_zero=False,
         global_step=0,
         accumulate_grad_batches=1,
+        fast_dev_run=False,
         val_check_batch=None,
         default_root_dir=str(tmp_path),
         strategy=SimpleNamespace(
