@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from jsonargparse._typehints import get_all_subclass_paths, get_class_types
+from torch import nn
 
 MOST_LISTED = 24
 """Number of classes that are listed where no name is alike."""
@@ -42,7 +43,11 @@ def explain_class(name: str, typehint: Any, fields: dict[str, Any], packages: Se
     bases = " or ".join(base.__name__ for base in bases_of(typehint))
     found = next(iter(_loaded(last, name, packages)), None)
     if found is not None and last not in known:
-        homes = [field for field, type_ in fields.items() if issubclass(found, tuple(bases_of(type_)))]
+        # A field that takes any module says nothing of where this one belongs
+        narrow = {
+            field: tuple(base for base in bases_of(type_) if base is not nn.Module) for field, type_ in fields.items()
+        }
+        homes = [field for field, bases_ in narrow.items() if issubclass(found, bases_)]
         if homes:
             return f"{name} is no {bases}; it belongs to {homes[0]}{_choices(known, f'. Known {bases}')}"
         base = bases_of(typehint)[0]

@@ -64,14 +64,13 @@ def defer(on: bool) -> None:
     """Say whether a signal only requests to stop; the second one stops at once.
 
     The handlers are installed again, in the place of those that Lightning has installed meanwhile. Outside of
-    `signals_raise`, as in a notebook, and for a signal that is ignored (`nohup`), nothing changes.
+    `signals_raise`, as in a notebook, nothing changes.
     """
     global _deferred
     _deferred = on
     if _active and _in_main_thread():
         for number in SIGNALS:
-            if signal.getsignal(number) is not signal.SIG_IGN:
-                signal.signal(number, _handle)
+            signal.signal(number, _handle)
 
 
 def requested() -> int | None:
