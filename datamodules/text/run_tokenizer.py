@@ -12,7 +12,7 @@ from lightning.pytorch.utilities import rank_zero_info
 from datamodules.text.tokenizer import TokenizerModel, train_tokenizer
 from datamodules.trainer_state import model_of, stage_of
 from utils.contracts import UsesTokenizer
-from utils.files import atomic_path
+from utils.files import write_text
 from utils.tokenizer_files import load_tokenizer
 
 if TYPE_CHECKING:
@@ -95,8 +95,7 @@ class RunTokenizer:
         file = _run_file(trainer)
         if file is None or file.is_file():
             return
-        with atomic_path(file) as temporary:
-            self.get(trainer).save(str(temporary))
+        write_text(file, self.get(trainer).to_str(pretty=True))  # its own `save` raises a bare Exception on a full disk
 
     def share(self, trainer: Trainer | None) -> None:
         """Give every process the tokenizer of the first one; every process must call this.

@@ -17,12 +17,11 @@ import argparse
 import json
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from datamodules.text.files import read_lines
 from utils.checks import check_choice, check_int
-from utils.files import atomic_path
+from utils.files import write_text
 from utils.tokenizer_files import EOS_ID, SPECIAL_TOKENS, UNK_ID
 
 if TYPE_CHECKING:
@@ -195,8 +194,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     try:
         texts = [line for file in options.files for line in read_lines(file, "file")]
         tokenizer = train_tokenizer(texts, options.vocab_size, options.model, options.num_sentinels)
-        with atomic_path(Path(options.output)) as temporary:
-            tokenizer.save(str(temporary))
+        write_text(options.output, tokenizer.to_str(pretty=True))
     except (ValueError, OSError) as error:
         parser.error(str(error))
     print(f"{options.output}: {tokenizer.get_vocab_size():,} tokens from {len(texts):,} lines")
