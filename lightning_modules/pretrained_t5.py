@@ -13,7 +13,7 @@ from architectures.t5.config import T5Config
 from architectures.t5.hf_weights import load_pretrained
 from architectures.t5.model import T5
 from lightning_modules.pretrained import network_weights, say_loaded
-from utils.checkpoints import read_checkpoint
+from utils.checkpoints import explain_misfit, read_checkpoint
 from utils.tokenizer_files import find_tokenizer_file, load_tokenizer
 
 FREE_FIELDS = ("dropout_rate", "initializer_factor")
@@ -46,7 +46,10 @@ def load_weights(network: T5, source: str) -> dict[str, int] | None:
     changes = [f"{name} {theirs[name]} (not {mine[name]})" for name in mine if mine[name] != theirs[name]]
     if changes:
         raise ValueError(f"init_from: {source} needs model.architecture.config with {', '.join(changes)}")
-    network.load_state_dict(weights)
+    try:
+        network.load_state_dict(weights)
+    except RuntimeError as error:
+        raise ValueError(f"init_from: {explain_misfit(source, error) or error}") from error
     say_loaded(source, network.state_dict(), weights)
     return pieces
 

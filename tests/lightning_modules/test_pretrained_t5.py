@@ -94,3 +94,14 @@ def test_altered_weights_of_a_checkpoint_are_refused_and_named(own_checkpoint):
 
 def copied(state: dict[str, Any]) -> dict[str, Tensor]:
     return {name: value.clone() for name, value in state.items()}
+
+
+def test_a_weight_that_is_missing_is_named_in_one_line(own_checkpoint):
+    checkpoint = torch.load(own_checkpoint.path, weights_only=True)
+    name = next(name for name in checkpoint["state_dict"] if name.startswith("architecture."))
+    del checkpoint["state_dict"][name]
+    checkpoint.pop("digests", None)
+    torch.save(checkpoint, own_checkpoint.path)
+    with pytest.raises(ValueError, match=f"missing {name.removeprefix('architecture.')}") as told:
+        load_weights(network(layer_norm_epsilon=1e-3), str(own_checkpoint.path))
+    assert "\n" not in str(told.value)
