@@ -247,13 +247,9 @@ class OneForAllCLI(LightningCLI):
             if self.trainer.strategy.launcher is not None:
                 self.trainer.strategy.launcher.kill(interrupted.signal)  # the other processes, if this one started any
             raise
-        except ValueError as error:
-            if subcommand == "fit" and self._has_trained():  # not a user's mistake: show all of it
-                raise RuntimeError(f"training failed after {self.trainer.global_step} steps: {error}") from error
-            if explanation := explain_restore(self.config[subcommand].ckpt_path, error):
-                raise ValueError(explanation) from error
-            raise
         except Exception as error:
+            if isinstance(error, ValueError) and subcommand == "fit" and self._has_trained():  # not a user's mistake
+                raise RuntimeError(f"training failed after {self.trainer.global_step} steps: {error}") from error
             if explanation := explain_restore(self.config[subcommand].ckpt_path, error):
                 raise ValueError(explanation) from error
             raise

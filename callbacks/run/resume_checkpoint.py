@@ -59,9 +59,8 @@ class ResumeCheckpoint(Callback):
         self.every_n_steps = None if every_n_steps is None else check_positive_int("every_n_steps", every_n_steps)
         self._saved_at = (time.monotonic(), 0)  # seconds, optimizer steps
         self._chances = 0
-        self._loaded: list[tuple[int, Row | None]] | None = (
-            None  # what the checkpoint that is being loaded says of metrics
-        )
+        # What the checkpoint that is being loaded says of metrics
+        self._loaded: list[tuple[int, Row | None]] | None = None
         self._moment = saved_position.Moment.OTHER
         self._before_validation: tuple[int, list[tuple[int, Row]]] = (-1, [])  # batch, and metrics before it
         self._ended_within_epoch = False
