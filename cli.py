@@ -339,7 +339,7 @@ def main(args: list[str] | None = None) -> None:
             OneForAllCLI(args)
     except interruption.Interrupted as interrupted:
         sys.exit(interrupted.exit_code)
-    except (NonFiniteError, LostProcessError) as error:
+    except (NonFiniteError, LostProcessError, MemoryError) as error:
         if wants_traceback(args):
             raise
         print(f"oneforall: error: {error}", file=sys.stderr, flush=True)

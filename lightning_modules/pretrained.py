@@ -14,7 +14,7 @@ from architectures.base import ImageClassifierNet
 from utils.checkpoints import first_few
 from utils.files import refuse_lfs_pointer
 from utils.torch_files import load_plain
-from utils.weights import check_digests, check_finite
+from utils.weights import check_digests, check_finite, plain_weights
 
 NETWORK_PREFIX = "architecture."
 """What the names of a network's weights begin with in a checkpoint of this program."""
@@ -37,11 +37,12 @@ def read_state_dict(path: str | Path) -> dict[str, Tensor]:
     refuse_lfs_pointer(path)
     try:
         content = _read(path)
-        weights = _unwrapped(content)
-        if isinstance(content, dict) and weights is content.get("state_dict"):
+        found = _unwrapped(content)
+        weights = plain_weights(found)
+        if isinstance(content, dict) and found is content.get("state_dict"):
             _check_own_digests(weights, content.get("digests"))
         check_finite(weights)
-    except ValueError as error:
+    except (ValueError, RuntimeError, TypeError, AttributeError, RecursionError) as error:  # odd values may raise any
         clause = " ".join(str(error).split())
         raise ValueError(f"init_from {path} cannot be read as weights ({clause})") from error
     return weights

@@ -29,12 +29,12 @@ def plain_weights(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Return weights that were read from a file as a plain dict of plain tensors.
 
     Raises:
-        ValueError: A tensor is sparse, quantized, without values, conjugated, or larger than the memory that it has;
-            the message names the first. Weights that were trained never are.
+        ValueError: A tensor is sparse, quantized, without values, conjugated, larger than the memory that it has, or
+            has attributes of its own; the message names the first. Weights that were trained never are.
     """
     found = dict(dict.items(weights)) if isinstance(weights, dict) else dict(weights)  # whatever its attributes say
     for name, tensor in found.items():
-        if type(tensor) not in (Tensor, Parameter) or not _is_dense(tensor):
+        if type(tensor) not in (Tensor, Parameter) or vars(tensor) or not _is_dense(tensor):
             raise ValueError(f"{name} of its weights is no plain tensor")
     return found
 

@@ -60,16 +60,23 @@ def test_only_values_that_are_not_finite_are_refused(dtype):
         check_finite({"v": torch.tensor([float("inf"), -float("inf")], dtype=dtype)})
 
 
+def with_attribute() -> torch.nn.Parameter:
+    parameter = torch.nn.Parameter(torch.ones(2))
+    parameter.detach = 3  # type: ignore[assignment]
+    return parameter
+
+
 @pytest.mark.parametrize(
     "tensor",
     [
+        with_attribute(),
         torch.ones(3).to_sparse(),
         torch.ones(1).as_strided((2**38,), (0,)),
         torch.ones(3, device="meta"),
         torch.ones(2, dtype=torch.complex64).conj(),
         torch.quantize_per_tensor(torch.ones(3), 0.1, 0, torch.qint8),
     ],
-    ids=["sparse", "larger-than-its-memory", "without-values", "conjugated", "quantized"],
+    ids=["with-an-attribute", "sparse", "larger-than-its-memory", "without-values", "conjugated", "quantized"],
 )
 def test_weights_that_no_training_writes_are_refused_by_name(tensor):
     with pytest.raises(ValueError, match="odd of its weights is no plain tensor"):
