@@ -147,7 +147,7 @@ def test_bpe_dropout_changes_the_tokens_in_each_pass_over_the_data(tokenizer_fil
 @pytest.mark.parametrize("size", [1, 3, 45])
 @pytest.mark.parametrize("world_size", [1, 2, 3, 4])
 @pytest.mark.parametrize("name", ["val_dataloader", "test_dataloader", "predict_dataloader"])
-def test_evaluation_has_every_example_once_at_any_world_size(
+def test_7929_evaluation_has_every_example_once_at_any_world_size(
     tokenizer_file: str, size: int, world_size: int, name: str
 ) -> None:
     task = Counting(size, references=2)

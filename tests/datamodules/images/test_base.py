@@ -45,7 +45,7 @@ def as_rank(module: ImageDataModule, rank: int, world_size: int) -> ImageDataMod
 @pytest.mark.parametrize("size", [1, 3, 33, 44, 45, 48])
 @pytest.mark.parametrize("world_size", range(1, 6))
 @pytest.mark.parametrize("name", ["val_dataloader", "test_dataloader", "predict_dataloader"])
-def test_evaluation_has_every_example_once_at_any_world_size(size: int, world_size: int, name: str) -> None:
+def test_7929_evaluation_has_every_example_once_at_any_world_size(size: int, world_size: int, name: str) -> None:
     modules = [as_rank(Numbers(size), rank, world_size) for rank in range(world_size)]
     loaders = [getattr(module, name)() for module in modules]
     seen = [number for loader in loaders for batch in loader for number in batch.images[:, 0, 0, 0].tolist()]
