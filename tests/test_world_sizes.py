@@ -148,7 +148,14 @@ def test_5257_texts_have_the_same_figures_and_files(tmp_path: Path, count: int) 
 
     def parts() -> list[Any]:
         torch.manual_seed(0)
-        shape = {"d_model": 16, "d_kv": 4, "d_ff": 32, "num_layers": 1, "num_heads": 4, "tie_word_embeddings": False}
+        shape: dict[str, Any] = {
+            "d_model": 16,
+            "d_kv": 4,
+            "d_ff": 32,
+            "num_layers": 1,
+            "num_heads": 4,
+            "tie_word_embeddings": False,
+        }
         network = T5(T5Config(vocab_size=TOKENIZER.get_vocab_size(), **shape))
         model = TextSeq2Seq(network, scores=("exact_match", "bleu", "chrf", "rouge"), max_length=8, num_beams=2)
         data = make_data(Counting(count, references=2), str(tmp_path / "tokenizer.json"))

@@ -91,7 +91,8 @@ def images_by_hand(count: int) -> dict[str, Tensor]:
         F.cross_entropy(net(images[group]), data.train_set.labels[group]).backward()
         with torch.no_grad():
             for parameter in net.parameters():
-                parameter -= RATE * parameter.grad
+                assert parameter.grad is not None
+                parameter.sub_(parameter.grad, alpha=RATE)
     return {f"architecture.{name}": value.float() for name, value in net.state_dict().items()}
 
 
