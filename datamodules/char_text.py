@@ -6,7 +6,7 @@ import torch
 from lightning.pytorch import LightningDataModule
 from torch import Tensor
 
-from datamodules.loader import BatchLoader, training_position
+from datamodules.loader import BatchLoader, evaluation_loader, training_position
 from datamodules.text.char_streams import encode, evaluation_streams, training_positions
 from datamodules.text.files import read_text
 from datamodules.text.prediction_input import PredictionInput, Record
@@ -43,7 +43,8 @@ class CharTextDataModule(
         sequence_length: Number of characters of each stream in a batch: how far back gradients reach.
         batch_size: Number of streams that the training text is divided into, per process. Characters that do not fill a
             batch are skipped, others in each epoch.
-        eval_batch_size: Number of streams that the validation and the test text are divided into, over all processes.
+        eval_batch_size: Number of streams that the validation and the test text are divided into. One process reads all
+            of them, because how many are read side by side shows in the last digits of the score.
         validation_fraction: Share of the text for validation, above 0 and below 1.
         test_fraction: Share of the text for the test, above 0 and below 1.
         seed: Seed of the position at which each epoch begins.
@@ -186,11 +187,11 @@ class CharTextDataModule(
         return BatchLoader(plan, fetch, lambda: training_position(self.trainer))
 
     def val_dataloader(self) -> BatchLoader[CharBatch]:
-        """Return the loader of this process's validation batches."""
+        """Return the loader of the validation batches, which are empty on all processes but the first."""
         return self._evaluation_loader("val")
 
     def test_dataloader(self) -> BatchLoader[CharBatch]:
-        """Return the loader of this process's test batches."""
+        """Return the loader of the test batches, which are empty on all processes but the first."""
         return self._evaluation_loader("test")
 
     def test_source(self) -> DataSource:
@@ -199,10 +200,10 @@ class CharTextDataModule(
         return DataSource(self.path or "pydoc_data.topics", digest_of([self.text[begin:end]]), None)
 
     def _evaluation_loader(self, split: str) -> BatchLoader[CharBatch]:
-        rank, world_size = rank_and_world_size(self.trainer)
-        # The streams, and therefore the score, are the same for any number of processes.
-        streams = evaluation_streams(self._encode_split(split), self.eval_batch_size)
-        characters, targets = (side[rank::world_size] for side in streams)  # [B, length]
+        rank, _ = rank_and_world_size(self.trainer)
+        characters, targets = evaluation_streams(self._encode_split(split), self.eval_batch_size)  # [B, length]
+        if rank > 0:  # streams cannot be divided into batches that are dealt: each batch needs the memory of the last
+            characters, targets = characters[:0], targets[:0]
 
         def fetch(columns: Tensor, epoch: int, step: int) -> CharBatch:
             return CharBatch(characters[:, columns], targets[:, columns])
@@ -212,7 +213,6 @@ class CharTextDataModule(
 
     def predict_dataloader(self) -> BatchLoader[PromptBatch]:
         """Return the loader of this process's prompts, one per batch since their lengths differ."""
-        self.allow_zero_length_dataloader_with_multiple_devices = True  # there may be fewer prompts than processes
         records = self._prompts()
         self.predict_count = len(records)
         vocabulary = self._model_vocabulary()
@@ -221,13 +221,12 @@ class CharTextDataModule(
             for number, record in enumerate(records)
             if record.text.strip()
         }
-        rank, world_size = rank_and_world_size(self.trainer)
-        mine = [torch.tensor([number]) for number in list(prompts)[rank::world_size]]
+        nothing = torch.empty(0, 0, dtype=torch.int64)
 
-        def fetch(index: Tensor, epoch: int, step: int) -> PromptBatch:
-            return PromptBatch(prompts[int(index)][None], index)
+        def fetch(index: Tensor) -> PromptBatch:
+            return PromptBatch(prompts[int(index)][None] if len(index) else nothing, index)
 
-        return BatchLoader(lambda epoch: mine, fetch)
+        return evaluation_loader([torch.tensor([number]) for number in prompts], fetch, self.trainer)
 
     def _prompts(self) -> list[Record]:
         """Return the prompts, blank ones included."""

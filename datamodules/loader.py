@@ -8,6 +8,7 @@ from typing import Any, Generic, TypeVar
 from lightning.pytorch import Trainer
 from torch import Tensor
 
+from utils.distributed import deal, rank_and_world_size
 from utils.resume_position import HasBatchDigest, checksum
 
 Batch = TypeVar("Batch")
@@ -22,23 +23,6 @@ def training_position(trainer: Trainer | None) -> tuple[int, int]:
         return 0, 0
     epoch = 0 if trainer.overfit_batches else trainer.current_epoch  # type: ignore[attr-defined]
     return epoch, trainer.fit_loop.epoch_loop.batch_progress.current.ready
-
-
-def require_one_each(part: str, size: int, world_size: int) -> None:
-    """Check that every process gets an example; the others would wait forever for one that gets none.
-
-    Args:
-        part: Which data: "training", "validation" or "test".
-        size: Number of examples.
-        world_size: Number of processes.
-
-    Raises:
-        ValueError: There are fewer examples than processes.
-    """
-    if size < world_size:
-        raise ValueError(
-            f"the {part} set has {size} examples, fewer than the {world_size} processes: use fewer devices"
-        )
 
 
 class BatchLoader(HasBatchDigest, Generic[Batch]):
@@ -96,3 +80,23 @@ class BatchLoader(HasBatchDigest, Generic[Batch]):
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Load nothing: the position is the trainer's."""
+
+
+def evaluation_loader(
+    batches: Sequence[Tensor], fetch: Callable[[Tensor], Batch], trainer: Trainer | None
+) -> BatchLoader[Batch]:
+    """Return the loader of this process's share of an evaluation, as `deal` gives it.
+
+    Args:
+        batches: The batches of all processes, the same whatever the number of processes.
+        fetch: Builds a batch from one of them, or from an empty tensor.
+        trainer: The trainer, if any.
+    """
+    mine = deal(batches, *rank_and_world_size(trainer))
+    return BatchLoader(lambda epoch: mine, lambda part, epoch, step: fetch(part))
+
+
+def require_examples(part: str, size: int) -> None:
+    """Raise ValueError if a split ("validation" or "test") has no examples."""
+    if size == 0:
+        raise ValueError(f"the {part} set has no examples: add some, or use other data")

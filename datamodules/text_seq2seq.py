@@ -10,7 +10,7 @@ import torch
 from lightning.pytorch import LightningDataModule
 from torch import Tensor
 
-from datamodules.loader import BatchLoader, require_one_each, training_position
+from datamodules.loader import BatchLoader, evaluation_loader, require_examples, training_position
 from datamodules.text.bucketing import bucket_pairs, round_up
 from datamodules.text.collation import collate
 from datamodules.text.epoch_plan import TrainingPlan
@@ -23,6 +23,7 @@ from datamodules.text.token_table import TokenTable
 from datamodules.text.tokenizer import TokenizerModel
 from datamodules.text.training_pairs import TrainingPart
 from datamodules.trainer_state import model_of, stage_of
+from utils.accumulation import accumulated_batches
 from utils.batches import Seq2SeqBatch
 from utils.checks import check_choice, check_fraction, check_int, check_positive_int
 from utils.contracts import (
@@ -239,16 +240,8 @@ class TextSeq2SeqDataModule(
         return self._training_parts
 
     def _optimizer_step_tokens(self, target_tokens: list[int], step: int) -> int:
-        """Return the number of target tokens of the batches that are accumulated into one step with batch `step`.
-
-        The last group of an epoch may have fewer batches.
-        """
-        accumulated, batches = 1, len(target_tokens)
-        if self.trainer is not None:
-            accumulated = self.trainer.accumulate_grad_batches
-            batches = int(min(batches, self.trainer.num_training_batches))
-        first = step - step % accumulated
-        return sum(target_tokens[first : min(first + accumulated, batches)])
+        """Return the number of target tokens of the batches that are accumulated into one step with batch `step`."""
+        return sum(target_tokens[each] for each in accumulated_batches(self.trainer, step, len(target_tokens)))
 
     # --- evaluation and prediction -----------------------------------------------------------------------------
 
@@ -269,7 +262,6 @@ class TextSeq2SeqDataModule(
 
     def predict_dataloader(self) -> BatchLoader[Seq2SeqBatch]:
         """Return the loader of this process's texts to predict; blank lines are skipped."""
-        self.allow_zero_length_dataloader_with_multiple_devices = True  # there may be fewer lines than processes
         predicted = self._predicted()
         if predicted is None:
             texts = self._evaluation_texts("test", interleave=False)
@@ -325,17 +317,16 @@ class TextSeq2SeqDataModule(
         return prefixes.pop()
 
     def _evaluation_loader(self, texts: EvaluationTexts, part: str | None = None) -> BatchLoader[Seq2SeqBatch]:
-        """Return a loader of all texts, the longest first; if `part` is named, every process must get one of them."""
-        rank, world_size = rank_and_world_size(self.trainer)
+        """Return a loader of all texts, the longest first; if `part` is named, there must be some."""
         if part is not None:
-            require_one_each(part, len(texts.sources), world_size)
+            require_examples(part, len(texts.sources))
         sources = round_up(texts.source_ids.lengths(), self.pad_to_multiple)
         targets = round_up(texts.target_ids.lengths(), self.pad_to_multiple)
         # The lengths of texts to generate are unknown: assume those of their sources.
-        steps = bucket_pairs(sources, targets if targets.any() else sources, self.eval_batch_tokens, world_size)
-        batches = [torch.from_numpy(step[rank::world_size].copy()) for step in reversed(steps) if len(step) > rank]
+        steps = bucket_pairs(sources, targets if targets.any() else sources, self.eval_batch_tokens)
+        batches = [torch.from_numpy(step.copy()) for step in reversed(steps)]
 
-        def fetch(places: Tensor, epoch: int, step: int) -> Seq2SeqBatch:
+        def fetch(places: Tensor) -> Seq2SeqBatch:
             numbers = places.tolist()
             return collate(
                 [(texts.source_ids.row(number), texts.target_ids.row(number)) for number in numbers],
@@ -345,4 +336,4 @@ class TextSeq2SeqDataModule(
                 [texts.references[number] for number in numbers] if texts.references else [],
             )
 
-        return BatchLoader(lambda epoch: batches, fetch)
+        return evaluation_loader(batches, fetch, self.trainer)

@@ -129,7 +129,7 @@ class CharLanguageModel(LanguageModule, UsesVocabulary):
         self.train_sums.add(nats, correct, count)
         loss = nats / count
         self.log("train/bits_per_character", loss.detach() / math.log(2), prog_bar=True, logger=False)
-        return loss
+        return self.weigh(loss, batch_idx)
 
     def _carried_for(self, batch: CharBatch) -> Tensor | None:
         """Return the memory that a batch continues from; None if its number of streams has changed."""
@@ -151,10 +151,14 @@ class CharLanguageModel(LanguageModule, UsesVocabulary):
     def predict_step(self, batch: PromptBatch, batch_idx: int) -> Hypotheses:
         """Continue a prompt; the text returned begins with it."""
         prompt, index = batch
+        if not len(index):  # a process has an empty batch where the others have one batch more
+            return {"index": index, "hypotheses": []}
         generated = self._generate(prompt, self.sample_length, self.temperature, int(index))
         return {"index": index, "hypotheses": [self.decode(prompt[0]) + self.decode(generated[0])]}
 
     def _evaluate(self, batch: CharBatch, batch_idx: int) -> None:
+        if not len(batch.characters):  # all streams are read by the first process
+            return
         logits, self.eval_state = self(batch.characters, self.eval_state if batch_idx > 0 else None)
         self.eval_sums.add(*character_sums(logits, batch.targets))
 
@@ -200,12 +204,10 @@ class CharLanguageModel(LanguageModule, UsesVocabulary):
     def _add_samples(self, batch: CharBatch) -> None:
         """Generate from the first half of the first streams in a batch; the second half is the reference."""
         half = max(1, batch.characters.shape[1] // 2)
-        for row, characters in enumerate(batch.characters):
-            stream = row * self.trainer.world_size + self.global_rank  # processes take streams in turn
-            if stream < self.validation_samples:
-                generated = self._generate(characters[None, :half], self.sample_length, self.temperature, stream)
-                prompt, reference = self.decode(characters[:half]), self.decode(characters[half:])
-                self.generated.append(GeneratedText(stream, prompt, (reference,), self.decode(generated[0])))
+        for row, characters in enumerate(batch.characters[: self.validation_samples]):
+            generated = self._generate(characters[None, :half], self.sample_length, self.temperature, row)
+            prompt, reference = self.decode(characters[:half]), self.decode(characters[half:])
+            self.generated.append(GeneratedText(row, prompt, (reference,), self.decode(generated[0])))
 
     # --- one evaluation ----------------------------------------------------------------------------------------
 

@@ -2,15 +2,25 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
+from itertools import chain
+
 import torch
-from lightning.pytorch.strategies import Strategy
 from torch import Tensor
+
+from utils.distributed import gather_parts
+
+AT_ONCE = 1024
+"""Number of tensors that are kept apart before they become one, since each small tensor takes 512 bytes of a GPU."""
 
 
 class EpochSums:
-    """Named sums in float64; each process has its own until they are read.
+    """Named sums of numbers in float64, exact; each process has its own until they are read.
 
-    Averages of averages are wrong if batches, epochs or processes have different sizes; sums and counts are not.
+    Averages of averages are wrong if batches, epochs or processes have different sizes; sums and counts are not. The
+    numbers are kept and summed exactly when the sums are read, so that a total depends neither on their order nor on
+    the number of processes, and a resumed run has the totals of one that was never interrupted.
 
     Args:
         *names: What is summed, such as "loss" and "examples".
@@ -22,11 +32,13 @@ class EpochSums:
 
     def reset(self) -> None:
         """Set all sums to zero: a new epoch begins."""
-        self._sums = torch.zeros(len(self.names), dtype=torch.float64)
+        self._new: list[Tensor] = []  # each [names]
+        self._stacks: list[Tensor] = []  # each [AT_ONCE, names]
+        self._known: dict[str, list[float]] = {name: [] for name in self.names}
 
     def add(self, *values: Tensor | float) -> None:
         """Add one value to each sum, in the order of the names, without waiting for the device of the first tensor."""
-        device = next((value.device for value in values if isinstance(value, Tensor)), self._sums.device)
+        device = next((value.device for value in values if isinstance(value, Tensor)), torch.device("cpu"))
         new = [
             # torch.full, because copying a number to a GPU would wait for it
             value.detach().to(device, torch.float64)
@@ -34,17 +46,46 @@ class EpochSums:
             else torch.full((), value, dtype=torch.float64, device=device)
             for value in values
         ]
-        self._sums = self._sums.to(device) + torch.stack(new)
+        self._new.append(torch.stack(new))
+        if len(self._new) == AT_ONCE:
+            self._stacks.append(torch.stack(self._new))
+            self._new = []
 
-    def total(self, strategy: Strategy) -> dict[str, float]:
-        """Return the sums over all processes, by name; every process must call this."""
-        # A copy: DDP reduces in place, and a total taken in mid-epoch, for a checkpoint, must not change the sums.
-        everywhere = strategy.reduce(self._sums.to(strategy.root_device, copy=True), reduce_op="sum")
-        assert isinstance(everywhere, Tensor)
-        return dict(zip(self.names, everywhere.tolist(), strict=True))
+    def parts(self) -> dict[str, list[float]]:
+        """Return for each name a few numbers whose exact sum is that of all processes; every process must call this."""
+        self._fold()
+        everywhere = gather_parts(self._known)
+        return {name: exact_parts([part for each in everywhere for part in each[name]]) for name in self.names}
 
-    def load(self, totals: dict[str, float], rank: int) -> None:
-        """Continue from what `total` returned: the first process holds it, the others zeros, whatever their number."""
+    def total(self) -> dict[str, float]:
+        """Return the sums over all processes, rounded once, by name; every process must call this."""
+        return {name: math.fsum(parts) for name, parts in self.parts().items()}
+
+    def load(self, parts: dict[str, list[float]], rank: int) -> None:
+        """Continue from what `parts` returned: the first process holds it, the others, however many, nothing."""
         self.reset()
         if rank == 0:
-            self._sums = torch.tensor([totals[name] for name in self.names], dtype=torch.float64)
+            self._known = {name: list(parts[name]) for name in self.names}
+
+    def _fold(self) -> None:
+        """Replace what was added by fewer numbers of the same exact sum."""
+        stacks = self._stacks + ([torch.stack(self._new)] if self._new else [])
+        columns = [stack.T.tolist() for stack in stacks]  # the one wait for the device
+        self._new, self._stacks = [], []
+        self._known = {
+            name: exact_parts([*self._known[name], *chain.from_iterable(column[place] for column in columns)])
+            for place, name in enumerate(self.names)
+        }
+
+
+def exact_parts(values: Sequence[float]) -> list[float]:
+    """Return as few numbers as needed whose exact sum is that of the given ones, the largest first.
+
+    A sum that is not finite is returned as the one number that it is.
+    """
+    if not all(map(math.isfinite, values)):
+        return [sum(values)]
+    parts: list[float] = []
+    while rest := math.fsum(chain(values, (-part for part in parts))):
+        parts.append(rest)
+    return parts

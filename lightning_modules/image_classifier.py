@@ -12,9 +12,11 @@ from lightning.pytorch import LightningDataModule
 from torch import Tensor
 from torch.optim import Optimizer
 from torchmetrics import Metric, MetricCollection
-from torchmetrics.classification import MulticlassAccuracy, MulticlassCalibrationError, MulticlassStatScores
+from torchmetrics.classification import MulticlassAccuracy, MulticlassStatScores
 
 from architectures.base import ImageClassifierNet
+from lightning_modules.calibration import CalibrationError
+from lightning_modules.epoch_sums import EpochSums
 from lightning_modules.optim.parameter_groups import parameter_groups
 from lightning_modules.pretrained import load_network
 from lightning_modules.training_module import TrainingModule
@@ -95,10 +97,11 @@ class ImageClassifier(TrainingModule, ClassifiesImages, HasTestSettings):
         classes = max(2, architecture.num_classes)
         scores: dict[str, Metric | MetricCollection] = {
             "accuracy": MulticlassAccuracy(classes, average="micro"),
-            "calibration_error": MulticlassCalibrationError(classes, n_bins=15),
+            "calibration_error": CalibrationError(),
         }
         if classes >= 10:  # with fewer classes, the best five are most of them
             scores["accuracy_top5"] = MulticlassAccuracy(classes, average="micro", top_k=5)
+        self.eval_sums = EpochSums("loss", "examples")
         self.val_metrics = MetricCollection(scores, prefix="val/", compute_groups=False)
         self.test_metrics = self.val_metrics.clone(prefix="test/")
         self.test_class_counts = MulticlassStatScores(classes, average="none")
@@ -190,15 +193,17 @@ class ImageClassifier(TrainingModule, ClassifiesImages, HasTestSettings):
             correct = (logits.argmax(1) == labels).sum()
             self.train_sums.add(loss.double() * len(images), correct, len(images))
         self.log("train/loss", loss.detach(), prog_bar=True, logger=False)
-        return loss
+        return self.weigh(loss, batch_idx)
 
-    def validation_step(self, batch: ImageBatch, batch_idx: int) -> Classified:
-        """Score a batch."""
-        return self._evaluate(batch, "val", self.val_metrics)
+    def validation_step(self, batch: ImageBatch, batch_idx: int) -> Classified | None:
+        """Score a batch; None for an empty one."""
+        return self._evaluate(batch, self.val_metrics)
 
-    def test_step(self, batch: ImageBatch, batch_idx: int) -> Classified:
-        """Score a batch, also per class and with test-time augmentation."""
-        outputs = self._evaluate(batch, "test", self.test_metrics)
+    def test_step(self, batch: ImageBatch, batch_idx: int) -> Classified | None:
+        """Score a batch, also per class and with test-time augmentation; None for an empty one."""
+        outputs = self._evaluate(batch, self.test_metrics)
+        if outputs is None:
+            return None
         images, labels = batch
         self.test_class_counts.update(_for_metrics(outputs["probabilities"]), labels)
         if self.tta != "none":
@@ -209,7 +214,9 @@ class ImageClassifier(TrainingModule, ClassifiesImages, HasTestSettings):
     def predict_step(self, batch: ImagePredictionBatch, batch_idx: int) -> Classified:
         """Return the class probabilities of a batch."""
         images, labels, index = batch
-        return {"probabilities": self(images).float().softmax(1), "labels": labels, "index": index}
+        # A process has an empty batch where the others have one batch more
+        logits = self(images) if len(images) else self.mean.new_zeros(0, self.architecture.num_classes)
+        return {"probabilities": logits.float().softmax(1), "labels": labels, "index": index}
 
     def predict_with_tta(self, images: Tensor) -> Tensor:
         """Return probabilities [B, num_classes] of the mean logits over the views of each image."""
@@ -217,14 +224,16 @@ class ImageClassifier(TrainingModule, ClassifiesImages, HasTestSettings):
         logits = torch.stack([weight * self(view).float() for weight, view in views]).sum(0)
         return logits.softmax(1)
 
-    def _evaluate(self, batch: ImageBatch, stage: str, metrics: MetricCollection) -> Classified:
+    def _evaluate(self, batch: ImageBatch, metrics: MetricCollection) -> Classified | None:
         images, labels = batch
+        if not len(images):  # a process has an empty batch where the others have one batch more
+            return None
         logits = self(images).float()
-        loss = F.cross_entropy(logits, labels)  # not smoothed, so that it can be compared between recipes
+        loss = F.cross_entropy(logits, labels, reduction="sum")  # not smoothed: it can be compared between recipes
+        self.eval_sums.add(loss, len(images))
         probabilities = logits.softmax(1)
         metrics.update(_for_metrics(probabilities), labels)
-        self.log(f"{stage}/loss", loss, batch_size=len(images), on_epoch=True, sync_dist=True)
-        return {"loss": loss, "probabilities": probabilities, "labels": labels, "images": images}
+        return {"loss": loss / len(images), "probabilities": probabilities, "labels": labels, "images": images}
 
     # --- one evaluation ----------------------------------------------------------------------------------------
 
@@ -235,16 +244,22 @@ class ImageClassifier(TrainingModule, ClassifiesImages, HasTestSettings):
     def on_validation_start(self) -> None:
         """Check the classes, and forget a validation that was interrupted."""
         self._check_classes()
-        self.val_metrics.reset()
+        self._reset_evaluation()
 
     def on_test_start(self) -> None:
         """Check the classes, and forget a test that was interrupted."""
         self._check_classes()
-        self._reset_test_metrics()
+        self._reset_evaluation()
 
-    def _reset_test_metrics(self) -> None:
-        for metric in (self.test_metrics, self.test_accuracy_tta, self.test_class_counts):
+    def _reset_evaluation(self) -> None:
+        self.eval_sums.reset()
+        for metric in (self.val_metrics, self.test_metrics, self.test_accuracy_tta, self.test_class_counts):
             metric.reset()
+
+    def _mean_loss(self) -> float:
+        """Return the mean loss over all evaluated images; every process must call this."""
+        totals = self.eval_sums.total()
+        return totals["loss"] / max(1.0, totals["examples"])
 
     def _check_classes(self) -> None:
         """Raise ValueError if labels and outputs mean different classes: nothing else would show wrong scores."""
@@ -267,21 +282,21 @@ class ImageClassifier(TrainingModule, ClassifiesImages, HasTestSettings):
 
     def on_validation_epoch_end(self) -> None:
         """Log the validation's metrics; the progress bar shows the accuracy."""
-        scores = self.val_metrics.compute()
-        self.val_metrics.reset()
+        scores = {"val/loss": self._mean_loss(), **self.val_metrics.compute()}
+        self._reset_evaluation()
         self.log_dict({k: v for k, v in scores.items() if k != "val/accuracy"})
         self.log("val/accuracy", scores["val/accuracy"], prog_bar=True)
 
     def on_test_epoch_end(self) -> None:
         """Log the test's metrics, with the accuracy per class: NaN for a class without images, which has none."""
-        scores = self.test_metrics.compute()
+        scores = {"test/loss": self._mean_loss(), **self.test_metrics.compute()}
         if self.tta != "none":
             scores["test/accuracy_tta"] = self.test_accuracy_tta.compute()
         names = self.class_names or [str(k) for k in range(self.architecture.num_classes)]
         hits, _, _, _, images = self.test_class_counts.compute().unbind(1)
         for name, accuracy in zip(names, hits / images, strict=False):
             scores[f"test/{CLASS_ACCURACY}{name}"] = accuracy
-        self._reset_test_metrics()
+        self._reset_evaluation()
         self.log_dict(scores)
 
     # --- checkpoints -------------------------------------------------------------------------------------------

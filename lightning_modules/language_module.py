@@ -9,14 +9,15 @@ from lightning_modules.epoch_sums import EpochSums
 from lightning_modules.training_module import TrainingModule
 from utils.batches import GeneratedText
 from utils.contracts import GeneratesText
-from utils.distributed import gather_list
+from utils.distributed import gather_parts
 
 
 class LanguageModule(TrainingModule, GeneratesText):
     """Base class of the LightningModules for text, whose ids are those of a tokenizer or of a string of characters.
 
     The module takes that vocabulary from the datamodule when training starts; afterwards it travels in the checkpoint.
-    In validation and test, a subclass adds to `eval_sums` (the same sums as in training) and to `generated`.
+    In validation and test, a subclass adds to `eval_sums` (the same sums as in training) and to `generated`. With
+    several processes, a batch may be empty.
 
     Args:
         **training: Arguments of `TrainingModule`.
@@ -43,7 +44,10 @@ class LanguageModule(TrainingModule, GeneratesText):
         """
 
     def score_generated(self) -> dict[str, float]:
-        """Return scores, by name without stage, of the texts in `generated`, of which there is at least one."""
+        """Return scores, by name without stage, of the texts in `generated`, of which there is at least one.
+
+        Only the first process has them, and is asked.
+        """
         return {}
 
     # --- before a stage ----------------------------------------------------------------------------------------
@@ -85,11 +89,12 @@ class LanguageModule(TrainingModule, GeneratesText):
         self._end_evaluation("test")
 
     def _end_evaluation(self, stage: str) -> None:
-        """Log means and scores, and make `generated` that of all processes, in the data's order."""
+        """Log means and scores, and on the first process make `generated` that of all, in the data's order."""
         self._log_first_in_bar(self.mean_metrics(stage, self.eval_sums))
-        self.generated = sorted(gather_list(self.generated), key=lambda text: text.index)
-        if self.generated:
-            self._log_first_in_bar({f"{stage}/{name}": value for name, value in self.score_generated().items()})
+        parts = gather_parts(self.generated, everywhere=False)
+        self.generated = sorted((text for part in parts for text in part), key=lambda text: text.index)
+        scores = self.trainer.strategy.broadcast(self.score_generated() if self.generated else {})
+        self._log_first_in_bar({f"{stage}/{name}": value for name, value in scores.items()})
 
     def _log_first_in_bar(self, metrics: dict[str, float]) -> None:
         """Log metrics, of which the progress bar shows the first."""

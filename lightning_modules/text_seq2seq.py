@@ -214,6 +214,8 @@ class TextSeq2Seq(LanguageModule, UsesTokenizer, LimitsLength, HasTestSettings):
 
     def predict_step(self, batch: Seq2SeqBatch, batch_idx: int) -> Hypotheses:
         """Generate text for a batch by beam search."""
+        if not len(batch.index):  # a process has an empty batch where the others have one batch more
+            return {"index": batch.index, "hypotheses": []}
         hypotheses, _ = self._generate(batch.input_ids, batch.attention_mask, self.beams)
         return {"index": batch.index, "hypotheses": hypotheses}
 
@@ -263,6 +265,8 @@ class TextSeq2Seq(LanguageModule, UsesTokenizer, LimitsLength, HasTestSettings):
 
     def _add_loss(self, batch: Seq2SeqBatch) -> None:
         """Add the loss of a batch, not smoothed so that it can be compared between recipes."""
+        if not len(batch.index):  # a process has an empty batch where the others have one batch more
+            return
         sums = self.architecture.loss(batch.input_ids, batch.attention_mask, batch.labels)
         self.eval_sums.add(sums.nll, sums.correct, sums.tokens)
 

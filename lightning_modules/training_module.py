@@ -10,6 +10,7 @@ from typing import Any, ClassVar, Self
 import lightning as L
 import torch
 from lightning.pytorch.utilities.types import OptimizerLRSchedulerConfig
+from torch import Tensor
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
@@ -18,6 +19,7 @@ from lightning_modules.from_checkpoint import load_module
 from lightning_modules.loaded_checkpoint import verify_loaded
 from lightning_modules.optim.parameter_groups import parameter_groups
 from lightning_modules.optim.schedules import with_schedule
+from utils.accumulation import accumulated_batches
 from utils.checkpoints import add_digests
 from utils.contracts import HasNetwork, HasUnit, NamesTrainingMetrics, NamesValidationMetrics
 from utils.random_streams import seed_global_generators
@@ -132,6 +134,15 @@ class TrainingModule(L.LightningModule, HasNetwork, HasUnit, NamesTrainingMetric
             self.train_sums.reset()
         seed_global_generators("dropout", self.seed, self.current_epoch, batch_idx, self.global_rank)
 
+    def weigh(self, loss: Tensor, batch_idx: int) -> Tensor:
+        """Return the mean loss of a batch, scaled so that all batches of an optimizer step have the same weight.
+
+        Lightning divides it by `accumulate_grad_batches`, although the last step of an epoch may have fewer batches.
+        """
+        if self._trainer is None or self._trainer.accumulate_grad_batches == 1:
+            return loss
+        return loss * (self._trainer.accumulate_grad_batches / len(accumulated_batches(self._trainer, batch_idx)))
+
     def on_train_epoch_end(self) -> None:
         """Log the epoch's training metrics and the learning rate."""
         rate = self.trainer.optimizers[0].param_groups[0]["lr"]
@@ -143,7 +154,7 @@ class TrainingModule(L.LightningModule, HasNetwork, HasUnit, NamesTrainingMetric
 
     def mean_metrics(self, stage: str, sums: EpochSums) -> dict[str, float]:
         """Return the metrics of `sums` over all processes, each of which must call this, and reset the sums."""
-        totals = sums.total(self.trainer.strategy)
+        totals = sums.total()
         sums.reset()
         return {f"{stage}/{name}": value for name, value in self.metrics_of(totals).items()}
 
@@ -188,8 +199,7 @@ class TrainingModule(L.LightningModule, HasNetwork, HasUnit, NamesTrainingMetric
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Add the module's state, the sums of the epoch so far, and the digests of the weights."""
-        sums = self.train_sums.total(self.trainer.strategy)
-        checkpoint[self.state_key] = {**self.checkpoint_state(), "train_sums": sums}
+        checkpoint[self.state_key] = {**self.checkpoint_state(), "train_sums": self.train_sums.parts()}
         if self.global_rank == 0:  # it writes them; callbacks, whose hooks come first, have put averages in their place
             add_digests(checkpoint)
 

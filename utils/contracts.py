@@ -75,7 +75,8 @@ class GeneratesText(Protocol):
     """A module that generates text in validation or test.
 
     Attributes:
-        generated: What the last validation or test generated, in the data's order, over all processes.
+        generated: What the last validation or test generated: from its end on, on the first process, that of all
+            processes in the data's order.
         signature: How the texts were scored; None where they were not.
     """
 

@@ -1,8 +1,8 @@
-"""The processes of a run: this one's rank, gathering what all of them hold, and agreeing without waiting."""
+"""The processes of a run: this one's rank, its share of an evaluation, what all hold, and agreeing without waiting."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any, TypeVar
 
 import torch
@@ -71,6 +71,26 @@ class Agreement:
             self._received()
             torch.distributed.destroy_process_group(self._group)
             self._group = self._work = None
+def deal(batches: Sequence[Tensor], rank: int, world_size: int) -> list[Tensor]:
+    """Return a process's batches of an evaluation: of all batches, process r has r, r + world_size, ...
+
+    Whole batches are dealt, so that which examples share a batch does not depend on the number of processes: the last
+    bits of an example's figures do depend on the others in its batch. All processes have the same number of batches, so
+    that none waits for another in a hook; where there are too few, the last one is empty.
+
+    Args:
+        batches: All batches, each a tensor whose first dimension counts examples.
+        rank: Number of the process.
+        world_size: Number of processes.
+    """
+    mine = list(batches[rank::world_size])
+    missing = -(-len(batches) // world_size) - len(mine)
+    return mine + [batches[0][:0] for _ in range(missing)]
+
+
+def number_among_all(trainer: Trainer, batch_idx: int) -> int:
+    """Return the number, among the batches of all processes, of one that `deal` gave to this process."""
+    return batch_idx * trainer.world_size + trainer.global_rank
 
 
 def gather_parts(mine: Part, *, everywhere: bool = True) -> list[Part]:
@@ -94,12 +114,3 @@ def gather_parts(mine: Part, *, everywhere: bool = True) -> list[Part]:
 def gather_list(mine: list[Row]) -> list[Row]:
     """Return the items of all processes, those of the first rank first; every process must call this."""
     return [item for part in gather_parts(mine) for item in part]
-
-
-def gather_rows(mine: dict[int, Row]) -> dict[int, Row]:
-    """Return the rows of all processes, keyed by their place in the data, to the first process; every one must call.
-
-    Returns:
-        All rows on the first process, an empty dictionary on the others.
-    """
-    return {index: row for part in gather_parts(mine, everywhere=False) for index, row in part.items()}

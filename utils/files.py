@@ -51,19 +51,32 @@ def atomic_path(path: str | os.PathLike[str], parents: bool = True) -> Iterator[
         target.parent.mkdir(parents=True, exist_ok=True)
     elif not target.parent.is_dir():
         raise FileNotFoundError(f"{path} cannot be written: its folder has been deleted or moved")
-    _remove_leftovers(target)
-    temporary = _temporary(target, f"{os.getpid()}-{secrets.token_hex(4)}")
+    temporary = temporary_beside(target)
     try:
-        yield temporary
-        flush(temporary)  # the rename must not reach the disk before the content
-        temporary.replace(target)
-        flush(target.parent)
+        with naming_full_disk(path):
+            yield temporary
+            flush(temporary)  # the rename must not reach the disk before the content
+            temporary.replace(target)
+            flush(target.parent)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def naming_full_disk(path: str | os.PathLike[str]) -> Iterator[None]:
+    """Raise OSErrors of the block that are about missing space with a message that names the file and what to do."""
+    try:
+        yield
     except OSError as error:
         if error.errno in NO_SPACE:
             raise OSError(error.errno, _no_space(path, error.errno)) from error
         raise
-    finally:
-        temporary.unlink(missing_ok=True)
+
+
+def temporary_beside(target: Path) -> Path:
+    """Return an unused temporary name beside a file, and remove what killed processes left under such names."""
+    _remove_leftovers(target)
+    return _temporary(target, f"{os.getpid()}-{secrets.token_hex(4)}")
 
 
 LFS_POINTER = b"version https://git-lfs.github.com/spec/"

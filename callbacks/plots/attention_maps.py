@@ -8,10 +8,11 @@ import torch
 from lightning.pytorch import LightningModule, Trainer
 from torch import Tensor, nn
 
-from callbacks.plots.evaluation_plot import EvaluationPlot
+from callbacks.plots.evaluation_plot import EvaluationPlot, Step
 from callbacks.text_lines import shorten, visible
 from utils.batches import Seq2SeqBatch
 from utils.contracts import GeneratesText, UsesTokenizer, network_of
+from utils.distributed import gather_list
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -64,6 +65,7 @@ class AttentionMap(NamedTuple):
         target: Tokens of the target, including the end of the sequence.
         layers: Weights [target, source] by number of the layer, from 1, of the layers shown; each row sums to 1.
         depth: Number of layers in the decoder.
+        excess: Number of tokens that do not fit a panel.
     """
 
     index: int  # type: ignore[assignment]  # hides a method of tuples
@@ -71,6 +73,7 @@ class AttentionMap(NamedTuple):
     target: list[str]
     layers: dict[int, Tensor]
     depth: int
+    excess: int
 
 
 class AttentionMaps(EvaluationPlot[list[AttentionMap]]):
@@ -97,38 +100,49 @@ class AttentionMaps(EvaluationPlot[list[AttentionMap]]):
             raise ValueError(f"count must be from 1 to {MAX_EXAMPLES}, got {count}")
         self.count = count
         self._sources: dict[int, Tensor] = {}
-        self._maps: list[AttentionMap] | None = None
+        self._candidates: list[int] = []
+        self._maps: list[AttentionMap] = []
 
     def reset(self) -> None:
         """Forget sources and maps."""
-        self._sources, self._maps = {}, None
+        self._sources, self._candidates, self._maps = {}, [], []
 
-    def add(self, trainer: Trainer, pl_module: LightningModule, outputs: object, batch: object, last: bool) -> None:
+    def add(self, trainer: Trainer, pl_module: LightningModule, outputs: object, batch: object, step: Step) -> None:
         """Keep the sources that come first in the split; after the last batch, compute their attention."""
-        if trainer.is_global_zero and isinstance(batch, Seq2SeqBatch):
+        if isinstance(batch, Seq2SeqBatch):
             rows = zip(batch.index.tolist(), batch.input_ids.cpu(), batch.attention_mask.cpu(), strict=True)
             self._sources.update((index, tokens[mask.bool()]) for index, tokens, mask in rows)
             self._sources = {index: self._sources[index] for index in sorted(self._sources)[:CANDIDATES]}
-        if last:  # not at the end of the epoch: averaged weights, if there are any, are in place only until then
-            self._maps = self._compute_maps(pl_module)
+        if step.last:  # not at the end of the epoch: averaged weights, if there are any, are in place only until then
+            self._compute_maps(pl_module)
 
-    def _compute_maps(self, pl_module: LightningModule) -> list[AttentionMap] | None:
+    def _compute_maps(self, pl_module: LightningModule) -> None:
+        """Compute the maps of this process's candidates that may be among the first `count` of all processes."""
         if not isinstance(pl_module, UsesTokenizer) or not isinstance(pl_module, GeneratesText):
-            return None
+            return
         tokenizer, network = pl_module.tokenizer, network_of(pl_module)
         if tokenizer is None or not isinstance(network, ShowsAttention):
-            return None
-        examples = [
-            (text.index, self._sources[text.index], tokenizer.encode(text.hypothesis).ids)
-            for text in pl_module.generated
-            if text.index in self._sources
+            return
+        texts = {text.index: text.hypothesis for text in pl_module.generated if text.index in self._sources}
+        generated = {index: tokenizer.encode(text).ids for index, text in texts.items()}
+        self._candidates = sorted(generated)
+        excess = {index: _excess(self._sources[index], generated[index]) for index in self._candidates}
+        # Of these candidates, those of all processes together include the first few: it is not known here, how many.
+        shown = {
+            index
+            for number in range(1, len(self._candidates) + 1)
+            for index in sorted(self._candidates[:number], key=lambda index: (excess[index], index))[: self.count]
+        }
+        self._maps = [
+            attention_map(network, tokenizer, index, self._sources[index], generated[index]) for index in sorted(shown)
         ]
-        examples.sort(key=lambda example: (_excess(example[1], example[2]), example[0]))
-        return [attention_map(network, tokenizer, *example) for example in examples[: self.count]] or None
 
     def collect(self, trainer: Trainer) -> list[AttentionMap] | None:
-        """Return the maps; None if there are none."""
-        return self._maps
+        """Return the maps to draw, of all processes; None if there are none."""
+        candidates = set(sorted(gather_list(self._candidates))[:CANDIDATES])
+        maps = [each for each in gather_list(self._maps) if each.index in candidates]
+        maps.sort(key=lambda each: (each.excess, each.index))
+        return maps[: self.count] or None
 
     def figure(self, collected: list[AttentionMap], class_names: Sequence[str] | None, title: str) -> "Figure":
         """Return the figure of the maps."""
@@ -168,6 +182,7 @@ def attention_map(
         [_label(tokenizer, token) for token in target],
         {layer + 1: cross[layer][0].float().mean(0).cpu() for layer in shown},
         len(cross),
+        _excess(source, target),
     )
 
 

@@ -8,10 +8,11 @@ import torch
 from lightning.pytorch import LightningModule, Trainer
 from torch import Tensor
 
-from callbacks.plots.evaluation_plot import EvaluationPlot
+from callbacks.plots.evaluation_plot import EvaluationPlot, Step
 from callbacks.text_lines import class_name, shorten
 from utils.batches import is_classified
 from utils.checks import check_positive_int
+from utils.distributed import gather_parts
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -25,21 +26,22 @@ class Mistakes(NamedTuple):
         predicted: Predicted classes, [K].
         labels: True classes, [K].
         images: uint8 [K, 3, H, W].
+        places: Order of the examples in the evaluation, int64 [K]: of equally confident errors, the earlier come first.
     """
 
     confidence: Tensor
     predicted: Tensor
     labels: Tensor
     images: Tensor
+    places: Tensor
 
 
 class ConfidentMistakes(EvaluationPlot[Mistakes]):
     """Most confident errors of a validation or a test, drawn into `mistakes.png` in the run folder.
 
     Each error shows the image, true → predicted class, and the probability of the latter. Only the `count` most
-    confident errors are kept in memory. The first process draws its own: with several GPUs the grid shows the most
-    confident errors among the first GPU's share of the examples. Steps must return `utils.batches.Classified` with
-    `images`; other outputs are skipped.
+    confident errors are kept in memory. Steps must return `utils.batches.Classified` with `images`; other outputs are
+    skipped.
 
     Args:
         count: Maximum number of errors in the grid.
@@ -58,44 +60,53 @@ class ConfidentMistakes(EvaluationPlot[Mistakes]):
         """Forget the errors."""
         self._kept = None
 
-    def add(self, trainer: Trainer, pl_module: LightningModule, outputs: object, batch: object, last: bool) -> None:
+    def add(self, trainer: Trainer, pl_module: LightningModule, outputs: object, batch: object, step: Step) -> None:
         """Keep a batch's errors if they are among the most confident."""
-        if not trainer.is_global_zero or not is_classified(outputs) or "images" not in outputs:
+        if not is_classified(outputs) or "images" not in outputs:
             return
         probabilities, labels = outputs["probabilities"].detach(), outputs["labels"].detach()
-        self._kept = most_confident(self._kept, probabilities, labels, outputs["images"], self.count)
+        new = errors_of(probabilities, labels, outputs["images"], step.number)
+        self._kept = most_confident([new] if self._kept is None else [self._kept, new], self.count)
 
     def collect(self, trainer: Trainer) -> Mistakes | None:
-        """Return the errors kept, on the CPU; None if no step had outputs of a classifier."""
-        return None if self._kept is None else Mistakes(*(part.cpu() for part in self._kept))
+        """Return the errors that all processes kept, on the CPU; None if no step had outputs of a classifier."""
+        mine = None if self._kept is None else Mistakes(*(part.cpu() for part in self._kept))
+        kept = [each for each in gather_parts(mine, everywhere=False) if each is not None]
+        return most_confident(kept, self.count) if kept else None
 
     def figure(self, collected: Mistakes, class_names: Sequence[str] | None, title: str) -> "Figure":
         """Return the figure of the errors."""
         return draw(collected, class_names, title)
 
 
-def most_confident(
-    kept: Mistakes | None, probabilities: Tensor, labels: Tensor, images: Tensor, count: int
-) -> Mistakes:
-    """Return the most confident errors among those kept and those of a batch.
+def errors_of(probabilities: Tensor, labels: Tensor, images: Tensor, number: int) -> Mistakes:
+    """Return what a batch has of errors, in the order of the batch, with a confidence below 0 for correct answers.
 
     They stay on the batch's device, and nothing waits for the device.
 
     Args:
-        kept: Errors of earlier batches; None before the first.
         probabilities: [B, C].
         labels: True classes, [B].
         images: uint8 [B, 3, H, W].
-        count: Maximum number to return.
+        number: Number of the batch in the evaluation.
     """
     confidence, predicted = probabilities.float().max(1)
     confidence = torch.where(predicted == labels, -1.0, confidence)
-    best = confidence.topk(min(count, len(confidence))).indices  # copy few images, not the whole batch
-    merged = Mistakes(confidence[best], predicted[best], labels[best], images[best])
-    if kept is not None:
-        merged = Mistakes(*(torch.cat(pair) for pair in zip(kept, merged, strict=True)))
-    best = merged.confidence.topk(min(count, len(merged.confidence))).indices
-    return Mistakes(*(part[best] for part in merged))
+    places = (number << 32) + torch.arange(len(labels), device=labels.device)
+    return Mistakes(confidence, predicted, labels, images, places)
+
+
+def most_confident(parts: Sequence[Mistakes], count: int) -> Mistakes:
+    """Return the most confident errors of several parts, at most `count`; the order of the parts does not matter."""
+    few = [_first(part, count) for part in parts]  # copy few images, not the whole batch
+    return _first(Mistakes(*map(torch.cat, zip(*few, strict=True))), count)
+
+
+def _first(mistakes: Mistakes, count: int) -> Mistakes:
+    """Return the `count` most confident errors, and of equally confident ones those that come first in the data."""
+    order = mistakes.places.argsort()
+    order = order[mistakes.confidence[order].argsort(descending=True, stable=True)][:count]
+    return Mistakes(*(part[order] for part in mistakes))
 
 
 def draw(mistakes: Mistakes, class_names: Sequence[str] | None, title: str) -> "Figure":

@@ -8,7 +8,7 @@ from lightning.pytorch import LightningModule, Trainer
 from torch import Tensor
 from torchmetrics.functional.classification import multiclass_confusion_matrix
 
-from callbacks.plots.evaluation_plot import EvaluationPlot
+from callbacks.plots.evaluation_plot import EvaluationPlot, Step
 from callbacks.text_lines import class_name, shorten
 from utils.batches import is_classified
 
@@ -41,7 +41,7 @@ class ConfusionMatrix(EvaluationPlot[Tensor]):
         """Forget the counts."""
         self._counts = None
 
-    def add(self, trainer: Trainer, pl_module: LightningModule, outputs: object, batch: object, last: bool) -> None:
+    def add(self, trainer: Trainer, pl_module: LightningModule, outputs: object, batch: object, step: Step) -> None:
         """Add a batch to the counts."""
         if not is_classified(outputs):
             return

@@ -2,19 +2,32 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Generic, TypeVar
+from typing import TYPE_CHECKING, Generic, NamedTuple, TypeVar
 
 from lightning.pytorch import Callback, LightningModule, Trainer
 
 from callbacks.plots.drawing import drawing
 from callbacks.throttle import Throttle
 from utils.contracts import class_names_of
+from utils.distributed import number_among_all
 from utils.files import atomic_path
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 Collected = TypeVar("Collected")
+
+
+class Step(NamedTuple):
+    """One step of an evaluation.
+
+    Attributes:
+        number: Number of its batch among those of all processes.
+        last: Whether it is this process's last one (of each dataloader, if there are several).
+    """
+
+    number: int
+    last: bool
 
 
 class EvaluationPlot(Callback, Generic[Collected]):
@@ -39,7 +52,7 @@ class EvaluationPlot(Callback, Generic[Collected]):
         """Forget what was collected: an evaluation begins."""
         raise NotImplementedError
 
-    def add(self, trainer: Trainer, pl_module: LightningModule, outputs: object, batch: object, last: bool) -> None:
+    def add(self, trainer: Trainer, pl_module: LightningModule, outputs: object, batch: object, step: Step) -> None:
         """Collect from one step of this process.
 
         Args:
@@ -47,7 +60,7 @@ class EvaluationPlot(Callback, Generic[Collected]):
             pl_module: The module, with the weights that the evaluation uses.
             outputs: What the step returned.
             batch: What the step was given.
-            last: Whether it was this process's last step of the evaluation (of each dataloader, if there are several).
+            step: Which step it was.
         """
         raise NotImplementedError
 
@@ -76,8 +89,8 @@ class EvaluationPlot(Callback, Generic[Collected]):
     ) -> None:
         """Collect, except in the sanity check."""
         if not trainer.sanity_checking:
-            last = batch_idx + 1 == trainer.num_val_batches[dataloader_idx]
-            self.add(trainer, pl_module, outputs, batch, last)
+            step = Step(number_among_all(trainer, batch_idx), batch_idx + 1 == trainer.num_val_batches[dataloader_idx])
+            self.add(trainer, pl_module, outputs, batch, step)
 
     def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Draw, within a fit only if a drawing is due."""
@@ -103,7 +116,8 @@ class EvaluationPlot(Callback, Generic[Collected]):
         dataloader_idx: int = 0,
     ) -> None:
         """Collect."""
-        self.add(trainer, pl_module, outputs, batch, batch_idx + 1 == trainer.num_test_batches[dataloader_idx])
+        step = Step(number_among_all(trainer, batch_idx), batch_idx + 1 == trainer.num_test_batches[dataloader_idx])
+        self.add(trainer, pl_module, outputs, batch, step)
 
     def on_test_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Draw."""

@@ -1,6 +1,7 @@
 """predictions.csv: the predicted class of each image, in the order of the data."""
 
 import csv
+from collections.abc import Mapping
 from pathlib import Path
 
 from lightning.pytorch import LightningModule, Trainer
@@ -36,7 +37,7 @@ class Predictions(PredictionFile[ImageRow]):
         rows = zip(outputs["labels"].tolist(), outputs["probabilities"].float().tolist(), strict=True)
         return dict(zip(outputs["index"].tolist(), rows, strict=True))
 
-    def write(self, path: Path, rows: dict[int, ImageRow], trainer: Trainer, pl_module: LightningModule) -> None:
+    def write(self, path: Path, rows: Mapping[int, ImageRow], trainer: Trainer, pl_module: LightningModule) -> None:
         """Write the CSV file, unless there is no row."""
         if not rows:
             return

@@ -1,5 +1,6 @@
 """predictions.txt: the text generated for each line of a text file, in the same order."""
 
+from collections.abc import Mapping
 from pathlib import Path
 
 from lightning.pytorch import LightningModule, Trainer
@@ -30,7 +31,7 @@ class TextPredictions(PredictionFile[str]):
             return {}
         return dict(zip(outputs["index"].tolist(), map(one_line, outputs["hypotheses"]), strict=True))
 
-    def write(self, path: Path, rows: dict[int, str], trainer: Trainer, pl_module: LightningModule) -> None:
+    def write(self, path: Path, rows: Mapping[int, str], trainer: Trainer, pl_module: LightningModule) -> None:
         """Write the lines, unless there is no row and no text file that was read."""
         datamodule = datamodule_of(trainer)
         count = datamodule.predict_count if isinstance(datamodule, PredictsLines) else None

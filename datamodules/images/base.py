@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import unicodedata
 from abc import abstractmethod
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +16,8 @@ from datamodules.images.augmentation import Augmentation
 from datamodules.images.decoding import decode_readable, list_some
 from datamodules.images.image_set import ImageSet, split_line, take
 from datamodules.images.listing import describe_skipped, list_images
-from datamodules.images.order import evaluation_batches, training_batches
-from datamodules.loader import BatchLoader, require_one_each, training_position
+from datamodules.images.order import training_batches
+from datamodules.loader import BatchLoader, evaluation_loader, require_examples, training_position
 from datamodules.trainer_state import model_of, planned_epochs
 from utils.batches import ImageBatch, ImagePredictionBatch, RawImageBatch
 from utils.checks import check_int, check_positive_int
@@ -185,29 +184,24 @@ class ImageDataModule(
 
     def predict_dataloader(self) -> BatchLoader[ImagePredictionBatch]:
         """Return the loader of this process's images to predict."""
-        self.allow_zero_length_dataloader_with_multiple_devices = True  # there may be fewer images than processes
         examples = self.load_predict()
         size = len(examples.images)
         self.predict_names = examples.names or [str(number) for number in range(size)]
         intact = torch.tensor([place for place in range(size) if place not in self.predict_errors], dtype=torch.int64)
 
-        def fetch(index: Tensor, epoch: int, step: int) -> ImagePredictionBatch:
-            places = intact[index]
+        def fetch(places: Tensor) -> ImagePredictionBatch:
             return ImagePredictionBatch(take(examples.images, places), examples.labels[places], places)
 
-        return BatchLoader(self._evaluation_plan(len(intact)), fetch)
-
-    def _evaluation_plan(self, size: int) -> Callable[[int], list[Tensor]]:
-        rank, world_size = rank_and_world_size(self.trainer)
-        return lambda epoch: evaluation_batches(size, self.eval_batch_size, rank=rank, world_size=world_size)
+        return evaluation_loader(intact.split(self.eval_batch_size), fetch, self.trainer)
 
     def _evaluation_loader(self, examples: ImageSet, part: str) -> BatchLoader[ImageBatch]:
-        require_one_each(part, len(examples.images), rank_and_world_size(self.trainer)[1])
+        size = len(examples.images)
+        require_examples(part, size)
 
-        def fetch(index: Tensor, epoch: int, step: int) -> ImageBatch:
-            return ImageBatch(take(examples.images, index), examples.labels[index])
+        def fetch(places: Tensor) -> ImageBatch:
+            return ImageBatch(take(examples.images, places), examples.labels[places])
 
-        return BatchLoader(self._evaluation_plan(len(examples.images)), fetch)
+        return evaluation_loader(torch.arange(size).split(self.eval_batch_size), fetch, self.trainer)
 
     # --- augmentation ------------------------------------------------------------------------------------------
 

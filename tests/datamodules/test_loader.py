@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from datamodules.loader import BatchLoader, require_one_each, training_position
+from datamodules.loader import BatchLoader, evaluation_loader, require_examples, training_position
 from tests.datamodules.trainers import fake_trainer
 
 
@@ -50,7 +50,15 @@ def test_the_position_is_that_of_the_fit_loop() -> None:
     assert training_position(fake_trainer(epoch=3, done=7, overfit_batches=2)) == (0, 7)
 
 
-def test_every_process_needs_an_example() -> None:
-    require_one_each("test", 3, 3)
-    with pytest.raises(ValueError, match="the test set has 3 examples, fewer than the 4 processes: use fewer devices"):
-        require_one_each("test", 3, 4)
+def test_an_evaluation_deals_whole_batches_and_fills_up_with_empty_ones() -> None:
+    batches = list(torch.arange(10).split(4))
+    shares = [list(evaluation_loader(batches, Tensor.tolist, fake_trainer(rank, 2))) for rank in range(2)]
+    assert shares == [[[0, 1, 2, 3], [8, 9]], [[4, 5, 6, 7], []]]
+    assert list(evaluation_loader(batches, Tensor.tolist, None)) == [[0, 1, 2, 3], [4, 5, 6, 7], [8, 9]]
+    assert len(evaluation_loader(batches, Tensor.tolist, fake_trainer(1, 2))) == 2
+
+
+def test_an_evaluation_needs_an_example() -> None:
+    require_examples("test", 1)
+    with pytest.raises(ValueError, match="the test set has no examples"):
+        require_examples("test", 0)

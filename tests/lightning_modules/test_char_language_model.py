@@ -138,7 +138,7 @@ def test_each_process_gets_its_streams_back_from_a_checkpoint(monkeypatch, proce
         assert torch.equal(state["carried"], whole)
 
         monkeypatch.setattr(resumed, "_trainer", process(processes, rank))
-        sums = {"nats": 3.0, "correct": 2.0, "characters": 5.0}
+        sums = {"nats": [3.0], "correct": [2.0], "characters": [5.0]}
         resumed.on_load_checkpoint({"char_language_model": {**state, "train_sums": sums}})
         assert resumed.vocabulary == "ab"
         assert resumed.carried is not None

@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 import torch
 from lightning.pytorch import LightningDataModule
-from lightning.pytorch.strategies import SingleDeviceStrategy
 from sklearn.metrics import accuracy_score, recall_score, top_k_accuracy_score
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -23,7 +22,6 @@ from utils.batches import ImageBatch
 from utils.contracts import ImageExamples, ProvidesImages, ProvidesTrainingImages
 
 SIZE = 8
-ALONE = SingleDeviceStrategy("cpu")
 
 
 class TinyNet(ImageClassifierNet):
@@ -207,7 +205,7 @@ def test_mixed_targets_are_scored_as_distributions():
     torch.testing.assert_close(step_loss(model, images, targets), expected, rtol=1e-4, atol=1e-5)
     # accuracy counts the image with the larger share
     right = (log_p.argmax(1) == data.labels).float().mean()
-    assert model.train_sums.total(ALONE)["correct"] / 60 == pytest.approx(right.item())
+    assert model.train_sums.total()["correct"] / 60 == pytest.approx(right.item())
 
 
 # --- metrics -------------------------------------------------------------------------------------------------------
@@ -312,7 +310,7 @@ def test_train_metrics_are_means_over_the_examples_of_the_epoch(trainer):
     trained = trainer(limit_val_batches=0)
     trained.fit(model, datamodule=data)
     assert trained.callback_metrics["train/loss"] == pytest.approx(torch.cat(losses).mean().item(), rel=1e-5)
-    assert set(model.train_sums.total(ALONE).values()) == {0.0}  # the next epoch starts from zero
+    assert set(model.train_sums.total().values()) == {0.0}  # the next epoch starts from zero
 
 
 @pytest.mark.parametrize("classes", [3, 10])

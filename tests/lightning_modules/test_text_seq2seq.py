@@ -106,7 +106,7 @@ def test_a_target_may_start_with_any_special_token(trainer):
 
 
 @pytest.mark.parametrize("sizes", [[8], [4, 4], [1, 5, 2]])
-def test_gradients_are_those_of_the_mean_over_all_tokens(trainer, sizes):
+def test_24725_gradients_are_those_of_the_mean_over_all_tokens(trainer, sizes):
     """One batch of eight sentences, or the same eight in accumulated parts with unequal numbers of tokens."""
     data, net = Data(sizes=sizes), network()
     oracle = copy.deepcopy(net)
@@ -121,7 +121,7 @@ def test_gradients_are_those_of_the_mean_over_all_tokens(trainer, sizes):
     assert len({data.tokens(places) / len(places) for places in data.places}) == len(sizes)
 
 
-def test_the_last_group_of_an_epoch_may_be_shorter(trainer):
+def test_34191_the_last_group_of_an_epoch_may_be_shorter(trainer):
     data, net = Data(sizes=[3, 3, 2]), network()
     oracle = copy.deepcopy(net)
     mean_loss(oracle, data.batch(data.places[2]), 0.1).backward()

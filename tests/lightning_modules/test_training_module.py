@@ -10,13 +10,13 @@ import jsonargparse
 import pytest
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
-from lightning.pytorch.strategies import SingleDeviceStrategy
 from lightning.pytorch.trainer.states import TrainerFn
 from torch import Tensor, nn
 
 import cli
 from callbacks.run.resume_checkpoint import ResumeCheckpoint
 from datamodules.loader import BatchLoader, training_position
+from lightning_modules import epoch_sums
 from lightning_modules.char_language_model import CharLanguageModel
 from lightning_modules.image_classifier import ImageClassifier
 from lightning_modules.language_module import LanguageModule
@@ -27,7 +27,6 @@ from lightning_modules.text_seq2seq import TextSeq2Seq
 from lightning_modules.training_module import TrainingModule
 
 CONFIGS = Path(__file__).parents[2] / "configs"
-ALONE = SingleDeviceStrategy("cpu")
 NUMBERS = torch.randn(17, 3, generator=torch.Generator().manual_seed(0))
 
 
@@ -96,7 +95,7 @@ def test_an_epochs_metrics_give_every_example_the_same_weight(trainer):
     expected = model.loss(NUMBERS).item()  # not the mean over batches of 4, 4, 4, 4 and 1
     fit(running, model)
     assert running.callback_metrics["train/loss"] == pytest.approx(expected, rel=1e-6)
-    assert model.train_sums.total(ALONE) == {"loss": 0.0, "examples": 0.0}  # the next epoch starts from zero
+    assert model.train_sums.total() == {"loss": 0.0, "examples": 0.0}  # the next epoch starts from zero
 
 
 def test_an_interrupted_fit_leaves_nothing_to_the_next_one(trainer):
@@ -212,7 +211,7 @@ def test_a_run_resumed_in_mid_epoch_equals_one_that_was_never_interrupted(traine
     whole, reference = run()
     last.unlink()
     run(Kill())
-    assert torch.load(last, weights_only=True)["fit"]["train_sums"]["examples"] == 12
+    assert torch.load(last, weights_only=True)["fit"]["train_sums"]["examples"] == [12]
     resumed, other = run(ckpt_path=last)
     assert other.global_step == reference.global_step == 10
     for mine, theirs in zip(whole.parameters(), resumed.parameters(), strict=True):
@@ -226,32 +225,33 @@ def test_a_run_resumed_in_mid_epoch_equals_one_that_was_never_interrupted(traine
 def test_an_interrupted_epoch_is_counted_once_by_any_number_of_processes(trainer, monkeypatch):
     """Of two processes with 20 examples each, the checkpoint holds 40; two that resume from it hold 40, not 80."""
     model, saving = Fit(), trainer()
-    monkeypatch.setattr(saving.strategy, "reduce", lambda tensor, reduce_op: tensor.mul_(2))  # in place, as in DDP
+    monkeypatch.setattr(epoch_sums, "gather_parts", lambda mine: [mine, mine])
     model.trainer = saving
     model.train_sums.add(3.0, 20)
     saved: dict[str, Any] = {"state_dict": {}}
     for _ in range(2):  # saving does not change what is saved
         model.on_save_checkpoint(saved)
-    assert saved["fit"] == {"answer": 42, "train_sums": {"loss": 6.0, "examples": 40.0}}
+    assert saved["fit"] == {"answer": 42, "train_sums": {"loss": [6.0], "examples": [40.0]}}
+    monkeypatch.undo()
     totals = []
     for rank in (0, 1):
         resumed, fitting = Fit(), trainer()
         fitting.state.fn, fitting.strategy.global_rank = TrainerFn.FITTING, rank
         resumed.trainer = fitting
         resumed.on_load_checkpoint(saved)
-        totals.append(resumed.train_sums.total(ALONE))
+        totals.append(resumed.train_sums.total())
     assert totals == [{"loss": 6.0, "examples": 40.0}, {"loss": 0.0, "examples": 0.0}]
 
 
 def test_only_a_resumed_training_continues_the_sums(trainer):
-    checkpoint = {"fit": {"answer": 42, "train_sums": {"loss": 6.0, "examples": 40.0}}}
+    checkpoint = {"fit": {"answer": 42, "train_sums": {"loss": [6.0], "examples": [40.0]}}}
     testing = trainer()
     testing.state.fn = TrainerFn.TESTING
     for running in (testing, None):  # the latter as in load_from_checkpoint
         model = Fit()
         model._trainer = running
         model.on_load_checkpoint(checkpoint)
-        assert model.train_sums.total(ALONE) == {"loss": 0.0, "examples": 0.0}
+        assert model.train_sums.total() == {"loss": 0.0, "examples": 0.0}
         assert model.asked == ["load 42"]
 
 

@@ -8,10 +8,20 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import torch
 import torch.distributed
 from lightning.pytorch import Trainer
 
-from utils.distributed import Agreement, copy_from_first, gather_list, gather_parts, gather_rows, rank_and_world_size
+from tests.datamodules.trainers import fake_trainer
+from utils.distributed import (
+    Agreement,
+    copy_from_first,
+    deal,
+    gather_list,
+    gather_parts,
+    number_among_all,
+    rank_and_world_size,
+)
 
 ROOT = Path(__file__).parents[2]
 
@@ -28,7 +38,23 @@ def test_one_process_gathers_what_it_has():
         assert gather_parts({"a": 1}, everywhere=everywhere) == [{"a": 1}]
     assert gather_list([3, 1, 2]) == [3, 1, 2]
     assert gather_list([]) == []
-    assert gather_rows({4: "d", 1: "a"}) == {4: "d", 1: "a"}
+
+
+@pytest.mark.parametrize("count", [0, 1, 2, 5, 6, 7])
+@pytest.mark.parametrize("world_size", [1, 2, 3])
+def test_7929_batches_are_dealt_once_each_without_repeats(count: int, world_size: int) -> None:
+    """Every process has the same number of batches, the last ones maybe empty; which is which can be told."""
+    batches = [torch.tensor([2 * number, 2 * number + 1]) for number in range(count)]
+    shares = [deal(batches, rank, world_size) for rank in range(world_size)]
+    assert {len(share) for share in shares} == {-(-count // world_size)}
+    found = {
+        number_among_all(fake_trainer(rank, world_size), place): batch.tolist()
+        for rank, share in enumerate(shares)
+        for place, batch in enumerate(share)
+        if len(batch)
+    }
+    assert found == {number: batch.tolist() for number, batch in enumerate(batches)}
+    assert all(batch.dtype == torch.int64 for share in shares for batch in share)
 
 
 def test_one_process_agrees_with_itself_at_once():
@@ -63,8 +89,6 @@ def gather_as(rank: int, folder: Path) -> None:
         "first": gather_parts(mine, everywhere=False),
         "list": gather_list([[10, 30], [20]][rank]),
         "uneven": gather_list([["only"], []][rank]),
-        "rows": gather_rows([{0: "a", 2: "c"}, {1: "b"}][rank]),
-        "none": gather_rows({}),
         "agreed": agree(rank),
         "copied": copied(rank),
     }
@@ -83,8 +107,8 @@ def test_two_processes_gather_in_the_order_of_their_ranks(tmp_path):
     parts = [{"rank": 0, "texts": []}, {"rank": 1, "texts": ["ä"]}]
     shared = {"everywhere": parts, "list": [10, 30, 20], "uneven": ["only"], "copied": [[[0.0, 0.0], [0.0, 0.0]], 0]}
     shared["agreed"] = [[0, 0], [0, 10], [0, 11], [15, 12], [0, 13]]  # each at the next step
-    assert first == {**shared, "first": parts, "rows": {"0": "a", "1": "b", "2": "c"}, "none": {}}
-    assert second == {**shared, "first": [], "rows": {}, "none": {}}
+    assert first == {**shared, "first": parts}
+    assert second == {**shared, "first": []}
 
 
 if __name__ == "__main__":

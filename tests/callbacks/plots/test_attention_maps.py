@@ -28,7 +28,7 @@ class Recording(AttentionMaps):
 def some_map(source: int, target: int, layers: int = 3, index: int = 0) -> AttentionMap:
     weights = torch.rand(layers, target, source, generator=torch.Generator().manual_seed(0)).softmax(-1)
     shown = {layer + 1: weights[layer] for layer in evenly_spaced(layers, attention_maps.MAX_LAYERS)}
-    return AttentionMap(index, [f"␣s{k}" for k in range(source)], [f"␣w{k}" for k in range(target)], shown, layers)
+    return AttentionMap(index, [f"␣s{k}" for k in range(source)], [f"␣w{k}" for k in range(target)], shown, layers, 0)
 
 
 def test_a_test_draws_the_first_examples(make_trainer, tmp_path):

@@ -2,7 +2,7 @@ import pytest
 import torch
 from matplotlib.image import imread
 
-from callbacks.plots.confident_mistakes import ConfidentMistakes, Mistakes, draw, most_confident
+from callbacks.plots.confident_mistakes import ConfidentMistakes, Mistakes, draw, errors_of, most_confident
 
 
 def test_the_most_confident_errors_over_batches_equal_a_sort_of_all():
@@ -10,20 +10,32 @@ def test_the_most_confident_errors_over_batches_equal_a_sort_of_all():
     probabilities = torch.rand(60, 5, generator=generator).softmax(1)
     labels = torch.randint(0, 5, (60,), generator=generator)
     images = torch.arange(60, dtype=torch.uint8).view(60, 1, 1, 1).expand(60, 3, 2, 2)
-    kept = None
-    for part in torch.arange(60).split(7):
-        kept = most_confident(kept, probabilities[part], labels[part], images[part], 6)
-        assert len(kept.confidence) <= 6
+    parts: list[Mistakes] = []
+    for number, part in enumerate(torch.arange(60).split(7)):
+        parts = [most_confident([*parts, errors_of(probabilities[part], labels[part], images[part], number)], 6)]
+        assert len(parts[0].confidence) <= 6
+    [kept] = parts
     wrong = [
         (float(row.max()), position)
         for position, (row, label) in enumerate(zip(probabilities, labels, strict=True))
         if int(row.argmax()) != int(label)
     ]
     best = [position for _, position in sorted(wrong, reverse=True)[:6]]
-    assert kept is not None
     assert kept.images[:, 0, 0, 0].tolist() == best
     assert kept.labels.tolist() == labels[best].tolist()
     assert kept.predicted.tolist() == probabilities[best].argmax(1).tolist()
+
+
+def test_equally_confident_errors_come_in_the_order_of_the_data():
+    """As often with confidence 1.0, and whichever process had which batch."""
+    sure, unsure = [0.0, 1.0], [0.2, 0.8]
+    batches = [
+        errors_of(torch.tensor(rows), torch.zeros(3).long(), torch.zeros(3, 3, 2, 2).byte(), number)
+        for number, rows in enumerate([[unsure, sure, sure], [sure, unsure, sure]])
+    ]
+    for parts in (batches, batches[::-1]):
+        kept = most_confident(parts, 5)
+        assert kept.places.tolist() == [1, 2, 1 << 32, (1 << 32) + 2, 0]
 
 
 def test_an_evaluation_draws_the_count_most_confident(make_trainer, tiny_data, tiny_classifier, tmp_path):
@@ -56,6 +68,7 @@ def test_each_error_has_its_classes_and_probability():
         torch.tensor([2, 2, 0]),
         torch.tensor([1, 1, 0]),
         torch.zeros(3, 3, 8, 8).byte(),
+        torch.arange(3),
     )
     figure = draw(kept, ["ant", "bee", "cow"], "test")
     assert [axes.get_title() for axes in figure.axes] == ["bee →\ncow  90.0%", "bee →\ncow  89.0%"]

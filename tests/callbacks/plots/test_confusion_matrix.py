@@ -6,6 +6,7 @@ from matplotlib.image import imread
 from sklearn.metrics import confusion_matrix
 
 from callbacks.plots.confusion_matrix import ConfusionMatrix, draw
+from callbacks.plots.evaluation_plot import Step
 
 
 class Recording(ConfusionMatrix):
@@ -68,7 +69,7 @@ def test_a_process_without_examples_takes_part_in_the_sum(make_trainer, tiny_cla
     assert callback.collect(trainer).tolist() == theirs.tolist()
     without, asked = asked, []
     outputs = {"probabilities": torch.eye(3), "labels": torch.arange(3)}
-    callback.add(trainer, tiny_classifier(), outputs, batch=None, last=True)
+    callback.add(trainer, tiny_classifier(), outputs, batch=None, step=Step(0, last=True))
     assert callback.collect(trainer).tolist() == (theirs + torch.eye(3)).tolist()
     assert asked == without
 

@@ -21,7 +21,9 @@ def draw_mistakes(names: list[str]) -> Figure:
     places = torch.arange(len(names))
     images = torch.zeros(len(names), 3, 4, 4, dtype=torch.uint8)
     confidence = torch.full((len(names),), 0.5)
-    return confident_mistakes.draw(confident_mistakes.Mistakes(confidence, places, places, images), names, "test")
+    return confident_mistakes.draw(
+        confident_mistakes.Mistakes(confidence, places, places, images, places), names, "test"
+    )
 
 
 def draw_curves(names: list[str]) -> Figure:

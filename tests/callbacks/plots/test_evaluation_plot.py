@@ -23,10 +23,10 @@ class Labels(EvaluationPlot[list[int]]):
     def reset(self):
         self.labels = []
 
-    def add(self, trainer, pl_module, outputs, batch, last):
+    def add(self, trainer, pl_module, outputs, batch, step):
         assert torch.equal(outputs["labels"], batch[1])
         self.labels += batch[1].tolist()
-        self.last.append(last)
+        self.last.append(step.last)
 
     def collect(self, trainer):
         return self.labels or None

@@ -1,6 +1,7 @@
 import os
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
@@ -21,7 +22,7 @@ class Pairs(PredictionFile[str]):
         assert is_hypotheses(outputs)
         return dict(zip(outputs["index"].tolist(), outputs["hypotheses"], strict=True))
 
-    def write(self, path: Path, rows: dict[int, str], trainer: Trainer, pl_module: LightningModule) -> None:
+    def write(self, path: Path, rows: Mapping[int, str], trainer: Trainer, pl_module: LightningModule) -> None:
         assert not path.exists()
         path.write_text("".join(f"{index} {rows[index]}\n" for index in sorted(rows)))
 

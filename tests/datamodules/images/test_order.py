@@ -1,11 +1,11 @@
-"""The order of images: every one once, shared by the ranks, with the same number of batches on each."""
+"""The order of images in training: every one once, shared by the ranks."""
 
 from __future__ import annotations
 
 import pytest
 import torch
 
-from datamodules.images.order import evaluation_batches, training_batches
+from datamodules.images.order import training_batches
 
 
 def test_training_order_depends_only_on_seed_and_epoch() -> None:
@@ -39,24 +39,3 @@ def test_fewer_examples_than_a_batch_form_one_small_batch() -> None:
     assert len(torch.cat([*ranks[0], *ranks[1]]).unique()) == 10
     with pytest.raises(ValueError, match="training set has 11 examples, fewer than the 12 processes"):
         training_batches(11, 50, seed=0, epoch=0, rank=0, world_size=12)
-
-
-@pytest.mark.parametrize("size", [1, 3, 33, 44, 45, 48])
-@pytest.mark.parametrize("world_size", range(1, 6))
-def test_evaluation_has_every_example_once_in_order(size: int, world_size: int) -> None:
-    for rank in range(world_size):
-        batches = evaluation_batches(size, 8, rank=rank, world_size=world_size)
-        assert [position for batch in batches for position in batch.tolist()] == list(range(rank, size, world_size))
-
-
-@pytest.mark.parametrize("batch_size", [1, 2, 3])
-@pytest.mark.parametrize("world_size", range(1, 5))
-def test_ranks_have_the_same_number_of_evaluation_batches(world_size: int, batch_size: int) -> None:
-    for size in range(world_size, 15):
-        ranks = [evaluation_batches(size, batch_size, rank=rank, world_size=world_size) for rank in range(world_size)]
-        assert len({len(batches) for batches in ranks}) == 1, size
-        for rank, batches in enumerate(ranks):
-            assert torch.cat(batches).tolist() == list(range(rank, size, world_size))
-            assert all(len(batch) > 0 for batch in batches)
-            assert all(len(batch) <= max(batch_size, 2) for batch in batches)
-    assert [len(batch) for batch in evaluation_batches(7, 1, rank=0, world_size=1)] == [1] * 7

@@ -1,0 +1,57 @@
+"""Expected calibration error, from sums of integers."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torchmetrics import Metric
+
+FIXED_POINT = 2.0**32
+"""One, as an integer: the confidences of 2 ** 31 examples can be summed."""
+
+
+class CalibrationError(Metric):
+    """Expected calibration error of a classifier (Guo et al. 2017, arXiv:1706.04599, section 2), from 0 to 1.
+
+    Its bins are those of torchmetrics' `MulticlassCalibrationError` with the norm l1, which keeps every confidence and
+    sums them in float32. Here all sums are integers: the result depends neither on the order of the examples nor on
+    the number of processes, and a test that is repeated on a GPU has the same digits.
+
+    Args:
+        n_bins: Number of bins of equal width that confidences are sorted into.
+    """
+
+    full_state_update = False
+    higher_is_better = False
+
+    examples: Tensor
+    correct: Tensor
+    confidence: Tensor
+
+    def __init__(self, n_bins: int = 15):
+        super().__init__()
+        self.n_bins = n_bins
+        for name in ("examples", "correct", "confidence"):  # per bin; a confidence of exactly 1 has a bin of its own
+            self.add_state(name, torch.zeros(n_bins + 1, dtype=torch.int64), dist_reduce_fx="sum")
+
+    def update(self, probabilities: Tensor, labels: Tensor) -> None:
+        """Add a batch.
+
+        Args:
+            probabilities: float [B, C].
+            labels: int64 [B].
+        """
+        confidence, predicted = probabilities.max(1)
+        boundaries = torch.linspace(0, 1, self.n_bins + 1, device=confidence.device, dtype=confidence.dtype)
+        of_example = torch.bucketize(confidence, boundaries, right=True) - 1
+        in_bin = of_example[:, None] == torch.arange(self.n_bins + 1, device=confidence.device)  # [B, n_bins + 1]
+        fixed = (confidence.double().nan_to_num() * FIXED_POINT).round().long()
+        # Not in place: what was added up in a test cannot be changed in a training
+        self.examples = self.examples + in_bin.sum(0)
+        self.correct = self.correct + (in_bin & (predicted == labels)[:, None]).sum(0)
+        self.confidence = self.confidence + (in_bin * fixed[:, None]).sum(0)
+
+    def compute(self) -> Tensor:
+        """Return the mean over all examples of the distance between accuracy and mean confidence of their bins."""
+        distances = (self.correct - self.confidence.double() / FIXED_POINT).abs()  # times the examples of the bin
+        return (distances.sum() / self.examples.sum()).float()

@@ -1,0 +1,23 @@
+"""Gradient accumulation: which batches one optimizer step is made of."""
+
+from __future__ import annotations
+
+import math
+
+from lightning.pytorch import Trainer
+
+
+def accumulated_batches(trainer: Trainer | None, batch_idx: int, batches: float = math.inf) -> range:
+    """Return the numbers of the batches of an epoch that make one optimizer step together with batch `batch_idx`.
+
+    The last step of an epoch may have fewer than `accumulate_grad_batches`.
+
+    Args:
+        trainer: The trainer; without one, each batch is a step.
+        batch_idx: Number of the batch within the epoch.
+        batches: Number of batches that the epoch has at most.
+    """
+    if trainer is None:
+        return range(batch_idx, batch_idx + 1)
+    first = batch_idx - batch_idx % trainer.accumulate_grad_batches
+    return range(first, int(min(first + trainer.accumulate_grad_batches, batches, trainer.num_training_batches)))
