@@ -4,13 +4,14 @@ from typing import Any
 
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import EMAWeightAveraging
+from torch import nn
 from torch.optim.swa_utils import AveragedModel
 
 from utils.checks import check_fraction, check_positive_int
 
 
 class EMA(EMAWeightAveraging):
-    """Exponential moving average of the weights: Lightning's `EMAWeightAveraging` with two corrections.
+    """Exponential moving average of the weights: Lightning's `EMAWeightAveraging` with three corrections.
 
     Validation, `best.ckpt` and `test` use the averaged weights (`state_dict` in a checkpoint). The raw weights are kept
     beside them (`current_model_state`), and training continues from those. What differs from Lightning:
@@ -19,6 +20,11 @@ class EMA(EMAWeightAveraging):
       the current weights until then, in validation and in checkpoints.
     - Lightning overwrites the raw weights with the average as soon as training ends, before the last checkpoint is
       written. Here that happens afterwards, so that the last checkpoint has both too.
+    - Lightning copies the module with all that it refers to: the Trainer and its data, and the parser of the command
+      line, which with several processes cannot be copied. Here only weights and buffers are copied, to the device on
+      which they will be trained.
+
+    With several processes each keeps the same average, because each has the same weights: nothing is sent.
 
     Args:
         decay: Share of the average that each update keeps, at least 0 and below 1; 0.999 averages over about 1,000
@@ -35,6 +41,13 @@ class EMA(EMAWeightAveraging):
             update_every_n_steps=check_positive_int("update_every_n_steps", update_every_n_steps),
             update_starting_at_step=update_starting_at_step,
         )
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Copy the weights when a fit begins."""
+        if stage == "fit":
+            self._average_model = AveragedModel(
+                _weights_of(pl_module), trainer.strategy.root_device, use_buffers=self._use_buffers, **self._kwargs
+            )
 
     def _follow_until_first_update(self, pl_module: LightningModule) -> None:
         if self._average_model is not None and self._average_model.n_averaged == 0:
@@ -66,3 +79,11 @@ class EMA(EMAWeightAveraging):
         self._follow_until_first_update(pl_module)
         self._copy_average_to_current(pl_module)
         self._average_model = None
+
+
+def _weights_of(pl_module: LightningModule) -> nn.Module:
+    """Return a plain module with the same submodules, parameters and buffers, by the same names, and nothing else."""
+    weights = nn.Module()
+    for kind in ("_modules", "_parameters", "_buffers", "_non_persistent_buffers_set"):
+        setattr(weights, kind, getattr(pl_module, kind))
+    return weights

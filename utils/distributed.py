@@ -1,11 +1,14 @@
-"""The processes of a run: this one's rank, and gathering what all of them hold."""
+"""The processes of a run: this one's rank, gathering what all of them hold, and agreeing without waiting."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any, TypeVar
 
+import torch
 import torch.distributed
 from lightning.pytorch import Trainer
+from torch import Tensor
 
 Part = TypeVar("Part")
 Row = TypeVar("Row")
@@ -16,6 +19,60 @@ def rank_and_world_size(trainer: Trainer | None) -> tuple[int, int]:
     return (trainer.global_rank, trainer.world_size) if trainer is not None else (0, 1)
 
 
+def has_others() -> bool:
+    """Return whether this process is one of several that can talk to each other."""
+    return torch.distributed.is_available() and torch.distributed.is_initialized()
+
+
+def copy_from_first(tensors: Iterable[Tensor]) -> None:
+    """Overwrite tensors with those of the first process; every process must call this with the same shapes."""
+    if has_others():
+        for tensor in tensors:
+            torch.distributed.broadcast(tensor, src=0)
+
+
+class Agreement:
+    """The largest number that any process names, without a wait: each call returns the answer to the one before.
+
+    Every process must call `largest` equally often. By the time of a call, all of them have made the call before, if a
+    training step lies between the two: the answer has arrived. It is the same on all processes, so that all of them
+    act on it at the same step. Numbers travel between CPUs (gloo), beside what GPUs send each other.
+
+    A process without others has the answer at once.
+
+    Args:
+        count: How many numbers each call names.
+    """
+
+    def __init__(self, count: int) -> None:
+        self._group: Any = torch.distributed.new_group(backend="gloo") if has_others() else None
+        self._answer = torch.zeros(count, dtype=torch.int64)
+        self._work: torch.distributed.Work | None = None
+
+    def largest(self, *mine: int) -> list[int]:
+        """Return the largest numbers of the last call, of this one if there are no other processes; at first zeros."""
+        if self._group is None:
+            return list(mine)
+        answer = self._received()
+        self._answer = torch.tensor(mine)
+        self._work = torch.distributed.all_reduce(
+            self._answer, torch.distributed.ReduceOp.MAX, group=self._group, async_op=True
+        )
+        return answer
+
+    def _received(self) -> list[int]:
+        if self._work is not None:
+            self._work.wait()
+        return [int(number) for number in self._answer.tolist()]
+
+    def close(self) -> None:
+        """Wait for the last answer, which nobody reads, and leave the group."""
+        if self._group is not None:
+            self._received()
+            torch.distributed.destroy_process_group(self._group)
+            self._group = self._work = None
+
+
 def gather_parts(mine: Part, *, everywhere: bool = True) -> list[Part]:
     """Return every process's part, in the order of their ranks; every process must call this.
 
@@ -23,7 +80,7 @@ def gather_parts(mine: Part, *, everywhere: bool = True) -> list[Part]:
         mine: This process's part; anything that can be pickled.
         everywhere: Whether all processes receive the parts. If false, all but the first get an empty list.
     """
-    if not (torch.distributed.is_available() and torch.distributed.is_initialized()):
+    if not has_others():
         return [mine]
     parts: list[Any] = [None] * torch.distributed.get_world_size()
     if everywhere:

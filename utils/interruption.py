@@ -1,7 +1,8 @@
-"""SIGTERM and Ctrl-C: an exception at once, or, while a training runs, a request to stop.
+"""SIGTERM, SIGUSR1 and Ctrl-C: an exception at once, or, while a training runs, a request to stop.
 
-`ResumeCheckpoint` (`callbacks/run/resume_checkpoint.py`) acts on the request: it saves before the next step or epoch,
-or within a validation, and raises `Interrupted`, which `cli.main` turns into exit code 130 or 143.
+SIGUSR1 is what job schedulers are asked to send before a job's time is up. `ResumeCheckpoint`
+(`callbacks/run/resume_checkpoint.py`) acts on the request, on all processes at the same step: it saves before the next
+step or epoch, or within a validation, and raises `Interrupted`, which `cli.main` turns into exit code 130, 138 or 143.
 
 A signal handler writes nothing and asks no other process anything.
 """
@@ -14,7 +15,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
-SIGNALS = (signal.SIGINT, signal.SIGTERM)
+SIGNALS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGUSR1", "SIGTERM") if hasattr(signal, name))
 
 
 class Interrupted(BaseException):
@@ -32,7 +33,7 @@ class Interrupted(BaseException):
 
     @property
     def exit_code(self) -> int:
-        """What a shell reports for a program that the signal has ended: 130 or 143."""
+        """What a shell reports for a program that the signal has ended, such as 143."""
         return 128 + self.signal
 
 
@@ -61,7 +62,10 @@ def signals_raise() -> Iterator[None]:
 
 
 def defer(on: bool) -> None:
-    """Say whether a signal only requests to stop; the second one stops at once.
+    """Say whether a signal only requests to stop; a second Ctrl-C stops at once.
+
+    A second signal of another kind does not: a scheduler sends SIGUSR1, SIGTERM, or both, more than once, and to
+    several processes that pass it on to each other.
 
     The handlers are installed again, in the place of those that Lightning has installed meanwhile. Outside of
     `signals_raise`, as in a notebook, nothing changes.
@@ -86,8 +90,9 @@ def raise_requested() -> None:
 
 def _handle(number: int, frame: FrameType | None) -> None:
     global _requested
-    second, _requested = _requested is not None, number
-    if second or not _deferred:
+    impatient = _requested is not None and number == signal.SIGINT
+    _requested = number
+    if impatient or not _deferred:
         raise Interrupted(number)
 
 

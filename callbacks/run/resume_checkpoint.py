@@ -23,10 +23,8 @@ from callbacks.run import saved_position
 from callbacks.run.metrics_csv import MetricsCSV, Row
 from utils import interruption
 from utils.checks import check_interval, check_positive_int
+from utils.distributed import Agreement, gather_parts
 from utils.files import flush, remove_leftovers
-
-ASK_EVERY = 20
-"""With several processes, how many chances to save pass from one question to all of them to the next."""
 
 ROWS_KEY, LAST_ROW_KEY = "metrics_rows", "metrics_last_rows"
 """Keys of a checkpoint that hold the number of rows of each metrics.csv, and the last row of each."""
@@ -43,13 +41,15 @@ class ResumeCheckpoint(Callback):
     and a run resumed from there lacks a row of its metrics.) Nothing is saved within a gradient accumulation, because
     checkpoints do not hold gradients.
 
-    A run that is asked to stop, by SIGTERM or Ctrl-C, saves at the next such moment, or, with one process, within a
-    validation, which then begins again when the run resumes. A run that `max_time` or `max_steps` ends within an epoch
-    resumes within it.
+    A run that is asked to stop, by SIGTERM, SIGUSR1 or Ctrl-C, saves at the next such moment, or within a validation,
+    which then begins again when the run resumes. A run that `max_time` or `max_steps` ends within an epoch resumes
+    within it.
+
+    Several processes stop and save together, whichever of them received the signal or finds that a checkpoint is due:
+    at each step they agree on it, one step later than one process alone would notice (`Agreement`).
 
     Args:
-        every_n_seconds: Minimum time between two checkpoints, in seconds. Several processes compare their clocks, and
-            notice a signal to one of them, only every 20 steps.
+        every_n_seconds: Minimum time between two checkpoints, in seconds.
         every_n_steps: Number of optimizer steps after which a checkpoint is saved even before that time; if null, time
             alone decides.
     """
@@ -58,7 +58,9 @@ class ResumeCheckpoint(Callback):
         self.every_n_seconds = check_interval("every_n_seconds", every_n_seconds)
         self.every_n_steps = None if every_n_steps is None else check_positive_int("every_n_steps", every_n_steps)
         self._saved_at = (time.monotonic(), 0)  # seconds, optimizer steps
-        self._chances = 0
+        self._saves = 0
+        self._agreement: Agreement | None = None  # on the signal, and on whether a checkpoint is due, while training
+        self._validation_batches = 0  # that every process has yet to go through
         # What the checkpoint that is being loaded says of metrics
         self._loaded: list[tuple[int, Row | None]] | None = None
         self._moment = saved_position.Moment.OTHER
@@ -81,7 +83,7 @@ class ResumeCheckpoint(Callback):
         """
         self._drop_metrics(trainer)
         self._saved_at = (time.monotonic(), trainer.global_step if trainer.ckpt_path else -1)
-        self._chances = 0
+        self._agreement = Agreement(2)
         saved_position.begin_epoch_if_between_two(trainer)
         interruption.defer(True)
 
@@ -90,26 +92,27 @@ class ResumeCheckpoint(Callback):
         self._ended_within_epoch = False
         # Here and not at the epoch's first batch, by which Lightning has reset the counts of the last epoch
         is_new = trainer.global_step > self._saved_at[1]
-        stop = self._must_stop(trainer)
-        if is_new and (stop or trainer.global_step == 0 or self._due(trainer)):
+        stop, due = self._agree(trainer)
+        if is_new and (stop or trainer.global_step == 0 or due):
             self.save(trainer, saved_position.Moment.BEFORE_EPOCH)
         if stop:
-            _stop(trainer)
+            _stop(stop)
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
         """Save between two steps if a checkpoint is due."""
         if batch_idx == 0 or batch_idx % trainer.accumulate_grad_batches != 0:
             return
-        stop = self._must_stop(trainer)
-        if stop or self._due(trainer):
+        stop, due = self._agree(trainer)
+        if stop or due:
             self.save(trainer, saved_position.Moment.BEFORE_STEP)
         if stop:
-            _stop(trainer)
+            _stop(stop)
 
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Note what metrics there are before a validation that the end of the run may have brought about."""
         if trainer.state.fn == "fit" and not trainer.sanity_checking:
             self._before_validation = (trainer.fit_loop.total_batch_idx, _metrics_so_far(trainer))
+            self._validation_batches = int(min(gather_parts(sum(trainer.num_val_batches))))
 
     def on_validation_batch_end(
         self,
@@ -121,14 +124,17 @@ class ResumeCheckpoint(Callback):
         dataloader_idx: int = 0,
     ) -> None:
         """Save within a validation if the run must stop, so that the validation begins again when it resumes."""
-        requested = trainer.world_size == 1 and interruption.requested() is not None
-        if not requested or trainer.sanity_checking or not saved_position.can_repeat_validation(trainer):
+        if self._agreement is None or self._validation_batches == 0:
+            return
+        self._validation_batches -= 1
+        stop, _ = self._agree(trainer)
+        if not stop or not saved_position.can_repeat_validation(trainer):
             return
         for callback in trainer.callbacks:  # type: ignore[attr-defined]
             if isinstance(callback, WeightAveraging):  # the raw weights go back into their place
                 callback.on_validation_epoch_end(trainer, pl_module)
         self.save(trainer, saved_position.Moment.IN_VALIDATION)
-        _stop(trainer)
+        _stop(stop)
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Save within an epoch that ends too early, by `max_time` or `max_steps`, as if it were still in progress."""
@@ -140,11 +146,15 @@ class ResumeCheckpoint(Callback):
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Save the end of the training."""
+        if self._agreement is not None:
+            self._agreement.close()
+            self._agreement = None
         if not self._ended_within_epoch:
             self.save(trainer)
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
         """Let signals end the program at once again: Lightning calls no `teardown` after an exception."""
+        self._agreement = None
         interruption.defer(False)
 
     def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
@@ -171,6 +181,7 @@ class ResumeCheckpoint(Callback):
             flush(self.folder)
         self._moment = saved_position.Moment.OTHER
         self._saved_at = (time.monotonic(), trainer.global_step)
+        self._saves += 1
         self.saved_step = trainer.global_step
 
     def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
@@ -195,30 +206,23 @@ class ResumeCheckpoint(Callback):
             logger.keep_rows(count, last)
         self._loaded = None
 
-    def _must_stop(self, trainer: Trainer) -> bool:
-        """Return whether a signal has asked this process, or one beside it, to stop; the same on all processes."""
-        here = interruption.requested() is not None
-        if trainer.world_size == 1:
-            return here
-        self._chances += 1
-        # A question to the other processes makes all of them wait
-        return self._chances % ASK_EVERY == 0 and trainer.strategy.reduce_boolean_decision(here, all=False)
+    def _agree(self, trainer: Trainer) -> tuple[int, bool]:
+        """Return the signal that has asked any process to stop, or 0, and whether a checkpoint is due.
 
-    def _due(self, trainer: Trainer) -> bool:
-        """Return whether a checkpoint is due; the same on all processes."""
-        if self.every_n_steps is not None and trainer.global_step - self._saved_at[1] >= self.every_n_steps:
-            return True
-        due = time.monotonic() - self._saved_at[0] >= self.every_n_seconds
-        if trainer.world_size == 1:
-            return due
-        return self._chances % ASK_EVERY == 0 and bool(trainer.strategy.broadcast(due))  # as `_must_stop`
+        The same on all processes, each of which must call this.
+        """
+        assert self._agreement is not None
+        due_here = time.monotonic() - self._saved_at[0] >= self.every_n_seconds
+        # The number of the checkpoint that is due: an answer may come after it has been saved
+        stop, due = self._agreement.largest(interruption.requested() or 0, self._saves + 1 if due_here else 0)
+        due_by_steps = self.every_n_steps is not None and trainer.global_step - self._saved_at[1] >= self.every_n_steps
+        return stop, due > self._saves or due_by_steps
 
 
-def _stop(trainer: Trainer) -> None:
-    """Leave the training; all processes do."""
+def _stop(number: int) -> None:
+    """Leave the training by the signal that has asked any process to; all processes do."""
     interruption.defer(False)
-    interruption.raise_requested()
-    raise interruption.Interrupted(interruption.SIGNALS[-1])  # another process has received it
+    raise interruption.Interrupted(number)
 
 
 def _keep(last: Path, previous: Path) -> None:

@@ -7,7 +7,7 @@ from utils import interruption
 from utils.interruption import Interrupted, signals_raise
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGUSR1, 138), (signal.SIGTERM, 143)])
 def test_a_signal_raises_at_once_unless_deferred(number, code):
     with signals_raise():
         with pytest.raises(Interrupted) as stopped:
@@ -15,15 +15,23 @@ def test_a_signal_raises_at_once_unless_deferred(number, code):
         assert stopped.value.exit_code == code
 
 
-def test_a_deferred_signal_waits_until_asked_for_and_the_second_does_not():
+@pytest.mark.parametrize("number", [signal.SIGUSR1, signal.SIGTERM])
+def test_20806_a_deferred_signal_waits_until_asked_for_however_often_it_comes(number):
     with signals_raise():
         interruption.defer(True)
-        os.kill(os.getpid(), signal.SIGTERM)
-        assert interruption.requested() == signal.SIGTERM
+        for _ in range(3):
+            os.kill(os.getpid(), number)
+        assert interruption.requested() == number
         with pytest.raises(Interrupted):
             interruption.raise_requested()
+
+
+def test_a_second_ctrl_c_stops_at_once():
+    with signals_raise():
+        interruption.defer(True)
+        os.kill(os.getpid(), signal.SIGINT)
         with pytest.raises(Interrupted):
-            os.kill(os.getpid(), signal.SIGTERM)
+            os.kill(os.getpid(), signal.SIGINT)
 
 
 def test_handlers_of_before_are_back_afterwards_and_a_request_is_forgotten():
