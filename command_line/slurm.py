@@ -15,17 +15,23 @@ import os
 import re
 import signal
 import subprocess
+import sys
 from typing import Any
 
-from lightning.fabric.plugins.environments import (
-    ClusterEnvironment,
-    LightningEnvironment,
-    SLURMEnvironment,
-    TorchElasticEnvironment,
-)
+from lightning.fabric.plugins.environments.cluster_environment import ClusterEnvironment
+from lightning.fabric.plugins.environments.lightning import LightningEnvironment
+from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
+from lightning.fabric.plugins.environments.torchelastic import TorchElasticEnvironment
+from lightning.fabric.utilities.rank_zero import rank_zero_only
 from lightning.pytorch import Trainer
 
+from utils import interruption
+
 _REPEATED = re.compile(r"(\d+)(?:\(x(\d+)\))?")
+NO_PROGRESS = (
+    "the job is not requeued, because this start has not trained a single step and the next one might not either: give "
+    "it more time (#SBATCH --time) and submit it again"
+)
 LAUNCHED = ("LOCAL_RANK", "NODE_RANK", "GROUP_RANK")
 """Variables of a process that another launcher than `srun` has started."""
 
@@ -71,21 +77,26 @@ def tasks_per_node() -> list[int]:
 def is_one_of_tasks() -> bool:
     """Return whether `srun` has started this process as one of several.
 
-    In an interactive shell (`srun --ntasks 2 --pty bash`) a program is none of them. A batch job that was submitted from
-    such a shell has inherited its variables.
+    In an interactive shell (`srun --ntasks 2 --pty bash`) a program is none of them. A batch job that was submitted
+    from such a shell has inherited its variables.
     """
+    if not in_job() or "SLURM_PROCID" not in os.environ or sum(tasks_per_node()) < 2:
+        return False
     interactive = "SLURM_PTY_PORT" in os.environ and os.environ.get("ENVIRONMENT") != "BATCH"
     other_launcher = TorchElasticEnvironment.detect() or any(name in os.environ for name in LAUNCHED)
-    return in_job() and "SLURM_PROCID" in os.environ and sum(tasks_per_node()) > 1 and not (interactive or other_launcher)
+    return (
+        in_job() and "SLURM_PROCID" in os.environ and sum(tasks_per_node()) > 1 and not (interactive or other_launcher)
+    )
 
 
-def with_environment(plugins: Any, strategy: Any) -> Any:
+def with_environment(trainer: Any) -> Any:
     """Return the Trainer's plugins, with one that says which processes the run has within a job of SLURM.
 
     Args:
-        plugins: The plugins of the config: None, one or a list. If one of them says it already, it remains so.
-        strategy: The strategy of the config, which may say it too.
+        trainer: The `trainer` section of the config, with its classes instantiated. If one of its plugins, or its
+            strategy, says already which processes there are, the plugins remain as they are.
     """
+    plugins, strategy = trainer.plugins, trainer.strategy
     given = [] if plugins is None else plugins if isinstance(plugins, list) else [plugins]
     decided = getattr(strategy, "cluster_environment", None) or any(isinstance(e, ClusterEnvironment) for e in given)
     if decided or not in_job() or TorchElasticEnvironment.detect():
@@ -160,3 +171,20 @@ def requeue() -> str:
         reason = " ".join(str(getattr(error, "stderr", None) or error).split())
         return f"job {job} could not be requeued ({reason}): submit it again with sbatch"
     return f"job {job} is requeued: it will continue this run"
+
+
+def leave(interrupted: interruption.Interrupted) -> int:
+    """Return the exit code of a program that a signal has ended, after all else that it had to do.
+
+    Where all processes have stopped together, the first one speaks for all of them. The others report success, because
+    `srun --kill-on-bad-exit` and torchrun kill all when one fails, and the first may still be busy.
+    """
+    if interrupted.saved_steps is None:
+        return interrupted.exit_code
+    if rank_zero_only.rank != 0:  # type: ignore[attr-defined]
+        return 0
+    if interrupted.signal.name == "SIGUSR1" and in_job():
+        if "wandb" in sys.modules:
+            sys.modules["wandb"].finish(exit_code=interrupted.exit_code)  # SLURM is about to end its helper too
+        print(requeue() if interrupted.saved_steps else NO_PROGRESS, flush=True)
+    return interrupted.exit_code

@@ -1,4 +1,4 @@
-"""A real SLURM on this one machine: munged, slurmctld and a slurmd for each of two nodes, as root and without systemd."""
+"""A real SLURM on this one machine: munged, slurmctld and two slurmd, started as root and without systemd."""
 
 import os
 import shutil
