@@ -40,6 +40,7 @@ SlurmdParameters=config_overrides
 SchedulerParameters=sched_interval=2,bf_interval=2,batch_sched_delay=0,sched_min_interval=100000
 ReturnToService=2
 KillWait=20
+MinJobAge=3000
 GresTypes=gpu
 {nodes}
 PartitionName={partition} Nodes={names} Default=YES MaxTime=INFINITE State=UP
@@ -89,7 +90,8 @@ class SlurmCluster:
         self.folder = folder
         self.daemons: list[subprocess.Popen[bytes]] = []
         self.hosts_before: bytes | None = None
-        self.env = {**os.environ, "SLURM_CONF": str(folder / "slurm.conf")}
+        outside = {name: value for name, value in os.environ.items() if not name.startswith("SLURM_")}
+        self.env = {**outside, "SLURM_CONF": str(folder / "slurm.conf")}
 
     def start(self) -> None:
         """Start all daemons and wait until both nodes are idle."""
@@ -137,14 +139,31 @@ class SlurmCluster:
         words = self.run("scontrol", "--oneliner", "show", "job", number).splitlines()[0].split()
         return dict(word.split("=", 1) for word in words if "=" in word)
 
-    def wait_for(self, number: str, *states: str, seconds: float = 120) -> dict[str, str]:
-        """Wait until a job is in one of some states, and return what SLURM says of it."""
+    def ended(self, number: str, seconds: float = 300) -> dict[str, str]:
+        """Wait until a job has ended for good, and return what SLURM says of it."""
         wait_until(
-            lambda: self.job(number)["JobState"] in states,
+            lambda: self.job(number)["JobState"] not in ("PENDING", "RUNNING", "COMPLETING", "REQUEUED"),
             seconds,
-            lambda: f"job {number} is not {' or '.join(states)}: {self.job(number)}",
+            lambda: f"job {number} has not ended: {self.job(number)}",
         )
         return self.job(number)
+
+    def process(self, number: str, rank: int) -> int:
+        """Return the process id of one rank of a job that runs."""
+        wanted = {f"SLURM_JOB_ID={number}".encode(), f"SLURM_PROCID={rank}".encode()}
+        for process in Path("/proc").glob("[0-9]*"):
+            try:
+                variables = set((process / "environ").read_bytes().split(b"\0"))
+                command = (process / "cmdline").read_bytes().split(b"\0")
+            except OSError:  # it has just ended
+                continue
+            if (
+                variables >= wanted
+                and b"fit" in command
+                and any(each.startswith(b"SLURM_STEP_ID=") for each in variables)
+            ):
+                return int(process.name)
+        raise ProcessLookupError(f"rank {rank} of job {number} does not run")
 
     def _name_nodes(self) -> None:
         """Let the nodes' names resolve, on which the processes of a run meet."""
