@@ -12,6 +12,7 @@ PROGRAMS = ("munged", "slurmctld", "slurmd", "srun", "sbatch", "squeue", "scontr
 NODES = ("n1", "n2")
 PARTITION = "test"
 HOSTS = Path("/etc/hosts")
+NAMES = "".join(f"127.0.0.1 {name}\n" for name in NODES).encode()
 
 CONFIG = """\
 ClusterName=one-for-all
@@ -89,7 +90,7 @@ class SlurmCluster:
     def __init__(self, folder: Path):
         self.folder = folder
         self.daemons: list[subprocess.Popen[bytes]] = []
-        self.hosts_before: bytes | None = None
+        self.has_named_nodes = False
         outside = {name: value for name, value in os.environ.items() if not name.startswith("SLURM_")}
         self.env = {**outside, "SLURM_CONF": str(folder / "slurm.conf")}
 
@@ -121,8 +122,8 @@ class SlurmCluster:
             except subprocess.TimeoutExpired:
                 daemon.kill()
                 daemon.wait()
-        if self.hosts_before is not None:
-            HOSTS.write_bytes(self.hosts_before)
+        if self.has_named_nodes:
+            HOSTS.write_bytes(HOSTS.read_bytes().replace(NAMES, b"", 1))
 
     def run(self, *command: str, cwd: Path | None = None, check: bool = True, timeout: float = 60) -> str:
         """Return what a command of SLURM prints."""
@@ -167,9 +168,9 @@ class SlurmCluster:
 
     def _name_nodes(self) -> None:
         """Let the nodes' names resolve, on which the processes of a run meet."""
-        self.hosts_before = HOSTS.read_bytes()
         with HOSTS.open("ab") as hosts:  # in place: it may be mounted
-            hosts.write(b"".join(f"127.0.0.1 {name}\n".encode() for name in NODES))
+            hosts.write(NAMES)
+        self.has_named_nodes = True
 
     def _write_config(self) -> None:
         host = socket.gethostname()

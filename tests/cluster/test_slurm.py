@@ -176,8 +176,7 @@ def test_20347_an_array_of_seeds_has_a_folder_each_and_one_is_requeued_alone(use
     )
 
 
-@pytest.mark.parametrize("devices", [1, 2])
-@pytest.mark.parametrize("shell", ["salloc", "srun --pty"])
+@pytest.mark.parametrize(("shell", "devices"), [("salloc", 2), ("srun --pty", 1)])
 def test_an_interactive_shell_trains_with_as_many_processes_as_the_command_says(
     user: Submitter, shell: str, devices: int
 ) -> None:
@@ -206,11 +205,11 @@ def test_an_interactive_shell_trains_with_as_many_processes_as_the_command_says(
 
 
 def test_tasks_that_are_not_the_devices_end_in_one_line(user: Submitter) -> None:
-    command = ["srun", "--nodes=2", "--ntasks-per-node=2", *COMMAND, *TINY, "--trainer.devices", "2", "--name", "no"]
+    command = ["srun", *TWO_NODES, *COMMAND, *TINY, "--trainer.devices", "2", "--name", "no"]
     done = subprocess.run(
         command, cwd=user.folder, env=user.cluster.env, capture_output=True, text=True, timeout=240, check=False
     )
     assert done.returncode == 2
     assert "Traceback" not in done.stderr
-    assert "pass --trainer.devices 2 --trainer.num_nodes 2" in done.stderr
+    assert "pass --trainer.devices 1 --trainer.num_nodes 2" in done.stderr
     assert not (user.folder / "runs" / "no").exists()
