@@ -55,6 +55,7 @@ from command_line.resume_changes import accepted_changes
 from command_line.run_checks import check_callbacks, check_data_fits_model, check_trainer_settings
 from command_line.start import answer_early
 from command_line.streams import mend_streams
+from command_line.watch import watch_processes
 from lightning_modules.training_module import missing_for_fit
 from utils import interruption
 from utils.checkpoint_config import TRAINED_ONLY
@@ -62,6 +63,7 @@ from utils.checkpoint_io import WholeFileIO
 from utils.checkpoints import explain_restore, newest_intact_checkpoint, read_config
 from utils.contracts import network_of
 from utils.lock import FolderLock
+from utils.lost_processes import LostProcessError, is_lost_connection, leave_note, lost_processes
 from utils.trust import PACKAGES
 
 SECTIONS = {
@@ -248,15 +250,28 @@ class OneForAllCLI(LightningCLI):
         except interruption.Interrupted as interrupted:
             interrupted.saved_steps = self._resume_checkpoint().saved_steps(self.trainer)
             self._print(*self._after_interruption(interrupted))
+            leave_note(self.trainer.global_rank, f"stopped by {interrupted}")
             if self.trainer.strategy.launcher is not None:
                 self.trainer.strategy.launcher.kill(interrupted.signal)  # the other processes, if this one started any
             raise
         except Exception as error:
+            if self.trainer.world_size > 1:
+                self._settle_with_others(error)
             if isinstance(error, ValueError) and subcommand == "fit" and self._has_trained():  # not a user's mistake
                 raise RuntimeError(f"training failed after {self.trainer.global_step} steps: {error}") from error
             if explanation := explain_restore(self.config[subcommand].ckpt_path, error):
                 raise ValueError(explanation) from error
             raise
+
+    def _settle_with_others(self, error: Exception) -> None:
+        """Tell the other processes of an error; raise LostProcessError if it is that one of them has ended."""
+        rank, world_size = self.trainer.global_rank, self.trainer.world_size
+        if not is_lost_connection(error):
+            leave_note(rank, f"{type(error).__name__}: {error}")
+            return
+        lost = f"rank {rank} cannot continue: {lost_processes(rank, world_size)}"
+        leave_note(rank, lost)
+        raise LostProcessError(lost) from error
 
     # --- what the user reads -----------------------------------------------------------------------------------
 
@@ -317,6 +332,7 @@ def main(args: list[str] | None = None) -> None:
     answer_early(args)
     quieten()
     keep_freed_memory()
+    watch_processes()
     args = expand_flags(args)
     try:
         with interruption.signals_raise():
@@ -325,11 +341,11 @@ def main(args: list[str] | None = None) -> None:
             OneForAllCLI(args)
     except interruption.Interrupted as interrupted:
         sys.exit(slurm.leave(interrupted))
-    except NonFiniteError as error:
+    except (NonFiniteError, LostProcessError) as error:
         if wants_traceback(args):
             raise
         print(f"oneforall: error: {error}", file=sys.stderr, flush=True)
-        sys.exit(1)  # the training failed, not the command
+        sys.exit(1)  # the run failed, not the command
     except user_errors() as error:
         if wants_traceback(args):
             raise

@@ -3,26 +3,30 @@
 Each trial starts `oneforall fit`, stops it by a signal at a random moment (and, now and then, stops the resumed run
 again), resumes it to the end and compares weights, optimizer, schedule and metrics.csv, to the last bit, with the
 uninterrupted run. A trial with a "disk" that fills up limits the size of the files that the first start may write.
-Run from the root of the repository:
+With several processes a signal goes to one of them, drawn at random: all must end. Run from the root of the repository:
 
     python -m benchmarks.torture --trials 20
-    python -m benchmarks.torture --recipe texts --stops KILL
+    python -m benchmarks.torture --recipe texts --stops KILL --processes 2
 """
 
 import argparse
+import contextlib
 import os
 import random
 import resource
 import signal
+import socket
 import sys
 import tempfile
 import time
 import traceback
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
+from lightning.fabric.utilities.rank_zero import rank_zero_only
 
 OFTEN = ["--resume_checkpoint.every_n_steps", "2", "--resume_checkpoint.every_n_seconds", "1000"]
 RECIPES = {
@@ -40,13 +44,15 @@ RECIPES = {
     ],
 }
 EMA = "trainer:\n  callbacks+:\n    - class_path: EMA\n      init_args: {decay: 0.9}\n"
-STOPS = ("KILL", "TERM", "INT", "DISK")
-EXIT_CODES = {"KILL": (-signal.SIGKILL,), "TERM": (143,), "INT": (130,), "DISK": (1, 2)}
+STOPS = ("KILL", "TERM", "INT", "USR1", "DISK")
+EXIT_CODES = {"KILL": (-signal.SIGKILL,), "TERM": (143,), "INT": (130,), "USR1": (138,), "DISK": (1, 2)}
+CONNECTED = b"All distributed processes registered"
+MOST_SECONDS = 60.0  # from the death of one process to the end of the others
 COMPARED = ("state_dict", "current_model_state", "averaging_state", "optimizer_states", "lr_schedulers", "global_step")
 
 
-def start(arguments: list[str], log: Path, file_bytes: int | None = None) -> int:
-    """Start the program in a fork of this process, which has done the imports, and return its process id."""
+def fork(arguments: list[str], log: Path, environment: dict[str, str], file_bytes: int | None) -> int:
+    """Start the program as one process, or as one of several if the environment says so, and return its id."""
     child = os.fork()
     if child:
         return child
@@ -60,6 +66,8 @@ def start(arguments: list[str], log: Path, file_bytes: int | None = None) -> int
             resource.setrlimit(resource.RLIMIT_FSIZE, (file_bytes, file_bytes))
         import cli
 
+        os.environ.update(environment)
+        rank_zero_only.rank = int(environment.get("LOCAL_RANK", 0))  # Lightning reads it when it is imported
         cli.main(arguments)
         code = 0
     except SystemExit as error:
@@ -74,21 +82,57 @@ def start(arguments: list[str], log: Path, file_bytes: int | None = None) -> int
         os._exit(code)
 
 
-def wait(process: int) -> int:
-    """Return the exit code of a process, negative if a signal ended it."""
-    return os.waitstatus_to_exitcode(os.waitpid(process, 0)[1])
+class Processes:
+    """The program as one or several processes, forks of this one, which has done the imports.
 
+    Args:
+        arguments: The command line.
+        log: The file that their output goes to.
+        count: Number of processes.
+        file_bytes: How large a file they may write, if that is limited.
+    """
 
-def stop_after(process: int, seconds: float, number: signal.Signals) -> int:
-    """Send a signal to a process after some time, unless it has ended by then, and return its exit code."""
-    deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline:
-        ended, status = os.waitpid(process, os.WNOHANG)
-        if ended:
-            return os.waitstatus_to_exitcode(status)
-        time.sleep(0.001)
-    os.kill(process, number)
-    return wait(process)
+    def __init__(self, arguments: list[str], log: Path, count: int, file_bytes: int | None = None):
+        self.codes: dict[int, int | None] = {}
+        ranks: list[dict[str, str]] = [{}]
+        if count > 1:
+            with socket.socket() as free:
+                free.bind(("127.0.0.1", 0))
+                shared = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free.getsockname()[1]), "NODE_RANK": "0"}
+            ranks = [{**shared, "WORLD_SIZE": str(count), "LOCAL_RANK": str(rank)} for rank in range(count)]
+            arguments = [*arguments, "--trainer.accelerator", "cpu", "--trainer.strategy", "ddp"]
+            arguments += ["--trainer.devices", str(count)]
+        for environment in ranks:
+            self.codes[fork(arguments, log, environment, file_bytes)] = None
+
+    def wait(self, seconds: float) -> bool:
+        """Wait for all of them to end, for so many seconds at most, and return whether they have."""
+        deadline = time.monotonic() + seconds
+        while None in self.codes.values():
+            for process in [process for process, code in self.codes.items() if code is None]:
+                ended, status = os.waitpid(process, os.WNOHANG)
+                if ended:
+                    self.codes[process] = os.waitstatus_to_exitcode(status)
+            if time.monotonic() >= deadline:
+                return None not in self.codes.values()
+            time.sleep(0.001)
+        return True
+
+    def exit_codes(self) -> list[int | None]:
+        """Return the exit codes in the order of their ranks, negative where a signal ended one, None where it runs."""
+        return list(self.codes.values())
+
+    def send(self, rank: int, number: signal.Signals) -> None:
+        """Send a signal to one of them if it runs."""
+        process = list(self.codes)[rank]
+        if self.codes[process] is None:
+            os.kill(process, number)
+
+    def kill(self) -> None:
+        """Kill those that run."""
+        for rank in range(len(self.codes)):
+            self.send(rank, signal.SIGKILL)
+        self.wait(MOST_SECONDS)
 
 
 def same(one: Any, other: Any) -> bool:
@@ -122,55 +166,88 @@ class Trial:
         folder: The run folder.
         draw: Where random moments come from.
         seconds: How long the uninterrupted run took.
+        processes: Number of processes.
     """
 
-    def __init__(self, fit: list[str], folder: Path, draw: random.Random, seconds: float):
+    def __init__(self, fit: list[str], folder: Path, draw: random.Random, seconds: float, processes: int):
         self.command = [*fit, "--run_dir", str(folder)]
         self.log = folder.with_suffix(".log")
         self.draw = draw
         self.seconds = seconds
+        self.processes = processes
         self.problems: list[str] = []
 
     def stop(self, kind: str, resumed: bool) -> str:
         """Start or resume the run, stop it at a random moment, check how it ended, and say so."""
         arguments = [*self.command, *(["--resume"] if resumed else [])]
         printed = self.log.stat().st_size if self.log.exists() else 0
-        if kind == "DISK":
-            limit = self.draw.randint(1_000, 60_000)
-            code, when = wait(start(arguments, self.log, limit)), f"files of {limit} bytes"
+        limit = self.draw.randint(1_000, 60_000) if kind == "DISK" else None
+        processes = Processes(arguments, self.log, self.processes, limit)
+        if limit is not None:
+            when = f"files of {limit} bytes"
         else:
-            moment = self.draw.uniform(0.0, self.seconds)
-            number = signal.Signals[f"SIG{kind}"]
-            code, when = stop_after(start(arguments, self.log), moment, number), f"after {moment:.2f} s"
+            when = self.stop_one(processes, kind)
+        has_ended = self.wait_for_end(processes, printed, kind)
+        codes = processes.exit_codes()
+        processes.kill()
         said = self.log.read_bytes()[printed:].decode(errors="replace")
-        if code not in (0, *EXIT_CODES[kind]):
-            self.problems.append(f"{kind} {when}: exit code {code}")
+        # A process beside the one that was killed or failed ends with an error
+        expected = (0, *EXIT_CODES[kind], *((1, 2, -signal.SIGKILL) if self.processes > 1 else ()))
+        if not has_ended or any(code not in expected for code in codes):
+            self.problems.append(f"{kind} {when}: exit codes {codes}")
         if "Traceback" in said:
             self.problems.append(f"{kind} {when}: traceback")
-        return f"{kind} {when}: exit {code}"
+        return f"{kind} {when}: exit {', '.join(map(str, codes))}"
+
+    def wait_for_end(self, processes: Processes, printed: int, kind: str) -> bool:
+        """Return whether all processes end; until they have found each other, what has started them does it."""
+        if processes.wait(20 * self.seconds if kind == "DISK" else 5.0):
+            return True
+        if CONNECTED not in self.log.read_bytes()[printed:]:
+            processes.kill()
+        return processes.wait(MOST_SECONDS)
+
+    def stop_one(self, processes: Processes, kind: str) -> str:
+        """Send a signal to one of the processes at a random moment, and return that in words."""
+        moment, rank = self.draw.uniform(0.0, self.seconds), self.draw.randrange(self.processes)
+        if not processes.wait(moment):
+            processes.send(rank, signal.Signals[f"SIG{kind}"])
+        return f"after {moment:.2f} s" + (f" to rank {rank}" if self.processes > 1 else "")
 
     def finish(self) -> None:
         """Resume the run until its end."""
-        if code := wait(start([*self.command, "--resume"], self.log)):
-            self.problems.append(f"resumed run: exit code {code}")
+        processes = Processes([*self.command, "--resume"], self.log, self.processes)
+        processes.wait(20 * self.seconds + MOST_SECONDS)
+        if any(code != 0 for code in processes.exit_codes()):
+            self.problems.append(f"resumed run: exit codes {processes.exit_codes()}")
+            processes.kill()
 
 
-def torture(recipe: str, stops: list[str], trials: int, seed: int, folder: Path, report: Callable[[str], None]) -> int:
+def torture(
+    recipe: str,
+    stops: list[str],
+    trials: int,
+    seed: int,
+    processes: int,
+    folder: Path,
+    report: Callable[[str], None],
+) -> int:
     """Run the trials in `folder`; return in how many of them something was lost or different."""
     (folder / "ema.yaml").write_text(EMA, encoding="utf-8")
     fit = ["fit", *RECIPES[recipe], "--config", str(folder / "ema.yaml"), *OFTEN]
     started = time.monotonic()
-    if code := wait(start([*fit, "--run_dir", str(folder / "whole")], folder / "whole.log")):
-        raise RuntimeError(
-            f"the uninterrupted run ended with exit code {code}:\n{(folder / 'whole.log').read_text(encoding='utf-8')}"
-        )
+    whole = Processes([*fit, "--run_dir", str(folder / "whole")], folder / "whole.log", processes)
+    whole.wait(3600)
+    if any(code != 0 for code in whole.exit_codes()):
+        log = (folder / "whole.log").read_text(encoding="utf-8")
+        raise RuntimeError(f"the uninterrupted run ended with exit codes {whole.exit_codes()}:\n{log}")
     seconds = time.monotonic() - started
-    report(f"{recipe}: the uninterrupted run took {seconds:.1f} s; logs and folders in {folder}")
+    report(f"{recipe}, {processes} processes: the uninterrupted run took {seconds:.1f} s; logs and folders in {folder}")
 
     draw, failed = random.Random(seed), 0
     for number in range(1, trials + 1):
         run = folder / f"run-{number}"
-        trial = Trial(fit, run, draw, seconds)
+        trial = Trial(fit, run, draw, seconds, processes)
         said = [trial.stop(stops[(number - 1) % len(stops)], resumed=False)]
         while draw.random() < 0.4:
             said.append(trial.stop(draw.choice([kind for kind in stops if kind != "DISK"] or ["KILL"]), resumed=True))
@@ -184,9 +261,10 @@ def torture(recipe: str, stops: list[str], trials: int, seed: int, folder: Path,
 def main() -> None:
     """Run the trials that the command line asks for; exit with 1 if any run was lost or different."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--trials", type=int, default=20, help="number of runs that are stopped (default: 20)")
+    parser.add_argument("--trials", type=int, default=20, help="number of runs that are stopped, in all (default: 20)")
     parser.add_argument("--recipe", choices=[*RECIPES, "all"], default="all", help="what to train (default: all)")
     parser.add_argument("--stops", nargs="+", choices=STOPS, default=list(STOPS), help="ways to stop, in turn")
+    parser.add_argument("--processes", type=int, nargs="+", default=[1, 2], help="of each run (default: 1, then 2)")
     parser.add_argument("--seed", type=int, default=0, help="seed of the random moments")
     parser.add_argument("--folder", type=Path, help="folder for runs and logs, kept (default: a temporary one)")
     options = parser.parse_args()
@@ -197,14 +275,15 @@ def main() -> None:
     torch.set_num_threads(1)
     import_packages(PACKAGES)
     recipes = list(RECIPES) if options.recipe == "all" else [options.recipe]
-    failed = 0
+    kinds = [(recipe, processes) for processes in options.processes for recipe in recipes]
+    trials, failed = options.trials // len(kinds), 0
     with tempfile.TemporaryDirectory() as temporary:
-        for recipe in recipes:
-            folder = (options.folder or Path(temporary)) / recipe
+        for recipe, processes in kinds:
+            folder = (options.folder or Path(temporary)) / f"{recipe}-{processes}"
             folder.mkdir(parents=True)
-            trials = options.trials // len(recipes)
-            failed += torture(recipe, options.stops, trials, options.seed, folder, lambda line: print(line, flush=True))
-    print(f"{failed} runs lost or different of {options.trials // len(recipes) * len(recipes)}")
+            report = partial(print, flush=True)
+            failed += torture(recipe, options.stops, trials, options.seed, processes, folder, report)
+    print(f"{failed} runs lost or different of {trials * len(kinds)}")
     sys.exit(bool(failed))
 
 

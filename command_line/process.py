@@ -43,8 +43,14 @@ def import_packages(names: Iterable[str]) -> None:
 
 def quieten() -> None:
     """Silence what Lightning says at every start and nobody can act on."""
-    texts = ("LightningCLI's args", ".*LeafSpec", "The number of training batches", ".*does not have many workers")
-    for text in (*texts, "The `srun` command is available"):
+    for text in (
+        "LightningCLI's args",
+        ".*LeafSpec",
+        "The number of training batches",
+        ".*does not have many workers",
+        "The `srun` command is available",
+        "It is recommended to use .*sync_dist=True",  # what is logged is the same on all processes already
+    ):
         warnings.filterwarnings("ignore", message=text)
     hints = ("litlogger", "LitLogger", "estimate number of stepping batches")
     for name in ("lightning.pytorch.utilities.rank_zero", "lightning.fabric.utilities.seed"):

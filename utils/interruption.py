@@ -84,6 +84,12 @@ def requested() -> int | None:
     return _requested
 
 
+def request(number: int) -> None:
+    """Note a signal that another process has received."""
+    global _requested
+    _requested = number
+
+
 def raise_requested() -> None:
     """Raise `Interrupted` if a signal has requested to stop."""
     if _requested is not None:

@@ -228,7 +228,8 @@ class ResumeCheckpoint(Callback):
 def _stop(number: int) -> None:
     """Leave the training by the signal that has asked any process to; all processes do."""
     interruption.defer(False)
-    raise interruption.Interrupted(number)
+    interruption.request(number)
+    interruption.raise_requested()
 
 
 def _keep(last: Path, previous: Path) -> None:

@@ -110,9 +110,12 @@ def test_20542_16639_12369_requeued_at_the_time_limit_equals_never_interrupted(u
     assert sorted(path.name for path in (user.folder / "runs").glob("requeued*")) == ["requeued"]
 
 
-def test_20806_slurm_itself_signals_before_the_time_is_up_and_the_job_comes_back(user: Submitter) -> None:
-    job = user.submit("single_gpu.sbatch", "limit", [*ENDLESS, *OFTEN], "--time=3")
-    user.wait_for_step(job, "limit", 2)  # after which SLURM, which looks every half minute, signals by itself
+def test_20806_slurm_signals_before_the_time_is_up_and_the_job_comes_back(user: Submitter) -> None:
+    job = user.submit("single_gpu.sbatch", "limit", [*ENDLESS, *OFTEN])
+    user.wait_for_step(job, "limit", 2)
+    minutes = int(user.cluster.job(job)["RunTime"].split(":")[1])
+    # Less than 120 s are left, which SLURM, looking every half minute, finds out by itself
+    user.cluster.run("scontrol", "update", f"JobId={job}", f"TimeLimit={minutes + 2}")
     wait_until(lambda: user.cluster.job(job)["Restarts"] == "1", 150, lambda: user.log("limit-*.log")[-4000:])
     user.cluster.run("scancel", job)
     user.cluster.ended(job)

@@ -1,0 +1,80 @@
+"""A run of several processes of which one has ended: which one, and why, as the others find out.
+
+A process that ends with an error leaves a note in the store by which the processes found each other (torch's TCPStore,
+of the first process). One that was killed leaves none. A process whose connection breaks leaves a note that it is
+there, and waits until the others have done so: who is silent then has died.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+
+import torch.distributed
+
+SECONDS_FOR_NOTES = 5.0
+_NOTE = "oneforall/ended/{}"
+_WITNESS = "-"
+_SIGNS = ("gloo", "nccl", "tcpstore")
+
+
+class LostProcessError(RuntimeError):
+    """A run that cannot continue because one of its processes has ended."""
+
+
+def is_lost_connection(error: BaseException) -> bool:
+    """Return whether an error, or one that it came of, is that another process does not answer."""
+    kinds = (torch.distributed.DistBackendError, torch.distributed.DistNetworkError, torch.distributed.DistStoreError)
+    return any(
+        isinstance(each, kinds)
+        or (isinstance(each, RuntimeError) and any(sign in str(each).lower() for sign in _SIGNS))
+        for each in _chain(error)
+    )
+
+
+def _chain(error: BaseException | None) -> Iterator[BaseException]:
+    while error is not None:
+        yield error
+        error = error.__cause__ or error.__context__
+
+
+def leave_note(rank: int, message: str) -> None:
+    """Tell the other processes why this one ends."""
+    _write(rank, message or "?")
+
+
+def lost_processes(rank: int, world_size: int) -> str:
+    """Return which other processes have ended, and why, as far as that can be found out within a few seconds."""
+    try:
+        _write(rank, _WITNESS, errors=True)
+        deadline = time.monotonic() + SECONDS_FOR_NOTES
+        while True:
+            notes = {other: _read(other) for other in range(world_size) if other != rank}
+            if failed := {other: note for other, note in notes.items() if note not in (None, _WITNESS)}:
+                return "; ".join(f"rank {other} has ended: {note}" for other, note in failed.items())
+            silent = [other for other, note in notes.items() if note is None]
+            if not silent or time.monotonic() >= deadline:
+                break
+            time.sleep(0.1)
+    except (RuntimeError, ValueError):  # the store has gone, and with it the process that has it
+        silent = [0] if rank else []
+    if not silent:
+        return "the connection between the processes broke, though all of them are there"
+    return f"rank {', '.join(map(str, silent))} has died without a word: killed, or out of memory"
+
+
+def _store() -> torch.distributed.Store:
+    return torch.distributed.distributed_c10d._get_default_store()
+
+
+def _write(rank: int, note: str, errors: bool = False) -> None:
+    try:
+        _store().set(_NOTE.format(rank), note)
+    except (RuntimeError, ValueError):  # no process group yet, or no store any more
+        if errors:
+            raise
+
+
+def _read(rank: int) -> str | None:
+    key, store = _NOTE.format(rank), _store()
+    return store.get(key).decode() if store.check([key]) else None
