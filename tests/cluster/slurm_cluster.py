@@ -1,11 +1,13 @@
 """A real SLURM on this one machine: munged, slurmctld and two slurmd, started as root and without systemd."""
 
+import contextlib
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 PROGRAMS = ("munged", "slurmctld", "slurmd", "srun", "sbatch", "squeue", "scontrol", "scancel")
@@ -71,6 +73,14 @@ def free_ports(count: int) -> list[int]:
     return ports
 
 
+def processes() -> Iterator[tuple[int, set[str]]]:
+    """Yield the processes of this machine, each with the environment variables that it was started with."""
+    for folder in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):  # it has just ended
+            variables = (folder / "environ").read_bytes().decode(errors="replace")
+            yield int(folder.name), set(variables.split("\0"))
+
+
 def wait_until(condition: Callable[[], bool], seconds: float, what: str | Callable[[], str]) -> None:
     """Return once a condition holds; fail with what was waited for if it does not in time."""
     deadline = time.monotonic() + seconds
@@ -111,10 +121,12 @@ class SlurmCluster:
         wait_until(self._is_idle, 60, lambda: f"nodes are not idle: {self._node_states()}")
 
     def stop(self) -> None:
-        """Cancel all jobs, end all daemons and name no nodes any more."""
-        if len(self.daemons) > 1:
-            self.run("scancel", "--full", "--user=root", check=False)
-            time.sleep(1)
+        """End all jobs and daemons, and name no nodes any more."""
+        try:
+            if len(self.daemons) > 1:
+                self.cancel_all()
+        except (AssertionError, OSError, subprocess.SubprocessError) as error:  # the rest must be stopped all the same
+            print(f"jobs could not be cancelled: {error}")
         for daemon in reversed(self.daemons):  # munged, which all need, last
             daemon.terminate()
             try:
@@ -122,8 +134,18 @@ class SlurmCluster:
             except subprocess.TimeoutExpired:
                 daemon.kill()
                 daemon.wait()
+        for process, variables in processes():  # what outlives the daemons: steps, and what they have started
+            if f"SLURM_CONF={self.env['SLURM_CONF']}" in variables:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(process, signal.SIGKILL)
         if self.has_named_nodes:
             HOSTS.write_bytes(HOSTS.read_bytes().replace(NAMES, b"", 1))
+
+    def cancel_all(self) -> None:
+        """End all jobs at once."""
+        self.run("scancel", "--signal=KILL", "--full", "--user=root", check=False)
+        self.run("scancel", "--user=root", check=False)
+        wait_until(lambda: not self.run("squeue", "--noheader"), 60, "jobs are still there")
 
     def run(self, *command: str, cwd: Path | None = None, check: bool = True, timeout: float = 60) -> str:
         """Return what a command of SLURM prints."""
@@ -140,7 +162,7 @@ class SlurmCluster:
         words = self.run("scontrol", "--oneliner", "show", "job", number).splitlines()[0].split()
         return dict(word.split("=", 1) for word in words if "=" in word)
 
-    def ended(self, number: str, seconds: float = 300) -> dict[str, str]:
+    def ended(self, number: str, seconds: float = 500) -> dict[str, str]:
         """Wait until a job has ended for good, and return what SLURM says of it."""
         wait_until(
             lambda: self.job(number)["JobState"] not in ("PENDING", "RUNNING", "COMPLETING", "REQUEUED"),
@@ -151,19 +173,11 @@ class SlurmCluster:
 
     def process(self, number: str, rank: int) -> int:
         """Return the process id of one rank of a job that runs."""
-        wanted = {f"SLURM_JOB_ID={number}".encode(), f"SLURM_PROCID={rank}".encode()}
-        for process in Path("/proc").glob("[0-9]*"):
-            try:
-                variables = set((process / "environ").read_bytes().split(b"\0"))
-                command = (process / "cmdline").read_bytes().split(b"\0")
-            except OSError:  # it has just ended
-                continue
-            if (
-                variables >= wanted
-                and b"fit" in command
-                and any(each.startswith(b"SLURM_STEP_ID=") for each in variables)
-            ):
-                return int(process.name)
+        for process, variables in processes():
+            if {f"SLURM_JOB_ID={number}", f"SLURM_PROCID={rank}", "SLURM_STEP_ID=0"} <= variables:
+                command = Path(f"/proc/{process}/cmdline").read_bytes().split(b"\0")
+                if b"fit" in command and b"srun" not in command:
+                    return process
         raise ProcessLookupError(f"rank {rank} of job {number} does not run")
 
     def _name_nodes(self) -> None:
@@ -194,7 +208,16 @@ class SlurmCluster:
     def _daemon(self, program: str, *args: str) -> None:
         log = (self.folder / f"{program}-{len(self.daemons)}.out").open("wb")
         command = [str(which(program)), *args]
-        self.daemons.append(subprocess.Popen(command, env=self.env, stdout=log, stderr=log, stdin=subprocess.DEVNULL))
+        self.daemons.append(
+            subprocess.Popen(
+                command,
+                env=self.env,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,  # Ctrl-C is for the tests, which stop the daemons
+            )
+        )
 
     def _node_states(self) -> str:
         return self.run("sinfo", "--noheader", "--Node", "--format=%N %T", check=False)

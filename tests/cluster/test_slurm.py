@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -75,7 +76,7 @@ class Submitter:
             assert self.cluster.job(job)["JobState"] in ("PENDING", "RUNNING", "COMPLETING"), self.log("*.log")[-4000:]
             return last.is_file() and torch.load(last, weights_only=True)["global_step"] >= step
 
-        wait_until(trained, 180, lambda: f"step {step} is not saved: {self.log('*.log')[-4000:]}")
+        wait_until(trained, 400, lambda: f"step {step} is not saved: {self.log('*.log')[-4000:]}")
 
 
 @pytest.fixture(scope="module")
@@ -83,6 +84,13 @@ def user(slurm: SlurmCluster, tmp_path_factory: pytest.TempPathFactory) -> Submi
     python_path = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])
     slurm.env |= {"PYTHONPATH": python_path, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
     return Submitter(slurm, tmp_path_factory.mktemp("user"))
+
+
+@pytest.fixture(autouse=True)
+def nothing_left(slurm: SlurmCluster) -> Iterator[None]:
+    """Leave no job behind, which a test that has failed might."""
+    yield
+    slurm.cancel_all()
 
 
 @pytest.fixture(scope="module")
@@ -197,7 +205,7 @@ def test_an_interactive_shell_trains_with_as_many_processes_as_the_command_says(
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
-            timeout=240,
+            timeout=400,
         )
     finally:
         os.close(master)
@@ -210,7 +218,7 @@ def test_an_interactive_shell_trains_with_as_many_processes_as_the_command_says(
 def test_tasks_that_are_not_the_devices_end_in_one_line(user: Submitter) -> None:
     command = ["srun", *TWO_NODES, *COMMAND, *TINY, "--trainer.devices", "2", "--name", "no"]
     done = subprocess.run(
-        command, cwd=user.folder, env=user.cluster.env, capture_output=True, text=True, timeout=240, check=False
+        command, cwd=user.folder, env=user.cluster.env, capture_output=True, text=True, timeout=400, check=False
     )
     assert done.returncode == 2
     assert "Traceback" not in done.stderr
