@@ -29,8 +29,8 @@ from utils import interruption
 
 _REPEATED = re.compile(r"(\d+)(?:\(x(\d+)\))?")
 NO_PROGRESS = (
-    "the job is not requeued, because this start has not trained a single step and the next one might not either: give "
-    "it more time (#SBATCH --time) and submit it again"
+    "the job is not requeued, because this start has saved no further step of a training, and the next one might not "
+    "either: give it more time (#SBATCH --time) and submit it again"
 )
 LAUNCHED = ("LOCAL_RANK", "NODE_RANK", "GROUP_RANK")
 """Variables of a process that another launcher than `srun` has started."""
@@ -179,11 +179,10 @@ def leave(interrupted: interruption.Interrupted) -> int:
     Where all processes have stopped together, the first one speaks for all of them. The others report success, because
     `srun --kill-on-bad-exit` and torchrun kill all when one fails, and the first may still be busy.
     """
-    if interrupted.saved_steps is None:
-        return interrupted.exit_code
-    if rank_zero_only.rank != 0:  # type: ignore[attr-defined]
+    first = rank_zero_only.rank == 0  # type: ignore[attr-defined]
+    if interrupted.saved_steps is not None and not first:
         return 0
-    if interrupted.signal.name == "SIGUSR1" and in_job():
+    if first and interrupted.signal.name == "SIGUSR1" and in_job():
         if "wandb" in sys.modules:
             sys.modules["wandb"].finish(exit_code=interrupted.exit_code)  # SLURM is about to end its helper too
         print(requeue() if interrupted.saved_steps else NO_PROGRESS, flush=True)
