@@ -162,7 +162,7 @@ class SlurmCluster:
         words = self.run("scontrol", "--oneliner", "show", "job", number).splitlines()[0].split()
         return dict(word.split("=", 1) for word in words if "=" in word)
 
-    def ended(self, number: str, seconds: float = 500) -> dict[str, str]:
+    def ended(self, number: str, seconds: float = 900) -> dict[str, str]:
         """Wait until a job has ended for good, and return what SLURM says of it."""
         wait_until(
             lambda: self.job(number)["JobState"] not in ("PENDING", "RUNNING", "COMPLETING", "REQUEUED"),

@@ -76,7 +76,7 @@ class Submitter:
             assert self.cluster.job(job)["JobState"] in ("PENDING", "RUNNING", "COMPLETING"), self.log("*.log")[-4000:]
             return last.is_file() and torch.load(last, weights_only=True)["global_step"] >= step
 
-        wait_until(trained, 400, lambda: f"step {step} is not saved: {self.log('*.log')[-4000:]}")
+        wait_until(trained, 900, lambda: f"step {step} is not saved: {self.log('*.log')[-4000:]}")
 
 
 @pytest.fixture(scope="module")
@@ -205,7 +205,7 @@ def test_an_interactive_shell_trains_with_as_many_processes_as_the_command_says(
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
-            timeout=400,
+            timeout=900,
         )
     finally:
         os.close(master)
@@ -218,7 +218,7 @@ def test_an_interactive_shell_trains_with_as_many_processes_as_the_command_says(
 def test_tasks_that_are_not_the_devices_end_in_one_line(user: Submitter) -> None:
     command = ["srun", *TWO_NODES, *COMMAND, *TINY, "--trainer.devices", "2", "--name", "no"]
     done = subprocess.run(
-        command, cwd=user.folder, env=user.cluster.env, capture_output=True, text=True, timeout=400, check=False
+        command, cwd=user.folder, env=user.cluster.env, capture_output=True, text=True, timeout=900, check=False
     )
     assert done.returncode == 2
     assert "Traceback" not in done.stderr

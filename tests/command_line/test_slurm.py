@@ -228,7 +228,8 @@ def test_a_requeue_that_slurm_refuses_says_why_and_what_to_do(variables, scontro
 FIT = [
     *["fit", "--config", str(ROOT / "configs/quickstart/images.yaml"), "--model.architecture.widths", "[4,4,4]"],
     *["--trainer.accelerator", "cpu", "--trainer.callbacks", "[]", "--model.tta", "none"],
-    *["--run_dir", "run", "--resume", "--trainer.max_epochs", "2"],
+    *["--trainer.max_epochs", "1", "--trainer.limit_train_batches", "3", "--trainer.limit_val_batches", "1"],
+    *["--run_dir", "run", "--resume"],
 ]
 
 
@@ -266,7 +267,7 @@ def test_20347_21406_one_command_starts_is_requeued_and_continues(variables, sco
 def test_an_interactive_shell_trains_as_outside_of_slurm(variables, tmp_path, monkeypatch, values, capfd):
     monkeypatch.chdir(tmp_path)
     variables(values)
-    assert start(monkeypatch, *FIT, "--trainer.limit_train_batches", "1", "--trainer.max_epochs", "1") == 0
+    assert start(monkeypatch, *FIT) == 0
     assert "is available on your system but is not used" not in capfd.readouterr().err
 
 
