@@ -84,9 +84,7 @@ def is_one_of_tasks() -> bool:
         return False
     interactive = "SLURM_PTY_PORT" in os.environ and os.environ.get("ENVIRONMENT") != "BATCH"
     other_launcher = TorchElasticEnvironment.detect() or any(name in os.environ for name in LAUNCHED)
-    return (
-        in_job() and "SLURM_PROCID" in os.environ and sum(tasks_per_node()) > 1 and not (interactive or other_launcher)
-    )
+    return not (interactive or other_launcher)
 
 
 def with_environment(trainer: Any) -> Any:
