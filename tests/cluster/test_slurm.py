@@ -141,15 +141,18 @@ def test_21406_a_rank_that_is_killed_ends_the_job_which_names_it(user: Submitter
     assert re.search(r"srun: error: n2: task 1: Killed", user.log("killed-*.log"))
 
 
-def test_4366_cancelled_in_mid_save_resumes_to_the_same_weights(user: Submitter, whole: Path) -> None:
-    for options in (["--signal=KILL"], []):  # at once, and by SIGTERM, on which it saves
+def test_4366_killed_and_cancelled_in_mid_save_resumes_to_the_same_weights(user: Submitter, whole: Path) -> None:
+    for end, step, state in (("kill", 6, "FAILED"), ("scancel", 30, "CANCELLED")):
         job = user.submit("ddp_multi_node.sbatch", "cancelled", DDP, *TWO_NODES)
-        user.wait_for_step(job, "cancelled", 6 if options else 30)
-        stop_within_a_save(user.cluster.process(job, rank=0), user.folder / "runs" / "cancelled" / "checkpoints")
-        user.cluster.run("scancel", *options, job)
-        state = user.cluster.ended(job)
-        assert state["JobState"] in ("CANCELLED", "FAILED")  # by a signal of one's own choice it has failed
-        assert state["Restarts"] == "0"
+        user.wait_for_step(job, "cancelled", step)
+        first = user.cluster.process(job, rank=0)
+        stop_within_a_save(first, user.folder / "runs" / "cancelled" / "checkpoints")
+        if end == "kill":
+            os.kill(first, signal.SIGKILL)
+        else:
+            user.cluster.run("scancel", job)  # which lets it go on, and asks it to stop
+        ended = user.cluster.ended(job)
+        assert (ended["JobState"], ended["Restarts"]) == (state, "0")
     job = user.submit("ddp_multi_node.sbatch", "cancelled", DDP, *TWO_NODES)
     user.completed(job, "cancelled-*.log")
     assert differences(whole, user.folder / "runs" / "cancelled") == []
