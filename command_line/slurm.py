@@ -126,7 +126,7 @@ def check_tasks(trainer: Trainer) -> None:
         )
     if [devices] * nodes != tasks:
         raise ValueError(
-            f"SLURM has started {tasks[0]} tasks on each of {len(tasks)} nodes, but {wanted}: pass --trainer.devices "
+            f"SLURM has started {tasks[0]} tasks on {f'each of {len(tasks)} nodes' if tasks[1:] else 'one node'}, but {wanted}: pass --trainer.devices "
             f"{tasks[0]} --trainer.num_nodes {len(tasks)}, or start it with srun --nodes={nodes} "
             f"--ntasks-per-node={devices}"
         )

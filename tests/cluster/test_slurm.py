@@ -1,7 +1,6 @@
 """The scripts of `scripts/slurm/` on a real SLURM of two nodes: requeued, killed, cancelled, in arrays, interactive."""
 
 import os
-import pty
 import re
 import shlex
 import signal
@@ -32,7 +31,7 @@ ENDLESS = [*TINY, "--trainer.max_epochs", "100000"]
 EMA = "trainer:\n  callbacks+:\n    - class_path: EMA\n      init_args: {decay: 0.9}\n"
 TWO_NODES = ["--nodes=2", "--ntasks-per-node=1"]
 
-pytestmark = [pytest.mark.slurm, pytest.mark.filterwarnings("ignore::DeprecationWarning")]
+pytestmark = pytest.mark.slurm
 
 
 class Submitter:
@@ -198,21 +197,16 @@ def test_an_interactive_shell_trains_with_as_many_processes_as_the_command_says(
     fit = [*COMMAND, *TINY, "--trainer.max_epochs", "1", "--trainer.limit_train_batches", "2"]
     fit += ["--trainer.devices", str(devices), "--name", run]
     command = [*shell.split(), "--nodes=1", "--ntasks-per-node=2", "bash", "-c", f"{shlex.join(fit)}; echo code $?"]
-    master, terminal = pty.openpty()
-    try:
-        done = subprocess.run(
-            command,
-            cwd=user.folder,
-            env=user.cluster.env,
-            stdin=terminal,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            timeout=900,
-        )
-    finally:
-        os.close(master)
-        os.close(terminal)
+    done = subprocess.run(
+        ["script", "--quiet", "--command", shlex.join(command), "/dev/null"],  # with a terminal
+        cwd=user.folder,
+        env=user.cluster.env,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        timeout=900,
+    )
     assert "code 0" in done.stdout, done.stdout[-4000:]
     assert ("Starting with 2 processes" in done.stdout) == (devices == 2)
     assert (user.folder / "runs" / run / "checkpoints" / "last.ckpt").is_file()
