@@ -13,7 +13,7 @@ OMP_NUM_THREADS ?= 1
 PYTEST := OMP_NUM_THREADS=$(OMP_NUM_THREADS) $(BIN)/python -m pytest --numprocesses auto --maxprocesses 8
 
 .DEFAULT_GOAL := help
-.PHONY: help quickstart test slow notebooks lint format types lock clean
+.PHONY: help quickstart test slow slurm notebooks lint format types lock clean
 
 help:  ## Show what there is
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
@@ -33,6 +33,9 @@ test: $(STAMP)  ## Run the tests, without the slow ones and those that need a GP
 
 slow: $(STAMP)  ## Run the tests that train for a while
 	$(PYTEST) -m "slow and not gpu and not slurm" $(PYTEST_ARGS)
+
+slurm: $(STAMP)  ## Run the tests on SLURM, which they start themselves: needs root, slurm-wlm and munge
+	$(PYTEST) -m slurm --numprocesses 0 tests/cluster $(PYTEST_ARGS)
 
 notebooks: $(STAMP)  ## Run every notebook from its source; none is changed
 	$(PYTEST) tests/notebooks --durations=0 $(PYTEST_ARGS)

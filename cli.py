@@ -44,6 +44,7 @@ from callbacks.run.run_folder import (
 )
 from callbacks.run.summary import Summary, repeatable
 from callbacks.run.test_metrics import TestMetrics, headline
+from command_line import slurm
 from command_line.carried_configs import resolved_config, with_checkpoint_config, with_run_config
 from command_line.configs import BASE, asks_for_help, forget, given_configs, is_on, with_found_configs
 from command_line.errors import explain, user_errors
@@ -207,7 +208,9 @@ class OneForAllCLI(LightningCLI):
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
         """Return a Trainer with the callbacks that every run has."""
         self.trainer_defaults["callbacks"] = self._observers(self.config[self.subcommand])
+        kwargs["plugins"] = slurm.with_environment(self.config_init[self.subcommand].trainer)
         trainer = super().instantiate_trainer(use_distributed_sampler=False, **kwargs)
+        slurm.check_tasks(trainer)
         if type(trainer.strategy.checkpoint_io) is TorchCheckpointIO:
             trainer.strategy.checkpoint_io = WholeFileIO()
         # Lightning's own handler broadcasts within the handler, where other processes may be in a collective
@@ -245,6 +248,7 @@ class OneForAllCLI(LightningCLI):
             super()._run_subcommand(subcommand)
             interruption.raise_requested()  # the training was about to end anyway
         except interruption.Interrupted as interrupted:
+            interrupted.saved_steps = self._resume_checkpoint().saved_steps(self.trainer)
             self._print(*self._after_interruption(interrupted))
             leave_note(self.trainer.global_rank, f"stopped by {interrupted}")
             if self.trainer.strategy.launcher is not None:
@@ -297,10 +301,8 @@ class OneForAllCLI(LightningCLI):
         said = [f"\nstopped by {interrupted}"]
         if self.subcommand != "fit" or not any((self.run_dir / "checkpoints").glob("*.ckpt")):
             return said
-        step = self.trainer.global_step
-        saved = self._resume_checkpoint().saved_step == step
-        said[0] += f" at epoch {self.trainer.current_epoch + 1}, step {step}"
-        said[0] += "; last.ckpt is saved" if saved else "; last.ckpt is from before"
+        said[0] += f" at epoch {self.trainer.current_epoch + 1}, step {self.trainer.global_step}"
+        said[0] += "; last.ckpt is saved" if interrupted.saved_steps is not None else "; last.ckpt is from before"
         again = ["oneforall", *repeatable(sys.argv[1:]), "--run_dir", str(self.run_dir), "--resume"]
         return [*said, f"resume:  {shlex.join(again)}"]
 
@@ -338,7 +340,7 @@ def main(args: list[str] | None = None) -> None:
             args = with_checkpoint_files(args)
             OneForAllCLI(args)
     except interruption.Interrupted as interrupted:
-        sys.exit(interrupted.exit_code)
+        sys.exit(slurm.leave(interrupted))
     except (NonFiniteError, LostProcessError, MemoryError) as error:
         if wants_traceback(args):
             raise

@@ -48,6 +48,7 @@ def quieten() -> None:
         ".*LeafSpec",
         "The number of training batches",
         ".*does not have many workers",
+        "The `srun` command is available",
         "It is recommended to use .*sync_dist=True",  # what is logged is the same on all processes already
     ):
         warnings.filterwarnings("ignore", message=text)

@@ -29,6 +29,8 @@ class Interrupted(BaseException):
 
     def __init__(self, number: int):
         self.signal = signal.Signals(number)
+        # Optimizer steps since the program started, if all processes have stopped after the same one and saved it
+        self.saved_steps: int | None = None
         super().__init__("Ctrl-C" if self.signal == signal.SIGINT else self.signal.name)
 
     @property

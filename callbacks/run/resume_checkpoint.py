@@ -66,6 +66,7 @@ class ResumeCheckpoint(Callback):
         self._moment = saved_position.Moment.OTHER
         self._before_validation: tuple[int, list[tuple[int, Row]]] = (-1, [])  # batch, and metrics before it
         self._ended_within_epoch = False
+        self._first_step = 0  # optimizer step at which this fit began
         self.saved_step: int | None = None  # optimizer step of the last checkpoint that this fit has saved
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
@@ -83,6 +84,7 @@ class ResumeCheckpoint(Callback):
         """
         self._drop_metrics(trainer)
         self._saved_at = (time.monotonic(), trainer.global_step if trainer.ckpt_path else -1)
+        self._first_step = trainer.global_step
         self._agreement = Agreement(2)
         saved_position.begin_epoch_if_between_two(trainer)
         interruption.defer(True)
@@ -183,6 +185,10 @@ class ResumeCheckpoint(Callback):
         self._saved_at = (time.monotonic(), trainer.global_step)
         self._saves += 1
         self.saved_step = trainer.global_step
+
+    def saved_steps(self, trainer: Trainer) -> int | None:
+        """Return how many optimizer steps this fit has made, if the last one is saved; None if it is not."""
+        return trainer.global_step - self._first_step if self.saved_step == trainer.global_step else None
 
     def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
         """Add the number of rows of metrics so far, and move the position to between two batches or epochs."""
