@@ -148,9 +148,9 @@ def fit(
     return torch.load(last, weights_only=True)
 
 
-def cut(folder: Path, before: int, **settings: Any) -> None:
+def cut(folder: Path, before: int, *more: Callback, **settings: Any) -> None:
     with pytest.raises(PowerCut):
-        fit(folder, Cut(before), **settings)
+        fit(folder, *more, Cut(before), **settings)
 
 
 def last_rate(folder: Path) -> float:
