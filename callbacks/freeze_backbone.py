@@ -11,9 +11,9 @@ from utils.contracts import network_of
 class FreezeBackbone(Callback):
     """Trains the head alone in the first epochs, and the whole network from then on.
 
-    The backbone is then as in evaluation: its weights have no gradient and no weight decay, its batch norms use and keep
-    their statistics, and its dropout is off. Whether it is frozen follows from the epoch alone, so that a run resumed
-    in any epoch continues as if never interrupted. The optimizer has all parameters from the start.
+    Until then the backbone is as in evaluation: its weights have no gradient and no weight decay, its batch norms use
+    and keep their statistics, and its dropout is off. Whether it is frozen follows from the epoch alone, so that a run
+    resumed in any epoch continues as if never interrupted. The optimizer has all parameters from the start.
 
     Args:
         until_epoch: Number of epochs, at least 1, in which the backbone is frozen.

@@ -1,0 +1,133 @@
+"""FSDP with two processes on the CPU: the same training as one process, the same checkpoints."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from lightning.pytorch import Callback, Trainer
+
+from architectures.t5.model import T5
+from callbacks.gradient_norms import GradientNorms
+from callbacks.non_finite import NonFinite
+from lightning_modules.fsdp import FullySharded
+from lightning_modules.optim.scaled_adamw import ScaledAdamW
+from tests.close import assert_close
+from tests.lightning_modules.helpers import quiet_trainer
+from tests.lightning_modules.text_fakes import Data, loader, network, seq2seq
+from utils.batches import Seq2SeqBatch
+
+STEPS = 4
+OPTIMIZERS: dict[str, Callable[[Any], torch.optim.Optimizer]] = {
+    "scaled_adamw": lambda groups: ScaledAdamW(groups, lr=0.01, weight_decay=0.1),
+    "adamw": lambda groups: torch.optim.AdamW(groups, lr=0.01),
+}
+
+
+class SplitData(Data):
+    """Steps of 8 pairs, of which each process has its share."""
+
+    def __init__(self) -> None:
+        super().__init__(count=8 * STEPS, batch_size=8)
+
+    def train_dataloader(self) -> Any:
+        rank, world_size = self.trainer.global_rank, self.trainer.world_size  # type: ignore[union-attr]
+
+        def fetch(places: torch.Tensor) -> Seq2SeqBatch:
+            return self.batch(places[rank::world_size], self.tokens(places))
+
+        return loader(self.places, fetch)
+
+    def val_dataloader(self) -> Any:
+        """Three batches: with two processes, the first has one more than the second."""
+        rank, world_size = self.trainer.global_rank, self.trainer.world_size  # type: ignore[union-attr]
+        return loader(self.places[:3][rank::world_size], self.batch)
+
+
+def fit(folder: Path, optimizer: str, **settings: Any) -> Trainer:
+    """Train from the same weights, with clipping, accumulation and recomputed activations."""
+    running = quiet_trainer(
+        folder,
+        max_epochs=2,
+        gradient_clip_val=0.5,
+        accumulate_grad_batches=2,
+        callbacks=[NonFinite(every_n_steps=1), GradientNorms(every_n_steps=1), KeepResults()],
+        **settings,
+    )
+    net = T5(network(num_layers=2, tie_word_embeddings=False).config, activation_checkpointing=True)
+    net.load_state_dict(network(num_layers=2, tie_word_embeddings=False).state_dict())
+    model = seq2seq(net, optimizer=OPTIMIZERS[optimizer], validation_examples=12, scores=["exact_match"])
+    running.fit(model, datamodule=SplitData())
+    return running
+
+
+class KeepResults(Callback):
+    """Keeps the metrics of each validation and the texts generated in it, and weights and optimizer of the end."""
+
+    def __init__(self) -> None:
+        self.found: dict[str, Any] = {"metrics": [], "texts": []}
+
+    def on_validation_end(self, trainer: Trainer, pl_module: Any) -> None:
+        self.found["metrics"].append(
+            {name: float(value) for name, value in trainer.callback_metrics.items() if name.startswith("val/")}
+        )
+        self.found["texts"].append([tuple(text)[:4] for text in pl_module.generated])
+
+    def on_train_end(self, trainer: Trainer, pl_module: Any) -> None:
+        self.found["weights"] = trainer.strategy.lightning_module_state_dict()
+        self.found["optimizer"] = trainer.strategy.optimizer_state(trainer.optimizers[0])
+
+
+def results(trainer: Trainer) -> dict[str, Any]:
+    return next(each.found for each in vars(trainer)["callbacks"] if isinstance(each, KeepResults))
+
+
+def as_one_of_two(folder: Path) -> None:
+    """What each process of the tests below runs."""
+    torch.set_num_threads(1)
+    for name in OPTIMIZERS:
+        found = results(fit(folder, name, strategy=FullySharded(), devices=2))
+        if os.environ["RANK"] == "0":
+            torch.save(found, folder / f"{name}.pt")
+
+
+@pytest.fixture(scope="module")
+def of_two(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("of_two")
+    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
+    root = str(Path(__file__).parents[2])
+    environment = {**os.environ, "PYTHONPATH": root, "OMP_NUM_THREADS": "1"}
+    subprocess.run([*launch, __file__, str(folder)], env=environment, check=True, timeout=500)
+    return folder
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+def test_two_processes_train_and_score_as_one(optimizer: str, of_two: Path, tmp_path: Path) -> None:
+    two = torch.load(of_two / f"{optimizer}.pt", weights_only=False)
+    one = results(fit(tmp_path, optimizer))
+    assert two["weights"].keys() == one["weights"].keys()
+    for name, weight in one["weights"].items():
+        assert_close(two["weights"][name], weight, what=name)
+    assert two["optimizer"]["state"].keys() == one["optimizer"]["state"].keys()
+    for number, state in one["optimizer"]["state"].items():
+        for key, value in state.items():
+            found = two["optimizer"]["state"][number][key]
+            assert_close(
+                torch.as_tensor(found).double(),
+                torch.as_tensor(value).double(),
+                dtype=torch.float32,
+                what=f"{key} of parameter {number}",
+            )
+    assert two["texts"] == one["texts"]
+    assert len(two["texts"][0]) == 12
+    for there, here in zip(two["metrics"], one["metrics"], strict=True):
+        assert there == pytest.approx(here, rel=1e-4)
+
+
+if __name__ == "__main__":
+    as_one_of_two(Path(sys.argv[1]))
