@@ -222,8 +222,8 @@ def _scales_loss(trainer: Trainer) -> bool:
 def not_finite(module: nn.Module) -> list[str]:
     """Return the names of the parameters with NaN or infinity, and of the saved buffers with NaN.
 
-    Of parameters that are split over processes, this one looks at its part. Buffers may have infinity by design, such as
-    a mask that is added to attention scores.
+    Of parameters that are split over processes, this one looks at its part. Buffers may have infinity by design, such
+    as a mask that is added to attention scores.
     """
     parameters = dict(module.named_parameters(remove_duplicate=False))
     buffers = {name: each for name, each in module.state_dict().items() if name not in parameters}
