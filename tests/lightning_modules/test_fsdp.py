@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -14,12 +15,18 @@ from lightning.pytorch import Callback, Trainer
 from architectures.t5.model import T5
 from callbacks.gradient_norms import GradientNorms
 from callbacks.non_finite import NonFinite
+from callbacks.run.resume_checkpoint import ResumeCheckpoint
+from callbacks.run.resumed_settings import ResumedSettings
+from callbacks.run.run_folder import RunFolder
 from lightning_modules.fsdp import FullySharded
 from lightning_modules.optim.scaled_adamw import ScaledAdamW
+from lightning_modules.optim.schedules import WarmupCosine
 from tests.close import assert_close
 from tests.lightning_modules.helpers import quiet_trainer
 from tests.lightning_modules.text_fakes import Data, loader, network, seq2seq
 from utils.batches import Seq2SeqBatch
+from utils.checkpoints import is_intact
+from utils.weights import digest_of
 
 STEPS = 4
 OPTIMIZERS: dict[str, Callable[[Any], torch.optim.Optimizer]] = {
@@ -93,6 +100,38 @@ def as_one_of_two(folder: Path) -> None:
         found = results(fit(folder, name, strategy=FullySharded(), devices=2))
         if os.environ["RANK"] == "0":
             torch.save(found, folder / f"{name}.pt")
+    for name, cuts in (("whole", []), ("resumed", [3])):
+        for before in [*cuts, None]:
+            with suppress(PowerCut):
+                resumable_fit(folder / name, before)
+
+
+class PowerCut(BaseException):
+    pass
+
+
+class Cut(Callback):
+    """Ends the run before a batch, counted from 0."""
+
+    def __init__(self, before: int | None) -> None:
+        self.before = before
+
+    def on_train_batch_start(self, trainer: Trainer, *args: Any) -> None:
+        if trainer.fit_loop.total_batch_idx == self.before:
+            raise PowerCut
+
+
+def resumable_fit(folder: Path, before: int | None) -> None:
+    """Train with dropout, from `last.ckpt` if there is one."""
+    last = folder / "checkpoints" / "last.ckpt"
+    callbacks = [RunFolder({}), ResumedSettings(), ResumeCheckpoint(every_n_steps=1), Cut(before)]
+    running = quiet_trainer(folder, max_epochs=2, callbacks=callbacks, strategy=FullySharded(), devices=2)
+    model = seq2seq(
+        network(num_layers=2, dropout_rate=0.2), optimizer=OPTIMIZERS["scaled_adamw"], schedule=WarmupCosine
+    )
+    model.hparams.clear()
+    ckpt_path = str(last) if last.exists() else None
+    running.fit(model, datamodule=SplitData(), ckpt_path=ckpt_path, weights_only=True)
 
 
 @pytest.fixture(scope="module")
@@ -127,6 +166,26 @@ def test_two_processes_train_and_score_as_one(optimizer: str, of_two: Path, tmp_
     assert len(two["texts"][0]) == 12
     for there, here in zip(two["metrics"], one["metrics"], strict=True):
         assert there == pytest.approx(here, rel=1e-4)
+
+
+@pytest.mark.slow
+def test_a_resumed_run_of_two_processes_equals_an_uninterrupted_one(of_two: Path) -> None:
+    whole, resumed = (torch.load(of_two / each / "checkpoints/last.ckpt") for each in ("whole", "resumed"))
+    assert whole["global_step"] == 2 * STEPS
+    for part in ("state_dict", "optimizer_states", "lr_schedulers", "text_seq2seq"):
+        assert digest_of(resumed[part]) == digest_of(whole[part]), part
+
+
+@pytest.mark.slow
+def test_one_process_reads_and_resumes_the_checkpoint_of_two(of_two: Path, tmp_path: Path) -> None:
+    path = of_two / "whole/checkpoints/last.ckpt"
+    assert is_intact(path)
+    saved = torch.load(path)
+    model = seq2seq(network(num_layers=2), optimizer=OPTIMIZERS["scaled_adamw"], schedule=WarmupCosine)
+    running = quiet_trainer(tmp_path, max_epochs=2)
+    running.fit(model, datamodule=SplitData(), ckpt_path=str(path), weights_only=True)  # nothing is left to train
+    assert digest_of(dict(model.state_dict())) == digest_of(saved["state_dict"])
+    assert digest_of(running.optimizers[0].state_dict()["state"]) == digest_of(saved["optimizer_states"][0]["state"])
 
 
 if __name__ == "__main__":
