@@ -18,6 +18,7 @@ from callbacks.non_finite import NonFinite
 from callbacks.run.resume_checkpoint import ResumeCheckpoint
 from callbacks.run.resumed_settings import ResumedSettings
 from callbacks.run.run_folder import RunFolder
+from datamodules.loader import BatchLoader, training_position
 from lightning_modules.fsdp import FullySharded
 from lightning_modules.optim.scaled_adamw import ScaledAdamW
 from lightning_modules.optim.schedules import WarmupCosine
@@ -44,10 +45,12 @@ class SplitData(Data):
     def train_dataloader(self) -> Any:
         rank, world_size = self.trainer.global_rank, self.trainer.world_size  # type: ignore[union-attr]
 
-        def fetch(places: torch.Tensor) -> Seq2SeqBatch:
-            return self.batch(places[rank::world_size], self.tokens(places))
+        def fetch(places: torch.Tensor, epoch: int, step: int) -> Seq2SeqBatch:
+            parts = self.trainer.accumulate_grad_batches  # type: ignore[union-attr]
+            group = self.places[step - step % parts :][:parts]
+            return self.batch(places[rank::world_size], sum(map(self.tokens, group)))
 
-        return loader(self.places, fetch)
+        return BatchLoader(lambda epoch: self.places, fetch, lambda: training_position(self.trainer))
 
     def val_dataloader(self) -> Any:
         """Three batches: with two processes, the first has one more than the second."""

@@ -11,7 +11,7 @@ from torch.testing._internal.distributed.fake_pg import FakeStore
 
 from callbacks.weight_averaging import EMA
 from lightning_modules.fsdp import FullySharded, shard
-from tests.lightning_modules.text_fakes import network, seq2seq
+from tests.lightning_modules.text_fakes import seq2seq
 
 
 @pytest.fixture
@@ -35,10 +35,11 @@ def test_a_module_that_does_not_split_its_weights() -> None:
 
 @pytest.mark.usefixtures("of_two")
 def test_averaged_weights() -> None:
-    net = network()
+    model = seq2seq()
+    net = model.architecture
     shard(net, net.encoder.blocks, init_device_mesh("cpu", (2,)), low_precision=False)
     with pytest.raises(ValueError, match=r"trainer\.callbacks has EMA, .* remove the callback"):
-        set_up(seq2seq(net), EMA())
+        set_up(model, EMA())
 
 
 def test_a_compiled_network() -> None:
