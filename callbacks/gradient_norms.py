@@ -13,6 +13,7 @@ from torch.optim import Optimizer
 
 from utils.checks import check_positive_int
 from utils.contracts import network_of
+from utils.sharded import whole
 
 
 class GradientNorms(Callback):
@@ -61,7 +62,7 @@ def gradient_norms(network: nn.Module) -> dict[str, float]:
     if not parts:
         return {}
     # One wait for the device, for all norms together
-    norms = torch.stack([get_total_norm(gradients) for gradients in parts.values()]).cpu().double()
+    norms = torch.stack([whole(get_total_norm(gradients)) for gradients in parts.values()]).cpu().double()
     values = [*norms.tolist(), torch.linalg.vector_norm(norms).item()]
     return dict(zip([*parts, "total"], values, strict=True))
 

@@ -11,7 +11,8 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from utils.checks import check_choice, check_positive_int
-from utils.distributed import gather_parts
+from utils.distributed import gather_list, gather_parts
+from utils.sharded import local_part
 
 MOST_SKIPS_OF_A_SCALER = 32
 """With loss scaling (16-mixed), how many gradients in a row may be infinite: each has halved the scale."""
@@ -119,6 +120,8 @@ class NonFinite(Callback):
             return
         self._check(trainer)
         bad = not_finite(pl_module)
+        if trainer.world_size > 1:  # of split weights, one process alone may see it
+            bad = list(dict.fromkeys(gather_list(bad)))
         if bad:
             of = f" and {len(bad) - 1} others" if len(bad) > 1 else ""
             raise NonFiniteError(
@@ -180,7 +183,8 @@ class _Step(NamedTuple):
 
 def _losses_and_norms(losses: list[Tensor], gradients: list[Tensor]) -> Tensor:
     """Return the losses and the norm of each gradient, [losses + gradients], without waiting for the device."""
-    parts = [gradient._values() if gradient.is_sparse else gradient for gradient in gradients]
+    # Of split gradients, each process looks at its part
+    parts = [gradient._values() if gradient.is_sparse else local_part(gradient) for gradient in gradients]
     # In float32: the norm of gradients that fit into float16 may not
     norms = torch._foreach_norm(parts, 2, dtype=torch.promote_types(parts[0].dtype, torch.float32))
     return torch.stack([*losses, *norms])
@@ -218,11 +222,12 @@ def _scales_loss(trainer: Trainer) -> bool:
 def not_finite(module: nn.Module) -> list[str]:
     """Return the names of the parameters with NaN or infinity, and of the saved buffers with NaN.
 
-    Buffers may have infinity by design, such as a mask that is added to attention scores.
+    Of parameters that are split over processes, this one looks at its part. Buffers may have infinity by design, such
+    as a mask that is added to attention scores.
     """
     parameters = dict(module.named_parameters(remove_duplicate=False))
     buffers = {name: each for name, each in module.state_dict().items() if name not in parameters}
-    wrong = {name: ~parameter.isfinite().all() for name, parameter in parameters.items()}
+    wrong = {name: ~local_part(parameter).isfinite().all() for name, parameter in parameters.items()}
     wrong |= {name: each.isnan().any() for name, each in buffers.items() if isinstance(each, Tensor)}
     flags = torch.stack(list(wrong.values())).tolist() if wrong else []
     return [name for name, bad in zip(wrong, flags, strict=True) if bad]

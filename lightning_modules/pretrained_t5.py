@@ -12,6 +12,7 @@ from torch import Tensor
 from architectures.t5.config import T5Config
 from architectures.t5.hf_weights import load_pretrained
 from architectures.t5.model import T5
+from lightning_modules.fsdp import is_split, load_whole
 from lightning_modules.pretrained import network_weights, say_loaded
 from utils.checkpoints import explain_misfit, read_checkpoint
 from utils.tokenizer_files import find_tokenizer_file, load_tokenizer
@@ -47,7 +48,10 @@ def load_weights(network: T5, source: str) -> dict[str, int] | None:
     if changes:
         raise ValueError(f"init_from: {source} needs model.architecture.config with {', '.join(changes)}")
     try:
-        network.load_state_dict(weights)
+        if is_split(network):
+            load_whole(network, weights)
+        else:
+            network.load_state_dict(weights)
     except RuntimeError as error:
         raise ValueError(f"init_from: {explain_misfit(source, error) or error}") from error
     say_loaded(source, network.state_dict(), weights)

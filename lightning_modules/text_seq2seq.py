@@ -13,6 +13,7 @@ from torch.nn.utils.rnn import pad_sequence
 
 from architectures.t5.generation import Search, generate
 from architectures.t5.model import T5
+from lightning_modules.fsdp import FullySharded, is_split, shard
 from lightning_modules.language_module import LanguageModule
 from lightning_modules.pretrained_t5 import load_weights
 from lightning_modules.text_scores import BleuTokenizer, ScoreName, names_of, score_texts, signature
@@ -100,6 +101,24 @@ class TextSeq2Seq(LanguageModule, UsesTokenizer, LimitsLength, HasTestSettings):
         if stage == "fit" and self.compile_network:  # in place: the state dict keeps its names
             self.architecture.encoder.compile(dynamic=True)
             self.architecture.decoder.compile(dynamic=True)
+
+    def configure_model(self) -> None:
+        """Split the weights over the processes if the strategy is one that does.
+
+        Raises:
+            ValueError: The network is compiled whole.
+        """
+        strategy, network = self.trainer.strategy, self.architecture
+        if not isinstance(strategy, FullySharded) or is_split(network):
+            return
+        if self.compile_network:
+            raise ValueError(
+                "model.compile_network is true, but the network is compiled whole, and trainer.strategy FullySharded "
+                "splits it; pass --model.compile_network false"
+            )
+        low_precision = self.trainer.precision == "bf16-mixed"
+        mesh = strategy.device_mesh["data_parallel"]
+        shard(network, [*network.encoder.blocks, *network.decoder.blocks], mesh, low_precision)
 
     def has_vocabulary(self) -> bool:
         """Return whether the tokenizer is known."""

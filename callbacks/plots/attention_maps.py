@@ -114,7 +114,8 @@ class AttentionMaps(EvaluationPlot[list[AttentionMap]]):
             self._sources.update((index, tokens[mask.bool()]) for index, tokens, mask in rows)
             self._sources = {index: self._sources[index] for index in sorted(self._sources)[:CANDIDATES]}
         if step.last:  # not at the end of the epoch: averaged weights, if there are any, are in place only until then
-            self._compute_maps(pl_module)
+            with trainer.precision_plugin.forward_context():  # weights may be whole in bfloat16 alone (FSDP)
+                self._compute_maps(pl_module)
 
     def _compute_maps(self, pl_module: LightningModule) -> None:
         """Compute the maps of this process's candidates that may be among the first `count` of all processes."""

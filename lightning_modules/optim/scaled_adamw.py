@@ -10,6 +10,7 @@ from torch import Tensor
 
 from lightning_modules.optim.base import GroupOptimizer
 from utils.checks import check_at_least, check_fraction, check_positive
+from utils.sharded import local_part, whole
 
 
 class ScaledAdamW(GroupOptimizer):
@@ -53,12 +54,18 @@ class ScaledAdamW(GroupOptimizer):
         super().__init__(params, defaults)
 
     def update(self, parameters: list[Tensor], group: dict[str, Any]) -> None:
-        """Take a step for all parameters of a group at once: on a GPU, launching many small kernels would dominate."""
+        """Take a step for all parameters of a group at once: on a GPU, launching many small kernels would dominate.
+
+        Of split parameters (FSDP), each process updates its part, by the scale of the whole.
+        """
         lr, (beta1, beta2) = group["lr"], group["betas"]
         states = [self._count_step(parameter) for parameter in parameters]
-        means = [state["exp_avg"] for state in states]
-        squares = [state["exp_avg_sq"] for state in states]
-        gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
+        scales = [whole(norm) for norm in torch._foreach_norm(parameters)]  # of the parameters before the step
+        torch._foreach_div_(scales, [parameter.numel() ** 0.5 for parameter in parameters])
+        means = [local_part(state["exp_avg"]) for state in states]
+        squares = [local_part(state["exp_avg_sq"]) for state in states]
+        gradients = [local_part(parameter.grad) for parameter in parameters if parameter.grad is not None]
+        parts = [local_part(parameter) for parameter in parameters]
 
         torch._foreach_lerp_(means, gradients, 1 - beta1)
         torch._foreach_mul_(squares, beta2)
@@ -69,14 +76,12 @@ class ScaledAdamW(GroupOptimizer):
         torch._foreach_add_(roots, group["eps"])
         updates = torch._foreach_div(means, roots)
 
-        scales = torch._foreach_norm(parameters)  # of the parameters before the step
-        torch._foreach_div_(scales, [parameter.numel() ** 0.5 for parameter in parameters])
         torch._foreach_clamp_min_(scales, group["min_scale"])
         torch._foreach_mul_(scales, [-lr / (1 - beta1 ** state["step"]) for state in states])
         torch._foreach_mul_(updates, scales)
 
-        torch._foreach_mul_(parameters, 1 - lr * group["weight_decay"])
-        torch._foreach_add_(parameters, updates)
+        torch._foreach_mul_(parts, 1 - lr * group["weight_decay"])
+        torch._foreach_add_(parts, updates)
 
     def _count_step(self, parameter: Tensor) -> dict[str, Any]:
         """Return the state of a parameter, its step counted."""

@@ -107,7 +107,7 @@ def test_an_interrupted_fit_leaves_nothing_to_the_next_one(trainer):
     assert again.callback_metrics == fresh.callback_metrics
 
 
-def test_the_schedule_counts_the_optimizer_steps_of_the_whole_run(trainer):
+def test_1476_the_schedule_counts_the_optimizer_steps_of_the_whole_run(trainer):
     """Two epochs of five batches, two batches per optimizer step: three steps per epoch."""
     rates: list[float] = []
 

@@ -148,9 +148,9 @@ def fit(
     return torch.load(last, weights_only=True)
 
 
-def cut(folder: Path, before: int, **settings: Any) -> None:
+def cut(folder: Path, before: int, *more: Callback, **settings: Any) -> None:
     with pytest.raises(PowerCut):
-        fit(folder, Cut(before), **settings)
+        fit(folder, *more, Cut(before), **settings)
 
 
 def last_rate(folder: Path) -> float:
@@ -229,7 +229,7 @@ def test_new_settings_are_applied_and_the_state_is_kept(tmp_path, before, after,
     ids=["of ours", "by steps", "chained"],
 )
 @pytest.mark.parametrize("before", [Constant, lambda optimizer, total: StepLR(optimizer, 3, gamma=0.1)])
-def test_another_schedule_rate_and_length_are_those_of_the_whole_run(tmp_path, before, schedule, expected):
+def test_19774_another_schedule_rate_and_length_are_those_of_the_whole_run(tmp_path, before, schedule, expected):
     """From step 7 on, the learning rates of a run that had the new settings from the beginning: 4 epochs of 5 steps."""
     rates = Rates()
     cut(tmp_path, 7, schedule=before)

@@ -1,0 +1,61 @@
+"""Fine-tuning in two phases: the head alone, then the whole network."""
+
+from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.strategies import DDPStrategy
+from torch import nn
+
+from utils.checks import check_positive_int
+from utils.contracts import network_of
+
+
+class FreezeBackbone(Callback):
+    """Trains the head alone in the first epochs, and the whole network from then on.
+
+    Until then the backbone is as in evaluation: its weights have no gradient and no weight decay, its batch norms use
+    and keep their statistics, and its dropout is off. Whether it is frozen follows from the epoch alone, so that a run
+    resumed in any epoch continues as if never interrupted. The optimizer has all parameters from the start.
+
+    Args:
+        until_epoch: Number of epochs, at least 1, in which the backbone is frozen.
+    """
+
+    def __init__(self, until_epoch: int) -> None:
+        self.until_epoch = check_positive_int("FreezeBackbone.until_epoch", until_epoch)
+
+    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Check that there is a head, and that the processes expect no gradients of the backbone.
+
+        Raises:
+            ValueError: The network names no head, or DDP would wait for the gradients.
+        """
+        network = network_of(pl_module)
+        if not isinstance(getattr(network, "head", None), str):
+            raise ValueError(
+                f"FreezeBackbone trains the head alone, but {type(network).__name__} does not say which layer that is; "
+                "remove it from trainer.callbacks"
+            )
+        strategy = trainer.strategy
+        if isinstance(strategy, DDPStrategy) and not strategy._ddp_kwargs.get("find_unused_parameters"):
+            raise ValueError(
+                "FreezeBackbone leaves parameters without gradients, for which trainer.strategy ddp would wait; pass "
+                "--trainer.strategy ddp_find_unused_parameters_true"
+            )
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Freeze the backbone, or not, also where a run resumes within an epoch."""
+        _freeze(network_of(pl_module), trainer.current_epoch < self.until_epoch)
+
+    def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Freeze the backbone, or not."""
+        _freeze(network_of(pl_module), trainer.current_epoch < self.until_epoch)
+
+    def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Leave a module that can be trained further."""
+        _freeze(network_of(pl_module), False)
+
+
+def _freeze(network: nn.Module, frozen: bool) -> None:
+    """Freeze or unfreeze everything but the head."""
+    head = network.get_submodule(str(network.head))
+    network.requires_grad_(not frozen).train(not frozen)
+    head.requires_grad_(True).train(True)
