@@ -2,8 +2,13 @@
 
 import csv
 import itertools
+import json
 import shutil
 import signal
+import threading
+import time
+import urllib.parse
+import urllib.request
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -13,6 +18,7 @@ import pytest
 import wandb
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.loggers import Logger, TensorBoardLogger
+from tensorboard import default, program  # type: ignore[import-untyped]
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator  # type: ignore[import-untyped]
 
 from callbacks.plots.confusion_matrix import ConfusionMatrix
@@ -21,7 +27,7 @@ from callbacks.trackers.trackers import Trackers
 from callbacks.trackers.wandb_record import STEP
 from callbacks.trackers.wandb_run import WandbRun, read_id_file
 from tests.callbacks.fakes import Snapshots
-from tests.callbacks.run.test_resume_checkpoint import Setting
+from tests.callbacks.run.test_resume_checkpoint import Cut, PowerCut, Setting
 from tests.callbacks.run.test_stopped_runs import Kill
 from utils.interruption import Interrupted, signals_raise
 
@@ -212,6 +218,37 @@ def test_4935_trackers_hold_config_tags_scores_rate_and_images(tmp_path, server)
     entry = read_id_file(setting.folder)
     assert entry is not None
     assert server.artifacts == [f"model-{entry['id']}"]
+
+
+def served(url: str) -> Any:
+    with urllib.request.urlopen(url) as answer:
+        return json.load(answer)
+
+
+def test_tensorboards_server_shows_what_metrics_csv_has(tmp_path, server):
+    setting = Tracked(tmp_path / "run", saving=SAVING)
+    with suppress(PowerCut):
+        setting.train(Cut(8))
+    setting.train()
+    board = program.TensorBoard(default.get_plugins())
+    board.configure(argv=[None, "--logdir", str(tmp_path), "--port", "0", "--samples_per_plugin", "scalars=1000"])
+    httpd = board._make_server()
+    threading.Thread(target=httpd.serve_forever, daemon=True).start()
+    api = f"{httpd.get_url()}data/plugin/scalars"
+    try:
+        run = str(Path("run") / "tensorboard")
+        deadline = time.monotonic() + 60
+        while run not in (tags := served(f"{api}/tags")) and time.monotonic() < deadline:  # it reads beside serving
+            time.sleep(0.1)
+        rows = csv_rows(setting.folder)
+        names = {key for row in rows for key in row} - {"step", "epoch"}
+        assert names <= tags[run].keys()
+        for name in names:
+            there = served(f"{api}/scalars?{urllib.parse.urlencode({'run': run, 'tag': name})}")
+            curve = [(step, np.float32(value)) for _, step, value in there]
+            assert curve == [(row["step"], np.float32(row[name])) for row in rows if name in row], name
+    finally:
+        httpd.shutdown()
 
 
 def test_a_tracker_without_metrics_csv_is_refused(tmp_path, server):
