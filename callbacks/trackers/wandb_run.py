@@ -160,7 +160,7 @@ class WandbRun(WandbLogger):
         import wandb
 
         self.experiment.log({**figures, **{f"test/{name}": wandb.Image(str(path)) for name, path in images.items()}})
-        self._experiment.finish()
+        self.experiment.finish()
         self._experiment = None
 
     def _log(self, values: Mapping[str, Any], step: int) -> None:
