@@ -44,6 +44,9 @@ from callbacks.run.run_folder import (
 )
 from callbacks.run.summary import Summary, repeatable
 from callbacks.run.test_metrics import TestMetrics, headline
+from callbacks.trackers.test_figures import TestFigures, trackers_in
+from callbacks.trackers.trackers import Trackers
+from callbacks.trackers.wandb_run import WandbRun
 from command_line import slurm
 from command_line.carried_configs import resolved_config, with_checkpoint_config, with_run_config
 from command_line.configs import BASE, asks_for_help, forget, given_configs, is_on, with_found_configs
@@ -167,7 +170,7 @@ class OneForAllCLI(LightningCLI):
         self.saved_config = resolved_config(self._parser(self.subcommand), options)
         self.run_dir = self._choose_run_dir(options)
         options.trainer.default_root_dir = str(self.run_dir)
-        if self.subcommand != "fit":  # a logger records the training, and W&B's wants a login for it
+        if self.subcommand != "fit":  # a logger records the training; TestFigures sends those of a test
             options.trainer.logger = False
             # An evaluation has no use for the states of callbacks that only a fit has
             warnings.filterwarnings("ignore", message="Be aware that when using `ckpt_path`")
@@ -211,6 +214,9 @@ class OneForAllCLI(LightningCLI):
         kwargs["plugins"] = slurm.with_environment(self.config_init[self.subcommand].trainer)
         trainer = super().instantiate_trainer(use_distributed_sampler=False, **kwargs)
         slurm.check_tasks(trainer)
+        if self.config[self.subcommand].get("resume") and trainer.loggers:
+            given = {type(logger) for logger in trainer.loggers}
+            trainer.loggers += [each for each in trackers_in(self.run_dir) if type(each) not in given]
         if type(trainer.strategy.checkpoint_io) is TorchCheckpointIO:
             trainer.strategy.checkpoint_io = WholeFileIO()
         # Lightning's own handler broadcasts within the handler, where other processes may be in a collective
@@ -222,6 +228,7 @@ class OneForAllCLI(LightningCLI):
             MonitorCheck(),
             RunFolder(self.saved_config, self.changes),
             ResumedSettings(changed=bool(self.changes)),
+            Trackers(self.saved_config),
             Summary(),
             TestMetrics(),
             TextOutputs(),
@@ -232,7 +239,7 @@ class OneForAllCLI(LightningCLI):
         has_bar = any(isinstance(each, ProgressBar) for each in (given if isinstance(given, list) else [given]))
         if options.trainer.enable_progress_bar is not False and not has_bar:
             observers.append(default_progress())
-        return [*observers, EarlierResults()]  # after all that write results
+        return [*observers, EarlierResults(), TestFigures()]  # after all that write results
 
     def _prepare_subcommand_kwargs(self, subcommand: str) -> dict[str, Any]:
         kwargs = super()._prepare_subcommand_kwargs(subcommand)
@@ -284,7 +291,7 @@ class OneForAllCLI(LightningCLI):
     def after_fit(self) -> None:
         """Print where everything is and what to do next."""
         tests = [f"  oneforall test --ckpt_path {path}  # {what}" for path, what in weights_in(self.run_dir)]
-        self._print(f"\nrun folder: {self.run_dir}", *(["next:", *tests] if tests else []))
+        self._print(f"\nrun folder: {self.run_dir}", *self._tracked(), *(["next:", *tests] if tests else []))
 
     def after_test(self) -> None:
         """Print the figures, what the run folder holds, and what to do next."""
@@ -304,7 +311,10 @@ class OneForAllCLI(LightningCLI):
         said[0] += f" at epoch {self.trainer.current_epoch + 1}, step {self.trainer.global_step}"
         said[0] += "; last.ckpt is saved" if interrupted.saved_steps is not None else "; last.ckpt is from before"
         again = ["oneforall", *repeatable(sys.argv[1:]), "--run_dir", str(self.run_dir), "--resume"]
-        return [*said, f"resume:  {shlex.join(again)}"]
+        return [*said, *self._tracked(), f"resume:  {shlex.join(again)}"]
+
+    def _tracked(self) -> list[str]:
+        return [f"W&B: {logger.where}" for logger in self.trainer.loggers if isinstance(logger, WandbRun)]
 
     def _resume_checkpoint(self) -> ResumeCheckpoint:
         callbacks: list[Callback] = self.trainer.callbacks  # type: ignore[attr-defined]

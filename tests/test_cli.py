@@ -88,7 +88,7 @@ def test_saved_config_asks_for_nothing_transient(finished_run):
     assert config["model"]["init_args"]["architecture"]["init_args"]["widths"] == [8, 8, 8]
 
 
-def test_names_follow_the_config_and_never_overwrite(oneforall, tmp_path):
+def test_17115_7679_11158_torchgeo_1621_names_follow_the_config_and_never_overwrite(oneforall, tmp_path):
     for expected in ("images", "images-2"):
         outcome = oneforall("fit", "--config", QUICKSTART, *SMALL, "--trainer.max_epochs", "1")
         assert outcome.code == 0
@@ -194,7 +194,7 @@ def test_only_a_fit_has_loggers(oneforall, loggers, finished_run, tmp_path):
 # --- checkpoints ---------------------------------------------------------------------------------------------------
 
 
-def test_a_checkpoint_is_enough_to_test(oneforall, finished_run):
+def test_16014_20801_a_checkpoint_is_enough_to_test(oneforall, finished_run):
     metrics = (finished_run / "metrics.csv").read_bytes()
     results = []
     for _ in range(2):
@@ -232,7 +232,7 @@ def test_other_figures_and_predictions_keep_the_earlier_ones(oneforall, finished
     ]
 
 
-def test_a_flag_overrides_the_checkpoint(oneforall, finished_run, tmp_path):
+def test_pr_21455_a_flag_overrides_the_checkpoint(oneforall, finished_run, tmp_path):
     outcome = oneforall("test", "--ckpt_path", checkpoint_of(finished_run), "--model.tta", "flip", "--run_dir", "other")
     assert outcome.code == 0
     assert "test/accuracy_tta" in json.loads((tmp_path / "other" / "test_metrics.json").read_text())

@@ -98,7 +98,9 @@ def names_of(objects: list[Any]) -> list[str]:
 
 
 @pytest.mark.parametrize("name", RUNS)
-def test_the_config_of_a_run_is_built_whole(name: str, tmp_path: Path) -> None:
+def test_20058_21757_the_config_of_a_run_is_built_whole_and_checkpointed_as_plain_data(
+    name: str, tmp_path: Path
+) -> None:
     with torch.device("meta") if name in HUGE else nullcontext():
         built = build(tmp_path, name)
     config = written(name)
@@ -124,6 +126,16 @@ def test_the_config_of_a_run_is_built_whole(name: str, tmp_path: Path) -> None:
     for part in ("architecture", "schedule"):
         assert taken["model"]["init_args"][part] == built.saved_config["model"]["init_args"][part]
     assert [each["class_path"].rsplit(".", 1)[-1] for each in taken["trainer"]["callbacks"]] == callbacks
+
+    # What the objects of a config put into a checkpoint beside tensors is read without running anything.
+    content = {
+        "config": built.saved_config,
+        "hyper_parameters": dict(built.model.hparams),
+        "callbacks": {each.state_key: each.state_dict() for each in vars(built.trainer)["callbacks"]},
+        "optimizer": built.model.build_optimizer().state_dict(),
+    }
+    torch.save(content, tmp_path / "content.ckpt")
+    assert torch.load(tmp_path / "content.ckpt", weights_only=True) == content
 
 
 DEPTHS = [name for name in RUNS if name.startswith("cifar10/resnet")]

@@ -135,7 +135,7 @@ def test_what_changes_is_used_listed_and_recorded(oneforall, run_folder):
     assert not (run_folder / "config-2.yaml").exists()
 
 
-def test_a_folder_with_its_config_needs_no_other(oneforall, run_folder):
+def test_16014_a_folder_with_its_config_needs_no_other(oneforall, run_folder):
     outcome = oneforall("fit", "--run_dir", "run", *MORE, "--data.batch_size", "32")
     assert outcome.code == 0
     changes = next(line for line in outcome.out.splitlines() if line.startswith("resuming with changes: "))

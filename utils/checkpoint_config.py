@@ -40,6 +40,7 @@ TRAINING_FIELDS = (
     "val_check_interval",
     "check_val_every_n_epoch",
     "accumulate_grad_batches",
+    "log_every_n_steps",
     "gradient_clip_val",
     "gradient_clip_algorithm",
     "deterministic",

@@ -37,6 +37,7 @@ ENTRIES = {
     "hyper_parameters": dict[str, Any],
     "metrics_rows": list[int],
     "metrics_last_rows": list[dict[str, Any]],
+    "metrics_step": int,
     "batch_plan": dict[str, Any],
     "optimizer_settings": list[list[dict[str, Any]]],
     "training_data": dict[str, Any],

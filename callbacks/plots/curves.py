@@ -3,6 +3,7 @@
 import csv
 import math
 from collections import defaultdict
+from collections.abc import Container
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -109,7 +110,7 @@ def read_panels(metrics_csv: Path) -> Panels:
     columns = read_columns(metrics_csv)
     panels: Panels = defaultdict(dict)
     for column, line in columns.items():
-        if column.startswith("test/") or (column.endswith("_step") and f"{column[:-5]}_epoch" in columns):
+        if column.startswith("test/") or _is_per_step(column, columns):
             continue
         panel, label = _panel_and_label(column)
         panels[panel][label] = line
@@ -167,6 +168,11 @@ def _spans_decades(values: list[float], name: str) -> bool:
     if min(values) <= 0 or max(values) < 20 * sorted(values)[len(values) // 5]:
         return False
     return name == "learning rate" or max(values) > 1
+
+
+def _is_per_step(column: str, columns: Container[str]) -> bool:
+    name = column.removesuffix("_step")
+    return name != column and (name in columns or f"{name}_epoch" in columns)
 
 
 def _panel_and_label(column: str) -> tuple[str, str]:

@@ -21,6 +21,7 @@ from lightning.pytorch.callbacks import WeightAveraging
 
 from callbacks.run import saved_position
 from callbacks.run.metrics_csv import MetricsCSV, Row
+from callbacks.trackers.trackers import Trackers
 from utils import interruption
 from utils.checks import check_interval, check_positive_int
 from utils.distributed import Agreement, gather_parts
@@ -28,6 +29,9 @@ from utils.files import flush, remove_leftovers
 
 ROWS_KEY, LAST_ROW_KEY = "metrics_rows", "metrics_last_rows"
 """Keys of a checkpoint that hold the number of rows of each metrics.csv, and the last row of each."""
+
+STEP_KEY = "metrics_step"
+"""Key of a checkpoint that holds the first step that may yet be logged: all before are complete."""
 
 
 class ResumeCheckpoint(Callback):
@@ -63,6 +67,7 @@ class ResumeCheckpoint(Callback):
         self._validation_batches = 0  # that every process has yet to go through
         # What the checkpoint that is being loaded says of metrics
         self._loaded: list[tuple[int, Row | None]] | None = None
+        self._loaded_step = 0
         self._moment = saved_position.Moment.OTHER
         self._before_validation: tuple[int, list[tuple[int, Row]]] = (-1, [])  # batch, and metrics before it
         self._ended_within_epoch = False
@@ -181,6 +186,8 @@ class ResumeCheckpoint(Callback):
                 _keep(last, previous)
             new.replace(last)
             flush(self.folder)
+        for callback in _trackers(trainer):
+            callback.covered(trainer, before=_next_step(trainer))
         self._moment = saved_position.Moment.OTHER
         self._saved_at = (time.monotonic(), trainer.global_step)
         self._saves += 1
@@ -197,12 +204,14 @@ class ResumeCheckpoint(Callback):
         if cut_short and saved_position.was_validation_early(trainer, self._before_validation[0]):
             rows = self._before_validation[1]
         checkpoint[ROWS_KEY], checkpoint[LAST_ROW_KEY] = [count for count, _ in rows], [last for _, last in rows]
+        checkpoint[STEP_KEY] = _next_step(trainer)
         saved_position.correct(checkpoint["loops"]["fit_loop"], self._moment, trainer)
 
     def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
         """Note how many rows of metrics there were."""
         if trainer.state.fn == "fit":
             counts = checkpoint.get(ROWS_KEY, [])
+            self._loaded_step = checkpoint.get(STEP_KEY, checkpoint["global_step"])
             self._loaded = list(zip(counts, checkpoint.get(LAST_ROW_KEY) or [None] * len(counts), strict=False))
 
     def _drop_metrics(self, trainer: Trainer) -> None:
@@ -210,6 +219,8 @@ class ResumeCheckpoint(Callback):
         nothing: list[tuple[int, Row | None]] = [(0, None) for _ in loggers]
         for logger, (count, last) in zip(loggers, nothing if self._loaded is None else self._loaded, strict=False):
             logger.keep_rows(count, last)
+        for callback in _trackers(trainer):
+            callback.resumed(trainer, before=0 if self._loaded is None else self._loaded_step)
         self._loaded = None
 
     def _agree(self, trainer: Trainer) -> tuple[int, bool]:
@@ -245,6 +256,15 @@ def _keep(last: Path, previous: Path) -> None:
     else:
         spare.replace(previous)
     flush(previous.parent)
+
+
+def _trackers(trainer: Trainer) -> list[Trackers]:
+    return [callback for callback in trainer.callbacks if isinstance(callback, Trackers)]  # type: ignore[attr-defined]
+
+
+def _next_step(trainer: Trainer) -> int:
+    """Return the step at which the next batch is logged, or the current one if more may be logged at it."""
+    return trainer.fit_loop.epoch_loop._batches_that_stepped
 
 
 def _metrics_files(trainer: Trainer) -> list[MetricsCSV]:

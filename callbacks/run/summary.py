@@ -17,18 +17,18 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 
 from callbacks.model_size import multiply_adds, parameters_by_part
 from callbacks.pace import Clock
-from callbacks.plots.curves import read_columns
 from callbacks.run.run_folder import earlier_config_files
+from callbacks.run.scores import validation_scores
 from callbacks.run.test_metrics import active_limits
 from callbacks.run.test_section import TEST_BEGIN, TEST_END
 from callbacks.text_lines import folded, plain_table
+from callbacks.trackers.wandb_run import WandbRun
 from utils.batches import count_examples
 from utils.config_changes import config_changes
 from utils.contracts import ClassifiesImages, HasUnit, network_of
 from utils.files import write_text
 from utils.interruption import Interrupted
 
-LOWER_IS_BETTER = ("loss", "error", "perplexity", "bits_per_character")
 HIDDEN_TRAINER_KEYS = ("callbacks", "logger", "default_root_dir", "enable_progress_bar", "plugins", "profiler")
 
 
@@ -156,6 +156,7 @@ class Summary(Callback):
             rows.append(("limits", ", ".join(f"{name} {value}" for name, value in limits.items())))
         rows.append(("hardware", _hardware(trainer, pl_module)))
         rows.append(("precision", str(trainer.precision)))
+        rows += [("W&B", logger.where) for logger in trainer.loggers if isinstance(logger, WandbRun)]
         versions = f"torch {torch.__version__}, lightning {lightning.__version__}, Python {platform.python_version()}"
         rows.append(("versions", versions))
         return "## Training\n\n" + plain_table(("", ""), rows)
@@ -164,13 +165,10 @@ class Summary(Callback):
 def _validation_section(metrics_csv: Path) -> str:
     if not metrics_csv.is_file():
         return ""
-    rows = []
-    for column, (epochs, values) in read_columns(metrics_csv).items():
-        if not column.startswith("val/"):
-            continue
-        lower = any(word in column for word in LOWER_IS_BETTER)
-        best = min(values) if lower else max(values)
-        rows.append((column, f"{values[-1]:.4f}", f"{best:.4f}", f"{epochs[values.index(best)]:g}"))
+    rows = [
+        (column, f"{score.last:.4f}", f"{score.best:.4f}", f"{score.best_epoch:g}")
+        for column, score in validation_scores(metrics_csv).items()
+    ]
     return "## Validation\n\n" + plain_table(("metric", "last", "best", "best after epoch"), rows) if rows else ""
 
 

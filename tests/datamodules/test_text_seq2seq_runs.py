@@ -52,7 +52,7 @@ class Recorder(LightningModule):
 
 @pytest.mark.parametrize("bpe_dropout", [0.0, 0.3])
 @pytest.mark.filterwarnings("error:.*mid-epoch.*", "error:.*not resumable.*", "ignore")
-def test_a_run_resumed_after_any_batch_has_the_same_batches(
+def test_accelerate_2016_transformers_pr_40691_a_run_resumed_after_any_batch_has_the_same_batches(
     tokenizer_file: str, tmp_path: Path, bpe_dropout: float
 ) -> None:
     def module() -> TextSeq2SeqDataModule:

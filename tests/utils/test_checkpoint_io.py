@@ -31,7 +31,7 @@ def test_a_missing_folder_is_an_error_and_is_not_made(tmp_path):
 
 
 @pytest.mark.parametrize("size", [100, 5_000, 300_000])
-def test_a_disk_that_fills_up_names_the_file_and_leaves_the_old_one(tmp_path: Path, size: int):
+def test_21800_a_disk_that_fills_up_names_the_file_and_leaves_the_old_one(tmp_path: Path, size: int):
     path = tmp_path / "a.ckpt"
     path.write_bytes(b"old")
     limits, handler = resource.getrlimit(resource.RLIMIT_FSIZE), signal.signal(signal.SIGXFSZ, signal.SIG_IGN)

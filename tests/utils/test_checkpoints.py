@@ -88,7 +88,7 @@ def test_a_pickle_that_would_run_code_is_refused_and_nothing_runs(tmp_path):
 
 
 @pytest.mark.parametrize("share", [0.0, 0.01, 0.5, 0.999])
-def test_a_truncated_file_is_named(tmp_path, share):
+def test_19970_21431_a_truncated_file_is_named(tmp_path, share):
     path = write(tmp_path / "a.ckpt")
     truncate(path, share)
     with pytest.raises(ValueError, match=r"a\.ckpt cannot be read"):
@@ -296,7 +296,7 @@ def test_a_run_killed_between_the_two_renames_has_its_previous_one(tmp_path):
     assert newest_intact_checkpoint(tmp_path) == str(previous)
 
 
-def test_a_damaged_last_one_is_skipped_with_a_warning(tmp_path):
+def test_21431_a_damaged_last_one_is_skipped_with_a_warning(tmp_path):
     last = write(tmp_path / "checkpoints" / "last.ckpt")
     previous = write(tmp_path / "checkpoints" / "previous.ckpt")
     truncate(last, 0.9)

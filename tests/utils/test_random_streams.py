@@ -184,7 +184,7 @@ def dropped(*position: int, seed: int = 0) -> Tensor:
     return nn.Dropout(0.5)(torch.ones(200))
 
 
-def test_dropout_is_a_function_of_its_position():
+def test_transformers_pr_11582_dropout_is_a_function_of_its_position():
     first = dropped(2, 5, 0)
     torch.rand(11)
     assert torch.equal(dropped(2, 5, 0), first)

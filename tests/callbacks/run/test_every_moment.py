@@ -88,7 +88,7 @@ def check(tmp_path: Path, **arguments: Any) -> None:
         {"val_check_interval": 3, "check_val_every_n_epoch": None},
     ],
 )
-def test_every_moment(tmp_path, settings):
+def test_19764_20550_21938_4195_resumed_at_every_moment(tmp_path, settings):
     check(tmp_path, **settings)
 
 

@@ -125,11 +125,16 @@ class Setting:
             accelerator="cpu",
             default_root_dir=self.folder,
             callbacks=callbacks,
-            logger=MetricsCSV(str(self.folder)),
             enable_progress_bar=False,
             enable_model_summary=False,
             use_distributed_sampler=False,
-            **{"max_epochs": 2, "log_every_n_steps": 2, **self.trainer, **changes},
+            **{
+                "logger": MetricsCSV(str(self.folder)),
+                "max_epochs": 2,
+                "log_every_n_steps": 2,
+                **self.trainer,
+                **changes,
+            },
         )
         trainer.fit(module, datamodule=RandomImages(self.augmentation), ckpt_path=checkpoint, weights_only=True)
         return torch.load(self.folder / "checkpoints" / "last.ckpt", weights_only=True)

@@ -32,7 +32,7 @@ def test_a_new_run_gets_the_folder_it_wants(tmp_path):
     assert wanted.is_dir()
 
 
-def test_a_taken_folder_is_numbered_and_left_alone(tmp_path):
+def test_17115_11158_a_taken_folder_is_numbered_and_left_alone(tmp_path):
     wanted = tmp_path / "name"
     wanted.mkdir()
     (wanted / "metrics.csv").write_text("mine")
@@ -197,7 +197,7 @@ def test_predictions_cannot_go_to_a_folder(tmp_path):
         evaluation_folder(None, None, "best.ckpt", str(tmp_path / "file" / "out.csv"))
 
 
-def test_an_earlier_config_is_kept_under_a_number(make_trainer, tiny_classifier, tiny_data, tmp_path):
+def test_7679_an_earlier_config_is_kept_under_a_number(make_trainer, tiny_classifier, tiny_data, tmp_path):
     for lr in (1, 2, 2, 3):
         make_trainer(RunFolder({"lr": lr})).fit(tiny_classifier(), datamodule=tiny_data())
     assert {path.name: path.read_text() for path in tmp_path.glob("config*")} == {

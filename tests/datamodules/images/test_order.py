@@ -8,7 +8,7 @@ import torch
 from datamodules.images.order import training_batches
 
 
-def test_training_order_depends_only_on_seed_and_epoch() -> None:
+def test_21938_training_order_depends_only_on_seed_and_epoch() -> None:
     def order(seed: int, epoch: int) -> list[int]:
         return torch.cat(training_batches(100, 10, seed=seed, epoch=epoch, rank=0, world_size=1)).tolist()
 

@@ -116,7 +116,7 @@ def test_every_epoch_has_as_many_steps_as_the_first() -> None:
     assert len(free) > 1  # which chance alone would not give
 
 
-def test_the_order_depends_only_on_seed_and_epoch() -> None:
+def test_21938_the_order_depends_only_on_seed_and_epoch() -> None:
     orders = {(seed, epoch): examples(plan(seed=seed), epoch) for seed in (0, 1) for epoch in (0, 1, 2)}
     positions = {key: tuple(position for _, _, position in order) for key, order in orders.items()}
     assert len(set(positions.values())) == 6
