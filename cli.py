@@ -44,7 +44,7 @@ from callbacks.run.run_folder import (
 )
 from callbacks.run.summary import Summary, repeatable
 from callbacks.run.test_metrics import TestMetrics, headline
-from callbacks.trackers.test_figures import TestFigures, trackers_in
+from callbacks.trackers.test_figures import TestFigures, add_trackers_of
 from callbacks.trackers.trackers import Trackers
 from callbacks.trackers.wandb_run import WandbRun
 from command_line import slurm
@@ -55,18 +55,16 @@ from command_line.parser import Parser
 from command_line.paths import checkpoint_file, expand_flags, expand_home, with_checkpoint_files
 from command_line.process import import_packages, keep_freed_memory, quieten, use_utf8
 from command_line.resume_changes import accepted_changes
-from command_line.run_checks import check_callbacks, check_data_fits_model, check_trainer_settings
+from command_line.run_checks import check_callbacks, check_data_fits_model, check_optimizer, check_trainer_settings
 from command_line.start import answer_early
 from command_line.streams import mend_streams
 from command_line.watch import watch_processes
-from lightning_modules.training_module import missing_for_fit
 from utils import interruption
-from utils.checkpoint_config import TRAINED_ONLY
 from utils.checkpoint_io import WholeFileIO
 from utils.checkpoints import explain_restore, newest_intact_checkpoint, read_config
 from utils.contracts import network_of
 from utils.lock import FolderLock
-from utils.lost_processes import LostProcessError, is_lost_connection, leave_note, lost_processes
+from utils.lost_processes import LostProcessError, leave_note, settle_with_others
 from utils.trust import PACKAGES
 
 SECTIONS = {
@@ -166,7 +164,7 @@ class OneForAllCLI(LightningCLI):
         """Choose the run folder, and give it to the Trainer and the loggers."""
         options = self.config[self.subcommand]
         if self.subcommand == "fit":
-            _require_optimizer(options.model)
+            check_optimizer(options.model)
         self.saved_config = resolved_config(self._parser(self.subcommand), options)
         self.run_dir = self._choose_run_dir(options)
         options.trainer.default_root_dir = str(self.run_dir)
@@ -214,9 +212,8 @@ class OneForAllCLI(LightningCLI):
         kwargs["plugins"] = slurm.with_environment(self.config_init[self.subcommand].trainer)
         trainer = super().instantiate_trainer(use_distributed_sampler=False, **kwargs)
         slurm.check_tasks(trainer)
-        if self.config[self.subcommand].get("resume") and trainer.loggers:
-            given = {type(logger) for logger in trainer.loggers}
-            trainer.loggers += [each for each in trackers_in(self.run_dir) if type(each) not in given]
+        if self.config[self.subcommand].get("resume"):
+            add_trackers_of(self.run_dir, trainer)
         if type(trainer.strategy.checkpoint_io) is TorchCheckpointIO:
             trainer.strategy.checkpoint_io = WholeFileIO()
         # Lightning's own handler broadcasts within the handler, where other processes may be in a collective
@@ -262,23 +259,12 @@ class OneForAllCLI(LightningCLI):
                 self.trainer.strategy.launcher.kill(interrupted.signal)  # the other processes, if this one started any
             raise
         except Exception as error:
-            if self.trainer.world_size > 1:
-                self._settle_with_others(error)
+            settle_with_others(self.trainer, error)
             if isinstance(error, ValueError) and subcommand == "fit" and self._has_trained():  # not a user's mistake
                 raise RuntimeError(f"training failed after {self.trainer.global_step} steps: {error}") from error
             if explanation := explain_restore(self.config[subcommand].ckpt_path, error):
                 raise ValueError(explanation) from error
             raise
-
-    def _settle_with_others(self, error: Exception) -> None:
-        """Tell the other processes of an error; raise LostProcessError if it is that one of them has ended."""
-        rank, world_size = self.trainer.global_rank, self.trainer.world_size
-        if not is_lost_connection(error):
-            leave_note(rank, f"{type(error).__name__}: {error}")
-            return
-        lost = f"rank {rank} cannot continue: {lost_processes(rank, world_size)}"
-        leave_note(rank, lost)
-        raise LostProcessError(lost) from error
 
     # --- what the user reads -----------------------------------------------------------------------------------
 
@@ -323,14 +309,6 @@ class OneForAllCLI(LightningCLI):
     @rank_zero_only
     def _print(self, *lines: str) -> None:
         print(*lines, sep="\n", flush=True)
-
-
-def _require_optimizer(model: Any) -> None:
-    """Raise ValueError if a model has none of what only a fit needs, so that nothing is prepared in vain."""
-    arguments = model.get("init_args") or {}
-    for name in TRAINED_ONLY:
-        if name in arguments and arguments[name] is None:
-            raise ValueError(missing_for_fit(name))
 
 
 def main(args: list[str] | None = None) -> None:

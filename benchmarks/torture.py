@@ -10,7 +10,6 @@ With several processes a signal goes to one of them, drawn at random: all must e
 """
 
 import argparse
-import contextlib
 import os
 import random
 import resource
@@ -67,7 +66,8 @@ def fork(arguments: list[str], log: Path, environment: dict[str, str], file_byte
         import cli
 
         os.environ.update(environment)
-        rank_zero_only.rank = int(environment.get("LOCAL_RANK", 0))  # Lightning reads it when it is imported
+        # Lightning has read it when it was imported
+        rank_zero_only.rank = int(environment.get("LOCAL_RANK", 0))  # type: ignore[attr-defined]
         cli.main(arguments)
         code = 0
     except SystemExit as error:
@@ -183,10 +183,7 @@ class Trial:
         printed = self.log.stat().st_size if self.log.exists() else 0
         limit = self.draw.randint(1_000, 60_000) if kind == "DISK" else None
         processes = Processes(arguments, self.log, self.processes, limit)
-        if limit is not None:
-            when = f"files of {limit} bytes"
-        else:
-            when = self.stop_one(processes, kind)
+        when = self.stop_one(processes, kind) if limit is None else f"files of {limit} bytes"
         has_ended = self.wait_for_end(processes, printed, kind)
         codes = processes.exit_codes()
         processes.kill()

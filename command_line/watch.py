@@ -31,7 +31,7 @@ def watch_processes() -> None:
     first = os.environ.setdefault(FIRST_PROCESS_VARIABLE, str(os.getpid()))
     if int(first) == os.getppid():
         _start(lambda: _watch_first(int(first)))
-    launcher._launch_process_observer = lambda children: _start(lambda: _watch_children(children))
+    vars(launcher)["_launch_process_observer"] = lambda children: _start(lambda: _watch_children(children))
 
 
 def _start(watch: Callable[[], None]) -> None:

@@ -85,7 +85,7 @@ class FullySharded(ModelParallelStrategy):
 
         assert self.model is not None
         options = StateDictOptions(full_state_dict=True, cpu_offload=True)
-        found = get_optimizer_state_dict(self.model, optimizer, options=options)
+        found: dict[str, Any] = dict(get_optimizer_state_dict(self.model, optimizer, options=options))
         if not found:
             return {}
         number = {name: place for place, name in enumerate(self._names_in(optimizer))}
@@ -104,7 +104,7 @@ class FullySharded(ModelParallelStrategy):
         for optimizer, saved in zip(self.optimizers, checkpoint["optimizer_states"], strict=False):
             numbers = [number for group in saved["param_groups"] for number in group["params"]]
             name = dict(zip(numbers, self._names_in(optimizer), strict=True))
-            named = {
+            named: dict[str, Any] = {
                 "state": {name[number]: state for number, state in saved["state"].items()},
                 "param_groups": [
                     {**group, "params": [name[number] for number in group["params"]]} for group in saved["param_groups"]
@@ -115,6 +115,7 @@ class FullySharded(ModelParallelStrategy):
 
     def _names_in(self, optimizer: Optimizer) -> list[str]:
         """Return the names of the parameters of an optimizer, in the order of its groups."""
+        assert self.lightning_module is not None
         names = {parameter: name for name, parameter in self.lightning_module.named_parameters()}
         return [names[parameter] for group in optimizer.param_groups for parameter in group["params"]]
 
@@ -190,7 +191,8 @@ def load_whole(network: nn.Module, weights: dict[str, Tensor]) -> None:
     """Copy whole weights into a network, of which this process may have only a part."""
     from torch.distributed.checkpoint.state_dict import StateDictOptions, set_model_state_dict
 
-    set_model_state_dict(network, weights, options=StateDictOptions(full_state_dict=True))
+    whole: dict[str, Any] = dict(weights)
+    set_model_state_dict(network, whole, options=StateDictOptions(full_state_dict=True))
 
 
 def is_split(network: nn.Module) -> bool:
@@ -203,7 +205,7 @@ def _root(module: nn.Module | None) -> FSDPModule | None:
     return next(_parts(module), None) if module is not None else None
 
 
-def _parts(module: nn.Module) -> Iterator[FSDPModule]:
+def _parts(module: Any) -> Iterator[FSDPModule]:
     from torch.distributed.fsdp import FSDPModule
 
     return (each for each in module.modules() if isinstance(each, FSDPModule))

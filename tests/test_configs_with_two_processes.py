@@ -61,7 +61,7 @@ def train_all(rank: int, ports: list[int]) -> None:
 
     import cli
 
-    rank_zero_only.rank = rank
+    rank_zero_only.rank = rank  # type: ignore[attr-defined]
     torch.set_num_threads(1)
     for name, port in zip(RUNS, ports, strict=True):
         os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "WORLD_SIZE": "2", "NODE_RANK": "0"}

@@ -71,6 +71,8 @@ class Agreement:
             self._received()
             torch.distributed.destroy_process_group(self._group)
             self._group = self._work = None
+
+
 def deal(batches: Sequence[Tensor], rank: int, world_size: int) -> list[Tensor]:
     """Return a process's batches of an evaluation: of all batches, process r has r, r + world_size, ...
 

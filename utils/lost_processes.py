@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from typing import Any
 
 import torch.distributed
+from lightning.pytorch import Trainer
 
 SECONDS_FOR_NOTES = 5.0
 _NOTE = "oneforall/ended/{}"
@@ -20,6 +22,23 @@ _SIGNS = ("gloo", "nccl", "tcpstore")
 
 class LostProcessError(RuntimeError):
     """A run that cannot continue because one of its processes has ended."""
+
+
+def settle_with_others(trainer: Trainer, error: Exception) -> None:
+    """Tell the other processes of a run, if it has any, of an error that ends this one.
+
+    Raises:
+        LostProcessError: The error is that another process has ended; the message names its rank.
+    """
+    rank, world_size = trainer.global_rank, trainer.world_size
+    if world_size == 1:
+        return
+    if not is_lost_connection(error):
+        leave_note(rank, f"{type(error).__name__}: {error}")
+        return
+    lost = f"rank {rank} cannot continue: {lost_processes(rank, world_size)}"
+    leave_note(rank, lost)
+    raise LostProcessError(lost) from error
 
 
 def is_lost_connection(error: BaseException) -> bool:
@@ -63,7 +82,7 @@ def lost_processes(rank: int, world_size: int) -> str:
     return f"rank {', '.join(map(str, silent))} has died without a word: killed, or out of memory"
 
 
-def _store() -> torch.distributed.Store:
+def _store() -> Any:
     return torch.distributed.distributed_c10d._get_default_store()
 
 

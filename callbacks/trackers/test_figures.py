@@ -50,6 +50,13 @@ class TestFigures(Callback):
                 tracker.finalize("success")
 
 
+def add_trackers_of(folder: Path, trainer: Trainer) -> None:
+    """Have a resumed run log to the trackers that it had, beside those that it was given."""
+    if trainer.loggers:
+        given = {type(logger) for logger in trainer.loggers}
+        trainer.loggers += [each for each in trackers_in(folder) if type(each) not in given]
+
+
 def trackers_in(folder: Path) -> list[Logger]:
     """Return the trackers that a run folder has, as far as they can be used, and say which cannot."""
     trackers: list[Logger] = []
