@@ -127,8 +127,8 @@ def check_tasks(trainer: Trainer) -> None:
     if [devices] * nodes != tasks:
         place = f"each of {len(tasks)} nodes" if tasks[1:] else "one node"
         raise ValueError(
-            f"SLURM has started {tasks[0]} tasks on {place}, but {wanted}: pass --trainer.devices {tasks[0]} --trainer.num_nodes "
-            f"{len(tasks)}, or start it with srun --nodes={nodes} --ntasks-per-node={devices}"
+            f"SLURM has started {tasks[0]} tasks on {place}, but {wanted}: pass --trainer.devices {tasks[0]} "
+            f"--trainer.num_nodes {len(tasks)}, or start it with srun --nodes={nodes} --ntasks-per-node={devices}"
         )
 
 
