@@ -8,6 +8,7 @@ from torch import nn
 from torch.optim.swa_utils import AveragedModel
 
 from utils.checks import check_fraction, check_positive_int
+from utils.distributed import copy_from_first
 
 
 class EMA(EMAWeightAveraging):
@@ -24,7 +25,8 @@ class EMA(EMAWeightAveraging):
       line, which with several processes cannot be copied. Here only weights and buffers are copied, to the device on
       which they will be trained.
 
-    With several processes each keeps the same average, because each has the same weights: nothing is sent.
+    With several processes each keeps the same average, because each has the same weights: nothing is sent but, before
+    a validation, the running statistics of the first process, which are those that a checkpoint holds.
 
     Args:
         decay: Share of the average that each update keeps, at least 0 and below 1; 0.999 averages over about 1,000
@@ -56,6 +58,8 @@ class EMA(EMAWeightAveraging):
     def on_validation_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Use the averaged weights; before the first update they are the current ones."""
         self._follow_until_first_update(pl_module)
+        if self._average_model is not None:
+            copy_from_first(self._average_model.module.buffers())
         super().on_validation_epoch_start(trainer, pl_module)
 
     def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:

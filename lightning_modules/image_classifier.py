@@ -243,6 +243,7 @@ class ImageClassifier(TrainingModule, ClassifiesImages, HasTestSettings):
 
     def on_validation_start(self) -> None:
         """Check the classes, and forget a validation that was interrupted."""
+        super().on_validation_start()
         self._check_classes()
         self._reset_evaluation()
 

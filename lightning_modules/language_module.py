@@ -59,6 +59,7 @@ class LanguageModule(TrainingModule, GeneratesText):
 
     def on_validation_start(self) -> None:
         """Forget the evaluation before this one."""
+        super().on_validation_start()
         self._begin_evaluation()
 
     def on_test_start(self) -> None:

@@ -22,6 +22,7 @@ from lightning_modules.optim.schedules import with_schedule
 from utils.accumulation import accumulated_batches
 from utils.checkpoints import add_digests
 from utils.contracts import HasNetwork, HasUnit, NamesTrainingMetrics, NamesValidationMetrics
+from utils.distributed import copy_from_first
 from utils.random_streams import seed_global_generators
 
 EXAMPLES = {"optimizer": "torch.optim.SGD", "schedule": "WarmupCosine"}
@@ -147,6 +148,10 @@ class TrainingModule(L.LightningModule, HasNetwork, HasUnit, NamesTrainingMetric
         """Log the epoch's training metrics and the learning rate."""
         rate = self.trainer.optimizers[0].param_groups[0]["lr"]
         self.log_dict({**self.mean_metrics("train", self.train_sums), "lr": rate})
+
+    def on_validation_start(self) -> None:
+        """Validate with the running statistics of the first process, which are those that a checkpoint holds."""
+        copy_from_first(self.architecture.buffers())
 
     def training_metrics(self) -> list[str]:
         """Return the names of what `on_train_epoch_end` logs."""

@@ -24,7 +24,7 @@ from callbacks.run.metrics_csv import MetricsCSV, Row
 from callbacks.trackers.trackers import Trackers
 from utils import interruption
 from utils.checks import check_interval, check_positive_int
-from utils.distributed import Agreement, gather_parts
+from utils.distributed import Agreement
 from utils.files import flush, remove_leftovers
 
 ROWS_KEY, LAST_ROW_KEY = "metrics_rows", "metrics_last_rows"
@@ -64,7 +64,6 @@ class ResumeCheckpoint(Callback):
         self._saved_at = (time.monotonic(), 0)  # seconds, optimizer steps
         self._saves = 0
         self._agreement: Agreement | None = None  # on the signal, and on whether a checkpoint is due, while training
-        self._validation_batches = 0  # that every process has yet to go through
         # What the checkpoint that is being loaded says of metrics
         self._loaded: list[tuple[int, Row | None]] | None = None
         self._loaded_step = 0
@@ -119,7 +118,6 @@ class ResumeCheckpoint(Callback):
         """Note what metrics there are before a validation that the end of the run may have brought about."""
         if trainer.state.fn == "fit" and not trainer.sanity_checking:
             self._before_validation = (trainer.fit_loop.total_batch_idx, _metrics_so_far(trainer))
-            self._validation_batches = int(min(gather_parts(sum(trainer.num_val_batches))))
 
     def on_validation_batch_end(
         self,
@@ -131,10 +129,9 @@ class ResumeCheckpoint(Callback):
         dataloader_idx: int = 0,
     ) -> None:
         """Save within a validation if the run must stop, so that the validation begins again when it resumes."""
-        if self._agreement is None or self._validation_batches == 0:
+        if self._agreement is None:
             return
-        self._validation_batches -= 1
-        stop, _ = self._agree(trainer)
+        stop, _ = self._agree(trainer)  # `utils.distributed.deal` gives all processes as many batches
         if not stop or not saved_position.can_repeat_validation(trainer):
             return
         for callback in trainer.callbacks:  # type: ignore[attr-defined]

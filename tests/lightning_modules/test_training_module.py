@@ -14,6 +14,7 @@ from lightning.pytorch.trainer.states import TrainerFn
 from torch import Tensor, nn
 
 import cli
+from architectures.custom_cnn import CustomCNN
 from callbacks.run.resume_checkpoint import ResumeCheckpoint
 from datamodules.loader import BatchLoader, training_position
 from lightning_modules import epoch_sums
@@ -313,3 +314,14 @@ def test_the_help_of_a_module_documents_the_arguments_of_its_base_class(module):
 @pytest.mark.parametrize("base", [TrainingModule, LanguageModule])
 def test_the_base_classes_are_no_choice_of_a_config(base):
     assert inspect.isabstract(base)
+
+
+def test_21724_validation_has_the_running_statistics_of_the_first_process(monkeypatch):
+    """Batch norms of other processes have seen other images, and a checkpoint holds those of the first one."""
+    copied: list[list[Tensor]] = []
+    monkeypatch.setattr(
+        "lightning_modules.training_module.copy_from_first", lambda tensors: copied.append(list(tensors))
+    )
+    module = ImageClassifier(CustomCNN(widths=[4, 4, 4]))
+    TrainingModule.on_validation_start(module)
+    assert [id(each) for each in copied[0]] == [id(each) for each in module.architecture.buffers()] != []

@@ -341,6 +341,7 @@ def test_a_checkpoint_that_is_due_on_another_process_is_saved_once(tmp_path, mon
         fast_dev_run=False,
         val_check_batch=None,
         loggers=[],
+        callbacks=[],
         fit_loop=SimpleNamespace(epoch_progress=SimpleNamespace(current=SimpleNamespace(ready=1, processed=0))),
         default_root_dir=str(tmp_path),
         save_checkpoint=lambda path, weights_only: saved.append(trainer.global_step),
