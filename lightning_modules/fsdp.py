@@ -85,7 +85,7 @@ class FullySharded(ModelParallelStrategy):
 
         assert self.model is not None
         options = StateDictOptions(full_state_dict=True, cpu_offload=True)
-        found: dict[str, Any] = dict(get_optimizer_state_dict(self.model, optimizer, options=options))
+        found: dict[str, Any] = get_optimizer_state_dict(self.model, optimizer, options=options)
         if not found:
             return {}
         number = {name: place for place, name in enumerate(self._names_in(optimizer))}
@@ -150,13 +150,13 @@ class FullySharded(ModelParallelStrategy):
         assert root is not None
         root._get_fsdp_state()._lazy_init()  # otherwise the first block that runs takes itself for the root
         root.set_reshard_after_forward(False)
-        for module in _parts(root):
+        for module in _parts(self.lightning_module):
             module.unshard()
 
     def _release(self) -> None:
         root = _root(self.lightning_module)
         assert root is not None
-        for module in _parts(root):
+        for module in _parts(self.lightning_module):
             module.reshard()
             module.set_reshard_after_forward(module is not root, recurse=False)
 
@@ -187,12 +187,11 @@ def shard(network: nn.Module, blocks: Iterable[nn.Module], mesh: DeviceMesh, low
         register_fsdp_forward_method(network, "loss")
 
 
-def load_whole(network: nn.Module, weights: dict[str, Tensor]) -> None:
+def load_whole(network: nn.Module, weights: Mapping[str, Tensor]) -> None:
     """Copy whole weights into a network, of which this process may have only a part."""
     from torch.distributed.checkpoint.state_dict import StateDictOptions, set_model_state_dict
 
-    whole: dict[str, Any] = dict(weights)
-    set_model_state_dict(network, whole, options=StateDictOptions(full_state_dict=True))
+    set_model_state_dict(network, dict(weights), options=StateDictOptions(full_state_dict=True))
 
 
 def is_split(network: nn.Module) -> bool:
@@ -202,10 +201,10 @@ def is_split(network: nn.Module) -> bool:
 
 def _root(module: nn.Module | None) -> FSDPModule | None:
     """Return the outermost module that was split."""
-    return next(_parts(module), None) if module is not None else None
+    return next(_parts(module), None)
 
 
-def _parts(module: Any) -> Iterator[FSDPModule]:
+def _parts(module: nn.Module | None) -> Iterator[FSDPModule]:
     from torch.distributed.fsdp import FSDPModule
 
-    return (each for each in module.modules() if isinstance(each, FSDPModule))
+    return (each for each in (module.modules() if module is not None else ()) if isinstance(each, FSDPModule))
