@@ -125,10 +125,10 @@ def check_tasks(trainer: Trainer) -> None:
             f"many: start the program with srun --nodes={nodes} --ntasks-per-node={devices}"
         )
     if [devices] * nodes != tasks:
+        where = f"each of {len(tasks)} nodes" if len(tasks) > 1 else "one node"
         raise ValueError(
-            f"SLURM has started {tasks[0]} tasks on {f'each of {len(tasks)} nodes' if tasks[1:] else 'one node'}, but {wanted}: pass --trainer.devices "
-            f"{tasks[0]} --trainer.num_nodes {len(tasks)}, or start it with srun --nodes={nodes} "
-            f"--ntasks-per-node={devices}"
+            f"SLURM has started {tasks[0]} tasks on {where}, but {wanted}: pass --trainer.devices {tasks[0]} "
+            f"--trainer.num_nodes {len(tasks)}, or start it with srun --nodes={nodes} --ntasks-per-node={devices}"
         )
 
 
