@@ -125,9 +125,9 @@ def check_tasks(trainer: Trainer) -> None:
             f"many: start the program with srun --nodes={nodes} --ntasks-per-node={devices}"
         )
     if [devices] * nodes != tasks:
-        place = f"each of {len(tasks)} nodes" if tasks[1:] else "one node"
+        where = f"each of {len(tasks)} nodes" if len(tasks) > 1 else "one node"
         raise ValueError(
-            f"SLURM has started {tasks[0]} tasks on {place}, but {wanted}: pass --trainer.devices {tasks[0]} "
+            f"SLURM has started {tasks[0]} tasks on {where}, but {wanted}: pass --trainer.devices {tasks[0]} "
             f"--trainer.num_nodes {len(tasks)}, or start it with srun --nodes={nodes} --ntasks-per-node={devices}"
         )
 
