@@ -16,8 +16,10 @@ import pytest
 import torch
 
 from tests.datamodules.cifar10_copy import write_copy
-from tests.test_configs import CONFIGS, ROOT, RUNS, with_configs
+from tests.test_configs import CONFIGS, HUGE, ROOT, with_configs
+from tests.test_configs import RUNS as ALL_RUNS
 
+RUNS = [name for name in ALL_RUNS if name not in HUGE]
 EMA = "trainer:\n  callbacks+:\n    - class_path: EMA\n      init_args: {decay: 0.9}\n"
 SHORT = "trainer: {max_epochs: 1, limit_train_batches: 2, limit_val_batches: 1, accelerator: cpu, devices: 2}\n"
 CIFAR10 = ["--data.root", "data", "--data.verify", "false", "--data.validation_size", "40", "--data.batch_size", "4"]
