@@ -55,10 +55,11 @@ from command_line.parser import Parser
 from command_line.paths import checkpoint_file, expand_flags, expand_home, with_checkpoint_files
 from command_line.process import import_packages, keep_freed_memory, quieten, use_utf8
 from command_line.resume_changes import accepted_changes
-from command_line.run_checks import check_callbacks, check_data_fits_model, check_optimizer, check_trainer_settings
+from command_line.run_checks import check_callbacks, check_data_fits_model, check_trainer_settings
 from command_line.start import answer_early
 from command_line.streams import mend_streams
 from command_line.watch import watch_processes
+from lightning_modules.training_module import check_optimizer
 from utils import interruption
 from utils.checkpoint_io import WholeFileIO
 from utils.checkpoints import explain_restore, newest_intact_checkpoint, read_config

@@ -9,8 +9,6 @@ import torch
 from lightning.pytorch import Callback, LightningDataModule, LightningModule
 from lightning.pytorch.callbacks import BatchSizeFinder, LearningRateFinder
 
-from lightning_modules.training_module import missing_for_fit
-from utils.checkpoint_config import TRAINED_ONLY
 from utils.contracts import (
     ClassifiesImages,
     ProvidesCharacters,
@@ -147,11 +145,3 @@ def _has(data: LightningDataModule, name: str) -> bool:
 def _subclasses(cls: type) -> list[type]:
     subclasses: list[type] = cls.__subclasses__()
     return [each for subclass in subclasses for each in (subclass, *_subclasses(subclass))]
-
-
-def check_optimizer(model: Any) -> None:
-    """Raise ValueError if a model has none of what only a fit needs, so that nothing is prepared in vain."""
-    arguments = model.get("init_args") or {}
-    for name in TRAINED_ONLY:
-        if name in arguments and arguments[name] is None:
-            raise ValueError(missing_for_fit(name))

@@ -108,7 +108,8 @@ class TextSeq2Seq(LanguageModule, UsesTokenizer, LimitsLength, HasTestSettings):
         Raises:
             ValueError: The network is compiled whole.
         """
-        strategy, network = self.trainer.strategy, self.architecture
+        strategy = self._trainer.strategy if self._trainer is not None else None
+        network = self.architecture
         if not isinstance(strategy, FullySharded) or is_split(network):
             return
         if self.compile_network:

