@@ -5,7 +5,6 @@ LightningCLI, and what belongs to no single run of a Trainer: a folder for the r
 `command_line/` has the parser, the search for configs and the explanation of errors.
 """
 
-import os
 import shlex
 import sys
 import warnings
@@ -49,8 +48,8 @@ from callbacks.trackers.trackers import Trackers
 from callbacks.trackers.wandb_run import WandbRun
 from command_line import slurm
 from command_line.carried_configs import resolved_config, with_checkpoint_config, with_run_config
-from command_line.configs import BASE, asks_for_help, forget, given_configs, is_on, with_found_configs
-from command_line.errors import explain, user_errors
+from command_line.configs import BASE, asks_for_help, forget, given_configs, with_found_configs
+from command_line.errors import explain, user_errors, wants_traceback
 from command_line.parser import Parser
 from command_line.paths import checkpoint_file, expand_flags, expand_home, with_checkpoint_files
 from command_line.process import import_packages, keep_freed_memory, quieten, use_utf8
@@ -76,8 +75,6 @@ SECTIONS = {
     "curves": Curves,
 }
 """Parts of a config whose class it does not name."""
-
-DEBUG_VARIABLE = "ONEFORALL_DEBUG"
 
 
 class OneForAllCLI(LightningCLI):
@@ -325,11 +322,14 @@ def main(args: list[str] | None = None) -> None:
     args = expand_flags(args)
     try:
         with interruption.signals_raise():
-            import_packages(PACKAGES)
-            args = with_checkpoint_files(args)
-            OneForAllCLI(args)
-    except interruption.Interrupted as interrupted:
-        sys.exit(slurm.leave(interrupted))
+            try:
+                import_packages(PACKAGES)
+                args = with_checkpoint_files(args)
+                OneForAllCLI(args)
+            except interruption.Interrupted as interrupted:
+                sys.exit(slurm.leave(interrupted))
+    except interruption.Interrupted as interrupted:  # a second one
+        sys.exit(interrupted.exit_code)
     except (NonFiniteError, LostProcessError, MemoryError) as error:
         if wants_traceback(args):
             raise
@@ -340,11 +340,6 @@ def main(args: list[str] | None = None) -> None:
             raise
         print(f"oneforall: error: {explain(error, args, PACKAGES)}", file=sys.stderr, flush=True)
         sys.exit(2)
-
-
-def wants_traceback(args: list[str]) -> bool:
-    """Return whether an error shall be shown with its traceback."""
-    return is_on(args, "--debug") or bool(os.environ.get(DEBUG_VARIABLE))
 
 
 if __name__ == "__main__":

@@ -46,6 +46,7 @@ EMA = "trainer:\n  callbacks+:\n    - class_path: EMA\n      init_args: {decay: 
 STOPS = ("KILL", "TERM", "INT", "USR1", "DISK")
 EXIT_CODES = {"KILL": (-signal.SIGKILL,), "TERM": (143,), "INT": (130,), "USR1": (138,), "DISK": (1, 2)}
 CONNECTED = b"All distributed processes registered"
+TRAINING = "epoch 1/"  # of the first progress line
 MOST_SECONDS = 60.0  # from the death of one process to the end of the others
 COMPARED = ("state_dict", "current_model_state", "averaging_state", "optimizer_states", "lr_schedulers", "global_step")
 
@@ -188,8 +189,9 @@ class Trial:
         codes = processes.exit_codes()
         processes.kill()
         said = self.log.read_bytes()[printed:].decode(errors="replace")
-        # A process beside the one that was killed or failed ends with an error
-        expected = (0, *EXIT_CODES[kind], *((1, 2, -signal.SIGKILL) if self.processes > 1 else ()))
+        # A process beside one that was killed, or that failed or was stopped before all stop together, has an error
+        together = kind not in ("KILL", "DISK") and TRAINING in said
+        expected = (0, *EXIT_CODES[kind], *((1, 2, -signal.SIGKILL) if self.processes > 1 and not together else ()))
         if not has_ended or any(code not in expected for code in codes):
             self.problems.append(f"{kind} {when}: exit codes {codes}")
         if "Traceback" in said:

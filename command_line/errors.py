@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import sys
 from collections.abc import Sequence
@@ -9,6 +10,7 @@ from collections.abc import Sequence
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 
 from command_line.classes import explain_class
+from command_line.configs import is_on
 from command_line.jsonargparse_messages import (
     is_report,
     loose_arguments,
@@ -22,6 +24,8 @@ from command_line.options import class_fields, command_parser, explain_option, n
 from command_line.parser import ParserError
 from command_line.reports import Report, report_of
 from command_line.sources import Sources
+
+DEBUG_VARIABLE = "ONEFORALL_DEBUG"
 
 EXTRAS = ("wandb", "tensorboard")
 """Packages that only some need, and the extras of the same name that bring them."""
@@ -37,6 +41,11 @@ def user_errors() -> tuple[type[Exception], ...]:
     """Return the exceptions that a user can mend; W&B's (no login, no network) too, where a logger has imported it."""
     theirs = getattr(sys.modules.get("wandb"), "Error", None)
     return (*USER_ERRORS, theirs) if theirs else USER_ERRORS
+
+
+def wants_traceback(args: list[str]) -> bool:
+    """Return whether an error shall be shown with its traceback."""
+    return is_on(args, "--debug") or bool(os.environ.get(DEBUG_VARIABLE))
 
 
 def explain(error: BaseException, args: list[str], packages: Sequence[str]) -> str:

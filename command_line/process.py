@@ -49,6 +49,7 @@ def quieten() -> None:
         "The number of training batches",
         ".*does not have many workers",
         "The `srun` command is available",
+        "The ``compute`` method of metric .* was called before",  # by a process that has no batch of an evaluation
         "It is recommended to use .*sync_dist=True",  # what is logged is the same on all processes already
     ):
         warnings.filterwarnings("ignore", message=text)

@@ -177,6 +177,7 @@ def leave(interrupted: interruption.Interrupted) -> int:
     Where all processes have stopped together, the first one speaks for all of them. The others report success, because
     `srun --kill-on-bad-exit` and torchrun kill all when one fails, and the first may still be busy.
     """
+    interruption.leave()  # SLURM sends its signals more than once
     first = rank_zero_only.rank == 0  # type: ignore[attr-defined]
     if interrupted.saved_steps is not None and not first:
         return 0

@@ -28,9 +28,10 @@ GRACE = 20.0
 
 def watch_processes() -> None:
     """Watch the first process from those that it starts, and, when it starts them, those from the first."""
-    first = os.environ.setdefault(FIRST_PROCESS_VARIABLE, str(os.getpid()))
-    if int(first) == os.getppid():
-        _start(lambda: _watch_first(int(first)))
+    first = os.getppid()
+    if os.environ.get(FIRST_PROCESS_VARIABLE) == str(first) and "LOCAL_RANK" in os.environ:
+        _start(lambda: _watch_first(first))
+    os.environ[FIRST_PROCESS_VARIABLE] = str(os.getpid())
     vars(launcher)["_launch_process_observer"] = lambda children: _start(lambda: _watch_children(children))
 
 
@@ -46,16 +47,16 @@ def _watch_first(first: int) -> None:
 
 
 def _watch_children(children: list[subprocess.Popen[bytes]]) -> None:
-    while True:
+    failed: list[tuple[int, int]] = []
+    while not failed:
         time.sleep(PERIOD)
         codes = [child.poll() for child in children]
-        if all(code == 0 for code in codes):
+        # Those that end by a signal do so together with this process, which may have more to write
+        expected = (0, *(128 + number for number in interruption.SIGNALS)) if interruption.requested() else (0,)
+        failed = [(rank, code) for rank, code in enumerate(codes, start=1) if code is not None and code not in expected]
+        if None not in codes and not failed:
             return
-        if failed := [(rank, code) for rank, code in enumerate(codes, start=1) if code]:
-            break
     time.sleep(GRACE)
-    if interruption.requested():  # all of them stop, and this one may have more to write
-        return
     for child in children:
         child.kill()
     rank, code = failed[0]

@@ -16,16 +16,26 @@ import pytest
 import torch
 
 from tests.datamodules.cifar10_copy import write_copy
-from tests.test_configs import CONFIGS, HUGE, ROOT, with_configs
+from tests.test_configs import CONFIGS, HUGE, ROOT, with_configs, written
 from tests.test_configs import RUNS as ALL_RUNS
 
 RUNS = [name for name in ALL_RUNS if name not in HUGE]
+EMA_FILE = ["--config", "ema.yaml"]
 EMA = "trainer:\n  callbacks+:\n    - class_path: EMA\n      init_args: {decay: 0.9}\n"
 SHORT = "trainer: {max_epochs: 1, limit_train_batches: 2, limit_val_batches: 1, accelerator: cpu, devices: 2}\n"
 CIFAR10 = ["--data.root", "data", "--data.verify", "false", "--data.validation_size", "40", "--data.batch_size", "4"]
+SMALL = ["--model.architecture.config.num_layers", "1", "--model.architecture.config.vocab_size", "512"]
 CHANGES = {
-    "t5/finetune.yaml": ["--model.init_from", "null", "--data.tokenizer", "null", "--data.vocab_size", "300"],
-    "t5/pretrain.yaml": ["--data.vocab_size", "400", "--data.batch_tokens", "1024", "--data.max_source_length", "64"],
+    "t5/finetune.yaml": ["--model.init_from", "null", "--data.tokenizer", "null", "--data.vocab_size", "400", *SMALL],
+    "t5/pretrain.yaml": [
+        *SMALL,
+        "--data.vocab_size",
+        "400",
+        "--data.batch_tokens",
+        "1024",
+        "--data.max_source_length",
+        "64",
+    ],
     "scitldr.yaml": ["--data.vocab_size", "300"],
     "multi30k/en-de.yaml": ["--data.vocab_size", "300"],
     "multi30k/de-en.yaml": ["--data.vocab_size", "300"],
@@ -70,7 +80,12 @@ def train_all(rank: int, ports: list[int]) -> None:
         os.environ |= {"LOCAL_RANK": str(rank)}
         run_dir = Path("runs") / name.replace("/", "-")
         changes = CHANGES.get(name, CIFAR10 if name.startswith("cifar10") else [])
-        arguments = [*with_configs(name), "--config", "ema.yaml", "--config", "short.yaml", *changes]
+        ema = (
+            []
+            if any(each["class_path"] == "EMA" for each in written(name)["trainer"].get("callbacks", []))
+            else EMA_FILE
+        )
+        arguments = [*with_configs(name), *ema, "--config", "short.yaml", *changes]
         sys.argv = ["oneforall", "fit", *arguments]
         try:
             cli.main(["fit", *arguments, "--trainer.strategy", "ddp", "--run_dir", str(run_dir), "--debug"])

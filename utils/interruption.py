@@ -14,6 +14,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
+from typing import NoReturn
 
 SIGNALS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGUSR1", "SIGTERM") if hasattr(signal, name))
 
@@ -41,6 +42,7 @@ class Interrupted(BaseException):
 
 _active = False
 _deferred = False
+_leaving = False
 _requested: int | None = None
 
 
@@ -50,14 +52,14 @@ def signals_raise() -> Iterator[None]:
 
     Only the main thread of a process can handle signals: in any other, nothing changes.
     """
-    global _active, _requested
+    global _active, _leaving, _requested
     earlier = {number: signal.getsignal(number) for number in SIGNALS}
-    _active, _requested = True, None
+    _active, _leaving, _requested = True, False, None
     defer(False)
     try:
         yield
     finally:
-        _active, _requested = False, None
+        _active, _leaving, _requested = False, False, None
         if _in_main_thread():
             for number, handler in earlier.items():
                 signal.signal(number, handler)
@@ -84,10 +86,22 @@ def requested() -> int | None:
     return _requested
 
 
-def request(number: int) -> None:
-    """Note a signal that another process has received."""
+def leave() -> None:
+    """Ignore SIGTERM and SIGUSR1 from now on, because the program is about to end; Ctrl-C still ends it at once."""
+    global _leaving
+    _leaving = True
+
+
+def stop(number: int) -> NoReturn:
+    """Raise `Interrupted` by a signal that any process has received, and `leave`.
+
+    Raises:
+        Interrupted: Always.
+    """
     global _requested
     _requested = number
+    leave()
+    raise Interrupted(number)
 
 
 def raise_requested() -> None:
@@ -98,9 +112,11 @@ def raise_requested() -> None:
 
 def _handle(number: int, frame: FrameType | None) -> None:
     global _requested
+    if _leaving and number != signal.SIGINT:
+        return
     impatient = _requested is not None and number == signal.SIGINT
     _requested = number
-    if impatient or not _deferred:
+    if impatient or _leaving or not _deferred:
         raise Interrupted(number)
 
 

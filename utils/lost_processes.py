@@ -8,7 +8,6 @@ there, and waits until the others have done so: who is silent then has died.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
 from typing import Any
 
 import torch.distributed
@@ -17,7 +16,7 @@ from lightning.pytorch import Trainer
 SECONDS_FOR_NOTES = 5.0
 _NOTE = "oneforall/ended/{}"
 _WITNESS = "-"
-_SIGNS = ("gloo", "nccl", "tcpstore")
+_SIGNS = ("gloo/", "nccl", "tcpstore")
 
 
 class LostProcessError(RuntimeError):
@@ -33,28 +32,27 @@ def settle_with_others(trainer: Trainer, error: Exception) -> None:
     rank, world_size = trainer.global_rank, trainer.world_size
     if world_size == 1:
         return
-    if not is_lost_connection(error):
-        leave_note(rank, f"{type(error).__name__}: {error}")
+    lost = lost_processes(rank, world_size) if is_lost_connection(error) else None
+    if lost is None:
+        leave_note(rank, f"{type(error).__name__}: {_first_line(error)}")
         return
-    lost = f"rank {rank} cannot continue: {lost_processes(rank, world_size)}"
-    leave_note(rank, lost)
-    raise LostProcessError(lost) from error
+    message = f"rank {rank} cannot continue: {lost} ({_first_line(error)})"
+    leave_note(rank, message)
+    raise LostProcessError(message) from error
 
 
 def is_lost_connection(error: BaseException) -> bool:
-    """Return whether an error, or one that it came of, is that another process does not answer."""
+    """Return whether an error, or the cause that it names, may be that another process does not answer."""
     kinds = (torch.distributed.DistBackendError, torch.distributed.DistNetworkError, torch.distributed.DistStoreError)
     return any(
         isinstance(each, kinds)
         or (isinstance(each, RuntimeError) and any(sign in str(each).lower() for sign in _SIGNS))
-        for each in _chain(error)
+        for each in (error, error.__cause__)
     )
 
 
-def _chain(error: BaseException | None) -> Iterator[BaseException]:
-    while error is not None:
-        yield error
-        error = error.__cause__ or error.__context__
+def _first_line(error: BaseException) -> str:
+    return next(iter(str(error).splitlines()), "").partition(". ")[0][:200]
 
 
 def leave_note(rank: int, message: str) -> None:
@@ -62,8 +60,11 @@ def leave_note(rank: int, message: str) -> None:
     _write(rank, message or "?")
 
 
-def lost_processes(rank: int, world_size: int) -> str:
-    """Return which other processes have ended, and why, as far as that can be found out within a few seconds."""
+def lost_processes(rank: int, world_size: int) -> str | None:
+    """Return which other processes have ended, and why, as far as that can be found out within a few seconds.
+
+    None if all of them are there.
+    """
     try:
         _write(rank, _WITNESS, errors=True)
         deadline = time.monotonic() + SECONDS_FOR_NOTES
@@ -78,8 +79,8 @@ def lost_processes(rank: int, world_size: int) -> str:
     except (RuntimeError, ValueError):  # the store has gone, and with it the process that has it
         silent = [0] if rank else []
     if not silent:
-        return "the connection between the processes broke, though all of them are there"
-    return f"rank {', '.join(map(str, silent))} has died without a word: killed, or out of memory"
+        return None
+    return f"rank {', '.join(map(str, silent))} does not answer; it was killed or ran out of memory, unless it hangs"
 
 
 def _store() -> Any:

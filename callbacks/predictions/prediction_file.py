@@ -60,10 +60,10 @@ class PredictionFile(Callback, Generic[Row]):
         """
         if stage != "predict":
             return
-        writer, self._writer = self._writer, None
-        if writer is not None:
-            writer.close()
-        paths = gather_parts(None if writer is None else writer.path, everywhere=False)
+        if self._writer is not None:
+            self._writer.close()
+        paths = gather_parts(None if self._writer is None else self._writer.path, everywhere=False)
+        self._writer = None
         if trainer.is_global_zero:
             path = Path(os.path.realpath(self.output)) if self.output else self._default(trainer)
             with RowFiles[Row]([each for each in paths if each is not None]) as rows:

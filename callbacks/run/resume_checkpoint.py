@@ -102,7 +102,7 @@ class ResumeCheckpoint(Callback):
         if is_new and (stop or trainer.global_step == 0 or due):
             self.save(trainer, saved_position.Moment.BEFORE_EPOCH)
         if stop:
-            _stop(stop)
+            interruption.stop(stop)
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
         """Save between two steps if a checkpoint is due."""
@@ -112,7 +112,7 @@ class ResumeCheckpoint(Callback):
         if stop or due:
             self.save(trainer, saved_position.Moment.BEFORE_STEP)
         if stop:
-            _stop(stop)
+            interruption.stop(stop)
 
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Note what metrics there are before a validation that the end of the run may have brought about."""
@@ -138,7 +138,7 @@ class ResumeCheckpoint(Callback):
             if isinstance(callback, WeightAveraging):  # the raw weights go back into their place
                 callback.on_validation_epoch_end(trainer, pl_module)
         self.save(trainer, saved_position.Moment.IN_VALIDATION)
-        _stop(stop)
+        interruption.stop(stop)
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Save within an epoch that ends too early, by `max_time` or `max_steps`, as if it were still in progress."""
@@ -231,13 +231,6 @@ class ResumeCheckpoint(Callback):
         stop, due = self._agreement.largest(interruption.requested() or 0, self._saves + 1 if due_here else 0)
         due_by_steps = self.every_n_steps is not None and trainer.global_step - self._saved_at[1] >= self.every_n_steps
         return stop, due > self._saves or due_by_steps
-
-
-def _stop(number: int) -> None:
-    """Leave the training by the signal that has asked any process to; all processes do."""
-    interruption.defer(False)
-    interruption.request(number)
-    interruption.raise_requested()
 
 
 def _keep(last: Path, previous: Path) -> None:

@@ -13,6 +13,7 @@ from lightning.fabric.utilities.rank_zero import rank_zero_only
 from lightning.pytorch import Callback, LightningModule, Trainer
 
 from utils.checkpoints import FORMAT, read_checkpoint, unreadable
+from utils.distributed import gather_parts
 from utils.files import write_text
 from utils.lock import NAME as LOCK
 from utils.lock import FolderLock
@@ -256,6 +257,8 @@ class RunFolder(Callback):
         folder = trainer.strategy.broadcast(str(trainer.default_root_dir))
         # Lightning has no setter, and ranks started by srun cannot agree earlier
         trainer._default_root_dir = folder  # type: ignore[attr-defined]
+        if stage == "fit":
+            _require_same_checkpoint(gather_parts(_identity(trainer.ckpt_path)))
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Write `config.yaml` if there is none yet."""
@@ -284,6 +287,26 @@ class RunFolder(Callback):
 
     def _write(self, path: Path) -> None:
         write_text(path, self._text())
+
+
+def _identity(checkpoint: str | os.PathLike[str] | None) -> tuple[str, int, int] | None:
+    """Return name, size and time of a checkpoint, as this node sees it."""
+    if checkpoint is None:
+        return None
+    status = Path(checkpoint).stat()
+    return Path(checkpoint).name, status.st_size, status.st_mtime_ns
+
+
+def _require_same_checkpoint(identities: Sequence[tuple[str, int, int] | None]) -> None:
+    """Raise ValueError if not all processes, in the order of their ranks, resume from the same checkpoint."""
+    first = identities[0]
+    for rank, other in enumerate(identities):
+        if other != first:
+            raise ValueError(
+                f"rank 0 resumes from {first[0] if first else 'nothing'}, but rank {rank} from "
+                f"{other[0] if other else 'nothing'}, or from another state of it: not all nodes see the same files "
+                "yet; start again in a minute"
+            )
 
 
 def _config_file(trainer: Trainer) -> Path:

@@ -48,3 +48,18 @@ def test_handlers_of_before_are_back_afterwards_and_a_request_is_forgotten():
 def test_no_except_clause_for_errors_swallows_it():
     assert not issubclass(Interrupted, Exception)
     assert not issubclass(Interrupted, KeyboardInterrupt)  # on which Lightning exits with code 1
+
+
+def test_20806_signals_after_the_training_has_stopped_do_not_disturb_what_is_left_to_do():
+    with signals_raise():
+        interruption.defer(True)
+        with pytest.raises(Interrupted) as stopped:
+            interruption.stop(signal.SIGUSR1)
+        assert stopped.value.signal == interruption.requested() == signal.SIGUSR1
+        interruption.defer(False)
+        for number in (signal.SIGUSR1, signal.SIGTERM):
+            os.kill(os.getpid(), number)
+        with pytest.raises(Interrupted):
+            os.kill(os.getpid(), signal.SIGINT)
+    with signals_raise(), pytest.raises(Interrupted):  # the next program
+        os.kill(os.getpid(), signal.SIGTERM)

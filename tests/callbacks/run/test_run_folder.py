@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 import yaml
-from lightning.pytorch import Callback
+from lightning.pytorch import Callback, LightningModule
 
 from callbacks.run.run_folder import (
     RUN_DIR_VARIABLE,
@@ -186,6 +186,18 @@ def test_an_evaluation_leaves_the_config_alone(make_trainer, tiny_classifier, ti
     (tmp_path / "config.yaml").write_text("of the training")
     make_trainer(RunFolder({"of": "test"})).test(tiny_classifier(), datamodule=tiny_data(), verbose=False)
     assert (tmp_path / "config.yaml").read_text() == "of the training"
+
+
+def test_4366_processes_that_resume_from_different_files_are_named(make_trainer, tmp_path, monkeypatch):
+    """A node whose file system is behind still has the checkpoint of before."""
+    (tmp_path / "last.ckpt").write_bytes(b"new")
+    trainer = make_trainer()
+    trainer.ckpt_path = tmp_path / "last.ckpt"
+    monkeypatch.setattr("callbacks.run.run_folder.gather_parts", lambda mine: [mine, mine])
+    RunFolder({}).setup(trainer, LightningModule(), "fit")
+    monkeypatch.setattr("callbacks.run.run_folder.gather_parts", lambda mine: [mine, mine, ("previous.ckpt", 3, 1)])
+    with pytest.raises(ValueError, match=r"rank 0 resumes from last\.ckpt, but rank 2 from previous\.ckpt"):
+        RunFolder({}).setup(trainer, LightningModule(), "fit")
 
 
 def test_predictions_cannot_go_to_a_folder(tmp_path):
