@@ -15,7 +15,7 @@ ALL_OF_THREE = [0, 1, 2]
 
 @pytest.fixture(autouse=True)
 def store(monkeypatch: pytest.MonkeyPatch) -> Any:
-    store = torch.distributed.HashStore()
+    store = torch.distributed.HashStore()  # type: ignore[attr-defined]
     monkeypatch.setattr(lost_processes, "_store", lambda: store)
     monkeypatch.setattr(lost_processes, "SECONDS_FOR_NOTES", 0.3)
     return store
