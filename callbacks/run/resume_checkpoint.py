@@ -31,7 +31,7 @@ ROWS_KEY, LAST_ROW_KEY = "metrics_rows", "metrics_last_rows"
 """Keys of a checkpoint that hold the number of rows of each metrics.csv, and the last row of each."""
 
 STEP_KEY = "metrics_step"
-"""Key of a checkpoint that holds the first step that may yet be logged: all before are complete."""
+"""Key of a checkpoint that holds the first step at which more may be logged: all before are complete."""
 
 
 class ResumeCheckpoint(Callback):
@@ -155,6 +155,8 @@ class ResumeCheckpoint(Callback):
             self._agreement = None
         if not self._ended_within_epoch:
             self.save(trainer)
+        elif saved_position.has_made_all_steps(trainer):  # no run will log the last step again
+            _tell_trackers(trainer, _metrics_so_far(trainer), before=_next_step(trainer))
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
         """Let signals end the program at once again: Lightning calls no `teardown` after an exception."""
@@ -176,6 +178,8 @@ class ResumeCheckpoint(Callback):
         if trainer.fast_dev_run:  # type: ignore[attr-defined]  # which turns Lightning's checkpoints off too
             return
         self._moment = moment or saved_position.Moment.OTHER
+        for logger in trainer.loggers:
+            logger.save()  # what the checkpoint covers must be there before it is
         last, previous, new = (self.folder / name for name in ("last.ckpt", "previous.ckpt", "last.ckpt.tmp"))
         trainer.save_checkpoint(new, weights_only=False)
         if trainer.is_global_zero:
@@ -183,8 +187,9 @@ class ResumeCheckpoint(Callback):
                 _keep(last, previous)
             new.replace(last)
             flush(self.folder)
-        for callback in _trackers(trainer):
-            callback.covered(trainer, before=_next_step(trainer))
+        more_to_come = saved_position.has_made_all_steps(trainer)  # see on_train_end
+        before = self._complete_before(trainer) if more_to_come else _next_step(trainer)
+        _tell_trackers(trainer, self._metrics_to_keep(trainer), before)
         self._moment = saved_position.Moment.OTHER
         self._saved_at = (time.monotonic(), trainer.global_step)
         self._saves += 1
@@ -196,12 +201,9 @@ class ResumeCheckpoint(Callback):
 
     def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
         """Add the number of rows of metrics so far, and move the position to between two batches or epochs."""
-        rows = _metrics_so_far(trainer)
-        cut_short = self._moment is saved_position.Moment.EPOCH_CUT_SHORT
-        if cut_short and saved_position.was_validation_early(trainer, self._before_validation[0]):
-            rows = self._before_validation[1]
+        rows = self._metrics_to_keep(trainer)
         checkpoint[ROWS_KEY], checkpoint[LAST_ROW_KEY] = [count for count, _ in rows], [last for _, last in rows]
-        checkpoint[STEP_KEY] = _next_step(trainer)
+        checkpoint[STEP_KEY] = self._complete_before(trainer)
         saved_position.correct(checkpoint["loops"]["fit_loop"], self._moment, trainer)
 
     def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
@@ -210,6 +212,20 @@ class ResumeCheckpoint(Callback):
             counts = checkpoint.get(ROWS_KEY, [])
             self._loaded_step = checkpoint.get(STEP_KEY, checkpoint["global_step"])
             self._loaded = list(zip(counts, checkpoint.get(LAST_ROW_KEY) or [None] * len(counts), strict=False))
+
+    def _metrics_to_keep(self, trainer: Trainer) -> list[tuple[int, Row]]:
+        """Return what a resumed run keeps of each metrics.csv: the number of rows, and the last one."""
+        cut_short = self._moment is saved_position.Moment.EPOCH_CUT_SHORT
+        if cut_short and saved_position.was_validation_early(trainer, self._before_validation[0]):
+            return self._before_validation[1]
+        return _metrics_so_far(trainer)
+
+    def _complete_before(self, trainer: Trainer) -> int:
+        """Return the first step at which more may be logged after the checkpoint.
+
+        Lightning logs the metrics of an epoch that it cuts short at the last step, after the checkpoint.
+        """
+        return _next_step(trainer) - (self._moment is saved_position.Moment.EPOCH_CUT_SHORT)
 
     def _drop_metrics(self, trainer: Trainer) -> None:
         loggers = _metrics_files(trainer)
@@ -250,6 +266,15 @@ def _keep(last: Path, previous: Path) -> None:
 
 def _trackers(trainer: Trainer) -> list[Trackers]:
     return [callback for callback in trainer.callbacks if isinstance(callback, Trackers)]  # type: ignore[attr-defined]
+
+
+def _tell_trackers(trainer: Trainer, metrics: list[tuple[int, Row]], before: int) -> None:
+    """Have the trackers send what there is before a step, by the number of rows of metrics.csv and the last one."""
+    files = _metrics_files(trainer)
+    count, last = metrics[0] if metrics else (0, {})
+    rows = [*files[0].rows[: count - 1], last] if count else []
+    for callback in _trackers(trainer):
+        callback.covered(trainer, rows, before)
 
 
 def _next_step(trainer: Trainer) -> int:

@@ -71,11 +71,16 @@ def is_within_accumulation(trainer: Trainer) -> bool:
     return not is_epoch_complete(trainer) and done % trainer.accumulate_grad_batches != 0
 
 
+def has_made_all_steps(trainer: Trainer) -> bool:
+    """Return whether `max_steps` ends the training: a resumed run would have nothing to do."""
+    return 0 <= trainer.max_steps <= trainer.global_step
+
+
 def can_repeat_validation(trainer: Trainer) -> bool:
     """Return whether a run that is saved within the current validation will begin with that validation."""
     if trainer.state.fn != "fit" or trainer.should_stop or is_within_accumulation(trainer):
         return False
-    if 0 <= trainer.max_steps <= trainer.global_step:  # the resumed run would be at its end
+    if has_made_all_steps(trainer):  # the resumed run would be at its end
         return False
     progress = trainer.fit_loop.epoch_loop.batch_progress
     return _is_at_validation(trainer, progress.current.completed, is_last=progress.is_last_batch)

@@ -7,6 +7,7 @@ import yaml
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.loggers import Logger, TensorBoardLogger
 from torch import Tensor
+from torch.optim import Optimizer
 
 from callbacks.run.metrics_csv import MetricsCSV, Row
 from callbacks.run.scores import validation_scores
@@ -31,6 +32,7 @@ class Trackers(Callback):
     def __init__(self, config: dict[str, Any]) -> None:
         self.config = config
         self._images: NewImages | None = None  # for TensorBoard
+        self._rate = 0.0  # of the current step
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Start or continue the run of each tracker, with its config.
@@ -52,21 +54,26 @@ class Trackers(Callback):
                 text = yaml.safe_dump(self.config, sort_keys=False, allow_unicode=True)
                 tracker.experiment.add_text("config", f"```yaml\n{text}```")
 
+    def on_before_optimizer_step(self, trainer: Trainer, pl_module: LightningModule, optimizer: Optimizer) -> None:
+        """Note the rate of a step: at the end of its batch the schedule has already set that of the next."""
+        self._rate = trainer.optimizers[0].param_groups[0]["lr"]
+
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: object, batch: object, batch_idx: int
     ) -> None:
-        """Log loss and rate of a step."""
+        """Log loss and rate of a step; the loggers save them with the next checkpoint or metrics of the model."""
         epoch_loop = trainer.fit_loop.epoch_loop
+        step = epoch_loop._batches_that_stepped
+        if not trainer.is_global_zero or (step + 1) % max(trainer.log_every_n_steps, 1):  # type: ignore[attr-defined]
+            return
         if not trackers_of(trainer) or epoch_loop._should_accumulate():
             return
-        step = epoch_loop._batches_that_stepped
-        loss = trainer.callback_metrics.get("train/loss")
-        if (step + 1) % max(trainer.log_every_n_steps, 1) or not isinstance(loss, Tensor) or not trainer.is_global_zero:  # type: ignore[attr-defined]
+        loss = trainer.callback_metrics.get("train/loss")  # takes time
+        if not isinstance(loss, Tensor):
             return
-        values = {"train/loss_step": float(loss), "lr_step": trainer.optimizers[0].param_groups[0]["lr"]}
+        values = {"train/loss_step": float(loss), "lr_step": self._rate}
         for logger in trainer.loggers:
             logger.log_metrics({"epoch": trainer.current_epoch, **values}, step=step)
-            logger.save()
 
     def resumed(self, trainer: Trainer, before: int) -> None:
         """Have TensorBoard forget what was logged after the checkpoint that the run resumes from.
@@ -80,18 +87,19 @@ class Trackers(Callback):
                 if isinstance(tracker, TensorBoardLogger):
                     tensorboard.start_again(tracker, _rows(trainer), before)
 
-    def covered(self, trainer: Trainer, before: int) -> None:
+    def covered(self, trainer: Trainer, rows: list[Row], before: int) -> None:
         """Send what a checkpoint that has just been saved covers.
 
         Args:
             trainer: The Trainer.
+            rows: Those of `metrics.csv` that a run has when it resumes from the checkpoint.
             before: The first step that the checkpoint does not cover.
         """
         if not trainer.is_global_zero or not trackers_of(trainer):
             return
         for tracker in trackers_of(trainer):
             if isinstance(tracker, WandbRun):
-                tracker.send(_rows(trainer), before, _scores(trainer))
+                tracker.send(rows, before, _scores(trainer))
         self._images_to_tensorboard(trainer)
 
     def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:

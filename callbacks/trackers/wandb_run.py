@@ -34,7 +34,8 @@ class WandbRun(WandbLogger):
     W&B only ever appends. Values are therefore sent once `last.ckpt` covers them, so that no resumed run logs them
     again, and they come from `metrics.csv`, so that what a killed process had not yet written is sent when the run
     resumes: whatever lies between the last step that W&B has and the checkpoint. Plots of the run folder are sent with
-    them, and the best weights at the end, as the artifact `model-ID`.
+    them, and the best weights at the end, as the artifact `model-ID`. A run that is stopped sends no weights: the time
+    that a cluster leaves it may not suffice, and the resumed run sends them.
 
     The id is kept in `wandb/run.json` in the run folder. The account is that of `wandb login`; WANDB_ENTITY names a
     team.
@@ -79,6 +80,7 @@ class WandbRun(WandbLogger):
         self._media: dict[int | None, dict[str, Any]] = {}  # by step, until it is sent
         self._images = NewImages(self.folder)
         self._sent = -1  # last step that W&B has
+        self._covered = 0  # first step that no checkpoint covers
         self._where = ""
         if rank_zero_only.rank == 0 and not has_login(offline):  # type: ignore[attr-defined]
             raise ValueError(NO_LOGIN)
@@ -110,13 +112,13 @@ class WandbRun(WandbLogger):
 
     @rank_zero_only
     def finalize(self, status: str) -> None:
-        """Send the last plots and the best weights, and end the run on W&B."""
+        """Send the last images and tables and, if the training has succeeded, the best weights; end the run on W&B."""
         if self._experiment is None:
             return
-        if images := self._new_images():
-            self._log(images, max(self._sent, 0))
+        if media := self._take_media(self._covered, without_step=True) | self._new_images():
+            self._log(media, max(self._sent, 0))
         best = self.folder / "checkpoints" / "best.ckpt"
-        if self.log_best and self._where and best.is_file():
+        if status == "success" and self.log_best and self._where and best.is_file():
             self._log_artifact(best)
         self._experiment.finish(exit_code=0 if status == "success" else 1)
         self._experiment = None
@@ -135,23 +137,26 @@ class WandbRun(WandbLogger):
 
     @rank_zero_only
     def send(self, rows: Sequence[Row], before: int, scores: Mapping[str, float]) -> None:
-        """Send the rows that W&B does not have, with images and tables of their steps.
+        """Send the rows that W&B does not have, each with the images and tables since the row before.
+
+        Those without a step, and those after the last row, are sent with that one.
 
         Args:
             rows: Those of `metrics.csv`.
             before: The first step that no checkpoint covers.
             scores: Best and last scores of the run.
         """
+        self._covered = before
         new = [row for row in rows if self._sent < (row["step"] or 0) < before]
         for row in new:
             step = int(row["step"] or 0)
             values: dict[str, Any] = {key: value for key, value in row.items() if value is not None and key != "step"}
-            values |= self._media.get(step, {})
-            if row is new[-1]:
+            is_last = row is new[-1]
+            values |= self._take_media(before if is_last else step + 1, without_step=is_last)
+            if is_last:
                 values |= self._new_images()
             self._log(values, step)
             self._sent = step
-        self._media = {step: media for step, media in self._media.items() if step is None or step >= before}
         if new:
             self.experiment.summary.update(dict(scores))
 
@@ -165,6 +170,11 @@ class WandbRun(WandbLogger):
 
     def _log(self, values: Mapping[str, Any], step: int) -> None:
         super().log_metrics(dict(values), step)
+
+    def _take_media(self, before: int, without_step: bool) -> dict[str, Any]:
+        """Return the images and tables logged before a step, and if wanted those without one, and forget them."""
+        steps = [step for step in self._media if (without_step if step is None else step < before)]
+        return {name: value for step in steps for name, value in self._media.pop(step).items()}
 
     def _new_images(self) -> dict[str, Any]:
         import wandb

@@ -11,10 +11,12 @@ import urllib.parse
 import urllib.request
 from contextlib import suppress
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
+import torch
 import wandb
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.loggers import Logger, TensorBoardLogger
@@ -28,7 +30,7 @@ from callbacks.trackers.wandb_record import STEP
 from callbacks.trackers.wandb_run import WandbRun, read_id_file
 from tests.callbacks.fakes import Snapshots
 from tests.callbacks.run.test_resume_checkpoint import Cut, PowerCut, Setting
-from tests.callbacks.run.test_stopped_runs import Kill
+from tests.callbacks.run.test_stopped_runs import Kill, Stop
 from utils.interruption import Interrupted, signals_raise
 
 CONFIG = {"model": {"class_path": "TinyNet", "init_args": {"depth": 3}}, "seed_everything": 0}
@@ -194,6 +196,91 @@ def test_19728_a_run_stopped_in_a_validation_and_killed_later_is_one_curve(tmp_p
         assert_tensorboard_has(setting.folder, rows, moment)
 
 
+@pytest.mark.parametrize("steps", [3, 4])  # one without and one with a row of its own at the last step
+def test_13524_a_run_that_max_steps_ends_within_an_epoch_is_whole(tmp_path, server, steps):
+    setting = Tracked(tmp_path / "run")
+    setting.train(max_epochs=-1, max_steps=steps)
+    rows = csv_rows(setting.folder)
+    assert rows[-1]["step"] == steps - 1
+    assert "train/loss" in rows[-1]
+    assert_one_curve(server, rows, "max_steps")
+    assert_tensorboard_has(setting.folder, rows, "max_steps")
+
+
+def test_19728_a_run_that_max_time_ends_within_an_epoch_and_resumed_is_one_curve(tmp_path, server):
+    saving = {"every_n_seconds": 1e9}
+    reference = Tracked(tmp_path / "reference", saving=saving)
+    reference.train()
+    rows = csv_rows(reference.folder)
+    for steps in (3, 4):
+        server.__init__()  # type: ignore[misc]
+        setting = Tracked(tmp_path / f"stopped at {steps}", saving=saving)
+        setting.train(Stop(steps))
+        assert "val/loss" in csv_rows(setting.folder)[-1]  # early: of the end, not of the epoch
+        setting.train()
+        assert csv_rows(setting.folder) == rows
+        assert_one_curve(server, rows, f"stopped at {steps}")
+        assert_tensorboard_has(setting.folder, rows, f"stopped at {steps}")
+
+
+def test_20806_a_run_that_is_stopped_sends_no_weights(tmp_path, server):
+    setting = Tracked(tmp_path / "run", saving={"every_n_seconds": 1e9})
+    with signals_raise(), pytest.raises(Interrupted):
+        setting.train(Kill("on_train_batch_end", 6, signal.SIGUSR1))
+    assert (setting.folder / "checkpoints" / "best.ckpt").is_file()
+    assert server.artifacts == []
+    setting.train()
+    assert len(server.artifacts) == 1
+
+
+def test_between_the_logged_steps_nothing_is_computed_or_written(tmp_path):
+    """A trainer that has nothing but what is needed to see that no step is logged, and one that logs it."""
+    metrics = MetricsCSV(str(tmp_path))
+    loggers = [metrics, TensorBoardLogger(str(tmp_path))]
+    epoch_loop = SimpleNamespace(_batches_that_stepped=0, _should_accumulate=lambda: False)
+    parts = {"fit_loop": SimpleNamespace(epoch_loop=epoch_loop), "loggers": loggers, "current_epoch": 0}
+    trainer: Any = SimpleNamespace(is_global_zero=True, log_every_n_steps=2, **parts)
+    trackers = Trackers(CONFIG)
+    model: Any = None
+    trackers.on_train_batch_end(trainer, model, None, None, 0)
+    assert metrics.rows == []
+    epoch_loop._batches_that_stepped = 1
+    trainer.callback_metrics = {"train/loss": torch.tensor(2.0)}
+    trackers.on_train_batch_end(trainer, model, None, None, 1)
+    assert [row["train/loss_step"] for row in metrics.rows] == [2.0]
+    assert not metrics.path.exists()
+    trainer.is_global_zero = False
+    del trainer.callback_metrics
+    trackers.on_train_batch_end(trainer, model, None, None, 1)
+
+
+def test_tables_are_sent_with_the_next_row_and_none_is_lost(tmp_path, server):
+    def log(name: str, step: int | None) -> None:
+        run.log_text(name, columns=["text"], data=[[name]], step=step)
+
+    def tables() -> list[list[str]]:
+        """Names of the tables of each row, which have their own names as content."""
+        found = [{name: value for name, value in row.items() if isinstance(value, wandb.Table)} for row in server.rows]
+        assert all(value.data == [[name]] for row in found for name, value in row.items())
+        return [sorted(row) for row in found]
+
+    run = WandbRun(save_dir=str(tmp_path))
+    run.start({})
+    log("at 1", 1)
+    run.send([], before=2, scores={})
+    log("at 3", 3)
+    log("at 4", 4)
+    log("at 6", 6)
+    log("nowhere", None)
+    log("at 7", 7)
+    run.send([{"step": 2, "x": 0.0}, {"step": 3, "x": 0.0}, {"step": 5, "x": 0.0}], before=7, scores={})
+    assert tables() == [["at 1"], ["at 3"], ["at 4", "at 6", "nowhere"]]
+    log("not covered", 8)
+    run.send([], before=8, scores={})
+    run.finalize("failed")
+    assert tables()[3:] == [["at 7"]]
+
+
 def test_4935_trackers_hold_config_tags_scores_rate_and_images(tmp_path, server):
     setting = Tracked(tmp_path / "run")
     setting.train(ConfusionMatrix(every_n_seconds=0))
@@ -214,7 +301,9 @@ def test_4935_trackers_hold_config_tags_scores_rate_and_images(tmp_path, server)
     }.items():
         assert there.Scalars(name)[-1].value == np.float32(value)
     assert [row["step"] for row in rows if "train/loss_step" in row] == [1, 3, 5, 7, 9]
-    assert all("lr_step" in row for row in rows if "train/loss_step" in row)
+    rates = [row["lr_step"] for row in rows if "train/loss_step" in row]
+    rising, falling = [0.2 + 0.8 * 1 / 2.5], [1 - (step - 2.5) / 7.5 for step in (3, 5, 7, 9)]  # OneCycle, 10 steps
+    assert rates == pytest.approx([0.2 * factor for factor in rising + falling])
     entry = read_id_file(setting.folder)
     assert entry is not None
     assert server.artifacts == [f"model-{entry['id']}"]
