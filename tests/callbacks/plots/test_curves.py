@@ -88,7 +88,7 @@ def test_seldom_but_at_the_end_and_no_file_is_fine(make_trainer, tiny_data, tiny
         "callbacks.plots.curves.draw", lambda panels, title: drawn.append(panels) or draw(panels, title)
     )
     logger = CSVLogger(tmp_path, name="", version="")
-    make_trainer(Curves(), logger=logger, max_epochs=5, log_every_n_steps=1).fit(tiny_classifier(), tiny_data())
+    make_trainer(Curves(1000), logger=logger, max_epochs=5, log_every_n_steps=1).fit(tiny_classifier(), tiny_data())
     assert [len(panels["loss"]["train"][0]) for panels in drawn] == [1, 5]
 
 
