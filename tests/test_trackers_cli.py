@@ -98,6 +98,8 @@ def killed(oneforall, monkeypatch, tmp_path) -> Path:
     return tmp_path / "run"
 
 
+@pytest.mark.slow
+@pytest.mark.first
 def test_4482_4624_5865_an_offline_run_killed_resumed_and_tested_is_one_run(oneforall, killed):
     reference = killed.parent / "reference"
     rows = rows_of(reference)

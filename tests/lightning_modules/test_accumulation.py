@@ -135,6 +135,7 @@ def train_in_two_processes(folder: Path) -> None:
     torch.save(train_text(folder, RankData(sizes=[3, 5]), processes=2), folder / "text.pt")
 
 
+@pytest.mark.slow
 def test_24725_two_processes_have_the_gradients_of_one(tmp_path):
     """Images, with a last step of two batches of four; texts of unequal numbers of tokens.
 
