@@ -155,7 +155,8 @@ class ResumeCheckpoint(Callback):
             self._agreement = None
         if not self._ended_within_epoch:
             self.save(trainer)
-        elif saved_position.has_made_all_steps(trainer):  # no run will log the last step again
+        elif saved_position.has_made_all_steps(trainer):
+            # For good, so the epoch's metrics are sent; if `max_steps` is raised, W&B keeps them beside what follows
             _tell_trackers(trainer, _metrics_so_far(trainer), before=_next_step(trainer))
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
