@@ -342,7 +342,11 @@ def test_a_checkpoint_that_is_due_on_another_process_is_saved_once(tmp_path, mon
         val_check_batch=None,
         loggers=[],
         callbacks=[],
-        fit_loop=SimpleNamespace(epoch_progress=SimpleNamespace(current=SimpleNamespace(ready=1, processed=0))),
+        max_steps=-1,
+        fit_loop=SimpleNamespace(
+            epoch_progress=SimpleNamespace(current=SimpleNamespace(ready=1, processed=0)),
+            epoch_loop=SimpleNamespace(_batches_that_stepped=0),
+        ),
         default_root_dir=str(tmp_path),
         save_checkpoint=lambda path, weights_only: saved.append(trainer.global_step),
     )
