@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import chain
 
 import torch
@@ -61,11 +61,15 @@ class EpochSums:
         """Return the sums over all processes, rounded once, by name; every process must call this."""
         return {name: math.fsum(parts) for name, parts in self.parts().items()}
 
-    def load(self, parts: dict[str, list[float]], rank: int) -> None:
-        """Continue from what `parts` returned: the first process holds it, the others, however many, nothing."""
+    def load(self, parts: Mapping[str, list[float] | float], rank: int) -> None:
+        """Continue from what `parts` returned: the first process holds it, the others, however many, nothing.
+
+        Checkpoints of before sums were exact hold one number for each.
+        """
         self.reset()
         if rank == 0:
-            self._known = {name: list(parts[name]) for name in self.names}
+            known = {name: parts[name] for name in self.names}
+            self._known = {name: [each] if isinstance(each, float) else list(each) for name, each in known.items()}
 
     def _fold(self) -> None:
         """Replace what was added by fewer numbers of the same exact sum."""

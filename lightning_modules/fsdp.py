@@ -30,7 +30,7 @@ class FullySharded(ModelParallelStrategy):
     """Strategy that splits weights, gradients and optimizer state evenly over all processes, and the data like DDP.
 
     A module takes part by calling `shard` in its `configure_model`. In training, the weights of one block at a time are
-    whole; in an evaluation all are, because the processes have other numbers of batches and generated tokens, and would
+    whole; in an evaluation all are, because the processes generate other numbers of tokens, and would
     wait for each other in vain. A checkpoint is one file, the same as that of one process, written by the first. Each
     process loads its part from it, mapped from the disk.
     """

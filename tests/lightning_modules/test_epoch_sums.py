@@ -81,3 +81,10 @@ def test_numbers_that_are_not_finite_stay_so():
     assert exact_parts([]) == []
     assert exact_parts([1.0, 2.0**-60, -1.0]) == [2.0**-60]
     assert exact_parts([1.0, 2.0**-60]) == [1.0, 2.0**-60]
+
+
+def test_a_checkpoint_of_before_sums_were_exact_is_read() -> None:
+    sums = EpochSums("loss", "examples")
+    sums.load({"loss": 2.5, "examples": 3.0}, rank=0)
+    sums.add(0.5, 1)
+    assert sums.total() == {"loss": 3.0, "examples": 4.0}
