@@ -1,3 +1,7 @@
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
 import pytest
 
 
@@ -5,3 +9,33 @@ import pytest
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Put the tests marked `first` ahead of all others, so that a run that stops early has had them."""
     items.sort(key=lambda item: item.get_closest_marker("first") is None)
+
+
+class Outcome:
+    """What a call of the command line left: its exit code and what it printed."""
+
+    def __init__(self, code: int, out: str, err: str):
+        self.code, self.out, self.err = code, out, err
+        self.last_line = err.strip().splitlines()[-1] if err.strip() else ""
+
+
+@pytest.fixture
+def oneforall(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> Callable[..., Outcome]:
+    """Runs the command line in this process, in a folder of its own."""
+    import cli  # takes seconds, and few tests need it
+
+    monkeypatch.chdir(tmp_path)
+
+    def run(*args: str) -> Outcome:
+        monkeypatch.setattr(sys, "argv", ["oneforall", *args])
+        capsys.readouterr()
+        try:
+            cli.main(list(args))
+            code = 0
+        except SystemExit as leaving:
+            code = int(leaving.code or 0)
+        return Outcome(code, *capsys.readouterr())
+
+    return run

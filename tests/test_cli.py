@@ -28,32 +28,6 @@ SEQ2SEQ = str(ROOT / "configs/quickstart/seq2seq.yaml")
 SMALL = ["--model.architecture.widths", "[8,8,8]", "--trainer.limit_train_batches", "4", "--trainer.max_epochs", "2"]
 
 
-class Outcome:
-    """What a call of the command line left: its exit code and what it printed."""
-
-    def __init__(self, code: int, out: str, err: str):
-        self.code, self.out, self.err = code, out, err
-        self.last_line = err.strip().splitlines()[-1] if err.strip() else ""
-
-
-@pytest.fixture
-def oneforall(capsys, monkeypatch, tmp_path):
-    """Runs the command line in this process, in a folder of its own."""
-    monkeypatch.chdir(tmp_path)
-
-    def run(*args: str) -> Outcome:
-        monkeypatch.setattr(sys, "argv", ["oneforall", *args])
-        capsys.readouterr()
-        try:
-            cli.main(list(args))
-            code = 0
-        except SystemExit as leaving:
-            code = int(leaving.code or 0)
-        return Outcome(code, *capsys.readouterr())
-
-    return run
-
-
 @pytest.fixture(scope="module")
 def finished_run(tmp_path_factory):
     """The run folder of a small finished run, shared by the tests that only read it."""

@@ -19,29 +19,6 @@ FIT = [
 ]
 
 
-class Outcome:
-    def __init__(self, code: int, out: str, err: str):
-        self.code, self.out = code, out
-        self.last_line = err.strip().splitlines()[-1] if err.strip() else ""
-
-
-@pytest.fixture
-def oneforall(capsys, monkeypatch):
-    """Runs the command line in this process."""
-
-    def run(*args: str) -> Outcome:
-        monkeypatch.setattr(sys, "argv", ["oneforall", *args])
-        capsys.readouterr()
-        try:
-            cli.main(list(args))
-            code = 0
-        except SystemExit as leaving:
-            code = int(leaving.code or 0)
-        return Outcome(code, *capsys.readouterr())
-
-    return run
-
-
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory):
     """A folder with a finished run of one epoch, shared by the tests, which copy it."""

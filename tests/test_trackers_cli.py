@@ -3,7 +3,6 @@
 import csv
 import json
 import shutil
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -28,32 +27,13 @@ FIT = [
 ]
 
 
-class Outcome:
-    def __init__(self, code: int, out: str, err: str):
-        self.code, self.out = code, out
-        self.last_line = err.strip().splitlines()[-1] if err.strip() else ""
-
-
-@pytest.fixture
-def oneforall(capsys, monkeypatch, tmp_path):
-    """Runs the command line in this process, in a folder of its own, with no login to W&B."""
-    monkeypatch.chdir(tmp_path)
+@pytest.fixture(autouse=True)
+def no_login(monkeypatch, tmp_path):
+    """A user who has never logged in to W&B."""
     for name in ("WANDB_API_KEY", "WANDB_MODE"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("NETRC", str(tmp_path / "no netrc"))
     monkeypatch.setenv("WANDB_DATA_DIR", str(tmp_path / "wandb data"))
-
-    def run(*args: str) -> Outcome:
-        monkeypatch.setattr(sys, "argv", ["oneforall", *args])
-        capsys.readouterr()
-        try:
-            cli.main(list(args))
-            code = 0
-        except SystemExit as leaving:
-            code = int(leaving.code or 0)
-        return Outcome(code, *capsys.readouterr())
-
-    return run
 
 
 class Offline:

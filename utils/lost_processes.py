@@ -13,6 +13,8 @@ from typing import Any
 import torch.distributed
 from lightning.pytorch import Trainer
 
+from utils.error_text import first_sentence
+
 SECONDS_FOR_NOTES = 5.0
 _NOTE = "oneforall/ended/{}"
 _WITNESS = "-"
@@ -34,9 +36,9 @@ def settle_with_others(trainer: Trainer, error: Exception) -> None:
         return
     lost = lost_processes(rank, world_size) if is_lost_connection(error) else None
     if lost is None:
-        leave_note(rank, f"{type(error).__name__}: {_first_line(error)}")
+        leave_note(rank, f"{type(error).__name__}: {first_sentence(error)}")
         return
-    message = f"rank {rank} cannot continue: {lost} ({_first_line(error)})"
+    message = f"rank {rank} cannot continue: {lost} ({first_sentence(error)})"
     leave_note(rank, message)
     raise LostProcessError(message) from error
 
@@ -49,10 +51,6 @@ def is_lost_connection(error: BaseException) -> bool:
         or (isinstance(each, RuntimeError) and any(sign in str(each).lower() for sign in _SIGNS))
         for each in (error, error.__cause__)
     )
-
-
-def _first_line(error: BaseException) -> str:
-    return next(iter(str(error).splitlines()), "").partition(". ")[0][:200]
 
 
 def leave_note(rank: int, message: str) -> None:

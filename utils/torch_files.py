@@ -12,6 +12,8 @@ import torch
 from torch import Tensor
 from torch.serialization import get_unsafe_globals_in_checkpoint
 
+from utils.error_text import first_sentence
+
 _NO_MEMORY = re.compile(r"Cannot allocate memory|can't allocate memory|not enough memory")
 SAVE_STATE_DICT = "save its `state_dict()` with torch.save, and use that file"
 
@@ -35,7 +37,7 @@ def load_plain(path: str | Path) -> Any:
         raise
     except Exception as error:  # torch, pickle and zipfile have many for a damaged file
         if _NO_MEMORY.search(str(error)):
-            raise MemoryError(f"there is no memory left to read {path}: {_first_line(error)}") from error
+            raise MemoryError(f"there is no memory left to read {path}: {first_sentence(error)}") from error
         raise ValueError(_explain(path, error)) from error
     if damaged is not None:
         raise ValueError(f"it is damaged: the checksum of {_name_of(damaged, content) or damaged} is wrong")
@@ -59,7 +61,9 @@ def _explain(path: str | Path, error: Exception) -> str:
     if "TorchScript" in message:
         return f"it is a TorchScript program, not weights: {SAVE_STATE_DICT}"
     if "Weights only load failed" not in message:
-        reason = message if type(error) is ValueError else f"{type(error).__name__}: {_first_line(error)}".rstrip(": ")
+        reason = (
+            message if type(error) is ValueError else f"{type(error).__name__}: {first_sentence(error)}".rstrip(": ")
+        )
         return f"it is damaged or truncated: {reason}"
     try:
         code = sorted(get_unsafe_globals_in_checkpoint(path))
@@ -70,10 +74,6 @@ def _explain(path: str | Path, error: Exception) -> str:
     if len(classes) < len(code):
         return f"it is a whole pickled model{named}, which is code, not plain data: {SAVE_STATE_DICT}"
     return f"it is not plain data: loading it could run code{named}; if it is a whole model, {SAVE_STATE_DICT}"
-
-
-def _first_line(error: Exception) -> str:
-    return next(iter(str(error).splitlines()), "").partition(". ")[0][:200]
 
 
 def _name_of(record: str, content: Any) -> str | None:
