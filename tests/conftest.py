@@ -1,8 +1,22 @@
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+
+BEGAN = time.monotonic()
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--seconds", type=float, help="after so many seconds no other test begins (.ci/run)")
+
+
+def pytest_runtest_teardown(item: pytest.Item) -> None:
+    """Stop between two tests: a signal would reach the handlers of the one that is running, which may test signals."""
+    seconds = item.config.getoption("seconds")
+    if seconds is not None and time.monotonic() - BEGAN > seconds:
+        item.session.shouldstop = f"no test begins after {seconds:g} s"
 
 
 @pytest.hookimpl(trylast=True)
