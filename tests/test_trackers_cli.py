@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import wandb
 import yaml
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator  # type: ignore[import-untyped]
 from wandb.proto.wandb_internal_pb2 import Record  # type: ignore[attr-defined]
@@ -40,6 +41,7 @@ class Offline:
     """Everything in the offline records of a run folder, in the order of their sessions."""
 
     def __init__(self, folder: Path) -> None:
+        wandb.teardown()  # its service writes the last records after `finish` has returned
         self.folders = sorted((folder / "wandb").glob("offline-run-*"))
         self.records: list[Any] = []
         for file in (file for session in self.folders for file in session.glob("*.wandb")):
