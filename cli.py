@@ -26,6 +26,7 @@ from callbacks.predictions.text_predictions import TextPredictions
 from callbacks.progress import default_progress
 from callbacks.run.best_checkpoint import BestCheckpoint
 from callbacks.run.earlier_results import EarlierResults
+from callbacks.run.early_end import EarlyEnd
 from callbacks.run.monitors import MonitorCheck
 from callbacks.run.resume_checkpoint import ResumeCheckpoint
 from callbacks.run.resumed_settings import ResumedSettings
@@ -41,6 +42,7 @@ from callbacks.run.run_folder import (
     training_folder,
     weights_in,
 )
+from callbacks.run.saved_position import is_finished
 from callbacks.run.summary import Summary, repeatable
 from callbacks.run.test_metrics import TestMetrics, headline
 from callbacks.trackers.test_figures import TestFigures, add_trackers_of
@@ -223,6 +225,7 @@ class OneForAllCLI(LightningCLI):
             MonitorCheck(),
             RunFolder(self.saved_config, self.changes),
             ResumedSettings(changed=bool(self.changes)),
+            EarlyEnd(changed=bool(self.changes)),
             Trackers(self.saved_config),
             Summary(),
             TestMetrics(),
@@ -248,7 +251,8 @@ class OneForAllCLI(LightningCLI):
         check_callbacks(self.trainer.callbacks)  # type: ignore[attr-defined]
         try:
             super()._run_subcommand(subcommand)
-            interruption.raise_requested()  # the training was about to end anyway
+            if subcommand != "fit" or not is_finished(self.trainer):
+                interruption.raise_requested()  # after `max_time`, for example
         except interruption.Interrupted as interrupted:
             interrupted.saved_steps = self._resume_checkpoint().saved_steps(self.trainer)
             self._print(*self._after_interruption(interrupted))

@@ -43,6 +43,7 @@ ENTRIES = {
     "training_data": dict[str, Any],
     "current_model_state": dict[str, Tensor],
     "averaging_state": dict[str, Any],
+    "ended_early": bool,
 }
 """The types of what is read of a checkpoint."""
 

@@ -6,6 +6,7 @@ from enum import Enum, auto
 from typing import Any
 
 from lightning.pytorch import Trainer
+from lightning.pytorch.callbacks import Timer
 
 
 class Moment(Enum):
@@ -74,6 +75,19 @@ def is_within_accumulation(trainer: Trainer) -> bool:
 def has_made_all_steps(trainer: Trainer) -> bool:
     """Return whether `max_steps` ends the training: a resumed run would have nothing to do."""
     return 0 <= trainer.max_steps <= trainer.global_step
+
+
+def is_out_of_time(trainer: Trainer) -> bool:
+    """Return whether `max_time` ends the training."""
+    timers = [callback for callback in trainer.callbacks if isinstance(callback, Timer)]  # type: ignore[attr-defined]
+    return any((left := timer.time_remaining()) is not None and left <= 0 for timer in timers)
+
+
+def is_finished(trainer: Trainer) -> bool:
+    """Return whether a training has ended for good: a resumed run would have nothing to do."""
+    epochs, last = trainer.fit_loop.epoch_progress.current.processed, trainer.max_epochs
+    has_made_all_epochs = last is not None and 0 <= last <= epochs
+    return has_made_all_epochs or has_made_all_steps(trainer) or (trainer.should_stop and not is_out_of_time(trainer))
 
 
 def can_repeat_validation(trainer: Trainer) -> bool:

@@ -1,0 +1,36 @@
+"""The end of a training before its last epoch, which lasts when the run is started again."""
+
+from typing import Any
+
+from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.utilities import rank_zero_info
+
+from callbacks.run.saved_position import is_out_of_time
+
+ENDED_KEY = "ended_early"
+"""Key of a checkpoint of a training that a callback, such as EarlyStopping, has ended."""
+
+
+class EarlyEnd(Callback):
+    """Keeps a training ended that a callback, such as Lightning's EarlyStopping, has ended.
+
+    Lightning restores what EarlyStopping has counted, but not that it has stopped the training: whenever the same
+    command is repeated, the run would train for one more epoch. One that `max_time` has ended does train on.
+
+    Args:
+        changed: Whether the config differs from the checkpoint's: with more patience, a run trains on.
+    """
+
+    def __init__(self, changed: bool) -> None:
+        self.changed = changed
+
+    def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
+        """Say in the checkpoint that the training has ended."""
+        if trainer.should_stop and not is_out_of_time(trainer):
+            checkpoint[ENDED_KEY] = True
+
+    def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
+        """End a training before it begins if it had ended."""
+        if trainer.state.fn == "fit" and checkpoint.get(ENDED_KEY) and not self.changed:
+            trainer.should_stop = True
+            rank_zero_info("the training had ended early; to train on, change what ended it, such as EarlyStopping")
