@@ -16,6 +16,7 @@ import re
 import signal
 import subprocess
 import sys
+from functools import partial
 from typing import Any
 
 from lightning.fabric.plugins.environments.cluster_environment import ClusterEnvironment
@@ -26,6 +27,7 @@ from lightning.fabric.utilities.rank_zero import rank_zero_only
 from lightning.pytorch import Trainer
 
 from utils import interruption
+from utils.time_limit import call_in_time
 
 _REPEATED = re.compile(r"(\d+)(?:\(x(\d+)\))?")
 NO_PROGRESS = (
@@ -183,6 +185,7 @@ def leave(interrupted: interruption.Interrupted) -> int:
         return 0
     if first and interrupted.signal.name == "SIGUSR1" and in_job():
         if "wandb" in sys.modules:
-            sys.modules["wandb"].finish(exit_code=interrupted.exit_code)  # SLURM is about to end its helper too
+            # SLURM is about to end its helper too
+            call_in_time(partial(sys.modules["wandb"].finish, exit_code=interrupted.exit_code))
         print(requeue() if interrupted.saved_steps else NO_PROGRESS, flush=True)
     return interrupted.exit_code

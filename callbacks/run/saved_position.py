@@ -85,7 +85,7 @@ def is_out_of_time(trainer: Trainer) -> bool:
 
 def is_finished(trainer: Trainer) -> bool:
     """Return whether a training has ended for good: a resumed run would have nothing to do."""
-    epochs, last = trainer.fit_loop.epoch_progress.current.processed, trainer.max_epochs
+    epochs, last = trainer.fit_loop.epoch_progress.current.processed, trainer.max_epochs  # type: ignore[attr-defined]
     has_made_all_epochs = last is not None and 0 <= last <= epochs
     return has_made_all_epochs or has_made_all_steps(trainer) or (trainer.should_stop and not is_out_of_time(trainer))
 

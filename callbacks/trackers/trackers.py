@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from callbacks.run.metrics_csv import MetricsCSV, Row
+from callbacks.run.saved_position import is_finished
 from callbacks.run.scores import validation_scores
 from callbacks.trackers import tensorboard
 from callbacks.trackers.images import NewImages
@@ -33,6 +34,7 @@ class Trackers(Callback):
         self.config = config
         self._images: NewImages | None = None  # for TensorBoard
         self._rate = 0.0  # of the current step
+        self._trains = False
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Start or continue the run of each tracker, with its config.
@@ -40,6 +42,7 @@ class Trackers(Callback):
         Raises:
             ValueError: There is a tracker, but no `metrics.csv`.
         """
+        self._trains = False
         trackers = trackers_of(trainer)
         if trackers and not _has_metrics_csv(trainer):
             names = ", ".join(type(tracker).__name__ for tracker in trackers)
@@ -82,6 +85,7 @@ class Trackers(Callback):
             trainer: The Trainer, whose `metrics.csv` is as at the checkpoint.
             before: The first step that the checkpoint does not cover.
         """
+        self._trains = True
         if trainer.is_global_zero:
             for tracker in trackers_of(trainer):
                 if isinstance(tracker, TensorBoardLogger):
@@ -101,6 +105,11 @@ class Trackers(Callback):
             if isinstance(tracker, WandbRun):
                 tracker.send(rows, before, _scores(trainer))
         self._images_to_tensorboard(trainer)
+
+    def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Send what a tracker lacks of a run that had ended before, because it failed then."""
+        if not self._trains and is_finished(trainer) and trainer.is_global_zero and trackers_of(trainer):
+            self.covered(trainer, _rows(trainer), before=_last_step(trainer) + 1)
 
     def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Give TensorBoard the last plots and, beside the config, the scores; `WandbRun` gets them as it ends."""
@@ -129,7 +138,9 @@ def _has_metrics_csv(trainer: Trainer) -> bool:
 
 
 def _rows(trainer: Trainer) -> list[Row]:
-    return next(logger.rows for logger in trainer.loggers if isinstance(logger, MetricsCSV))
+    file = next(logger for logger in trainer.loggers if isinstance(logger, MetricsCSV))
+    file.load()
+    return file.rows
 
 
 def _last_step(trainer: Trainer) -> int:

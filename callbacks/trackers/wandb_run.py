@@ -4,17 +4,21 @@ import json
 import os
 import re
 import secrets
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial, wraps
 from pathlib import Path
 from typing import Any
 
+from lightning.fabric.loggers.logger import _DummyExperiment, rank_zero_experiment
 from lightning.fabric.utilities.rank_zero import rank_zero_only
 from lightning.pytorch.loggers import WandbLogger
+from lightning.pytorch.utilities import rank_zero_warn
 
 from callbacks.run.metrics_csv import Row
 from callbacks.trackers.images import NewImages
 from callbacks.trackers.wandb_record import STEP, recorded_step
 from utils.files import write_text
+from utils.time_limit import call_in_time
 
 ID_FILE = "wandb/run.json"
 """In the run folder: which run of W&B it belongs to. It may be a stranger's: it names no account and no server."""
@@ -28,14 +32,34 @@ _PLAIN = {"id": re.compile(r"[\w-]{1,64}"), "project": re.compile(r"[^/\\#?%:\x0
 """What W&B allows as id and as project."""
 
 
+def _outlives_outages(method: Callable[..., None]) -> Callable[..., None]:
+    """Have a failure of W&B end what a run sends, not the training: the next start sends what is missing.
+
+    Before the run has ever started, a failure is an error: the key or the project may be wrong.
+    """
+
+    @wraps(method)
+    def call(self: "WandbRun", *args: Any, **kwargs: Any) -> None:
+        import wandb
+
+        if self._lost:
+            return
+        try:
+            method(self, *args, **kwargs)
+        except (wandb.Error, OSError) as error:
+            self._lose(error)
+
+    return call
+
+
 class WandbRun(WandbLogger):
     """Lightning's `WandbLogger`, whose run has every step once, however often the training was killed and resumed.
 
     W&B only ever appends. Values are therefore sent once `last.ckpt` covers them, so that no resumed run logs them
-    again, and they come from `metrics.csv`, so that what a killed process had not yet written is sent when the run
-    resumes: whatever lies between the last step that W&B has and the checkpoint. Plots of the run folder are sent with
-    them, and the best weights at the end, as the artifact `model-ID`. A run that is stopped sends no weights: the time
-    that a cluster leaves it may not suffice, and the resumed run sends them.
+    again, and they come from `metrics.csv`, so that what a killed process had not yet written, or could not send, is
+    sent when the run resumes: whatever lies between the last step that W&B has and the checkpoint. Plots of the run
+    folder are sent with them, and the best weights at the end, as the artifact `model-ID`. A run that is stopped sends
+    no weights: the time that a cluster leaves it may not suffice, and the resumed run sends them.
 
     The id is kept in `wandb/run.json` in the run folder. The account is that of `wandb login`; WANDB_ENTITY names a
     team.
@@ -82,12 +106,38 @@ class WandbRun(WandbLogger):
         self._sent = -1  # last step that W&B has
         self._covered = 0  # first step that no checkpoint covers
         self._where = ""
+        self._has_started = saved is not None
+        self._lost = False  # whether W&B has failed
         if rank_zero_only.rank == 0 and not has_login(offline):  # type: ignore[attr-defined]
             raise ValueError(NO_LOGIN)
 
     # --- the run on W&B ----------------------------------------------------------------------------------------
 
+    @property
+    @rank_zero_experiment
+    def experiment(self) -> Any:
+        """The run of W&B, which begins when it is first asked for; if W&B fails then, what accepts every call."""
+        import wandb
+
+        try:
+            return _DummyExperiment() if self._lost else self._started()
+        except (wandb.Error, OSError) as error:
+            self._lose(error)
+            return _DummyExperiment()
+
+    def _started(self) -> Any:
+        return WandbLogger.experiment.fget(self)  # type: ignore[attr-defined]
+
+    def _lose(self, error: Exception) -> None:
+        """Send nothing more from now on; raise the error if the run has never started."""
+        if not self._has_started:
+            raise error
+        self._lost = True
+        reason = " ".join(str(error).split())
+        rank_zero_warn(f"W&B fails ({reason}): nothing more is sent; the run sends the rest when it is resumed")
+
     @rank_zero_only
+    @_outlives_outages
     def start(self, config: dict[str, Any]) -> None:
         """Start the run on W&B, or continue it, with the config of this run.
 
@@ -104,6 +154,7 @@ class WandbRun(WandbLogger):
             last = run.summary.get(STEP)
             self._sent = int(last) if isinstance(last, int | float) else -1
             self._where = str(run.url)
+        self._has_started = True
 
     @property
     def where(self) -> str:
@@ -111,6 +162,7 @@ class WandbRun(WandbLogger):
         return self._where
 
     @rank_zero_only
+    @_outlives_outages
     def finalize(self, status: str) -> None:
         """Send the last images and tables and, if the training has succeeded, the best weights; end the run on W&B."""
         if self._experiment is None:
@@ -120,8 +172,11 @@ class WandbRun(WandbLogger):
         best = self.folder / "checkpoints" / "best.ckpt"
         if status == "success" and self.log_best and self._where and best.is_file():
             self._log_artifact(best)
-        self._experiment.finish(exit_code=0 if status == "success" else 1)
-        self._experiment = None
+        run, self._experiment = self._experiment, None
+        if status == "success":
+            run.finish(exit_code=0)
+        else:
+            call_in_time(partial(run.finish, exit_code=1))  # W&B itself waits until everything is uploaded
 
     # --- what is sent ------------------------------------------------------------------------------------------
 
@@ -136,6 +191,7 @@ class WandbRun(WandbLogger):
             self._media.setdefault(step, {}).update(media)
 
     @rank_zero_only
+    @_outlives_outages
     def send(self, rows: Sequence[Row], before: int, scores: Mapping[str, float]) -> None:
         """Send the rows that W&B does not have, each with the images and tables since the row before.
 
@@ -161,11 +217,16 @@ class WandbRun(WandbLogger):
             self.experiment.summary.update(dict(scores))
 
     def send_test(self, figures: Mapping[str, float], images: Mapping[str, Path]) -> None:
-        """Send the figures and plots of a test, which have no place on the axis of the training."""
+        """Send the figures and plots of a test, which have no place on the axis of the training.
+
+        Raises:
+            wandb.Error, OSError: W&B fails.
+        """
         import wandb
 
-        self.experiment.log({**figures, **{f"test/{name}": wandb.Image(str(path)) for name, path in images.items()}})
-        self.experiment.finish()
+        run = self._started()
+        run.log({**figures, **{f"test/{name}": wandb.Image(str(path)) for name, path in images.items()}})
+        run.finish()
         self._experiment = None
 
     def _log(self, values: Mapping[str, Any], step: int) -> None:

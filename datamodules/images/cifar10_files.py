@@ -167,7 +167,8 @@ def fetch_archive(root: Path, *, verify: bool) -> None:
     """Unpack the archive in `root` into `root/cifar-10-batches-py`; download it first if it is not there.
 
     The files are unpacked into a temporary folder, which is then renamed, so that an interruption leaves no incomplete
-    data set.
+    data set. Several processes may do this at once, such as the jobs of an array: the first to be done provides the
+    folder for all.
 
     Args:
         root: Folder of the archive, created if missing.
@@ -197,10 +198,19 @@ def fetch_archive(root: Path, *, verify: bool) -> None:
         try:
             with tarfile.open(archive) as tar:
                 tar.extractall(temporary, filter="data")
-            (Path(temporary) / FOLDER).rename(root / FOLDER)
+            _provide(Path(temporary) / FOLDER, root / FOLDER)
         except (tarfile.TarError, EOFError, OSError) as error:
             reason = str(error).partition("\n")[0].rstrip(":")
             raise ValueError(f"{archive} cannot be unpacked ({reason}): delete it and download {URL} again") from error
+
+
+def _provide(unpacked: Path, folder: Path) -> None:
+    """Rename a folder, unless another process has been first."""
+    try:
+        unpacked.rename(folder)
+    except OSError:
+        if not folder.is_dir() or not unpacked.is_dir():
+            raise
 
 
 def _download(archive: Path, root: Path) -> None:

@@ -199,6 +199,17 @@ def test_20542_the_first_process_requeues_its_job_and_the_others_leave_without_a
     assert signal.getsignal(signal.SIGTERM) is signal.SIG_IGN  # by which SLURM ends the job at once
 
 
+def test_20542_a_job_is_requeued_although_wandb_fails(variables, scontrol, monkeypatch):
+    def finish(exit_code: int) -> None:
+        raise ConnectionResetError("Connection lost")
+
+    variables(TASK)
+    monkeypatch.setattr(rank_zero_only, "rank", 0)
+    monkeypatch.setitem(sys.modules, "wandb", SimpleNamespace(finish=finish))
+    assert slurm.leave(interrupted(signal.SIGUSR1, 5)) == 138
+    assert scontrol() == ["requeue 12"]
+
+
 @pytest.mark.parametrize(
     ("number", "saved_steps", "code"),
     [(signal.SIGTERM, 5, 143), (signal.SIGINT, 5, 130), (signal.SIGUSR1, None, 138), (signal.SIGUSR1, 0, 138)],

@@ -47,6 +47,7 @@ class Server:
         self.ids: set[str] = set()
         self.tags: set[str] = set()
         self.sessions = 0
+        self.is_down = lambda: False
 
     def init(self, **arguments: Any) -> "Session":
         self.ids.add(arguments["id"])
@@ -77,6 +78,8 @@ class Session:
         self.server.config.update(config)
 
     def log(self, row: dict[str, Any]) -> None:
+        if self.server.is_down():
+            raise ConnectionResetError("Connection lost")
         self.server.rows.append(row)
         self.server.summary.update(row)
 
@@ -221,6 +224,49 @@ def test_19728_a_run_that_max_time_ends_within_an_epoch_and_resumed_is_one_curve
         assert csv_rows(setting.folder) == rows
         assert_one_curve(server, rows, f"stopped at {steps}")
         assert_tensorboard_has(setting.folder, rows, f"stopped at {steps}")
+
+
+@pytest.mark.parametrize("rows_before", [0, 2])
+@pytest.mark.parametrize("ends", [True, False])
+def test_wandb_may_fail_while_a_run_trains_and_gets_the_rest_later(tmp_path, server, rows_before, ends):
+    setting = Tracked(tmp_path / "run")
+    server.is_down = lambda: len(server.rows) >= rows_before
+    with (
+        signals_raise(),
+        suppress(Interrupted),
+        pytest.warns(UserWarning, match="W&B fails .Connection lost"),
+    ):
+        setting.train(*([] if ends else [Kill("on_train_batch_end", 6, signal.SIGUSR1)]))
+    assert len(server.scalars()) == rows_before
+    server.is_down = lambda: False
+    setting.train()
+    assert_one_curve(server, csv_rows(setting.folder), f"down after {rows_before}")
+
+
+def test_wandb_that_fails_at_the_first_start_is_an_error_and_later_is_not(tmp_path, server, monkeypatch):
+    def fail(**arguments: Any) -> None:
+        raise wandb.Error("no such project")
+
+    setting = Tracked(tmp_path / "run")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(wandb, "init", fail)
+        with pytest.raises(wandb.Error, match="no such project"):
+            setting.train()
+    setting.train(Stop(3))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(wandb, "init", fail)
+        setting.train(max_epochs=3)
+    setting.train(max_epochs=3)
+    assert_one_curve(server, csv_rows(setting.folder), "a later start without W&B")
+
+
+def test_20806_a_run_that_is_stopped_does_not_wait_for_an_upload(tmp_path, server, monkeypatch):
+    monkeypatch.setattr("utils.time_limit.SECONDS", 0.1)
+    monkeypatch.setattr(Session, "finish", lambda self, exit_code=0: exit_code and time.sleep(600))
+    began = time.monotonic()
+    with signals_raise(), pytest.raises(Interrupted):
+        Tracked(tmp_path / "run").train(Kill("on_train_batch_end", 6, signal.SIGUSR1))
+    assert time.monotonic() - began < 300
 
 
 def test_20806_a_run_that_is_stopped_sends_no_weights(tmp_path, server):

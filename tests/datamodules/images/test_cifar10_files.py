@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import pickle
 import tarfile
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -145,6 +147,19 @@ def test_an_archive_in_the_root_is_unpacked(root: Path, tmp_path: Path) -> None:
     for name in (*TRAIN_FILES, TEST_FILE):
         assert (new / FOLDER / name).read_bytes() == (root / FOLDER / name).read_bytes()
     assert sorted(path.name for path in new.iterdir()) == [FOLDER, cifar10_files.ARCHIVE]
+
+
+def test_processes_that_unpack_the_archive_at_once_share_the_folder(root: Path, tmp_path: Path, monkeypatch) -> None:
+    new = tmp_path / "new"
+    new.mkdir()
+    with tarfile.open(new / cifar10_files.ARCHIVE, "w:gz") as tar:
+        tar.add(root / FOLDER, FOLDER)
+    provide, all_unpacked = cifar10_files._provide, threading.Barrier(3)
+    monkeypatch.setattr(cifar10_files, "_provide", lambda *paths: (all_unpacked.wait(60), provide(*paths)))
+    with ThreadPoolExecutor(3) as pool:  # each result raises what its call raised
+        assert [each.result() for each in [pool.submit(fetch_archive, new, verify=False) for _ in range(3)]]
+    assert sorted(path.name for path in new.iterdir()) == [FOLDER, cifar10_files.ARCHIVE]
+    assert len(list((new / FOLDER).iterdir())) == len(list((root / FOLDER).iterdir()))
 
 
 def test_a_damaged_archive_is_named_and_leaves_nothing(tmp_path: Path) -> None:
