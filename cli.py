@@ -54,7 +54,7 @@ from command_line.configs import BASE, asks_for_help, forget, given_configs, wit
 from command_line.errors import explain, user_errors, wants_traceback
 from command_line.parser import Parser
 from command_line.paths import checkpoint_file, expand_flags, expand_home, with_checkpoint_files
-from command_line.process import import_packages, keep_freed_memory, quieten, use_utf8
+from command_line.process import import_packages, prepare_process, use_utf8
 from command_line.resume_changes import accepted_changes
 from command_line.run_checks import check_callbacks, check_data_fits_model, check_trainer_settings
 from command_line.start import answer_early
@@ -320,8 +320,7 @@ def main(args: list[str] | None = None) -> None:
         args = sys.argv[1:]
     mend_streams()
     answer_early(args)
-    quieten()
-    keep_freed_memory()
+    prepare_process()
     watch_processes()
     args = expand_flags(args)
     try:

@@ -12,6 +12,11 @@ import sys
 import warnings
 from collections.abc import Iterable
 
+from lightning.fabric.utilities.rank_zero import rank_zero_only
+
+RANKS = ("RANK", "LOCAL_RANK", "SLURM_PROCID")
+"""Variables in which launchers give a process its number."""
+
 
 def use_utf8() -> None:
     """Start this process again in Python's UTF-8 mode if the locale has another encoding.
@@ -21,6 +26,13 @@ def use_utf8() -> None:
     if not sys.flags.utf8_mode and locale.getpreferredencoding(False).lower() not in ("utf-8", "utf8"):
         os.environ["PYTHONUTF8"] = "1"
         os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])
+
+
+def prepare_process() -> None:
+    """Do what has to be done before the first module with a class is imported."""
+    quieten()
+    know_other_nodes()
+    keep_freed_memory()
 
 
 def import_packages(names: Iterable[str]) -> None:
@@ -56,6 +68,15 @@ def quieten() -> None:
     hints = ("litlogger", "LitLogger", "estimate number of stepping batches")
     for name in ("lightning.pytorch.utilities.rank_zero", "lightning.fabric.utilities.seed"):
         logging.getLogger(name).addFilter(lambda record: not any(hint in record.getMessage() for hint in hints))
+
+
+def know_other_nodes() -> None:
+    """Have no process be the first on any node but the first, where NODE_RANK alone tells them apart.
+
+    Lightning numbers the processes of a training that is started by one command per node only when it starts others.
+    """
+    if os.environ.get("NODE_RANK", "0") != "0" and not any(name in os.environ for name in RANKS):
+        rank_zero_only.rank = 1  # type: ignore[attr-defined]
 
 
 def keep_freed_memory() -> None:

@@ -6,8 +6,9 @@ import sys
 from pathlib import Path
 
 import pytest
+from lightning.fabric.utilities.rank_zero import rank_zero_only
 
-from command_line.process import import_packages
+from command_line.process import RANKS, import_packages, know_other_nodes
 
 ROOT = Path(__file__).parents[2]
 
@@ -34,6 +35,20 @@ def test_a_module_with_a_mistake_is_named_and_does_not_stop_the_others(
     assert "a_net.py, line 1" in str(warned[0].message)
     assert "No module named 'nowhere_at_all'" in str(warned[1].message)
     assert "broken_rooms.c_net" in sys.modules
+
+
+@pytest.mark.parametrize(
+    ("variables", "rank"),
+    [({}, 0), ({"NODE_RANK": "0"}, 0), ({"NODE_RANK": "2"}, 1), ({"NODE_RANK": "2", "LOCAL_RANK": "3"}, 0)],
+)
+def test_of_several_nodes_only_the_first_has_the_first_process(monkeypatch, variables, rank):
+    for name in ("NODE_RANK", *RANKS):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(rank_zero_only, "rank", 0)  # Lightning's own number, from the other variables, is left as it is
+    know_other_nodes()
+    assert rank_zero_only.rank == rank
 
 
 @pytest.mark.skipif(not hasattr(ctypes.CDLL(None), "mallopt"), reason="another C library than glibc")
