@@ -5,8 +5,14 @@ LightningCLI, and what belongs to no single run of a Trainer: a folder for the r
 `command_line/` has the parser, the search for configs and the explanation of errors.
 """
 
-import shlex
 import sys
+
+if __name__ == "__main__":  # help and mistakes are answered before the imports below, which take seconds
+    from command_line.start import main as start
+
+    sys.exit(start())
+
+import shlex
 import warnings
 from argparse import SUPPRESS
 from pathlib import Path
@@ -50,13 +56,16 @@ from callbacks.trackers.trackers import Trackers
 from callbacks.trackers.wandb_run import WandbRun
 from command_line import slurm
 from command_line.carried_configs import resolved_config, with_checkpoint_config, with_run_config
-from command_line.configs import BASE, asks_for_help, forget, given_configs, with_found_configs
-from command_line.errors import explain, user_errors, wants_traceback
+from command_line.configs import BASE, forget, given_configs, with_found_configs
+from command_line.errors import explain, user_errors
+from command_line.help_pages import help_option, with_full_help
+from command_line.mistakes import wants_traceback
 from command_line.parser import Parser
 from command_line.paths import checkpoint_file, expand_flags, expand_home, with_checkpoint_files
 from command_line.process import import_packages, prepare_process, use_utf8
 from command_line.resume_changes import accepted_changes
 from command_line.run_checks import check_callbacks, check_data_fits_model, check_trainer_settings
+from command_line.run_options import RUN_OPTIONS
 from command_line.start import answer_early
 from command_line.streams import mend_streams
 from command_line.watch import watch_processes
@@ -100,7 +109,7 @@ class OneForAllCLI(LightningCLI):
                 },
                 parser_class=Parser,
                 auto_configure_optimizers=False,
-                args=args if asks_for_help(args) else with_checkpoint_config(with_run_config(with_found_configs(args))),
+                args=args if help_option(args) else with_checkpoint_config(with_run_config(with_found_configs(args))),
             )
         except BaseException:
             if self.claimed and not self._has_trained():
@@ -119,26 +128,9 @@ class OneForAllCLI(LightningCLI):
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         """Add what belongs to the run and its folder."""
         run = parser.add_argument_group("The run and its folder")
-        run.add_argument("--name", type=str | None, help="Name of the run: its folder is runs/NAME, or NAME-2, -3, ...")
-        run.add_argument("--run_dir", type=str | None, help="The run folder itself, instead of runs/NAME.")
-        run.add_argument(
-            "--resume",
-            nargs="?",
-            const=True,
-            type=bool | None,
-            help="Resume the run in its folder (--run_dir, or runs/NAME) from last.ckpt or, if that is damaged, "
-            "previous.ckpt; start if the run has not trained yet.",
-        )
-        run.add_argument("--output", type=str | None, help="Where `predict` writes (default: in the run folder).")
-        run.add_argument("--debug", nargs="?", const=True, type=bool | None, help="Show the traceback of an error.")
-        run.add_argument(
-            "--trust_checkpoint",
-            nargs="?",
-            const=True,
-            type=bool | None,
-            help="Take the whole config of --ckpt_path, which may then run any code. Only for a checkpoint whose maker "
-            "you trust.",
-        )
+        switch: dict[str, Any] = {"nargs": "?", "const": True, "type": bool | None}
+        for name, value, text in RUN_OPTIONS:
+            run.add_argument(f"--{name}", help=text, **({"type": str | None} if value else switch))
         run.add_argument(f"--{BASE}", type=forget, help=SUPPRESS)  # of a config file alone
         parser.add_lightning_class_args(BestCheckpoint, "checkpoint")
         parser.add_lightning_class_args(ResumeCheckpoint, "resume_checkpoint")
@@ -322,7 +314,7 @@ def main(args: list[str] | None = None) -> None:
     answer_early(args)
     prepare_process()
     watch_processes()
-    args = expand_flags(args)
+    args = expand_flags(with_full_help(args))
     try:
         with interruption.signals_raise():
             try:
@@ -343,7 +335,3 @@ def main(args: list[str] | None = None) -> None:
             raise
         print(f"oneforall: error: {explain(error, args, PACKAGES)}", file=sys.stderr, flush=True)
         sys.exit(2)
-
-
-if __name__ == "__main__":
-    main()

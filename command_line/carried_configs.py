@@ -9,6 +9,7 @@ import yaml
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 
 from command_line.configs import BASE, given_configs, is_on, option_values
+from command_line.mistakes import without_checkpoint
 from command_line.yaml_files import read_yaml
 from utils.checkpoint_config import plain_config, taken_config
 from utils.checkpoints import read_config
@@ -57,9 +58,7 @@ def with_checkpoint_config(args: list[str]) -> list[str]:
     ckpt_paths = option_values(args, "--ckpt_path")
     if not ckpt_paths:
         if args[0] != "fit" and "--print_config" not in args:
-            raise ValueError(
-                f"oneforall {args[0]} needs a checkpoint: pass --ckpt_path runs/NAME/checkpoints/best.ckpt"
-            )
+            raise ValueError(without_checkpoint(args[0]))
         return args
     config = config_of(ckpt_paths[-1], args[0], trusted=is_on(args, "--trust_checkpoint"))
     return [args[0], "--config", yaml.safe_dump(config, sort_keys=False), *args[1:]]

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import difflib
 import itertools
-import re
 from collections.abc import Iterator
 from pathlib import Path
 
 from command_line.yaml_files import read_yaml
 
-HELP = re.compile(r"-h|--([\w.]+\.)?help(=.*)?")
 CONFIG_OPTIONS = ("--config", "-c")
 SHIPPED = Path(__file__).resolve().parents[1] / "configs"
 """Folder of the configs that come with the program."""
@@ -33,11 +31,6 @@ def option_values(args: list[str], *options: str) -> list[str]:
 def is_on(args: list[str], flag: str) -> bool:
     """Return whether a command line has a flag, with any value but false."""
     return any(value.lower() != "false" for value in option_values([*args, ""], flag))
-
-
-def asks_for_help(args: list[str]) -> bool:
-    """Return whether a command line asks for a help page, by an option rather than as a value."""
-    return any(map(HELP.fullmatch, args))
 
 
 def given_configs(args: list[str]) -> list[str]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 import sys
 from collections.abc import Sequence
@@ -10,7 +9,6 @@ from collections.abc import Sequence
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 
 from command_line.classes import explain_class
-from command_line.configs import is_on
 from command_line.jsonargparse_messages import (
     is_report,
     loose_arguments,
@@ -20,12 +18,11 @@ from command_line.jsonargparse_messages import (
     unknown_option,
     without_class,
 )
+from command_line.mistakes import explain_loose, without_config
 from command_line.options import class_fields, command_parser, explain_option, names_no_class
 from command_line.parser import ParserError
 from command_line.reports import Report, report_of
 from command_line.sources import Sources
-
-DEBUG_VARIABLE = "ONEFORALL_DEBUG"
 
 EXTRAS = ("wandb", "tensorboard")
 """Packages that only some need, and the extras of the same name that bring them."""
@@ -41,11 +38,6 @@ def user_errors() -> tuple[type[Exception], ...]:
     """Return the exceptions that a user can mend; W&B's (no login, no network) too, where a logger has imported it."""
     theirs = getattr(sys.modules.get("wandb"), "Error", None)
     return (*USER_ERRORS, theirs) if theirs else USER_ERRORS
-
-
-def wants_traceback(args: list[str]) -> bool:
-    """Return whether an error shall be shown with its traceback."""
-    return is_on(args, "--debug") or bool(os.environ.get(DEBUG_VARIABLE))
 
 
 def explain(error: BaseException, args: list[str], packages: Sequence[str]) -> str:
@@ -91,14 +83,6 @@ def explain_parser(error: ParserError, args: list[str], packages: Sequence[str])
     return report.objection
 
 
-def explain_loose(loose: list[str], command: str) -> str:
-    """Return what to do with words of a command line that belong to no option."""
-    configs = [word for word in loose if word.endswith((".yaml", ".yml"))]
-    if configs:
-        return f"a config is passed with --config: oneforall {command} --config {' --config '.join(configs)}"
-    return f"{' '.join(loose)} belongs to no option; `oneforall {command} --help` lists what there is"
-
-
 def explain_missing(missing: list[str], report: Report, args: list[str]) -> str:
     """Return what a command or a class lacks, and how to give it."""
     cls = getattr(report.parser, "described", None)
@@ -107,8 +91,4 @@ def explain_missing(missing: list[str], report: Report, args: list[str]) -> str:
         them = "them" if len(missing) > 1 else "it"
         return f"{report.path}: {cls.__name__} needs {', '.join(missing)}; pass {flags}, or a config that sets {them}"
     command = args[0] if args else "fit"
-    names = sorted({name.removeprefix(f"{command}.") for name in missing}, reverse=True)
-    return (
-        f"oneforall {command} needs {' and '.join(names)}; pass a config, such as `oneforall {command} --config "
-        f"quickstart/images.yaml`, or {' and '.join(f'--{name}' for name in names)}"
-    )
+    return without_config(command, sorted({name.removeprefix(f"{command}.") for name in missing}, reverse=True))

@@ -7,9 +7,6 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from jsonargparse import Namespace
-from lightning.pytorch.utilities import rank_zero_info
-
 _HOME = re.compile(r"~[\w.-]*/")
 WEIGHTS = ("best.ckpt", "last.ckpt")
 """Checkpoints that stand for a run, the preferred one first."""
@@ -20,11 +17,10 @@ def expand_home(value: Any) -> Any:
 
     Which strings are paths is not asked: nothing but a path begins so, and a shell would expand it as well.
     """
+    from jsonargparse import Namespace  # takes long, and flags are expanded before libraries are imported
+
     if isinstance(value, str):
-        if _HOME.match(value):
-            with suppress(RuntimeError):  # there is no such user
-                return str(Path(value).expanduser())
-        return value
+        return _expanded(value)
     if isinstance(value, Namespace):
         for key, item in vars(value).items():
             setattr(value, key, expand_home(item))
@@ -36,12 +32,19 @@ def expand_home(value: Any) -> Any:
     return value
 
 
+def _expanded(value: str) -> str:
+    if _HOME.match(value):
+        with suppress(RuntimeError):  # there is no such user
+            return str(Path(value).expanduser())
+    return value
+
+
 def expand_flags(args: list[str]) -> list[str]:
     """Return a command line with `~/` expanded at the beginning of each value: no shell does so in `--run_dir=~/x`."""
     expanded = []
     for arg in args:
         name, equals, value = arg.partition("=")
-        expanded.append(f"{name}={expand_home(value)}" if equals and name.startswith("-") else expand_home(arg))
+        expanded.append(f"{name}={_expanded(value)}" if equals and name.startswith("-") else _expanded(arg))
     return expanded
 
 
@@ -68,6 +71,8 @@ def with_checkpoint_files(args: list[str]) -> list[str]:
     Raises:
         FileNotFoundError: As `checkpoint_file`.
     """
+    from lightning.pytorch.utilities import rank_zero_info
+
     changed = list(args)
     for index, arg in enumerate(args):
         before, equals, value = arg.partition("=")

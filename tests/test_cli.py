@@ -19,7 +19,7 @@ import yaml
 
 import cli
 from command_line.carried_configs import with_checkpoint_config
-from command_line.configs import asks_for_help
+from command_line.help_pages import help_option
 
 ROOT = Path(__file__).parents[1]
 QUICKSTART = str(ROOT / "configs/quickstart/images.yaml")
@@ -415,9 +415,9 @@ def test_an_error_of_wandb_ends_in_one_line(oneforall, monkeypatch):
 
 
 def test_help_is_asked_for_by_an_option_not_by_a_value():
-    for args in (["test", "-h"], ["fit", "--help"], ["fit", "--model.help", "ResNet"], ["fit", "--model.help=ResNet"]):
-        assert asks_for_help(args)
-    assert not asks_for_help(["test", "--ckpt_path", "runs/self-help/checkpoints/best.ckpt"])
+    for args in (["test", "-h"], ["fit", "--help.all"], ["fit", "--model.help", "X"], ["fit", "--model.help=X"]):
+        assert help_option(args)
+    assert not help_option(["test", "--ckpt_path", "runs/self-help/checkpoints/best.ckpt"])
     with pytest.raises(FileNotFoundError, match="self-help"):
         with_checkpoint_config(["test", "--ckpt_path", "runs/self-help/checkpoints/best.ckpt"])
 

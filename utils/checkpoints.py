@@ -12,7 +12,7 @@ from typing import Any
 from packaging.version import InvalidVersion, Version
 from torch import Tensor
 
-from utils.files import refuse_lfs_pointer
+from utils.files import require_checkpoint
 from utils.plain_data import check_entries
 from utils.torch_files import load_plain
 from utils.weights import check_digests, check_finite, digest_of, digests_of, plain_weights
@@ -71,9 +71,7 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
             altered or are not finite. The message is one line that names the tensor, if it is one.
     """
     path = Path(path)
-    if not path.is_file():
-        raise FileNotFoundError(f"checkpoint {path} does not exist; pass --ckpt_path runs/NAME/checkpoints/best.ckpt")
-    refuse_lfs_pointer(path)
+    require_checkpoint(path)
     try:
         checkpoint = load_plain(path)
     except ValueError as error:

@@ -79,6 +79,13 @@ def temporary_beside(target: Path) -> Path:
     return _temporary(target, f"{os.getpid()}-{secrets.token_hex(4)}")
 
 
+def require_checkpoint(path: Path) -> None:
+    """Raise FileNotFoundError if there is no file where a checkpoint should be, and as `refuse_lfs_pointer`."""
+    if not path.is_file():
+        raise FileNotFoundError(f"checkpoint {path} does not exist; pass --ckpt_path runs/NAME/checkpoints/best.ckpt")
+    refuse_lfs_pointer(path)
+
+
 LFS_POINTER = b"version https://git-lfs.github.com/spec/"
 
 

@@ -1,0 +1,218 @@
+"""Help pages of the options that most runs need, printed before any library is imported.
+
+`--help.all` and the help pages of classes (`--model.help ImageClassifier`) are the parser's. Tests compare these pages
+with it: every option of a page exists there, with the default that the page gives.
+"""
+
+from __future__ import annotations
+
+import re
+import textwrap
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from command_line.run_options import RUN_OPTIONS
+
+COMMANDS = {
+    "fit": "train",
+    "validate": "score on the validation data",
+    "test": "score on the test data",
+    "predict": "predict images or a text file",
+}
+"""The commands, and what each does."""
+
+ALL = "--help.all"
+"""The flag for the parser's own help page, which has every option."""
+
+HELP = re.compile(r"-h|--([\w.]+\.)?help(\.all|=.*)?")
+DEFAULT = re.compile(r"\(default: (\S+)\)")
+
+WIDTH, COLUMN = 100, 34
+"""Width of a page, and where its second column starts."""
+
+Rows = list[tuple[str, str]]
+"""Options, each with what its value is, and what they do."""
+
+
+class Section(NamedTuple):
+    """A part of a page.
+
+    Attributes:
+        title: What its options are about.
+        rows: The options.
+    """
+
+    title: str
+    rows: Rows
+
+
+EXAMPLES = {
+    "fit": (
+        "oneforall fit --config quickstart/images.yaml",
+        "oneforall fit --config cifar10/resnet18.yaml --config trainer/gpu.yaml --model.optimizer.lr 0.05",
+        "oneforall fit --name resnet18 --resume",
+    ),
+    "validate": ("oneforall validate --ckpt_path runs/NAME",),
+    "test": ("oneforall test --ckpt_path runs/NAME",),
+    "predict": ("oneforall predict --ckpt_path runs/NAME --data.predict_path my_images/",),
+}
+
+CHECKPOINT: Rows = [
+    ("--ckpt_path PATH", "The checkpoint, or a run folder: its best.ckpt, else its last.ckpt. It carries its config."),
+]
+
+CONFIG: Rows = [
+    (
+        "--config FILE",
+        "A YAML file, or the name of a shipped one, such as cifar10/resnet20.yaml. Several compose: the last one that "
+        "sets a field wins, and so do flags, read from left to right.",
+    ),
+    ("--print_config", "Print the whole config, which runs again as it is, and exit."),
+]
+
+CONTINUED: Rows = [
+    ("--ckpt_path PATH", "A checkpoint, or a run folder, whose training a new run continues."),
+    ("--seed_everything N", "The one seed of the run (default: 0)."),
+]
+
+MODEL: Rows = [
+    ("--model CLASS", "ImageClassifier, TextSeq2Seq or CharLanguageModel."),
+    ("--model.architecture CLASS", "The network, such as ResNet; --model.architecture.depth 18 sets a field of it."),
+    ("--model.optimizer CLASS", "The optimizer, such as Muon or torch.optim.SGD; --model.optimizer.lr its rate."),
+    ("--model.schedule CLASS", "The learning rate schedule, such as WarmupCosine."),
+    ("--model.init_from FILE", "Weights to start from: a checkpoint, .safetensors or .pth."),
+]
+
+DATA: Rows = [
+    (
+        "--data CLASS",
+        "CIFAR10DataModule, ImageFolderDataModule, DigitsDataModule, TextSeq2SeqDataModule or CharTextDataModule.",
+    ),
+    ("--data.batch_size N", "Images per batch and process; text has --data.batch_tokens."),
+]
+
+PREDICTED: Rows = [
+    ("--data.predict_path PATH", "A folder of images, a text file or a table; if left out, the test data."),
+]
+
+DEVICES: Rows = [
+    ("--trainer.accelerator NAME", "cpu, gpu or mps (default: auto)."),
+    ("--trainer.devices N", "Number of processes, each with a device of its own (default: auto)."),
+    ("--trainer.precision NAME", "32-true, bf16-mixed, ...; if null, 32-true (default: null)."),
+]
+
+TRAINING: Rows = [
+    ("--trainer.max_epochs N", "Number of epochs (default: null)."),
+    ("--trainer.max_steps N", "Number of optimizer steps, -1 for no limit (default: -1)."),
+    ("--trainer.max_time DD:HH:MM:SS", "Time after which the training ends (default: null)."),
+    ("--trainer.accumulate_grad_batches N", "Batches per optimizer step (default: 1)."),
+    ("--trainer.gradient_clip_val X", "Largest norm of the gradient; if null, no limit (default: null)."),
+    ("--trainer.limit_train_batches N", "Number, or fraction, of an epoch's batches to use (default: null)."),
+    ("--trainer.callbacks+ CLASS", "One more callback, such as EMA or EarlyStopping."),
+    ("--trainer.logger+ CLASS", "One more logger; --config logger/wandb.yaml sets one up."),
+]
+
+SAVING: Rows = [
+    ("--checkpoint.monitor METRIC", "The metric that chooses best.ckpt (default: val/accuracy)."),
+    ("--checkpoint.mode max|min", "Whether its best value is the maximum or the minimum (default: max)."),
+    ("--resume_checkpoint.every_n_seconds X", "Minimum time between two checkpoints, in seconds (default: 60.0)."),
+    ("--non_finite.action stop|skip", "What happens at a loss that is not finite (default: stop)."),
+    ("--curves.every_n_seconds X", "Minimum time between two drawings of the curves, in seconds (default: 20.0)."),
+]
+
+
+def help_option(args: list[str]) -> str | None:
+    """Return the first option of a command line that asks for a help page; None without one. A value asks for none."""
+    return next(filter(HELP.fullmatch, args), None)
+
+
+def page_asked_for(args: list[str]) -> str | None:
+    """Return the page that a command line asks for; None if it asks for none, or for one of the parser's."""
+    if args[:1] in (["-h"], ["--help"], [ALL]):
+        return overview()
+    return page(args[0]) if args[:1] and args[0] in COMMANDS and help_option(args) in ("-h", "--help") else None
+
+
+def with_full_help(args: list[str]) -> list[str]:
+    """Return a command line as the parser knows it: `--help.all` is its `--help`."""
+    return ["--help" if arg == ALL else arg for arg in args]
+
+
+def overview() -> str:
+    """Return the help page of the program: its commands."""
+    return "\n".join(
+        [
+            "usage: oneforall COMMAND [--config FILE ...] [--FIELD VALUE ...]",
+            "",
+            "Train networks for images and for text, and use them. Commands:",
+            "",
+            *(f"  {name:<12}{what}" for name, what in COMMANDS.items()),
+            "",
+            "For example:",
+            "",
+            *(f"  {EXAMPLES[command][0]}" for command in COMMANDS),
+            "",
+            "`oneforall COMMAND --help` explains a command, `oneforall --version` prints the version.",
+        ]
+    )
+
+
+def page(command: str) -> str:
+    """Return the help page of a command."""
+    return "\n".join(_page(command))
+
+
+def flags(command: str) -> list[str]:
+    """Return the options that a command's page names."""
+    return [name.split()[0] for section in _sections(command) for name, _ in section.rows]
+
+
+def defaults(command: str) -> dict[str, str]:
+    """Return the defaults that a command's page gives, by option."""
+    rows = [(name.split()[0], DEFAULT.search(text)) for section in _sections(command) for name, text in section.rows]
+    return {flag: default[1] for flag, default in rows if default}
+
+
+def _sections(command: str) -> list[Section]:
+    """Return the sections of a command's page: what most runs need comes first."""
+    alien = {"fit": {"output"}, "predict": {"resume"}}.get(command, {"output", "resume"})
+    run = [(f"--{name} {value}".rstrip(), text) for name, value, text in RUN_OPTIONS if name not in alien]
+    if command == "fit":
+        return [
+            Section("What to run", CONFIG),
+            Section("The run and its folder", [*run, *CONTINUED]),
+            Section("The model: fields of the class that the config names", MODEL),
+            Section("The data: fields of the class that the config names", DATA),
+            Section("The training", [*TRAINING, *DEVICES]),
+            Section("Checkpoints and curves", SAVING),
+        ]
+    used = "val" if command == "validate" else command
+    limit = (f"--trainer.limit_{used}_batches N", "Number, or fraction, of the batches to use (default: null).")
+    return [
+        Section("What to run", [*CHECKPOINT, *(PREDICTED if command == "predict" else []), *CONFIG]),
+        Section("The run and its folder", run),
+        Section("The devices", [*DEVICES, limit]),
+    ]
+
+
+def _page(command: str) -> Iterator[str]:
+    yield f"usage: oneforall {command} [--config FILE ...] [--FIELD VALUE ...]"
+    yield from ("", f"{COMMANDS[command].capitalize()}. For example:", "")
+    yield from (f"  {example}" for example in EXAMPLES[command])
+    for section in _sections(command):
+        yield from ("", f"{section.title}:")
+        for name, text in section.rows:
+            yield from _row(name, text)
+    yield from ("", "More:")
+    yield from _row(f"oneforall {command} {ALL}", "Every option.", 54)
+    yield from _row(f"oneforall {command} --model.help ImageClassifier", "The fields of a class; so --data.help.", 54)
+
+
+def _row(name: str, text: str, column: int = COLUMN) -> Iterator[str]:
+    """Yield the lines of an option, in the first column, and its text, wrapped, in the second."""
+    lines = textwrap.wrap(text, WIDTH - column)
+    if len(name) > column - 4:
+        yield f"  {name}"
+    else:
+        yield f"  {name:<{column - 2}}{lines.pop(0)}"
+    yield from (f"{'':{column}}{line}" for line in lines)

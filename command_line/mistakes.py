@@ -1,0 +1,126 @@
+"""Mistakes of a command line that show without the parser, so that they are reported before any library is imported."""
+
+from __future__ import annotations
+
+import difflib
+import itertools
+import os
+from collections.abc import Iterable
+from pathlib import Path
+
+from command_line.configs import CONFIG_OPTIONS, is_on, option_values, with_found_configs
+from command_line.help_pages import COMMANDS, flags, help_option
+from command_line.paths import checkpoint_file, expand_flags
+from command_line.run_options import RUN_OPTIONS
+from utils.files import require_checkpoint
+
+DEBUG_VARIABLE = "ONEFORALL_DEBUG"
+
+MEANT = {"train": "fit", "training": "fit", "run": "fit", "eval": "test", "evaluate": "test", "val": "validate"}
+MEANT |= {"infer": "predict", "inference": "predict", "translate": "predict", "classify": "predict"}
+"""Commands of other programs, and ours."""
+
+EXAMPLE = "oneforall fit --config quickstart/images.yaml"
+
+TOP_LEVEL = (
+    *(option.name for option in RUN_OPTIONS),
+    *("config", "print_config", "help", "seed_everything", "ckpt_path", "base", "weights_only"),
+    *("trainer", "model", "data", "checkpoint", "resume_checkpoint", "non_finite", "curves"),
+    *("verbose", "return_predictions"),
+)
+"""Names of all options without a dot, of whichever command."""
+
+
+def wants_traceback(args: list[str]) -> bool:
+    """Return whether an error shall be shown with its traceback."""
+    return is_on(args, "--debug") or bool(os.environ.get(DEBUG_VARIABLE))
+
+
+def mistake_in(args: list[str]) -> str | None:
+    """Return what is wrong with a command line, as far as that shows without the parser; None if nothing is."""
+    if mistake := mistake_in_command(args):
+        return mistake
+    if args[0] not in COMMANDS or help_option(args) or wants_traceback(args):
+        return None
+    args = expand_flags(args)
+    try:
+        if mistake := _loose_words(args) or _unknown_option(args):
+            return mistake
+        with_found_configs(args)
+        _check_checkpoint(args)
+    except (ValueError, OSError) as error:
+        return " ".join(str(error).split())
+    return _missing(args)
+
+
+def mistake_in_command(args: list[str]) -> str | None:
+    """Return what is wrong with the command, the first word of a command line; None if nothing is."""
+    listed = ", ".join(f"{name} ({what})" for name, what in COMMANDS.items())
+    if not args:
+        return f"a command is missing; commands are {listed}; for example: {EXAMPLE}"
+    if args[0] in COMMANDS or args[0].startswith(("-h", "--help", "--print_shtab")):
+        return None
+    if args[0].startswith("-"):
+        return f"the command comes first, before {args[0]}; commands are {listed}; for example: {EXAMPLE}"
+    near = MEANT.get(args[0]) or next(iter(difflib.get_close_matches(args[0], COMMANDS, 1)), None)
+    meant = f"did you mean {near}? " if near else ""
+    return f"there is no command {args[0]}; {meant}commands are {listed}"
+
+
+def explain_loose(loose: list[str], command: str) -> str:
+    """Return what to do with words of a command line that belong to no option."""
+    configs = [word for word in loose if word.endswith((".yaml", ".yml"))]
+    if configs:
+        return f"a config is passed with --config: oneforall {command} --config {' --config '.join(configs)}"
+    return f"{' '.join(loose)} belongs to no option; `oneforall {command} --help` lists what there is"
+
+
+def without_config(command: str, missing: Iterable[str]) -> str:
+    """Return that a command lacks some of its parts, which a config would name."""
+    names = list(missing)
+    return (
+        f"oneforall {command} needs {' and '.join(names)}; pass a config, such as `oneforall {command} --config "
+        f"quickstart/images.yaml`, or {' and '.join(f'--{name}' for name in names)}"
+    )
+
+
+def without_checkpoint(command: str) -> str:
+    """Return that a command lacks a checkpoint."""
+    return f"oneforall {command} needs a checkpoint: pass --ckpt_path runs/NAME/checkpoints/best.ckpt"
+
+
+def _loose_words(args: list[str]) -> str | None:
+    """Return what to do with words right after the command, where no option can have them as its value."""
+    loose = list(itertools.takewhile(lambda arg: not arg.startswith("-"), args[1:]))
+    return explain_loose(loose, args[0]) if loose else None
+
+
+def _unknown_option(args: list[str]) -> str | None:
+    """Return which option does not exist and which is meant, where that is plain; the parser explains all others."""
+    names = [arg.partition("=")[0][2:].rstrip("+") for arg in args if arg.startswith("--")]
+    for name in names:
+        if name and "." not in name and name not in TOP_LEVEL:
+            return _meant(name, [flag.lstrip("-").rstrip("+") for flag in flags(args[0])])
+    return None
+
+
+def _meant(name: str, known: list[str]) -> str | None:
+    same_end = next((option for option in known if option.rpartition(".")[2] == name), None)
+    near = same_end or next(iter(difflib.get_close_matches(name, known, 1, 0.7)), None)
+    return f"there is no option {name}; did you mean {near}?" if near else None
+
+
+def _check_checkpoint(args: list[str]) -> None:
+    """Raise FileNotFoundError if the checkpoint does not exist, ValueError if there is none but a pointer to it."""
+    for path in option_values(args, "--ckpt_path")[-1:]:
+        require_checkpoint(Path(checkpoint_file(path)))
+
+
+def _missing(args: list[str]) -> str | None:
+    """Return what a command lacks: a checkpoint or, to train, all that says what to train."""
+    if option_values(args, "--ckpt_path"):
+        return None
+    if args[0] != "fit":
+        return None if "--print_config" in args else without_checkpoint(args[0])
+    said = any(arg.startswith((*CONFIG_OPTIONS, "--model", "--data", "--resume", "--print_config")) for arg in args)
+    return None if said else without_config("fit", ("model", "data"))
