@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -15,10 +16,11 @@ from datamodules.text.bucketing import bucket_pairs, round_up
 from datamodules.text.collation import collate
 from datamodules.text.epoch_plan import TrainingPlan
 from datamodules.text.evaluation_texts import EvaluationTexts, join_texts
-from datamodules.text.prediction_input import PredictionInput
+from datamodules.text.examples import Example, some_of
+from datamodules.text.prediction_input import PredictionInput, most_predicted
 from datamodules.text.preparation import OverLength, Preparation
 from datamodules.text.run_tokenizer import RunTokenizer
-from datamodules.text.tasks import Example, Split, TextTask
+from datamodules.text.tasks import Split, TextTask
 from datamodules.text.token_table import TokenTable
 from datamodules.text.tokenizer import TokenizerModel
 from datamodules.text.training_pairs import TrainingPart
@@ -127,7 +129,7 @@ class TextSeq2SeqDataModule(
         self.predict_count = 0
         self.prepare_data_per_node = False  # all nodes share the run folder, in which the tokenizer is saved
         self._run_tokenizer = RunTokenizer(tokenizer, tokenizer_model, vocab_size, num_sentinels, self._tokenizer_texts)
-        self._examples: dict[tuple[int, Split], list[Example]] = {}
+        self._examples: dict[tuple[int, Split], Sequence[Example]] = {}
         self._training_parts: list[TrainingPart] | None = None
         self._prediction_input: PredictionInput | None = None
 
@@ -176,7 +178,7 @@ class TextSeq2SeqDataModule(
         elif stage == "predict" and (predicted := self._predicted()) is not None:
             predicted.share(self.trainer)
 
-    def _read(self, part: int, split: Split) -> list[Example]:
+    def _read(self, part: int, split: Split) -> Sequence[Example]:
         """Return the examples of one of the tasks, read on first use."""
         key = (part, split)
         if key not in self._examples:
@@ -191,9 +193,10 @@ class TextSeq2SeqDataModule(
     def training_data(self) -> dict[str, int]:
         """Return the numbers of training and validation examples, and a checksum of some of them."""
         parts = range(len(self.task.parts()))
-        train, val = ([example for part in parts for example in self._read(part, split)] for split in ("train", "val"))
-        some = [repr(each[k]).encode() for each in (train, val) for k in range(0, len(each), len(each) // 1000 + 1)]
-        return {"training examples": len(train), "validation examples": len(val), "checksum": checksum(some)}
+        train, val = ([self._read(part, split) for part in parts] for split in ("train", "val"))
+        some = [repr(example).encode() for each in (train, val) for example in some_of(each)]
+        sizes = (sum(map(len, each)) for each in (train, val))
+        return {"training examples": next(sizes), "validation examples": next(sizes), "checksum": checksum(some)}
 
     def _tokenizer_texts(self) -> list[str]:
         tasks = enumerate(self.task.parts())
@@ -281,9 +284,10 @@ class TextSeq2SeqDataModule(
         return join_texts(texts, interleave=interleave)
 
     def _texts_to_predict(self, records: list[str]) -> EvaluationTexts:
-        """Return the texts of `predict_path` that are not blank."""
+        """Return the texts of `predict_path` that are not blank: of a limited prediction, as many as it can use."""
         self.predict_count = len(records)
-        places = [number for number, text in enumerate(records) if text.strip()]
+        places = [number for number, text in enumerate(records) if text and not text.isspace()]
+        places = places[: most_predicted(self.trainer, self.eval_batch_tokens, self.pad_to_multiple)]
         sources = [records[place] for place in places]
         prefix, preparation = self._predict_prefix(), self._preparation()
         ids = preparation.encode([prefix + source for source in sources], f"{self.predict_path}: sources")

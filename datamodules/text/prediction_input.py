@@ -6,8 +6,10 @@ from typing import NamedTuple
 
 from lightning.pytorch import Trainer
 
+from datamodules.text.bucketing import round_up
 from datamodules.text.files import read_lines
 from datamodules.text.tables import READERS, MissingFieldError, check_text, read_table, table_suffix
+from utils.distributed import rank_and_world_size
 
 ARGUMENT = "data.predict_path"
 
@@ -17,6 +19,23 @@ class Record(NamedTuple):
 
     line: int
     text: str
+
+
+def most_predicted(trainer: Trainer | None, batch_tokens: int, multiple: int) -> int | None:
+    """Return the most texts that the batches of `--trainer.limit_predict_batches` hold; None without a limit.
+
+    The first batches of a prediction are those of the longest texts, for which all have to be tokenised. A prediction
+    of a few batches takes the longest among the first texts instead.
+
+    Args:
+        trainer: The trainer, if any.
+        batch_tokens: Maximum number of tokens in a batch, with as many assumed for a target as for its source.
+        multiple: Lengths are padded to a multiple of it.
+    """
+    limit = trainer.limit_predict_batches if trainer is not None else None
+    if type(limit) is not int:
+        return None
+    return limit * rank_and_world_size(trainer)[1] * (batch_tokens // (2 * round_up(1, multiple)))
 
 
 class PredictionInput:

@@ -72,12 +72,12 @@ class SpanCorruption(TextTask):
             raise ValueError(f"{split}: {path} has only blank lines: it must contain text")
         return [Example(line, ()) for line in lines]
 
-    def training_part(self, examples: list[Example], part: int, preparation: Preparation) -> TrainingPart:
+    def training_part(self, examples: Sequence[Example], part: int, preparation: Preparation) -> TrainingPart:
         """Return segments of the text, corrupted again each time they are used."""
         segments, sentinels = self._segments(examples, "train", preparation)
         return Segments(segments, self, sentinels, preparation.seed, part)
 
-    def evaluation_texts(self, examples: list[Example], split: Split, preparation: Preparation) -> EvaluationTexts:
+    def evaluation_texts(self, examples: Sequence[Example], split: Split, preparation: Preparation) -> EvaluationTexts:
         """Return segments of the text with the same spans in every run, whatever its seed, so that scores compare."""
         segments, sentinels = self._segments(examples, split, preparation)
         pairs = [
@@ -98,7 +98,7 @@ class SpanCorruption(TextTask):
         )
 
     def _segments(
-        self, examples: list[Example], split: Split, preparation: Preparation
+        self, examples: Sequence[Example], split: Split, preparation: Preparation
     ) -> tuple[TokenTable, list[int]]:
         """Divide the text, as one stream of tokens, into segments that fit the maximum lengths once corrupted.
 
@@ -122,8 +122,8 @@ class SpanCorruption(TextTask):
             stream = stream[:-1]
         if not len(stream):
             raise ValueError("SpanCorruption: the text has fewer than two tokens: use a longer one")
-        starts = np.append(np.arange(0, len(stream), length), len(stream))
-        return TokenTable(stream, starts), sentinels
+        sizes = np.diff(np.append(np.arange(0, len(stream), length), len(stream)))
+        return TokenTable.stored(stream, sizes), sentinels
 
     def span_counts(self, length: int) -> tuple[int, int]:
         """Return (number of tokens removed, number of spans) for a segment of `length` >= 2 tokens."""

@@ -8,14 +8,16 @@ training data are not pairs of given texts, such as `SpanCorruption`, overrides 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from itertools import compress
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 
 import numpy as np
 
 from datamodules.text.bpe_dropout import BPEDropout
 from datamodules.text.evaluation_texts import EvaluationTexts
-from datamodules.text.files import read_lines
+from datamodules.text.examples import Example, PairedLines, reference_counts, reference_texts, source_texts
+from datamodules.text.lines import open_lines
 from datamodules.text.preparation import Preparation
 from datamodules.text.tables import check_text, read_table
 from datamodules.text.training_pairs import BPEDropoutPairs, Pairs, TrainingPart
@@ -23,13 +25,6 @@ from utils.checks import check_positive
 from utils.tokenizer_files import EOS_ID
 
 Split = Literal["train", "val", "test"]
-
-
-class Example(NamedTuple):
-    """A source and the references it may become; training uses one of them, drawn again each time."""
-
-    source: str
-    references: tuple[str, ...]
 
 
 class TextTask(ABC):
@@ -54,7 +49,7 @@ class TextTask(ABC):
         self.weight = check_positive(f"{type(self).__name__}: weight", weight)
 
     @abstractmethod
-    def examples(self, split: Split) -> list[Example]:
+    def examples(self, split: Split) -> Sequence[Example]:
         """Return the examples of a split, sources without prefix.
 
         Raises:
@@ -70,11 +65,11 @@ class TextTask(ABC):
         """Return the tasks that this one consists of: only itself, unless it is a mixture."""
         return [self]
 
-    def tokenizer_texts(self, examples: list[Example]) -> list[str]:
+    def tokenizer_texts(self, examples: Sequence[Example]) -> list[str]:
         """Return the texts on which a tokenizer for this task is trained."""
         return [text for example in examples for text in (self.prefix + example.source, *example.references)]
 
-    def training_part(self, examples: list[Example], part: int, preparation: Preparation) -> TrainingPart:
+    def training_part(self, examples: Sequence[Example], part: int, preparation: Preparation) -> TrainingPart:
         """Return training examples as token ids.
 
         Args:
@@ -85,11 +80,10 @@ class TextTask(ABC):
         Raises:
             ValueError: Every example is dropped.
         """
-        source_texts = [self.prefix + example.source for example in examples]
-        reference_texts = [reference for example in examples for reference in example.references]
-        sources = preparation.encode(source_texts, "train sources")
-        references = preparation.encode(reference_texts, "train targets")
-        counts = np.array([len(example.references) for example in examples])
+        texts = source_texts(examples, self.prefix), reference_texts(examples)
+        sources = preparation.encode(texts[0], "train sources")
+        references = preparation.encode(texts[1], "train targets")
+        counts = reference_counts(examples)
         limits = (preparation.max_source_length, preparation.max_target_length)
         long_sources, long_references = sources.lengths() > limits[0], references.lengths() > limits[1]
         owners = np.repeat(np.arange(len(counts)), counts)
@@ -106,8 +100,8 @@ class TextTask(ABC):
                 f"{limits[0]} or data.max_target_length {limits[1]}: raise them"
             )
         if preparation.bpe_dropout > 0:
-            texts = (compress(source_texts, kept), compress(reference_texts, kept[owners]))
-            both = [BPEDropout(preparation.tokenizer, list(side), preparation.bpe_dropout) for side in texts]
+            kept_texts = (compress(texts[0], kept), compress(texts[1], kept[owners]))
+            both = [BPEDropout(preparation.tokenizer, list(side), preparation.bpe_dropout) for side in kept_texts]
             return BPEDropoutPairs(both[0], both[1], limits, counts[kept], self.weight, preparation.seed, part)
         return Pairs(
             sources.select(kept).truncate(limits[0], EOS_ID),
@@ -118,7 +112,7 @@ class TextTask(ABC):
             part,
         )
 
-    def evaluation_texts(self, examples: list[Example], split: Split, preparation: Preparation) -> EvaluationTexts:
+    def evaluation_texts(self, examples: Sequence[Example], split: Split, preparation: Preparation) -> EvaluationTexts:
         """Return examples to evaluate on, as token ids truncated to the maximum lengths and as texts to score.
 
         Args:
@@ -126,7 +120,7 @@ class TextTask(ABC):
             split: The split, for warnings.
             preparation: The settings of the datamodule.
         """
-        sources = preparation.encode([self.prefix + example.source for example in examples], f"{split} sources")
+        sources = preparation.encode(source_texts(examples, self.prefix), f"{split} sources")
         targets = preparation.encode([example.references[0] for example in examples], f"{split} targets")
         limits = (preparation.max_source_length, preparation.max_target_length)
         preparation.report_long(split, sources.lengths() > limits[0], targets.lengths() > limits[1])
@@ -180,25 +174,24 @@ class PairedFiles(TextTask):
         """Return the two files of a split."""
         return ", ".join(map(str, self.files[split]))
 
-    def examples(self, split: Split) -> list[Example]:
+    def examples(self, split: Split) -> PairedLines:
         """Return the pairs of lines of a split's two files."""
         source_file, target_file = self.files[split]
         source_path = self.require_file(source_file, split, f"{split}_source")
         target_path = self.require_file(target_file, split, f"{split}_target")
-        sources = read_lines(source_path, f"{split}_source")
-        targets = read_lines(target_path, f"{split}_target")
+        sources = open_lines(source_path, f"{split}_source")
+        targets = open_lines(target_path, f"{split}_target")
         if len(sources) != len(targets):
             raise ValueError(
                 f"{split}_source {source_path} has {len(sources)} lines and {split}_target {target_path} has "
                 f"{len(targets)}: line n of one must belong to line n of the other"
             )
         for side, path, lines in (("source", source_path, sources), ("target", target_path, targets)):
-            for number, line in enumerate(lines, start=1):
-                if not line.strip():
-                    raise ValueError(
-                        f"{split}_{side}: {path}, line {number}: empty {side}: remove the line from both files"
-                    )
-        return [Example(source, (target,)) for source, target in zip(sources, targets, strict=True)]
+            if (blank := lines.first_blank()) is not None:
+                raise ValueError(
+                    f"{split}_{side}: {path}, line {blank + 1}: empty {side}: remove the line from both files"
+                )
+        return PairedLines(sources, targets)
 
 
 class TableFiles(TextTask):

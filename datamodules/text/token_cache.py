@@ -3,22 +3,24 @@
 from __future__ import annotations
 
 import hashlib
-import zipfile
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import chain, islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 from lightning.pytorch.utilities import rank_zero_warn
 
+from datamodules.text.token_file import open_table, write_table
 from datamodules.text.token_table import TokenTable
+from datamodules.text.word_encoding import WordEncoder, divides_at_white_space
 from utils.files import atomic_path
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
 
-_FORMAT = b"1"  # of the files; part of the key, so that another format does not read old ones
-_CHUNK = 10_000  # number of texts encoded at once
+_FORMAT = b"2"  # of the files; part of the key, so that another format does not read old ones
+_CHUNK = 10_000  # number of texts in memory at once
 
 
 def encode_texts(tokenizer: Tokenizer, texts: Sequence[str], cache_dir: str | None = None) -> TokenTable:
@@ -26,34 +28,59 @@ def encode_texts(tokenizer: Tokenizer, texts: Sequence[str], cache_dir: str | No
 
     Args:
         tokenizer: The tokenizer; its whole definition is part of the key.
-        texts: One text per row of the result.
+        texts: One text per row of the result. They are read one after the other, twice if there is a cache.
         cache_dir: Folder of the cache; None disables it. A damaged file is written again; if the folder cannot be
             written to, there is only a warning.
     """
     if cache_dir is None:
-        return _encode(tokenizer, texts)
-    file = Path(cache_dir) / f"tokens-{_key(tokenizer, texts)}.npz"
+        return _in_memory(tokenizer, texts)
+    file = Path(cache_dir) / f"tokens-{_key(tokenizer, texts)}.ids"
     table = _read(file, len(texts))
     if table is None:
-        table = _encode(tokenizer, texts)
-        _write(table, file)
+        try:
+            with atomic_path(file) as temporary, temporary.open("wb") as stream:
+                write_table(_encode(tokenizer, texts), stream, _dtype(tokenizer))
+            table = open_table(file, len(texts))
+        except OSError as error:
+            rank_zero_warn(f"tokenised texts cannot be cached: {error}")
+            return _in_memory(tokenizer, texts)
     return table
 
 
-def _encode(tokenizer: Tokenizer, texts: Sequence[str]) -> TokenTable:
-    tables = [
-        TokenTable.of([encoding.ids for encoding in tokenizer.encode_batch_fast(list(texts[first : first + _CHUNK]))])
-        for first in range(0, len(texts), _CHUNK)
-    ]
-    return TokenTable.join(tables)
+def _in_memory(tokenizer: Tokenizer, texts: Iterable[str]) -> TokenTable:
+    dtype, none = _dtype(tokenizer), np.zeros(0, np.int32)
+    chunks = [(chunk.ids.astype(dtype), chunk.sizes) for chunk in _encode(tokenizer, texts)]
+    ids, sizes = zip(*chunks, strict=True) if chunks else ((none,), (none,))
+    return TokenTable.stored(np.concatenate(ids), np.concatenate(sizes))
 
 
-def _key(tokenizer: Tokenizer, texts: Sequence[str]) -> str:
+def _dtype(tokenizer: Tokenizer) -> np.dtype:
+    """Return the smallest type that has room for all ids."""
+    largest = max(tokenizer.get_vocab().values(), default=0)
+    return np.dtype(np.uint16 if largest < 1 << 16 else np.int32)
+
+
+def _encode(tokenizer: Tokenizer, texts: Iterable[str]) -> Iterator[TokenTable]:
+    """Yield the ids of texts, some thousand texts at a time."""
+    words = WordEncoder(tokenizer) if divides_at_white_space(tokenizer) else None
+    for chunk in _chunks(texts):
+        if words is not None:
+            yield words.encode(chunk)
+        else:
+            yield TokenTable.of([encoding.ids for encoding in tokenizer.encode_batch_fast(chunk)])
+
+
+def _chunks(texts: Iterable[str]) -> Iterator[list[str]]:
+    left = iter(texts)
+    while chunk := list(islice(left, _CHUNK)):
+        yield chunk
+
+
+def _key(tokenizer: Tokenizer, texts: Iterable[str]) -> str:
     digest = hashlib.sha256(_FORMAT)
-    for text in (tokenizer.to_str(), *texts):
-        encoded = text.encode()
-        digest.update(len(encoded).to_bytes(8, "little"))  # tells ["ab", "c"] from ["a", "bc"]
-        digest.update(encoded)
+    for chunk in chain([[tokenizer.to_str()]], _chunks(texts)):
+        digest.update(np.array([len(chunk), *map(len, chunk)]).tobytes())  # tells ["ab", "c"] from ["a", "bc"]
+        digest.update("".join(chunk).encode())
     return digest.hexdigest()[:32]
 
 
@@ -61,20 +88,7 @@ def _read(file: Path, rows: int) -> TokenTable | None:
     if not file.is_file():
         return None
     try:
-        with np.load(file, allow_pickle=False) as content:  # a zip archive: every array has a checksum
-            table = TokenTable(content["ids"], content["starts"])
-        if len(table) == rows and table.starts[-1] == len(table.ids):
-            return table
-        problem = "it does not have a row for each text"
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
-        problem = str(error)
-    rank_zero_warn(f"{file} is damaged and will be written again ({problem})")
-    return None
-
-
-def _write(table: TokenTable, file: Path) -> None:
-    try:
-        with atomic_path(file) as temporary, temporary.open("wb") as stream:
-            np.savez(stream, ids=table.ids, starts=table.starts)
-    except OSError as error:
-        rank_zero_warn(f"tokenised texts cannot be cached: {error}")
+        return open_table(file, rows)
+    except (OSError, ValueError) as error:
+        rank_zero_warn(f"{file} is damaged and will be written again ({error})")
+        return None

@@ -1,69 +1,96 @@
-"""Many texts as token ids in two arrays."""
+"""Many texts as token ids, one after the other in a single array, which may be a file's."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 
 @dataclass(frozen=True)
 class TokenTable:
-    """Rows of token ids, which differ in length, stored one after the other.
+    """Rows of token ids, which differ in length.
+
+    Selected and truncated tables share the ids of the table that they are made from: a million texts are never copied.
 
     Attributes:
-        ids: All rows, int32 [total].
-        starts: Where each row starts, int64 [rows + 1]: row n is ids[starts[n] : starts[n + 1]].
+        ids: The ids of all rows, and perhaps of others, int32 or uint16 [total].
+        starts: Where each row starts, int64 [rows].
+        sizes: Number of ids of each row, int32 [rows]: row n is ids[starts[n] : starts[n] + sizes[n]].
+        max_length: Length to which longer rows are truncated; None for no limit.
+        end: The last id of a truncated row.
     """
 
     ids: np.ndarray
     starts: np.ndarray
+    sizes: np.ndarray
+    max_length: int | None = None
+    end: int = 0
 
     @classmethod
     def of(cls, rows: Sequence[Sequence[int]]) -> TokenTable:
         """Return a table of these rows."""
         ids = np.concatenate([np.asarray(row, np.int32) for row in rows]) if rows else np.zeros(0, np.int32)
-        return cls(ids, _starts([len(row) for row in rows]))
+        return cls.stored(ids, np.array([len(row) for row in rows], np.int32))
+
+    @classmethod
+    def stored(cls, ids: np.ndarray, sizes: np.ndarray) -> TokenTable:
+        """Return the table of rows of these sizes, int [rows], that are stored one after the other."""
+        return cls(ids, _starts(sizes), sizes.astype(np.int32, copy=False))
 
     @classmethod
     def join(cls, tables: Sequence[TokenTable]) -> TokenTable:
         """Return the rows of all tables, in order."""
-        ids = np.concatenate([np.zeros(0, np.int32), *(table.ids for table in tables)])
-        return cls(ids, _starts(np.concatenate([np.zeros(0, np.int64), *(table.lengths() for table in tables)])))
+        if len(tables) == 1:
+            return tables[0]
+        ids = np.concatenate([table._own_ids() for table in tables]) if tables else np.zeros(0, np.int32)
+        return cls.stored(ids, np.concatenate([np.zeros(0, np.int32), *(table.lengths() for table in tables)]))
 
     def select(self, kept: np.ndarray) -> TokenTable:
         """Return the rows where `kept`, bool [rows], is true."""
-        lengths = self.lengths()
-        return TokenTable(self.ids[np.repeat(kept, lengths)], _starts(lengths[kept]))
+        return self if kept.all() else replace(self, starts=self.starts[kept], sizes=self.sizes[kept])
 
     def truncate(self, max_length: int, end: int) -> TokenTable:
         """Return the rows, longer ones truncated to `max_length` tokens, the last of which is then `end`."""
-        lengths = self.lengths()
-        long = lengths > max_length
-        if not long.any():
+        if not (self.lengths() > max_length).any():
             return self
-        positions = np.arange(len(self.ids)) - np.repeat(self.starts[:-1], lengths)  # of each token in its row
-        ids = self.ids[positions < max_length]
-        starts = _starts(np.minimum(lengths, max_length))
-        ids[starts[1:][long] - 1] = end
-        return TokenTable(ids, starts)
+        return replace(self, max_length=max_length, end=end)
 
     def __len__(self) -> int:
         """Return the number of rows."""
-        return len(self.starts) - 1
+        return len(self.starts)
 
     def lengths(self) -> np.ndarray:
         """Return the number of tokens in each row, int64 [rows]."""
-        return np.diff(self.starts)
+        sizes = self.sizes if self.max_length is None else np.minimum(self.sizes, self.max_length)
+        return sizes.astype(np.int64)
 
     def row(self, number: int) -> np.ndarray:
-        """Return the ids of one row, int32."""
-        return self.ids[self.starts[number] : self.starts[number + 1]]
+        """Return the ids of one row."""
+        first, size = int(self.starts[number]), int(self.sizes[number])
+        if self.max_length is None or size <= self.max_length:
+            return self.ids[first : first + size]
+        row = self.ids[first : first + self.max_length].copy()
+        row[-1] = self.end
+        return row
+
+    def _own_ids(self) -> np.ndarray:
+        """Return the ids of the rows alone, one after the other, as they are truncated."""
+        lengths = self.lengths()
+        ids = self.ids[places_of(self.starts, lengths)]
+        if self.max_length is not None:
+            ids[np.cumsum(lengths)[self.sizes > self.max_length] - 1] = self.end
+        return ids
 
 
-def _starts(lengths: Sequence[int] | np.ndarray) -> np.ndarray:
-    """Return where rows of these lengths start, and where the last one ends, int64 [rows + 1]."""
-    starts = np.zeros(len(lengths) + 1, np.int64)
-    np.cumsum(lengths, out=starts[1:])
+def places_of(starts: np.ndarray, lengths: np.ndarray) -> np.ndarray:
+    """Return where the elements of rows with these starts and lengths, both int64 [rows], are, row after row."""
+    return np.repeat(starts - _starts(lengths), lengths) + np.arange(int(lengths.sum()))
+
+
+def _starts(lengths: np.ndarray) -> np.ndarray:
+    """Return where rows of these lengths start if they are one after the other, int64 [rows]."""
+    starts = np.zeros(len(lengths), np.int64)
+    np.cumsum(lengths[:-1], out=starts[1:])
     return starts

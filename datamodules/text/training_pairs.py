@@ -65,6 +65,7 @@ class ReferencePairs(TrainingPart):
         self.counts = counts
         self.weight = weight
         self._key = (seed, part)
+        self._has_choice = bool((counts > 1).any())
         self._first = np.cumsum(counts) - counts  # row of the first reference of each source
         self._chosen: tuple[int, np.ndarray] = (-1, self._first)  # a cycle, and the row of each source's reference
 
@@ -93,7 +94,7 @@ class ReferencePairs(TrainingPart):
 
     def _reference_rows(self, cycle: int) -> np.ndarray:
         """Return the row of the reference drawn for each source in a cycle, int64 [N]."""
-        if self._chosen[0] != cycle:
+        if self._has_choice and self._chosen[0] != cycle:
             drawn = numpy_generator("references", *self._key, cycle).integers(self.counts)
             self._chosen = (cycle, self._first + drawn)
         return self._chosen[1]

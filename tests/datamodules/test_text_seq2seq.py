@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import warnings
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -217,6 +218,41 @@ def test_prediction_has_every_line_that_is_not_blank(tokenizer_file: str, tmp_pa
     assert long > 0
     assert len(truncated) == world_size
     assert f"{long} of 5 sources" in truncated[0]
+
+
+@pytest.mark.parametrize("world_size", [1, 2])
+def test_a_prediction_of_a_few_batches_prepares_the_first_texts_alone(
+    tmp_path: Path, tokenizer_file: str, monkeypatch: pytest.MonkeyPatch, world_size: int
+) -> None:
+    texts = [f"{number} " + "x " * (number % 7) for number in range(5000)]
+    (tmp_path / "lines").write_text("\n".join(texts))
+    encoded: list[int] = []
+    encode = Preparation.encode
+
+    def counting(self: Preparation, texts: Sequence[str], what: str) -> TokenTable:
+        encoded.append(len(texts))
+        return encode(self, texts, what)
+
+    monkeypatch.setattr(Preparation, "encode", counting)
+
+    def batches_with(limit: float) -> list[Seq2SeqBatch]:
+        module = make_data(Counting(), tokenizer_file, predict_path=str(tmp_path / "lines"))
+        batches = []
+        for rank in range(world_size):
+            attach(module, rank, world_size, stage="predict", limit_predict_batches=limit)
+            batches += list(module.predict_dataloader())[: int(limit) if limit > 1 else None]
+        assert module.predict_count == 5000
+        return batches
+
+    few = batches_with(3)
+    assert len(few) == 3 * world_size
+    assert max(encoded) < 1000
+    assert all(texts[place] == text for batch in few for place, text in zip(batch.index, batch.sources, strict=True))
+    encoded.clear()
+    whole = [batch.index.tolist() for batch in batches_with(1.0)]
+    assert sorted(place for places in whole for place in places) == list(range(5000))
+    assert encoded == [5000] * world_size
+    assert [batch.index.tolist() for batch in batches_with(10_000)] == whole  # which a limit leaves as it is
 
 
 @pytest.mark.parametrize(("prefix", "expected"), [(None, "say: 3 x"), ("tell: ", "tell: 3 x"), ("", "3 x")])

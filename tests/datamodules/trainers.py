@@ -30,6 +30,7 @@ def fake_trainer(
         "is_global_zero": rank == 0,
         "current_epoch": epoch,
         "overfit_batches": 0.0,
+        "limit_predict_batches": 1.0,
         "fit_loop": SimpleNamespace(epoch_loop=SimpleNamespace(batch_progress=progress)),
         "state": SimpleNamespace(fn=None if stage is None else TrainerFn(stage)),
         "accumulate_grad_batches": 1,

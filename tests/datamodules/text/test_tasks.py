@@ -40,7 +40,9 @@ def table(folder: Path, name: str, content: str, **fields: Any) -> TableFiles:
 
 def test_lines_are_paired_plain_or_gzip(tmp_path: Path) -> None:
     task = paired(tmp_path, "one\x0c1\r\ntwo\u20282\n".encode(), gzip.compress("eins\nzwei ü".encode()))
-    assert task.examples("train") == [Example("one\x0c1", ("eins",)), Example("two\u20282", ("zwei ü",))]
+    examples = task.examples("train")
+    assert list(examples) == [Example("one\x0c1", ("eins",)), Example("two\u20282", ("zwei ü",))]
+    assert [examples[0], examples[-1]] == list(examples) == examples[:]
     with pytest.raises(ValueError, match=r"^PairedFiles has no test data: set test_source to a file$"):
         task.examples("test")
 

@@ -1,0 +1,78 @@
+"""A table of token ids in a file that is memory-mapped: it is opened at once, and takes no memory until it is read.
+
+The file holds the ids, the size of each row (int32) and a footer with their numbers and a checksum.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Iterable
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+
+from datamodules.text.token_table import TokenTable
+
+_MAGIC = 0x4F46_4154_4F4B_0002
+_FOOTER = np.dtype([("tokens", "<u8"), ("rows", "<u8"), ("checksum", "<u8"), ("width", "<u8"), ("magic", "<u8")])
+_BLOCK = 1 << 20
+_DTYPES = {2: np.dtype("<u2"), 4: np.dtype("<i4")}  # by the width of an id in bytes
+
+
+def write_table(chunks: Iterable[TokenTable], file: BinaryIO, dtype: np.dtype) -> None:
+    """Write the rows of all chunks as one table, holding one chunk at a time in memory.
+
+    Args:
+        chunks: Tables whose rows are stored one after the other.
+        file: The file to write to.
+        dtype: Type of the ids: uint16 or int32.
+    """
+    tokens, checksum, sizes = 0, 0, [np.zeros(0, np.int32)]
+    for chunk in chunks:
+        content = chunk.ids.astype(dtype).tobytes()
+        file.write(content)
+        tokens, checksum = tokens + len(chunk.ids), zlib.crc32(content, checksum)
+        sizes.append(chunk.sizes)
+    content = bytes(-tokens * dtype.itemsize % 4) + np.concatenate(sizes).astype("<i4").tobytes()
+    file.write(content)
+    rows, checksum = sum(map(len, sizes)), zlib.crc32(content, checksum)
+    file.write(np.array([(tokens, rows, checksum, dtype.itemsize, _MAGIC)], _FOOTER).tobytes())
+
+
+def open_table(path: Path, rows: int) -> TokenTable:
+    """Return the table in a file, its ids memory-mapped.
+
+    Raises:
+        OSError: The file cannot be read.
+        ValueError: It is damaged, or has another number of rows.
+    """
+    size = path.stat().st_size - _FOOTER.itemsize
+    with path.open("rb") as file:
+        if size < 0:
+            raise ValueError("it has no footer")
+        file.seek(size)
+        (footer,) = np.frombuffer(file.read(), _FOOTER)
+        tokens, width = int(footer["tokens"]), int(footer["width"])
+        first = -(-tokens * width // 4) * 4  # of the sizes
+        if footer["magic"] != _MAGIC or width not in _DTYPES or first + 4 * int(footer["rows"]) != size:
+            raise ValueError("its footer does not fit its size")
+        if int(footer["rows"]) != rows:
+            raise ValueError("it does not have a row for each text")
+        if _checksum(file, size) != footer["checksum"]:
+            raise ValueError("its checksum is another one")
+        file.seek(first)
+        sizes = np.frombuffer(file.read(4 * rows), "<i4")
+    if not tokens:
+        return TokenTable.stored(np.zeros(0, _DTYPES[width]), sizes)
+    return TokenTable.stored(np.asarray(np.memmap(path, _DTYPES[width], "r", shape=(tokens,))), sizes)
+
+
+def _checksum(file: BinaryIO, size: int) -> int:
+    """Return the checksum of the first `size` bytes of a file."""
+    file.seek(0)
+    checksum = 0
+    while size:
+        block = file.read(min(size, _BLOCK))
+        checksum, size = zlib.crc32(block, checksum), size - len(block)
+    return checksum
