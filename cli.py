@@ -10,7 +10,8 @@ import sys
 if __name__ == "__main__":  # help and mistakes are answered before the imports below, which take seconds
     from command_line.start import main as start
 
-    sys.exit(start())
+    start()
+    sys.exit()
 
 import shlex
 import warnings

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from itertools import islice
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -45,6 +46,10 @@ if TYPE_CHECKING:
     from tokenizers import Tokenizer
 
 
+MOST_TO_TRAIN_A_TOKENIZER = 50_000
+"""Number of examples from which on a tokenizer is trained on a part of them."""
+
+
 class TextSeq2SeqDataModule(
     LightningDataModule, ProvidesTokens, PredictsLines, IdentifiesTrainingData, DescribesTestData
 ):
@@ -56,8 +61,8 @@ class TextSeq2SeqDataModule(
     Args:
         task: Where the texts come from and how they are prepared.
         tokenizer: A tokenizer.json, a spiece.model, or a folder that contains one of them, as published with T5; if
-            null, a tokenizer is trained on the training texts. A run saves its tokenizer in its folder and its
-            checkpoints, and resumes with that.
+            null, a tokenizer is trained on the training texts, of 50,000 examples and more on every n-th. A run saves
+            its tokenizer in its folder and its checkpoints, and resumes with that.
         tokenizer_model: Kind of a tokenizer that is trained: unigram or bpe.
         vocab_size: Vocabulary size of a tokenizer that is trained, special tokens included.
         num_sentinels: Number of tokens `<extra_id_0>`, ... of a tokenizer that is trained; span corruption needs them.
@@ -199,8 +204,10 @@ class TextSeq2SeqDataModule(
         return {"training examples": next(sizes), "validation examples": next(sizes), "checksum": checksum(some)}
 
     def _tokenizer_texts(self) -> list[str]:
-        tasks = enumerate(self.task.parts())
-        return [text for part, task in tasks for text in task.tokenizer_texts(self._read(part, "train"))]
+        parts = [(task, self._read(part, "train")) for part, task in enumerate(self.task.parts())]
+        step = sum(len(examples) for _, examples in parts) // MOST_TO_TRAIN_A_TOKENIZER + 1
+        some = ((task, list(islice(examples, 0, None, step))) for task, examples in parts)
+        return [text for task, examples in some for text in task.tokenizer_texts(examples)]
 
     def _preparation(self) -> Preparation:
         model = model_of(self.trainer)

@@ -16,7 +16,8 @@ import numpy as np
 
 from datamodules.text.bpe_dropout import BPEDropout
 from datamodules.text.evaluation_texts import EvaluationTexts
-from datamodules.text.examples import Example, PairedLines, reference_counts, reference_texts, source_texts
+from datamodules.text.examples import Example as Example  # what a task of one's own returns
+from datamodules.text.examples import PairedLines, reference_counts, reference_texts, source_texts
 from datamodules.text.lines import open_lines
 from datamodules.text.preparation import Preparation
 from datamodules.text.tables import check_text, read_table

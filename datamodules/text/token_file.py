@@ -8,7 +8,7 @@ from __future__ import annotations
 import zlib
 from collections.abc import Iterable
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import numpy as np
 
@@ -17,7 +17,7 @@ from datamodules.text.token_table import TokenTable
 _MAGIC = 0x4F46_4154_4F4B_0002
 _FOOTER = np.dtype([("tokens", "<u8"), ("rows", "<u8"), ("checksum", "<u8"), ("width", "<u8"), ("magic", "<u8")])
 _BLOCK = 1 << 20
-_DTYPES = {2: np.dtype("<u2"), 4: np.dtype("<i4")}  # by the width of an id in bytes
+_DTYPES: dict[int, Any] = {2: np.dtype("<u2"), 4: np.dtype("<i4")}  # by the width of an id in bytes
 
 
 def write_table(chunks: Iterable[TokenTable], file: BinaryIO, dtype: np.dtype) -> None:

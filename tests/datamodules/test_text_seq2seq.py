@@ -346,10 +346,10 @@ class Echo(TextTask):
     def examples(self, split: Split) -> list[Example]:
         return [Example(str(number), ()) for number in range(7)]
 
-    def training_part(self, examples: list[Example], part: int, preparation: Preparation) -> TrainingPart:
+    def training_part(self, examples: Sequence[Example], part: int, preparation: Preparation) -> TrainingPart:
         return EchoPart(preparation.max_source_length)
 
-    def evaluation_texts(self, examples: list[Example], split: Split, preparation: Preparation) -> EvaluationTexts:
+    def evaluation_texts(self, examples: Sequence[Example], split: Split, preparation: Preparation) -> EvaluationTexts:
         ids = TokenTable.of([[300 + number, EOS_ID] for number in range(3)])
         return EvaluationTexts(ids, ids, ["a", "b", "c"], [(split,)] * 3, np.arange(3))
 

@@ -17,7 +17,7 @@ def test_texts_are_encoded_with_or_without_a_cache(tmp_path: Path) -> None:
     expected = [TOKENIZER.encode(text).ids for text in TEXTS]
     assert rows(prepare().encode(TEXTS, "texts")) == expected
     assert rows(prepare(cache_dir=str(tmp_path)).encode(TEXTS, "texts")) == expected
-    assert len(list(tmp_path.glob("tokens-*.npz"))) == 1
+    assert len(list(tmp_path.glob("tokens-*.ids"))) == 1
 
 
 def test_long_texts_are_counted_in_warnings() -> None:
