@@ -14,6 +14,7 @@ import pytest
 import torch
 from lightning.pytorch import LightningModule
 
+from datamodules import text_seq2seq
 from datamodules.text.evaluation_texts import EvaluationTexts
 from datamodules.text.preparation import Preparation
 from datamodules.text.tasks import Example, MixedTasks, PairedFiles, Split, TableFiles, TextTask
@@ -218,6 +219,17 @@ def test_prediction_has_every_line_that_is_not_blank(tokenizer_file: str, tmp_pa
     assert long > 0
     assert len(truncated) == world_size
     assert f"{long} of 5 sources" in truncated[0]
+
+
+def test_a_tokenizer_of_very_many_examples_is_trained_on_every_nth(monkeypatch: pytest.MonkeyPatch) -> None:
+    task = MixedTasks([Counting(30, "a: "), Counting(15, "b: ")])
+    module = make_data(task, None)
+    everything = [text for part in task.parts() for text in part.tokenizer_texts(part.examples("train"))]
+    assert module._tokenizer_texts() == everything
+    monkeypatch.setattr(text_seq2seq, "MOST_TO_TRAIN_A_TOKENIZER", 10)
+    fifth = [text for part in task.parts() for text in part.tokenizer_texts(part.examples("train")[::5])]
+    assert module._tokenizer_texts() == fifth
+    assert len(fifth) == len(everything) // 5
 
 
 @pytest.mark.parametrize("world_size", [1, 2])
