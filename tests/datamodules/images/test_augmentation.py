@@ -16,11 +16,11 @@ from datamodules.images.augmentation import (
     alternating_sides,
     cutmix,
     cutout,
+    fill_rectangles,
     flip_where,
     mixup,
     pad_crop,
     random_erasing,
-    rectangles,
     shrink,
 )
 
@@ -78,13 +78,14 @@ def test_alternating_flip_shows_the_other_side_in_every_other_epoch(seed: int) -
     assert torch.equal(alternating_sides(order, 1, seed=seed), sides[1][order])
 
 
-def test_rectangles_equal_slices() -> None:
+def test_filled_rectangles_equal_slices() -> None:
     bounds = torch.tensor([[-3, 2, 4, 5], [0, 0, 12, 9], [5, 6, 30, 30], [4, 4, 4, 8]])
-    masks = rectangles(bounds[:, 0], bounds[:, 1], bounds[:, 2], bounds[:, 3], 12, 9)
-    for mask, (top, left, bottom, right) in zip(masks, bounds.tolist(), strict=True):
-        expected = np.zeros((1, 12, 9), dtype=bool)
-        expected[:, max(top, 0) : bottom, max(left, 0) : right] = True
-        assert np.array_equal(mask.numpy(), expected)
+    images = random_images(4)
+    filled = fill_rectangles(images, *bounds.T, FILL)
+    for image, after, (top, left, bottom, right) in zip(images.numpy(), filled.numpy(), bounds.tolist(), strict=True):
+        expected = image.copy()
+        expected[:, max(top, 0) : bottom, max(left, 0) : right] = np.array(COLOUR)[:, None, None]
+        assert np.array_equal(after, expected)
 
 
 def test_cutout_covers_a_square_around_each_centre() -> None:
