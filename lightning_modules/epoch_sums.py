@@ -82,7 +82,7 @@ class EpochSums:
 
 @lru_cache(maxsize=32)
 def _constant(value: float, device: torch.device) -> Tensor:
-    """Return a number on a device. (Copying it to a GPU would wait for it.)"""
+    """Return a number on a device, without copying it there: that would wait for a GPU."""
     return torch.full((), value, dtype=torch.float64, device=device)
 
 

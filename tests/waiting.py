@@ -118,7 +118,7 @@ def _caller() -> str:
     """Return the line that waits, and the line of the project that leads there if that is another."""
     stack = [frame for frame in traceback.extract_stack() if not frame.filename.startswith(HIDDEN)]
     ours = [frame for frame in stack if Path(frame.filename).is_relative_to(ROOT)]
-    places = dict.fromkeys((f"{frame.filename}:{frame.lineno} ({frame.line})" for frame in [stack[-1], *ours[-1:]]))
+    places = dict.fromkeys(f"{frame.filename}:{frame.lineno} ({frame.line})" for frame in [stack[-1], *ours[-1:]])
     return ", from ".join(places)
 
 
@@ -135,7 +135,9 @@ def no_device(monkeypatch: pytest.MonkeyPatch) -> Iterator[Waits]:
     is_enabled, autocast = torch.is_autocast_enabled, torch.autocast
     monkeypatch.setattr(torch, "is_autocast_enabled", lambda kind: kind != DEVICE.type and is_enabled(kind))
     monkeypatch.setattr(
-        torch, "autocast", lambda kind, *args, **kwargs: autocast("cpu" if kind == DEVICE.type else kind, *args, **kwargs)
+        torch,
+        "autocast",
+        lambda kind, *args, **kwargs: autocast("cpu" if kind == DEVICE.type else kind, *args, **kwargs),
     )
     with waits:
         yield waits

@@ -105,8 +105,8 @@ def apply_operations(images: Tensor, operations: Tensor, magnitudes: Tensor) -> 
     Args:
         images: uint8 [B, 3, H, W].
         operations: Positions in `OPERATIONS`, int64 [B], on the CPU.
-        magnitudes: float [B], on the CPU: shear factor, pixels, degrees, change of the blending factor 1, number of bits, or share
-            of 255, depending on the operation.
+        magnitudes: float [B], on the CPU: shear factor, pixels, degrees, change of the blending factor 1, number of
+            bits, or share of 255, depending on the operation.
 
     Returns:
         uint8 [B, 3, H, W].
@@ -135,7 +135,7 @@ def _operate(name: str, images: Tensor, magnitude: Tensor) -> Tensor:
     if name == "Contrast":
         return _blend(images, tv.rgb_to_grayscale(images).float().mean((1, 2, 3), keepdim=True), 1 + per_image)
     if name == "Sharpness":
-        return _blend(images, tv.adjust_sharpness(images, 0.0), 1 + per_image)
+        return _blend(images, _smooth(images), 1 + per_image)
     if name == "Posterize":
         return images & (256 - (1 << (8 - per_image.long()))).to(torch.uint8)
     if name == "Solarize":
@@ -147,6 +147,20 @@ def _operate(name: str, images: Tensor, magnitude: Tensor) -> Tensor:
 def _blend(images: Tensor, other: Tensor, factor: Tensor) -> Tensor:
     """Return factor * images + (1 - factor) * other, clamped to 0 to 255, as uint8."""
     return (images * factor + other * (1 - factor)).clamp_(0, 255).to(torch.uint8)
+
+
+def _smooth(images: Tensor) -> Tensor:
+    """Return images uint8 [N, 3, H, W] smoothed but for their borders, as `adjust_sharpness(images, 0)` of torchvision.
+
+    That one copies its kernel to the device and waits for it.
+    """
+    if min(images.shape[2:]) <= 2:
+        return images
+    kernel = torch.full((3, 1, 3, 3), 1 / 13, device=images.device)
+    kernel[:, :, 1, 1] = 5 / 13
+    smooth = images.clone()
+    smooth[:, :, 1:-1, 1:-1] = F.conv2d(images.float(), kernel, groups=3).round_().to(torch.uint8)
+    return smooth
 
 
 def _inverse_matrices(name: str, magnitude: Tensor, height: int, width: int) -> Tensor:

@@ -9,7 +9,7 @@ from utils.random_streams import torch_generator
 
 
 def training_batches(size: int, batch_size: int, *, seed: int, epoch: int, rank: int, world_size: int) -> Tensor:
-    """Return this rank's batches of one training epoch, as positions int64 [steps, B]: a pure function of the arguments.
+    """Return this rank's batches of a training epoch, as positions int64 [steps, B]: a pure function of the arguments.
 
     All ranks shuffle alike; of each `world_size * batch_size` consecutive positions, rank r takes the r-th
     `batch_size`. Positions left over at the end of an epoch are dropped, except when they are all there are: then they
