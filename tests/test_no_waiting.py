@@ -38,7 +38,7 @@ NOT_YET = {
 
 
 def observers(built: Built) -> list[Callback]:
-    callbacks: list[Callback] = built.trainer.callbacks
+    callbacks: list[Callback] = built.trainer.callbacks  # type: ignore[attr-defined]
     return callbacks
 
 
@@ -85,7 +85,7 @@ def count(
     monkeypatch.setattr(ResumeCheckpoint, "save", lambda *_: None)  # not part of a step, and there is nothing to save
     monkeypatch.setattr(built.trainer.strategy, "_root_device", DEVICE)
     with no_device(monkeypatch) as waits:
-        built.trainer.callbacks.append(CountSteps(waits))
+        observers(built).append(CountSteps(waits))
         with pytest.raises(EnoughError):
             built.trainer.fit(built.model, built.datamodule)
     return waits
@@ -106,18 +106,23 @@ def test_images_on_the_device_and_a_bar_make_nothing_wait(
 ) -> None:
     monkeypatch.chdir(data)
     monkeypatch.setattr("datamodules.images.image_set.free_bytes", lambda device: 10**10)
-    seen = []
+    loaders: list[Any] = []
 
     def change(built: Built) -> None:
         bar = RichProgress()
         bar._metrics_throttle.due = lambda: False  # type: ignore[method-assign]  # twice a second it may wait
-        built.trainer.callbacks[:] = [bar if isinstance(each, PlainProgress) else each for each in observers(built)]
-        fetch = built.datamodule.train_dataloader
-        monkeypatch.setattr(built.datamodule, "train_dataloader", lambda: seen.append(fetch()) or seen[-1])
+        observers(built)[:] = [bar if isinstance(each, PlainProgress) else each for each in observers(built)]
+        load = built.datamodule.train_dataloader
+
+        def train_dataloader() -> Any:
+            loaders.append(load())
+            return loaders[-1]
+
+        monkeypatch.setattr(built.datamodule, "train_dataloader", train_dataloader)
 
     waits = count("quickstart/images.yaml", tmp_path / "run", monkeypatch, change)
     assert waits.found == []
-    batch = next(iter(seen[0]))
+    batch = next(iter(loaders[0]))
     assert batch.images.device == batch.labels.device == DEVICE
     assert len(set(batch.positions.tolist())) == len(batch.images) == 64
 
@@ -134,7 +139,7 @@ def test_a_number_read_in_a_training_step_is_found(
     name: str, module: type[TrainingModule], data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(data)
-    step = module.training_step
+    step: Any = module.training_step
 
     def reads(self: TrainingModule, batch: Any, batch_idx: int) -> Any:
         loss = step(self, batch, batch_idx)
