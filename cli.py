@@ -211,6 +211,8 @@ class OneForAllCLI(LightningCLI):
             trainer.strategy.checkpoint_io = WholeFileIO()
         # Lightning's own handler broadcasts within the handler, where other processes may be in a collective
         trainer._signal_connector._sigterm_notifier_fn = lambda *_: None  # type: ignore[method-assign]
+        # What that one has noted, all processes would wait to tell each other before each step
+        trainer.fit_loop.epoch_loop._broadcast_sigterm_tensor = lambda: None  # type: ignore[method-assign]
         return trainer
 
     def _observers(self, options: Any) -> list[Callback]:

@@ -10,7 +10,7 @@ from datamodules.loader import BatchLoader, evaluation_loader, training_position
 from datamodules.text.char_streams import encode, evaluation_streams, training_positions
 from datamodules.text.files import read_text
 from datamodules.text.prediction_input import PredictionInput, Record
-from datamodules.trainer_state import model_of, stage_of
+from datamodules.trainer_state import device_of, model_of, stage_of
 from utils.batches import CharBatch, PromptBatch
 from utils.checks import check_int, check_positive_int
 from utils.contracts import (
@@ -184,7 +184,7 @@ class CharTextDataModule(
             places = starts[:, None] + torch.arange(self.sequence_length)  # [B, T]
             return CharBatch(ids[places], ids[places + 1])
 
-        return BatchLoader(plan, fetch, lambda: training_position(self.trainer))
+        return BatchLoader(plan, fetch, lambda: training_position(self.trainer), device_of(self.trainer))
 
     def val_dataloader(self) -> BatchLoader[CharBatch]:
         """Return the loader of the validation batches, which are empty on all processes but the first."""
@@ -209,7 +209,7 @@ class CharTextDataModule(
             return CharBatch(characters[:, columns], targets[:, columns])
 
         columns = torch.split(torch.arange(targets.shape[1]), self.sequence_length)
-        return BatchLoader(lambda epoch: columns, fetch)
+        return BatchLoader(lambda epoch: columns, fetch, device=device_of(self.trainer))
 
     def predict_dataloader(self) -> BatchLoader[PromptBatch]:
         """Return the loader of this process's prompts, one per batch since their lengths differ."""

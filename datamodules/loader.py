@@ -5,9 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Generic, TypeVar
 
+import torch
 from lightning.pytorch import Trainer
 from torch import Tensor
 
+from datamodules.copied_ahead import copied_ahead
+from datamodules.trainer_state import device_of
 from utils.distributed import deal, rank_and_world_size
 from utils.resume_position import HasBatchDigest, checksum
 
@@ -36,6 +39,7 @@ class BatchLoader(HasBatchDigest, Generic[Batch]):
         plan: Returns the batches of an epoch, each as the tensor that `fetch` takes.
         fetch: Builds a batch from (an element of the plan, epoch, number of the batch within the epoch).
         position: Returns (epoch, number of batches already done).
+        device: Device to which each batch is copied while the one before it is in use.
     """
 
     def __init__(
@@ -43,10 +47,12 @@ class BatchLoader(HasBatchDigest, Generic[Batch]):
         plan: Callable[[int], Sequence[Tensor]],
         fetch: Callable[[Tensor, int, int], Batch],
         position: Callable[[], tuple[int, int]] = lambda: (0, 0),
+        device: torch.device = torch.device("cpu"),  # noqa: B008 (immutable)
     ) -> None:
         self._plan = plan
         self._fetch = fetch
         self._position = position
+        self._device = device
         self._planned: tuple[int, Sequence[Tensor]] | None = None
         self._digest: int | None = None
 
@@ -62,9 +68,9 @@ class BatchLoader(HasBatchDigest, Generic[Batch]):
     def __iter__(self) -> Iterator[Batch]:
         """Yield the remaining batches of the current epoch."""
         epoch, start = self._position()
-        batches = self._batches(epoch)
-        for step in range(start, len(batches)):
-            yield self._fetch(batches[step], epoch, step)
+        plan = self._batches(epoch)
+        batches = (self._fetch(plan[step], epoch, step) for step in range(start, len(plan)))
+        yield from copied_ahead(batches, self._device)
 
     def digest(self) -> int:
         """Return a checksum of the batches of the first epoch: the others are made in the same way."""
@@ -93,7 +99,7 @@ def evaluation_loader(
         trainer: The trainer, if any.
     """
     mine = deal(batches, *rank_and_world_size(trainer))
-    return BatchLoader(lambda epoch: mine, lambda part, epoch, step: fetch(part))
+    return BatchLoader(lambda epoch: mine, lambda part, epoch, step: fetch(part), device=device_of(trainer))
 
 
 def require_examples(part: str, size: int) -> None:

@@ -25,7 +25,7 @@ from datamodules.text.tasks import Split, TextTask
 from datamodules.text.token_table import TokenTable
 from datamodules.text.tokenizer import TokenizerModel
 from datamodules.text.training_pairs import TrainingPart
-from datamodules.trainer_state import model_of, stage_of
+from datamodules.trainer_state import device_of, model_of, stage_of
 from utils.accumulation import accumulated_batches
 from utils.batches import Seq2SeqBatch
 from utils.checks import check_choice, check_fraction, check_int, check_positive_int
@@ -237,7 +237,7 @@ class TextSeq2SeqDataModule(
             tokens = self._optimizer_step_tokens(plan.epoch(epoch).target_tokens, step)
             return collate(pairs, places, self.pad_to_multiple, step_tokens=tokens)
 
-        return BatchLoader(batches, fetch, lambda: training_position(self.trainer))
+        return BatchLoader(batches, fetch, lambda: training_position(self.trainer), device_of(self.trainer))
 
     def _parts(self) -> list[TrainingPart]:
         """Return the training data of each task, prepared on first use."""

@@ -1,9 +1,10 @@
-"""What a datamodule asks of its trainer: the stage, the model and the planned length of the training."""
+"""What a datamodule asks of its trainer: the stage, the model, the device and the planned length of the training."""
 
 from __future__ import annotations
 
 import math
 
+import torch
 from lightning.pytorch import LightningModule, Trainer
 
 
@@ -16,6 +17,11 @@ def stage_of(trainer: Trainer | None) -> str | None:
 def model_of(trainer: Trainer | None) -> LightningModule | None:
     """Return the module that a trainer works with; None without a trainer."""
     return trainer.lightning_module if trainer is not None else None
+
+
+def device_of(trainer: Trainer | None) -> torch.device:
+    """Return the device that this process computes on; the CPU without a trainer."""
+    return trainer.strategy.root_device if trainer is not None else torch.device("cpu")
 
 
 def planned_epochs(trainer: Trainer | None) -> float:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from itertools import chain
 
 import torch
@@ -40,10 +41,7 @@ class EpochSums:
         """Add one value to each sum, in the order of the names, without waiting for the device of the first tensor."""
         device = next((value.device for value in values if isinstance(value, Tensor)), torch.device("cpu"))
         new = [
-            # torch.full, because copying a number to a GPU would wait for it
-            value.detach().to(device, torch.float64)
-            if isinstance(value, Tensor)
-            else torch.full((), value, dtype=torch.float64, device=device)
+            value.detach().to(device, torch.float64) if isinstance(value, Tensor) else _constant(value, device)
             for value in values
         ]
         self._new.append(torch.stack(new))
@@ -80,6 +78,12 @@ class EpochSums:
             name: exact_parts([*self._known[name], *chain.from_iterable(column[place] for column in columns)])
             for place, name in enumerate(self.names)
         }
+
+
+@lru_cache(maxsize=32)
+def _constant(value: float, device: torch.device) -> Tensor:
+    """Return a number on a device, without copying it there: that would wait for a GPU."""
+    return torch.full((), value, dtype=torch.float64, device=device)
 
 
 def exact_parts(values: Sequence[float]) -> list[float]:

@@ -8,6 +8,7 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple, NotRequired, TypedDict, TypeGuard
 
+import numpy as np
 from torch import Tensor
 
 IGNORED = -100
@@ -23,14 +24,15 @@ class RawImageBatch(NamedTuple):
     Attributes:
         images: uint8 [B, 3, H, W].
         labels: int64 [B].
-        positions: Place of each image in the training set, int64 [B].
+        positions: Place of each image in the training set, int64 [B]. No tensor, so that it stays on the CPU, where
+            augmentation draws its random numbers.
         epoch: Epoch, counted from 0.
         step: Number of the batch within the epoch, counted from 0.
     """
 
     images: Tensor
     labels: Tensor
-    positions: Tensor
+    positions: np.ndarray
     epoch: int
     step: int
 

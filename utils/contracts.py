@@ -63,6 +63,19 @@ class NamesTrainingMetrics(Protocol):
 
 
 @runtime_checkable
+class ShowsSteps(Protocol):
+    """A module that keeps figures of its last training step, for whoever reads some of them.
+
+    Lightning's `log(..., prog_bar=True)` would read each of them at once, and have the program wait for the device.
+
+    Attributes:
+        last_step: The figures by name, such as "train/loss", each a tensor without dimensions.
+    """
+
+    last_step: dict[str, Tensor]
+
+
+@runtime_checkable
 class ClassifiesImages(Protocol):
     """A module that knows its classes and the size of its images; both are None before training."""
 

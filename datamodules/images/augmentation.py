@@ -1,8 +1,12 @@
 """Augmentation of whole batches, on the device that the batch is on.
 
 Legend of shapes: B images, C channels, H x W pixels, K classes. Images are uint8 until an operation blends or shrinks
-them; from then on they are float32, still from 0 to 255. Random numbers are drawn on the CPU, so that a run on a CPU
-and one on a GPU have the same augmentation.
+them; from then on they are float32, still from 0 to 255.
+
+Random numbers are drawn on the CPU, so that a run on a CPU and one on a GPU have the same augmentation. What follows
+from them, such as the place of each crop, is computed there too, and sent to the images: a GPU takes longer to start a
+computation with a few hundred numbers than a CPU to finish it. Nothing waits for a GPU (`utils.devices.send`), and no
+shape depends on what is there.
 """
 
 from __future__ import annotations
@@ -17,6 +21,7 @@ from torch.nn import functional as F
 
 from datamodules.images.augmentation_policies import rand_augment, trivial_augment
 from utils.checks import check_at_least, check_choice, check_int, check_probability
+from utils.devices import send
 from utils.random_streams import numpy_generator, torch_generator
 
 
@@ -43,20 +48,20 @@ def pad_crop(
     if mode == "reflect" and padding >= min(height, width):
         raise ValueError(f"augmentation.crop_padding must be below the image size {min(height, width)}, got {padding}")
     padded = F.pad(images, (padding,) * 4, mode="reflect" if mode == "reflect" else "constant")
-    shifts = torch.randint(0, 2 * padding + 1, (2, batch), generator=generator).to(images.device)
+    shifts = torch.randint(0, 2 * padding + 1, (2, batch), generator=generator)
     # A crop consists of B * C * H runs of W adjacent pixels. Computing where each starts and gathering the runs is
     # several times faster on a CPU than indexing pixels or looping over the possible shifts.
     padded_height, padded_width = padded.shape[2:]
-    planes = torch.arange(batch * channels, device=images.device).view(batch, channels, 1) * padded_height
-    rows = planes + shifts[0].view(batch, 1, 1) + torch.arange(height, device=images.device)  # [B, C, H]
+    planes = torch.arange(batch * channels).view(batch, channels, 1) * padded_height
+    rows = planes + shifts[0].view(batch, 1, 1) + torch.arange(height)  # [B, C, H]
     starts = rows * padded_width + shifts[1].view(batch, 1, 1)
     runs = padded.reshape(-1).unfold(0, width, 1)
-    return runs.index_select(0, starts.flatten()).view(batch, channels, height, width)
+    return runs.index_select(0, send(starts.flatten(), images.device)).view(batch, channels, height, width)
 
 
 def flip_where(images: Tensor, chosen: Tensor) -> Tensor:
-    """Flip left to right the images [B, C, H, W] whose entry in `chosen` (bool [B]) is true."""
-    picked = chosen.nonzero().flatten().to(images.device)
+    """Flip left to right the images [B, C, H, W] whose entry in `chosen` (bool [B], on the CPU) is true."""
+    picked = send(chosen.nonzero().flatten(), images.device)
     return images.index_copy(0, picked, images.index_select(0, picked).flip(3))
 
 
@@ -77,22 +82,19 @@ def alternating_sides(index: Tensor, epoch: int, seed: int) -> Tensor:
     return (((bits >> 16) + epoch) & 1).bool()
 
 
-def rectangles(top: Tensor, left: Tensor, bottom: Tensor, right: Tensor, height: int, width: int) -> Tensor:
-    """Return masks, bool [B, 1, height, width]: true in rows top to bottom - 1 and columns left to right - 1.
+def fill_rectangles(
+    images: Tensor, top: Tensor, left: Tensor, bottom: Tensor, right: Tensor, fill: tuple[float, float, float]
+) -> Tensor:
+    """Return images [B, 3, H, W] with a colour in rows top to bottom - 1 and columns left to right - 1 of each.
 
-    The four bounds, int [B], may be outside the image.
+    The four bounds, [B] on the CPU, may be outside the image. The colour `fill` is from 0 to 1, images from 0 to 255.
     """
-    rows = torch.arange(height, device=top.device)
-    columns = torch.arange(width, device=top.device)
+    rows, columns = (torch.arange(side) for side in images.shape[2:])
     in_rows = (rows >= top[:, None]) & (rows < bottom[:, None])
     in_columns = (columns >= left[:, None]) & (columns < right[:, None])
-    return in_rows[:, None, :, None] & in_columns[:, None, None, :]
-
-
-def _fill(images: Tensor, mask: Tensor, fill: tuple[float, float, float]) -> Tensor:
-    """Return the images with the colour `fill`, in [0, 1], where `mask` is true."""
-    colour = torch.tensor(fill, dtype=torch.float64).mul(255).round().to(images.device, images.dtype)
-    return torch.where(mask.to(images.device), colour.view(1, 3, 1, 1), images)
+    colour = torch.tensor(fill, dtype=torch.float64).mul(255).round().to(images.dtype)
+    in_rows, in_columns, colour = (send(each, images.device) for each in (in_rows, in_columns, colour))
+    return torch.where(in_rows[:, None, :, None] & in_columns[:, None, None, :], colour.view(1, 3, 1, 1), images)
 
 
 def cutout(images: Tensor, size: int, fill: tuple[float, float, float], generator: torch.Generator) -> Tensor:
@@ -107,7 +109,7 @@ def cutout(images: Tensor, size: int, fill: tuple[float, float, float], generato
     batch, _, height, width = images.shape
     top = torch.randint(height, (batch,), generator=generator) - size // 2
     left = torch.randint(width, (batch,), generator=generator) - size // 2
-    return _fill(images, rectangles(top, left, top + size, left + size, height, width), fill)
+    return fill_rectangles(images, top, left, top + size, left + size, fill)
 
 
 def random_erasing(
@@ -134,8 +136,8 @@ def random_erasing(
     box_height, box_width = heights.gather(1, first).flatten(), widths.gather(1, first).flatten()
     top = (torch.rand(batch, generator=generator) * (height - box_height + 1)).floor()
     left = (torch.rand(batch, generator=generator) * (width - box_width + 1)).floor()
-    mask = rectangles(top, left, top + box_height, left + box_width, height, width)
-    return _fill(images, mask & (chosen & fits.any(1)).view(-1, 1, 1, 1), fill)
+    box_height *= chosen & fits.any(1)  # nothing is covered in the other images
+    return fill_rectangles(images, top, left, top + box_height, left + box_width, fill)
 
 
 def mixup(images: Tensor, targets: Tensor, share: float) -> tuple[Tensor, Tensor]:
@@ -272,7 +274,7 @@ class Augmentation:
         Args:
             images: uint8 [B, 3, H, W].
             labels: int64 [B].
-            positions: Position of each image in the training set, int64 [B].
+            positions: Position of each image in the training set, int64 [B], on the CPU.
             key: (seed, epoch, step, rank).
             num_classes: Number of classes K.
             fill: Mean colour, from 0 to 1.

@@ -13,6 +13,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from utils.devices import send
+
 OPERATIONS = (
     "Identity",
     "ShearX",
@@ -102,9 +104,9 @@ def apply_operations(images: Tensor, operations: Tensor, magnitudes: Tensor) -> 
 
     Args:
         images: uint8 [B, 3, H, W].
-        operations: Positions in `OPERATIONS`, int64 [B].
-        magnitudes: float [B]: shear factor, pixels, degrees, change of the blending factor 1, number of bits, or share
-            of 255, depending on the operation.
+        operations: Positions in `OPERATIONS`, int64 [B], on the CPU.
+        magnitudes: float [B], on the CPU: shear factor, pixels, degrees, change of the blending factor 1, number of
+            bits, or share of 255, depending on the operation.
 
     Returns:
         uint8 [B, 3, H, W].
@@ -114,19 +116,18 @@ def apply_operations(images: Tensor, operations: Tensor, magnitudes: Tensor) -> 
         if OPERATIONS[number] == "Identity":
             continue
         chosen = (operations == number).nonzero().flatten()
-        magnitude = magnitudes[chosen].to(images.device)
-        chosen = chosen.to(images.device)
+        magnitude, chosen = magnitudes[chosen], send(chosen, images.device)
         result.index_copy_(0, chosen, _operate(OPERATIONS[number], images.index_select(0, chosen), magnitude))
     return result
 
 
 def _operate(name: str, images: Tensor, magnitude: Tensor) -> Tensor:
-    """Apply one operation to images uint8 [N, 3, H, W], each at its own magnitude [N]."""
+    """Apply one operation to images uint8 [N, 3, H, W], each at its own magnitude [N], which is on the CPU."""
     from torchvision.transforms.v2 import functional as tv
 
-    per_image = magnitude.view(-1, 1, 1, 1)
     if name in ("ShearX", "ShearY", "TranslateX", "TranslateY", "Rotate"):
         return _warp(images, _inverse_matrices(name, magnitude, *images.shape[2:]))
+    per_image = send(magnitude, images.device).view(-1, 1, 1, 1)
     if name == "Brightness":
         return _blend(images, torch.zeros_like(per_image), 1 + per_image)
     if name == "Color":
@@ -134,7 +135,7 @@ def _operate(name: str, images: Tensor, magnitude: Tensor) -> Tensor:
     if name == "Contrast":
         return _blend(images, tv.rgb_to_grayscale(images).float().mean((1, 2, 3), keepdim=True), 1 + per_image)
     if name == "Sharpness":
-        return _blend(images, tv.adjust_sharpness(images, 0.0), 1 + per_image)
+        return _blend(images, _smooth(images), 1 + per_image)
     if name == "Posterize":
         return images & (256 - (1 << (8 - per_image.long()))).to(torch.uint8)
     if name == "Solarize":
@@ -148,12 +149,26 @@ def _blend(images: Tensor, other: Tensor, factor: Tensor) -> Tensor:
     return (images * factor + other * (1 - factor)).clamp_(0, 255).to(torch.uint8)
 
 
+def _smooth(images: Tensor) -> Tensor:
+    """Return images uint8 [N, 3, H, W] smoothed but for their borders, as `adjust_sharpness(images, 0)` of torchvision.
+
+    That one copies its kernel to the device and waits for it.
+    """
+    if min(images.shape[2:]) <= 2:
+        return images
+    kernel = torch.full((3, 1, 3, 3), 1 / 13, device=images.device)
+    kernel[:, :, 1, 1] = 5 / 13
+    smooth = images.clone()
+    smooth[:, :, 1:-1, 1:-1] = F.conv2d(images.float(), kernel, groups=3).round_().to(torch.uint8)
+    return smooth
+
+
 def _inverse_matrices(name: str, magnitude: Tensor, height: int, width: int) -> Tensor:
     """Return matrices [N, 2, 3] from a target pixel to its source, both in pixels from the centre.
 
     Shears keep the upper left corner in place, rotations the centre.
     """
-    matrices = torch.eye(2, 3, device=magnitude.device).repeat(len(magnitude), 1, 1)
+    matrices = torch.eye(2, 3).repeat(len(magnitude), 1, 1)
     if name == "ShearX":
         matrices[:, 0, 1] = magnitude
         matrices[:, 0, 2] = magnitude * height / 2
@@ -173,15 +188,17 @@ def _inverse_matrices(name: str, magnitude: Tensor, height: int, width: int) -> 
 
 
 def _warp(images: Tensor, matrices: Tensor) -> Tensor:
-    """Sample uint8 images [N, 3, H, W] at the nearest pixel of matrices [N, 2, 3] times (x, y, 1); black outside."""
+    """Sample uint8 images [N, 3, H, W] at the nearest pixel of matrices times (x, y, 1); black outside.
+
+    The matrices, [N, 2, 3], are on the CPU.
+    """
     height, width = images.shape[2:]
-    device = images.device
-    xs = torch.arange(width, device=device) - (width - 1) / 2
-    ys = torch.arange(height, device=device) - (height - 1) / 2
+    xs = torch.arange(width) - (width - 1) / 2
+    ys = torch.arange(height) - (height - 1) / 2
     grid = torch.stack(
         [xs.expand(height, width), ys[:, None].expand(height, width), torch.ones_like(xs).expand(height, width)], -1
     )
-    half = torch.tensor([width / 2, height / 2], device=device)
-    sources = grid.view(1, -1, 3) @ (matrices.transpose(1, 2) / half)  # [N, H * W, 2], in -1..1
+    to_unit = matrices.transpose(1, 2) / torch.tensor([width / 2, height / 2])
+    sources = send(grid.view(1, -1, 3), images.device) @ send(to_unit, images.device)  # [N, H * W, 2], in -1..1
     sampled = F.grid_sample(images.float(), sources.view(-1, height, width, 2), mode="nearest", align_corners=False)
     return sampled.round_().to(torch.uint8)

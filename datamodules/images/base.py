@@ -1,9 +1,14 @@
-"""Base class of the image datamodules: images in memory, batches indexed from them, augmentation on the device."""
+"""Base class of the image datamodules: images in memory, batches indexed from them, augmentation on the device.
+
+Where a GPU trains, the training images are in its memory, if they take no more than a quarter of what is free there:
+a batch is then a few of its rows. All other batches are copied to it ahead of time (`datamodules/copied_ahead.py`).
+"""
 
 from __future__ import annotations
 
 import unicodedata
 from abc import abstractmethod
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +19,11 @@ from torch import Tensor
 
 from datamodules.images.augmentation import Augmentation
 from datamodules.images.decoding import decode_readable, list_some
-from datamodules.images.image_set import ImageSet, split_line, take
+from datamodules.images.image_set import ImageSet, near, split_line, take
 from datamodules.images.listing import describe_skipped, list_images
 from datamodules.images.order import training_batches
 from datamodules.loader import BatchLoader, evaluation_loader, require_examples, training_position
-from datamodules.trainer_state import model_of, planned_epochs
+from datamodules.trainer_state import device_of, model_of, planned_epochs
 from utils.batches import ImageBatch, ImagePredictionBatch, RawImageBatch
 from utils.checks import check_int, check_positive_int
 from utils.contracts import (
@@ -30,6 +35,7 @@ from utils.contracts import (
     ProvidesImages,
     ProvidesTrainingImages,
 )
+from utils.devices import send
 from utils.digests import digest_of
 from utils.distributed import rank_and_world_size
 from utils.file_names import one_form, readable
@@ -161,18 +167,26 @@ class ImageDataModule(
 
     def train_dataloader(self) -> BatchLoader[RawImageBatch]:
         """Return the loader of this process's training batches."""
-        train = self.train_set
+        device = device_of(self.trainer)
+        train = near(self.train_set, device)
         rank, world_size = rank_and_world_size(self.trainer)
 
-        def plan(epoch: int) -> list[Tensor]:
-            return training_batches(
+        @lru_cache(maxsize=1)
+        def plan(epoch: int) -> tuple[Tensor, Tensor]:  # on the CPU and where the images are, both [steps, B]
+            order = training_batches(
                 len(train.images), self.batch_size, seed=self.seed, epoch=epoch, rank=rank, world_size=world_size
             )
+            return order, send(order, train.images.device)
 
         def fetch(index: Tensor, epoch: int, step: int) -> RawImageBatch:
-            return RawImageBatch(take(train.images, index), train.labels[index], index, epoch, step)
+            there = plan(epoch)[1][step]
+            return RawImageBatch(
+                take(train.images, there), train.labels.index_select(0, there), index.numpy(), epoch, step
+            )
 
-        return BatchLoader(plan, fetch, lambda: training_position(self.trainer))
+        return BatchLoader(
+            lambda epoch: plan(epoch)[0].unbind(), fetch, lambda: training_position(self.trainer), device
+        )
 
     def val_dataloader(self) -> BatchLoader[ImageBatch] | list[Any]:
         """Return the loader of this process's validation batches; an empty list if there are none."""
@@ -216,7 +230,7 @@ class ImageDataModule(
             *self.augmentation(
                 batch.images,
                 batch.labels,
-                batch.positions,
+                torch.from_numpy(batch.positions),
                 key=(self.seed, batch.epoch, batch.step, rank),
                 num_classes=len(self.class_names or []),
                 fill=self.mean or (0.5, 0.5, 0.5),

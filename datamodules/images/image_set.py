@@ -7,7 +7,11 @@ from typing import Literal, NamedTuple
 import torch
 from torch import Tensor
 
+from utils.devices import free_bytes
 from utils.random_streams import torch_generator
+
+SHARE_OF_DEVICE = 0.25
+"""The largest share of a GPU's free memory that training images may take: the rest is for the training."""
 
 SplitPurpose = Literal["test_split", "validation_split"]
 
@@ -59,6 +63,13 @@ def split_line(split: str, source: str, labels: Tensor) -> str:
 def take(images: Tensor, index: Tensor) -> Tensor:
     """Return images[index] for images [N, ...]; on a CPU, copying one run of bytes per row is many times faster."""
     return images.flatten(1).index_select(0, index).view(-1, *images.shape[1:])
+
+
+def near(examples: ImageSet, device: torch.device) -> ImageSet:
+    """Return examples in the memory of a GPU if they take no more than a share of what is free there."""
+    if examples.images.nbytes > free_bytes(device) * SHARE_OF_DEVICE:
+        return examples
+    return examples._replace(images=examples.images.to(device), labels=examples.labels.to(device))
 
 
 def stratified_split(labels: Tensor, size: int, *, seed: int, purpose: SplitPurpose) -> tuple[Tensor, Tensor]:

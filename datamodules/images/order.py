@@ -8,8 +8,8 @@ from torch import Tensor
 from utils.random_streams import torch_generator
 
 
-def training_batches(size: int, batch_size: int, *, seed: int, epoch: int, rank: int, world_size: int) -> list[Tensor]:
-    """Return this rank's batches of one training epoch, as positions int64: a pure function of the arguments.
+def training_batches(size: int, batch_size: int, *, seed: int, epoch: int, rank: int, world_size: int) -> Tensor:
+    """Return this rank's batches of a training epoch, as positions int64 [steps, B]: a pure function of the arguments.
 
     All ranks shuffle alike; of each `world_size * batch_size` consecutive positions, rank r takes the r-th
     `batch_size`. Positions left over at the end of an epoch are dropped, except when they are all there are: then they
@@ -25,5 +25,5 @@ def training_batches(size: int, batch_size: int, *, seed: int, epoch: int, rank:
     order = torch.randperm(size, generator=torch_generator("order", seed, epoch))
     steps = size // (batch_size * world_size)
     if steps == 0:
-        return [order[rank : size - size % world_size : world_size]]
-    return list(order[: steps * world_size * batch_size].view(steps, world_size, batch_size)[:, rank].unbind())
+        return order[None, rank : size - size % world_size : world_size]
+    return order[: steps * world_size * batch_size].view(steps, world_size, batch_size)[:, rank]

@@ -19,7 +19,7 @@ def timed(tiny_classifier):
         def training_step(self, batch, batch_idx):
             clock.now += 2
             loss = self.architecture(batch[0].float()).square().mean() * 0 + 1.23456
-            self.log("train/loss", loss, prog_bar=True)
+            self.last_step = {"train/loss": loss.detach()}
             return loss
 
         def validation_step(self, batch, batch_idx):

@@ -6,6 +6,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
 
+import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.trainer.states import TrainerFn
 
@@ -39,6 +40,7 @@ def fake_trainer(
         "num_training_batches": float("inf"),
         "default_root_dir": "no/such/folder",
         "lightning_module": None,
+        "strategy": SimpleNamespace(root_device=torch.device("cpu")),
     }
     return cast(Trainer, SimpleNamespace(**attributes | changes))
 

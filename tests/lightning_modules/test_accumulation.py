@@ -85,7 +85,7 @@ def images_by_hand(count: int) -> dict[str, Tensor]:
     """Plain gradient descent on the mean over eight images at a time, in double precision; the rest is one step."""
     data, net = Pictures(count), Linear().double()
     images = (data.train_set.images.double() / 255 - 0.5) / 0.25
-    order = torch.cat(training_batches(count, 1, seed=3, epoch=0, rank=0, world_size=1))
+    order = training_batches(count, 1, seed=3, epoch=0, rank=0, world_size=1).flatten()
     for group in order.split(8):
         net.zero_grad()
         F.cross_entropy(net(images[group]), data.train_set.labels[group]).backward()

@@ -34,7 +34,7 @@ class Pair:
 @pytest.mark.parametrize(
     "batch",
     [
-        RawImageBatch(IMAGES, LABELS, LABELS, epoch=3, step=2),
+        RawImageBatch(IMAGES, LABELS, LABELS.numpy(), epoch=3, step=2),
         ImageBatch(IMAGES, torch.zeros(7, 10)),
         ImagePredictionBatch(IMAGES, LABELS, LABELS),
         Seq2SeqBatch(IDS, IDS.bool(), IDS, LABELS, ["a"] * 7, [("b",)] * 7, 20),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import zlib
 from typing import Any
 
 import numpy as np
@@ -16,11 +17,11 @@ from datamodules.images.augmentation import (
     alternating_sides,
     cutmix,
     cutout,
+    fill_rectangles,
     flip_where,
     mixup,
     pad_crop,
     random_erasing,
-    rectangles,
     shrink,
 )
 
@@ -78,13 +79,14 @@ def test_alternating_flip_shows_the_other_side_in_every_other_epoch(seed: int) -
     assert torch.equal(alternating_sides(order, 1, seed=seed), sides[1][order])
 
 
-def test_rectangles_equal_slices() -> None:
+def test_filled_rectangles_equal_slices() -> None:
     bounds = torch.tensor([[-3, 2, 4, 5], [0, 0, 12, 9], [5, 6, 30, 30], [4, 4, 4, 8]])
-    masks = rectangles(bounds[:, 0], bounds[:, 1], bounds[:, 2], bounds[:, 3], 12, 9)
-    for mask, (top, left, bottom, right) in zip(masks, bounds.tolist(), strict=True):
-        expected = np.zeros((1, 12, 9), dtype=bool)
-        expected[:, max(top, 0) : bottom, max(left, 0) : right] = True
-        assert np.array_equal(mask.numpy(), expected)
+    images = random_images(4)
+    filled = fill_rectangles(images, bounds[:, 0], bounds[:, 1], bounds[:, 2], bounds[:, 3], FILL)
+    for image, after, (top, left, bottom, right) in zip(images.numpy(), filled.numpy(), bounds.tolist(), strict=True):
+        expected = image.copy()
+        expected[:, max(top, 0) : bottom, max(left, 0) : right] = np.array(COLOUR)[:, None, None]
+        assert np.array_equal(after, expected)
 
 
 def test_cutout_covers_a_square_around_each_centre() -> None:
@@ -177,6 +179,22 @@ def test_a_batch_is_a_pure_function_of_its_key() -> None:
         key = [1, 2, 3, 0]
         key[place] += 1
         assert not torch.equal(first.float(), call(EVERYTHING, images, key=tuple(key))[0].float())
+
+
+@pytest.mark.parametrize(
+    ("options", "checksum"),
+    [
+        ({"crop_padding": 4, "crop_mode": "zero", "flip": "random"}, 2957285724),
+        ({"crop_padding": 2, "flip": "alternating", "cutout": 4}, 1306220839),
+        ({"erasing": 0.5}, 833670539),
+        ({"cutmix_alpha": 1.0}, 1153680670),
+    ],
+)
+def test_augmentation_is_that_of_earlier_versions_bit_for_bit(options: dict[str, Any], checksum: int) -> None:
+    """The checksums are of what commit d9f9978 returned: a run that resumes must have the same images."""
+    images = random_images(40)
+    augmented = [call(Augmentation(**options), images, key=(5, 1, step, 0))[0] for step in range(3)]
+    assert zlib.crc32(b"".join(each.numpy().tobytes() for each in augmented)) == checksum
 
 
 def test_mixing_gives_distributions_with_the_given_probabilities() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from datamodules.images.image_set import ImageSet, channel_statistics, stratified_split, take
+from datamodules.images.image_set import ImageSet, channel_statistics, near, stratified_split, take
 
 
 def test_a_split_has_each_class_in_proportion_and_the_exact_size() -> None:
@@ -68,3 +68,14 @@ def test_images_labels_and_names_stay_together(named: bool) -> None:
 def test_a_split_of_size_0_holds_nothing_out() -> None:
     whole = ImageSet(torch.zeros(3, 3, 2, 2, dtype=torch.uint8), torch.arange(3))
     assert whole.split(0, seed=0, purpose="validation_split") == (whole, None)
+
+
+@pytest.mark.parametrize(("free", "device"), [(4 * 5 * 3 * 8 * 8, "meta"), (4 * 5 * 3 * 8 * 8 - 1, "cpu"), (0, "cpu")])
+def test_images_are_on_the_device_if_a_quarter_of_its_memory_holds_them(
+    free: int, device: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("datamodules.images.image_set.free_bytes", lambda device: free)
+    examples = ImageSet(torch.zeros(5, 3, 8, 8, dtype=torch.uint8), torch.zeros(5, dtype=torch.int64), list("abcde"))
+    there = near(examples, torch.device("meta"))
+    assert there.images.device.type == there.labels.device.type == device
+    assert there.names == examples.names

@@ -10,7 +10,7 @@ from datamodules.images.order import training_batches
 
 def test_21938_training_order_depends_only_on_seed_and_epoch() -> None:
     def order(seed: int, epoch: int) -> list[int]:
-        return torch.cat(training_batches(100, 10, seed=seed, epoch=epoch, rank=0, world_size=1)).tolist()
+        return training_batches(100, 10, seed=seed, epoch=epoch, rank=0, world_size=1).flatten().tolist()
 
     first = order(3, 4)
     torch.rand(3)
@@ -28,7 +28,7 @@ def test_ranks_share_an_epoch_without_overlap(world_size: int) -> None:
     seen = torch.cat([batch for batches in ranks for batch in batches])
     assert len(seen.unique()) == len(seen) == 103 // (7 * world_size) * 7 * world_size
     # The batches of a step are together what one process would take as one batch.
-    alone = torch.cat(training_batches(103, 7 * world_size, seed=0, epoch=2, rank=0, world_size=1))
+    alone = training_batches(103, 7 * world_size, seed=0, epoch=2, rank=0, world_size=1).flatten()
     together = torch.cat([ranks[rank][step] for step in range(len(ranks[0])) for rank in range(world_size)])
     assert torch.equal(alone, together)
 

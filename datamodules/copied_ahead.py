@@ -1,0 +1,57 @@
+"""Batches on the device before they are needed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import TypeVar
+
+import torch
+from lightning_utilities.core.apply_func import apply_to_collection
+from torch import Tensor
+
+from utils.devices import send
+
+Batch = TypeVar("Batch")
+
+
+def copied_ahead(batches: Iterable[Batch], device: torch.device) -> Iterator[Batch]:
+    """Yield batches on a device, each copied there while the one before it is in use.
+
+    A GPU copies beside its computations, in a stream of its own, and nothing here waits for it. For the CPU, the
+    batches are yielded as they are.
+
+    Args:
+        batches: Batches whose tensors are on the CPU.
+        device: Where they are needed.
+    """
+    if device.type == "cpu":
+        yield from batches
+        return
+    stream = torch.cuda.Stream(device) if device.type == "cuda" else None
+    before: tuple[Batch, torch.cuda.Event | None] | None = None
+    for batch in batches:
+        copied = _start_copy(batch, device, stream)
+        if before is not None:
+            yield _for_use(*before)
+        before = copied
+    if before is not None:
+        yield _for_use(*before)
+
+
+def _start_copy(
+    batch: Batch, device: torch.device, stream: torch.cuda.Stream | None
+) -> tuple[Batch, torch.cuda.Event | None]:
+    """Return a batch on a device, and the event that the copy is done."""
+    with torch.cuda.stream(stream):  # of None, this does nothing
+        copied = apply_to_collection(batch, Tensor, send, device)
+        return copied, None if stream is None else stream.record_event()
+
+
+def _for_use(batch: Batch, copied: torch.cuda.Event | None) -> Batch:
+    """Return a batch whose copy the stream of the computations waits for."""
+    if copied is not None:
+        computations = torch.cuda.current_stream()
+        computations.wait_event(copied)
+        # Their memory may be used again only when these computations are done
+        apply_to_collection(batch, Tensor, Tensor.record_stream, computations)
+    return batch
