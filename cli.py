@@ -27,18 +27,10 @@ from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 
 from callbacks.non_finite import NonFinite, NonFiniteError
 from callbacks.plots.curves import Curves
-from callbacks.predictions.image_predictions import Predictions
-from callbacks.predictions.text_outputs import TextOutputs
-from callbacks.predictions.text_predictions import TextPredictions
-from callbacks.progress import default_progress
 from callbacks.run.best_checkpoint import BestCheckpoint
-from callbacks.run.earlier_results import EarlierResults
-from callbacks.run.early_end import EarlyEnd
-from callbacks.run.monitors import MonitorCheck
+from callbacks.run.observers import observers
 from callbacks.run.resume_checkpoint import ResumeCheckpoint
-from callbacks.run.resumed_settings import ResumedSettings
 from callbacks.run.run_folder import (
-    RunFolder,
     contents,
     default_name,
     evaluation_folder,
@@ -50,10 +42,9 @@ from callbacks.run.run_folder import (
     weights_in,
 )
 from callbacks.run.saved_position import is_finished
-from callbacks.run.summary import Summary, repeatable
-from callbacks.run.test_metrics import TestMetrics, headline
-from callbacks.trackers.test_figures import TestFigures, add_trackers_of
-from callbacks.trackers.trackers import Trackers
+from callbacks.run.summary import repeatable
+from callbacks.run.test_metrics import headline
+from callbacks.trackers.test_figures import add_trackers_of
 from callbacks.trackers.wandb_run import WandbRun
 from command_line import slurm
 from command_line.carried_configs import resolved_config, with_checkpoint_config, with_run_config
@@ -216,23 +207,10 @@ class OneForAllCLI(LightningCLI):
         return trainer
 
     def _observers(self, options: Any) -> list[Callback]:
-        observers: list[Callback] = [
-            MonitorCheck(),
-            RunFolder(self.saved_config, self.changes),
-            ResumedSettings(changed=bool(self.changes)),
-            EarlyEnd(changed=bool(self.changes)),
-            Trackers(self.saved_config),
-            Summary(),
-            TestMetrics(),
-            TextOutputs(),
-            Predictions(options.output),
-            TextPredictions(options.output),
-        ]
         given = self.config_init[self.subcommand].trainer.callbacks
         has_bar = any(isinstance(each, ProgressBar) for each in (given if isinstance(given, list) else [given]))
-        if options.trainer.enable_progress_bar is not False and not has_bar:
-            observers.append(default_progress())
-        return [*observers, EarlierResults(), TestFigures()]  # after all that write results
+        progress = options.trainer.enable_progress_bar is not False and not has_bar
+        return observers(self.saved_config, self.changes, options.output, progress)
 
     def _prepare_subcommand_kwargs(self, subcommand: str) -> dict[str, Any]:
         kwargs = super()._prepare_subcommand_kwargs(subcommand)

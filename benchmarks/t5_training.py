@@ -1,13 +1,14 @@
 """Benchmark of a training step of our T5 against transformers', alternating in one process on the same batch.
 
     python -m benchmarks.t5_training --batch 120 --source 16 --target 18
+    python -m benchmarks.t5_training --preset t5-base --batch 32 --source 512 --target 114 --device cuda \
+        --precision bf16-mixed --compile
 
-A step computes the loss with label smoothing and dropout, its gradients, and the AdamW update. The program prints both
-median times and their ratio (above 1, ours is faster). Without `--preset` the model has the shape of configs/multi30k.
+A step computes the loss with label smoothing and dropout, its gradients, and the AdamW update. Without dropout, both
+losses are the same. Without `--preset` the model has the shape of configs/multi30k.
 """
 
 import argparse
-import statistics
 from collections.abc import Callable
 from typing import Any
 
@@ -15,10 +16,13 @@ import torch
 from torch import Tensor, nn
 
 from architectures.t5.config import PRESETS, T5Config
-from benchmarks.t5_decoding import timed
+from benchmarks.floors import peak_arithmetic, t5_multiply_adds, training_operations
+from benchmarks.paired import Comparison, compare, finish, options
 from benchmarks.transformers_t5 import make_pair_as_theirs_begins
 
 SMOOTHING = 0.1
+TOLERANCE = {"32-true": 1e-5, "bf16-mixed": 2e-2}
+"""Largest difference of the losses, relative."""
 MULTI30K: dict[str, Any] = {
     "vocab_size": 8000,
     "d_model": 256,
@@ -27,6 +31,7 @@ MULTI30K: dict[str, Any] = {
     "num_layers": 3,
     "num_heads": 4,
 }
+QUICK: dict[str, Any] = {"vocab_size": 100, "d_model": 16, "d_kv": 8, "d_ff": 32, "num_layers": 1, "num_heads": 2}
 
 
 def stepper(model: nn.Module, loss: Callable[[], Tensor]) -> Callable[[], Tensor]:
@@ -43,53 +48,95 @@ def stepper(model: nn.Module, loss: Callable[[], Tensor]) -> Callable[[], Tensor
     return step
 
 
-def main() -> None:
-    """Run the benchmark with the options of the command line."""
-    parser = argparse.ArgumentParser(
-        prog="python -m benchmarks.t5_training",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+def compare_steps(config: T5Config, args: argparse.Namespace) -> Comparison:
+    """Time training steps of both models, and of transformers' compiled one if ours is compiled."""
+    device: torch.device = args.device
+    pair = make_pair_as_theirs_begins(config)
+    ours, theirs = (model.to(device).train() for model in pair)
+    source = torch.randint(2, config.vocab_size, (args.batch, args.source), device=device)
+    target = torch.randint(2, config.vocab_size, (args.batch, args.target), device=device)
+    mask = torch.ones_like(source)
+    autocast = torch.autocast(device.type, torch.bfloat16, enabled=args.precision == "bf16-mixed")
+
+    def our_loss() -> Tensor:
+        with autocast:
+            return ours.loss(source, mask, target, SMOOTHING).loss / target.numel()
+
+    def loss_of(model: Any) -> Callable[[], Tensor]:
+        def their_loss() -> Tensor:
+            with autocast:
+                logits = model(input_ids=source, attention_mask=mask, labels=target).logits
+            return nn.functional.cross_entropy(
+                logits.float().flatten(0, 1), target.flatten(), label_smoothing=SMOOTHING
+            )
+
+        return their_loss
+
+    def check() -> str:
+        for model in (ours, theirs):
+            model.eval()
+        with torch.no_grad():
+            mine, yours = our_loss().item(), loss_of(theirs)().item()
+        for model in (ours, theirs):
+            model.train()
+        difference = abs(mine - yours) / yours
+        if not difference <= TOLERANCE[args.precision]:
+            raise AssertionError(f"without dropout the losses differ: ours {mine}, theirs {yours}")
+        return f"without dropout the losses differ by {difference:.1e} at most, relative"
+
+    contestants = {"ours": stepper(ours, our_loss), "transformers": stepper(theirs, loss_of(theirs))}
+    if args.compile:
+        ours.encoder.compile()
+        ours.decoder.compile()
+        contestants["transformers compiled"] = stepper(theirs, loss_of(torch.compile(theirs)))
+    shape = args.preset or "T5 of Multi30k"
+    work = f"{shape}, training step, {args.batch} x ({args.source} + {args.target}) tokens, {args.precision}"
+    name = f"{args.preset or 't5'}_training".replace("-", "_")
+    return compare(name, work, contestants, check, rounds=args.rounds, warm_up=3, device=device, limit=args.seconds)
+
+
+def add_figures(comparison: Comparison, config: T5Config, args: argparse.Namespace) -> None:
+    """Add tokens per second, and the floor and the share of the peak arithmetic where the peak is known."""
+    operations = training_operations(t5_multiply_adds(config, args.source, args.target), args.batch)
+    ours = comparison.median("ours")
+    comparison.figures["tokens per second"] = args.batch * (args.source + args.target) / ours
+    peak = peak_arithmetic(args.device)
+    if peak is not None:
+        comparison.figures |= {"operations": float(operations), "floor_s": operations / peak}
+        for contestant in comparison.times:
+            comparison.figures[f"MFU {contestant}"] = operations / peak / comparison.median(contestant)
+
+
+def parser() -> argparse.ArgumentParser:
+    """Return the parser of the command line."""
+    parser = options("benchmarks.t5_training", __doc__)
+    parser.set_defaults(rounds=10)
     parser.add_argument("--preset", choices=PRESETS, help="shape of the model (default: that of configs/multi30k)")
     parser.add_argument("--dropout", type=float, default=0.1, help="dropout rate (default: 0.1)")
     parser.add_argument("--batch", type=int, default=120, help="number of pairs (default: 120)")
     parser.add_argument("--source", type=int, default=16, help="tokens per source (default: 16)")
     parser.add_argument("--target", type=int, default=18, help="tokens per target (default: 18)")
-    parser.add_argument("--rounds", type=int, default=10, help="timed steps per model (default: 10)")
-    parser.add_argument("--device", default="cpu", help="cpu, cuda, cuda:1, ... (default: cpu)")
+    parser.add_argument(
+        "--precision", default="32-true", choices=TOLERANCE, help="32-true or bf16-mixed (default: 32-true)"
+    )
+    parser.add_argument("--compile", action="store_true", help="compile ours, and time transformers compiled too")
     parser.add_argument("--seed", type=int, default=0, help="seed of the weights and batch (default: 0)")
-    args = parser.parse_args()
+    return parser
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run the benchmark with the options of the command line."""
+    args = parser().parse_args(arguments)
     torch.manual_seed(args.seed)
     changes: dict[str, Any] = {"dropout_rate": args.dropout}
-    config = T5Config.preset(args.preset, **changes) if args.preset else T5Config(**MULTI30K, **changes)
-    device = torch.device(args.device)
-    ours, theirs = (model.to(device).train() for model in make_pair_as_theirs_begins(config))
-    source = torch.randint(2, config.vocab_size, (args.batch, args.source), device=device)
-    target = torch.randint(2, config.vocab_size, (args.batch, args.target), device=device)
-    mask = torch.ones_like(source)
-    tokens = target.numel()
-
-    def their_loss() -> Tensor:
-        logits = theirs(input_ids=source, attention_mask=mask, labels=target).logits
-        return nn.functional.cross_entropy(logits.flatten(0, 1), target.flatten(), label_smoothing=SMOOTHING)
-
-    steps = {
-        "ours": stepper(ours, lambda: ours.loss(source, mask, target, SMOOTHING).loss / tokens),
-        "transformers": stepper(theirs, their_loss),
-    }
-    times: dict[str, list[float]] = {name: [] for name in steps}
-    for counted in [False] * 2 + [True] * args.rounds:
-        for name, step in steps.items():
-            _, time = timed(step, device)
-            if counted:
-                times[name].append(time)
-    medians = {name: statistics.median(values) for name, values in times.items()}
-    where = torch.cuda.get_device_name(device) if device.type == "cuda" else f"{torch.get_num_threads()} CPU threads"
-    print(
-        f"{args.preset or 'multi30k'}, float32, {where}, {args.batch} pairs of {args.source} and {args.target} tokens: "
-        f"ours {medians['ours']:.3f} s, transformers {medians['transformers']:.3f} s per step, "
-        f"ratio {medians['transformers'] / medians['ours']:.2f}"
-    )
+    if args.quick:
+        config = T5Config(**QUICK, **changes)
+        args.batch, args.source, args.target, args.rounds = 2, 5, 4, min(args.rounds, 2)
+    else:
+        config = T5Config.preset(args.preset, **changes) if args.preset else T5Config(**MULTI30K, **changes)
+    comparison = compare_steps(config, args)
+    add_figures(comparison, config, args)
+    finish(comparison, args)
 
 
 if __name__ == "__main__":

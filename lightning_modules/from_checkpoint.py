@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, TypeVar
 
-from jsonargparse import ArgumentError, ArgumentParser
 from lightning.pytorch import LightningModule
 from lightning.pytorch.core.mixins.hparams_mixin import _given_hyperparameters_context
 
@@ -49,6 +48,8 @@ def build(found: type[Module], arguments: dict[str, Any], changes: dict[str, Any
     Raises:
         ValueError: An argument is invalid.
     """
+    from jsonargparse import ArgumentError, ArgumentParser  # training needs none of it
+
     parser = ArgumentParser(exit_on_error=False)
     parser.add_class_arguments(found, "model", skip=set(changes), instantiate=False, fail_untyped=False)
     plain = {name: value for name, value in arguments.items() if name not in changes}

@@ -1,0 +1,53 @@
+"""All benchmarks of a CPU in one command, in less than 20 minutes on two cores: `make bench`.
+
+python -m benchmarks.cpu
+python -m benchmarks.cpu --quick --output /tmp/quick
+"""
+
+import argparse
+import sys
+from pathlib import Path
+
+from benchmarks.paired import RESULTS
+from benchmarks.rows import Row, run_rows
+
+BUDGET = 19 * 60.0
+DECODING = ("--preset", "t5-small", "--beams", "1", "4", "--length", "64", "--rounds", "3")
+
+
+def rows(data: Path, peers: Path | None, quick: bool) -> list[Row]:
+    """Return the rows; together they stay below the budget on two cores that have nothing else to do."""
+    given = ("--peers", str(peers.absolute())) if peers else ()
+    whole = [
+        Row("t5_training", (), 100),
+        Row("image_training", ("--data", str(data.absolute()), *given), 260),
+        Row("t5_decoding", DECODING, 170),
+        Row("t5_decoding", (*DECODING, "--dtype", "bfloat16"), 170),
+        Row("translation", ("--data", str(data.absolute() / "multi30k")), 300),
+        Row("bare_loop", ("--rounds", "10"), 180),
+        Row("augmentation", (), 60),
+        Row("start", (), 100),
+        Row("text_preparation", (), 280),
+    ]
+    if not quick:
+        return whole
+    return [row for row in whole if row.program not in ("bare_loop", "text_preparation")]
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run the benchmarks with the options of the command line."""
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.cpu", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--data", type=Path, default=Path("data"), help="folder of the data sets (default: data)")
+    parser.add_argument("--peers", type=Path, help="folder that holds pytorch-cifar")
+    parser.add_argument("--output", type=Path, default=RESULTS, help="folder of the JSON files")
+    parser.add_argument("--only", nargs="+", help="programs to run (default: all)")
+    parser.add_argument("--quick", action="store_true", help="tiny forms, to see that they run")
+    args = parser.parse_args(arguments)
+    chosen = [row for row in rows(args.data, args.peers, args.quick) if not args.only or row.program in args.only]
+    sys.exit(run_rows(chosen, ["--quick"] if args.quick else [], args.output.absolute(), BUDGET) > 0)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,101 @@
+"""Benchmark of a whole training of CustomCNN through `fit`, as shipped, against airbench94_muon.py on the same GPU.
+
+    python -m benchmarks.custom_cnn --device cuda --data ~/datasets --peers ~/peers
+
+Both begin with compiled code and data at hand: ours from the end of the first step to that of the last, validations
+included, airbench as it times itself. With the real data, the accuracies on the test images tell what the time buys.
+"""
+
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning.pytorch import Callback, LightningModule, Trainer
+
+from benchmarks import peers
+from benchmarks.data import cifar10_folder
+from benchmarks.paired import Comparison, Measured, finish, options
+from benchmarks.shipped import shipped_run
+from command_line.process import keep_freed_memory, quieten
+
+QUICK = {
+    "model.architecture.widths": [8, 8, 8],
+    "data.batch_size": 8,
+    "data.validation_size": 10,
+    "trainer.max_epochs": 2,
+}
+"""What the quick form changes in the config."""
+
+
+class FirstToLast(Callback):
+    """The time from the end of the first step to that of the last."""
+
+    seconds = 0.0
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Note which steps are the first and the last."""
+        self.ends = (1, trainer.estimated_stepping_batches)
+
+    def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *_: Any) -> None:
+        """Look at the clock after the first step and after the last."""
+        if trainer.global_step in self.ends:
+            if pl_module.device.type == "cuda":
+                torch.cuda.synchronize(pl_module.device)
+            self.seconds = time.perf_counter() - self.seconds
+
+
+def train(root: Path, scratch: Path, device: torch.device, changes: dict[str, Any]) -> Measured:
+    """Train once through `fit`; the result is the test accuracy with test-time augmentation."""
+    clock, cuda = FirstToLast(), device.type == "cuda"
+    trainer, module, data = shipped_run(
+        ["cifar10/custom_cnn.yaml", *(["trainer/gpu.yaml"] if cuda else [])],
+        scratch,
+        {"data.root": str(root), "data.verify": False, **({} if cuda else {"trainer.accelerator": "cpu"}), **changes},
+        [clock],
+    )
+    if cuda:
+        torch.cuda.reset_peak_memory_stats(device)
+    trainer.fit(module, datamodule=data)
+    peak = torch.cuda.max_memory_allocated(device) / 2**20 if cuda else None
+    (figures,) = trainer.test(module, datamodule=data, verbose=False)
+    return Measured(clock.seconds, peak, figures["test/accuracy_tta"])
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run the benchmark with the options of the command line."""
+    parser = options("benchmarks.custom_cnn", __doc__)
+    parser.add_argument("--data", type=Path, default=Path("data"), help="folder of cifar-10-batches-py (default: data)")
+    parser.add_argument("--peers", type=Path, help="folder that holds cifar10-airbench")
+    args = parser.parse_args(arguments)
+    quieten()
+    keep_freed_memory()
+    end = time.monotonic() + args.seconds
+    rounds = args.rounds or (1 if args.quick else 2)
+    with tempfile.TemporaryDirectory() as folder:
+        scratch = Path(folder)
+        root, data = cifar10_folder(args.data, scratch, 20 if args.quick else 10_000)
+        found = {"ours": [train(root, scratch / "first", args.device, QUICK if args.quick else {})]}
+        script = peers.find(args.peers, peers.AIRBENCH) if args.device.type == "cuda" else None
+        if script is not None:  # between our runs: a script cannot be stopped between two of its own
+            (scratch / "airbench").mkdir()
+            found["airbench94_muon"] = peers.run_airbench(script, root, scratch / "airbench", rounds)
+        while len(found["ours"]) < rounds and time.monotonic() < end:
+            found["ours"].append(train(root, scratch / f"{len(found['ours'])}", args.device, {}))
+    common = min(map(len, found.values()))
+    comparison = Comparison(
+        "custom_cnn",
+        f"CustomCNN, first step to last, {data}",
+        args.device,
+        "nothing: the recipes differ, and the accuracies are beside the times",
+        {name: [each.seconds for each in runs[:common]] for name, runs in found.items()},
+        {name: runs[0].peak_mib for name, runs in found.items()},
+    )
+    for name, runs in found.items():
+        comparison.figures[f"test accuracy, {name}"] = sum(each.result for each in runs) / len(runs)
+    finish(comparison, args)
+
+
+if __name__ == "__main__":
+    main()

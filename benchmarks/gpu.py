@@ -1,0 +1,55 @@
+"""All benchmarks of a GPU in one command, in at most 8 minutes.
+
+    python -m benchmarks.gpu --peers ~/peers --data ~/datasets
+    python -m benchmarks.gpu --device cpu --quick --output /tmp/quick
+
+It needs torch, Lightning and transformers, and no network. Peers that are not in the folder are skipped with a word.
+Each row has a process and a time limit of its own, and writes its JSON file when it is done.
+"""
+
+import argparse
+import sys
+from pathlib import Path
+
+from benchmarks.paired import RESULTS
+from benchmarks.rows import Row, run_rows
+
+BUDGET = 8 * 60.0 - 20
+BASE = ("--preset", "t5-base", "--batch", "32", "--source", "512", "--target", "114", "--precision", "bf16-mixed")
+DECODING = ("--preset", "t5-small", "--beams", "1", "4", "--length", "64", "--dtype", "bfloat16")
+
+
+def rows(data: Path, peers: Path | None) -> list[Row]:
+    """Return the rows, those with a figure to reach first."""
+    given = ("--peers", str(peers.absolute())) if peers else ()
+    images = ("--data", str(data.absolute()), *given)
+    return [
+        Row("image_training", images, 90),
+        Row("t5_decoding", DECODING, 60),
+        Row("t5_training", ("--precision", "bf16-mixed", "--compile", "--rounds", "30"), 80),
+        Row("translation", ("--data", str(data.absolute() / "multi30k"), "--dtype", "bfloat16"), 60),
+        Row("custom_cnn", images, 90),
+        Row("t5_training", (*BASE, "--compile"), 120),
+        Row("bare_loop", (), 50),
+    ]
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run the benchmarks with the options of the command line."""
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.gpu", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--device", default="cuda", help="cuda, cuda:1, ..., or cpu to rehearse (default: cuda)")
+    parser.add_argument("--data", type=Path, default=Path("data"), help="folder of the data sets (default: data)")
+    parser.add_argument("--peers", type=Path, help="folder that holds pytorch-cifar and cifar10-airbench")
+    parser.add_argument("--output", type=Path, default=RESULTS, help="folder of the JSON files")
+    parser.add_argument("--only", nargs="+", help="programs to run (default: all)")
+    parser.add_argument("--quick", action="store_true", help="tiny forms, to see that they run")
+    args = parser.parse_args(arguments)
+    common = ["--device", args.device, *(["--quick"] if args.quick else [])]
+    chosen = [row for row in rows(args.data, args.peers) if not args.only or row.program in args.only]
+    sys.exit(run_rows(chosen, common, args.output.absolute(), BUDGET) > 0)
+
+
+if __name__ == "__main__":
+    main()

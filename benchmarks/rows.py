@@ -1,0 +1,78 @@
+"""Running several benchmarks one after the other, each in a process of its own with a time limit."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from benchmarks.table import table
+
+ROOT = Path(__file__).parents[1]
+
+
+@dataclass(frozen=True)
+class Row:
+    """A benchmark to run.
+
+    Args:
+        program: Module of this folder.
+        arguments: Its arguments.
+        seconds: Time it is given. At three quarters of it no further round begins, and at its end it is killed.
+    """
+
+    program: str
+    arguments: tuple[str, ...]
+    seconds: float
+
+
+def run_rows(rows: Sequence[Row], common: Sequence[str], output: Path, budget: float) -> int:
+    """Run the rows, print the table of what they wrote, and return the number of those that failed.
+
+    Args:
+        rows: The rows. One that is not there, or fails, or runs out of time, does not keep the others from running.
+        common: Arguments of every program.
+        output: Folder of the JSON files; each row writes its own as soon as it is done.
+        budget: Seconds for all rows together.
+    """
+    end, failed = time.monotonic() + budget, 0
+    for row in rows:
+        seconds = min(row.seconds, end - time.monotonic())
+        if not (ROOT / "benchmarks" / f"{row.program}.py").is_file() or seconds < 5:
+            print(f"-- {row.program}: skipped, {'no time is left' if seconds < 5 else 'not there'}", flush=True)
+            failed += seconds < 5
+            continue
+        print(f"-- {row.program} {' '.join(row.arguments)}", flush=True)
+        start = time.monotonic()
+        command = [sys.executable, "-m", f"benchmarks.{row.program}", *row.arguments, *common]
+        status = _run([*command, "--seconds", str(0.75 * seconds), "--output", str(output)], seconds)
+        if status:
+            failed += 1
+            print(f"-- {row.program}: {status}", flush=True)
+        print(f"-- {row.program}: {time.monotonic() - start:.0f} s", flush=True)
+    print(f"\n{table(output)}", flush=True)
+    return failed
+
+
+def _run(command: Sequence[str], seconds: float) -> str | None:
+    """Run a command in the root of the sources; return what went wrong, None if nothing did."""
+    process = subprocess.Popen(command, cwd=ROOT, start_new_session=True)
+    try:
+        code = process.wait(seconds)
+    except subprocess.TimeoutExpired:
+        return f"stopped after {seconds:.0f} s"
+    finally:
+        _end_group(process)
+    return f"failed with exit code {code}" if code else None
+
+
+def _end_group(process: "subprocess.Popen[bytes]") -> None:
+    """End a process and those that it has started, such as loader workers."""
+    try:
+        os.killpg(process.pid, signal.SIGKILL)
+    except ProcessLookupError:
+        return
+    process.wait()

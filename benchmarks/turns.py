@@ -1,0 +1,133 @@
+"""Trainings that take turns: each in a process of its own, some steps of one, then as many of the other.
+
+A training cannot be called for three steps and left alone: so it runs in a process that stops after each turn until
+it is told to go on. Start, imports, compilation and the first steps are over before the first turn is timed, and each
+process has the allocator, the settings and the peak memory that it would have alone.
+"""
+
+import multiprocessing
+import os
+import resource
+import sys
+import time
+from collections.abc import Callable
+from multiprocessing.connection import Connection
+from typing import Any
+
+import torch
+
+from benchmarks.paired import Measured
+
+Train = Callable[..., None]
+"""A training: a function of a module (not a closure) whose first argument is its `Turns`."""
+
+
+class Turns:
+    """The training's side: counts its steps, and waits after each turn.
+
+    Args:
+        connection: To the process that compares.
+        steps: Steps per turn.
+        warm_up: Steps before the first turn.
+        device: Where the training runs.
+    """
+
+    def __init__(self, connection: Connection, steps: int, warm_up: int, device: torch.device) -> None:
+        self.connection = connection
+        self.steps = steps
+        self.device = device
+        self.facts: dict[str, Any] = {}
+        """What the training says of its work, for the check."""
+        self._left = warm_up
+        self._start = time.perf_counter()
+
+    def step(self) -> None:
+        """Count an optimizer step that has just ended; after the last of a turn, report and wait for the next."""
+        self._left -= 1
+        if self._left > 0:
+            return
+        if self.device.type == "cuda":
+            torch.cuda.synchronize(self.device)
+        seconds = time.perf_counter() - self._start
+        self.connection.send(Measured(seconds, self._peak_mib(), self.facts))
+        try:
+            self.connection.recv()
+        except EOFError:
+            os._exit(0)  # nothing of what a training does at its end is wanted
+        self._left = self.steps
+        self._start = time.perf_counter()
+
+    def _peak_mib(self) -> float:
+        """Return the peak memory since the start of the process."""
+        if self.device.type == "cuda":
+            return torch.cuda.max_memory_allocated(self.device) / 2**20
+        unit = 1 if sys.platform == "darwin" else 2**10
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**20
+
+
+class Training:
+    """The other side: a contestant whose call is one turn. A `with` block ends its process.
+
+    Args:
+        train: The training.
+        steps: Steps per turn.
+        warm_up: Steps before the first turn.
+        device: Where the training runs.
+        **arguments: Passed to `train` after its `Turns`.
+    """
+
+    def __init__(self, train: Train, steps: int, warm_up: int, device: torch.device, **arguments: Any) -> None:
+        context = multiprocessing.get_context("spawn")
+        self._connection, child = context.Pipe()
+        self._process = context.Process(target=_run, args=(child, train, steps, warm_up, device, arguments))
+        self._name = train.__name__
+        self._process.start()
+        child.close()
+        self._ready: Measured | None = None
+
+    def ready(self) -> Measured:
+        """Wait until the training has warmed up; return how long that took, and what it says of its work."""
+        if self._ready is None:
+            self._ready = self._receive()
+        return self._ready
+
+    def __call__(self) -> Measured:
+        """Let it take its turn.
+
+        Raises:
+            RuntimeError: The training has ended.
+        """
+        self.ready()
+        self._connection.send(True)
+        return self._receive()
+
+    def _receive(self) -> Measured:
+        try:
+            measured: Measured = self._connection.recv()
+        except EOFError:
+            raise RuntimeError(f"{self._name} has ended before its turns were over; its error is above") from None
+        return measured
+
+    def __enter__(self) -> "Training":
+        """Return itself; the process runs already."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """End the process."""
+        self._connection.close()
+        self._process.kill()
+        self._process.join()
+
+
+def _run(
+    connection: Connection,
+    train: Train,
+    steps: int,
+    warm_up: int,
+    device: torch.device,
+    arguments: dict[str, Any],
+) -> None:
+    """Run the training in the new process, without what it prints."""
+    silence = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(silence, 1)
+    train(Turns(connection, steps, warm_up, device), **arguments)
