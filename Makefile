@@ -7,13 +7,14 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 UV := uv==0.13.9
 PYTEST_ARGS ?=
+BENCH_ARGS ?=
 LOCK_ARGS ?=
 # One worker per core, one thread per worker: torch's threads gain nothing on tensors this small.
 OMP_NUM_THREADS ?= 1
 PYTEST := OMP_NUM_THREADS=$(OMP_NUM_THREADS) $(BIN)/python -m pytest --numprocesses auto --maxprocesses 8
 
 .DEFAULT_GOAL := help
-.PHONY: help quickstart test slow slurm notebooks lint format types lock clean
+.PHONY: help quickstart test slow slurm notebooks bench lint format types lock clean
 
 help:  ## Show what there is
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
@@ -39,6 +40,9 @@ slurm: $(STAMP)  ## Run the tests on SLURM, which they start themselves: needs r
 
 notebooks: $(STAMP)  ## Run every notebook from its source; none is changed
 	$(PYTEST) tests/notebooks --durations=0 $(PYTEST_ARGS)
+
+bench: $(STAMP)  ## Measure speed beside other programs, in up to 20 minutes, and print the table
+	$(BIN)/python -m benchmarks.cpu $(BENCH_ARGS)
 
 lint: $(STAMP)  ## Check style and format
 	$(BIN)/ruff check .
