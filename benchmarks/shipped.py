@@ -120,11 +120,10 @@ def _arguments(owner: type, values: dict[str, Any]) -> dict[str, Any]:
 def _type_of(owner: type, name: str) -> type:
     """Return the type of an argument of a class or of one of its bases: a dataclass."""
     for base in owner.__mro__:
-        if inspect.isfunction(base.__dict__.get("__init__")):
-            types = get_type_hints(base.__init__)
-            if name in types:
-                found: type = types[name]
-                return found
+        initialize = base.__dict__.get("__init__")
+        if inspect.isfunction(initialize) and name in (types := get_type_hints(initialize)):
+            found: type = types[name]
+            return found
     raise TypeError(f"{owner.__name__} has no argument {name}")
 
 
@@ -149,7 +148,7 @@ def shipped_run(
     trainer = Trainer(
         **options,
         default_root_dir=run_dir,
-        callbacks=[*_possible([*observers(config, progress=_has("rich")), *given, *sections]), *callbacks],
+        callbacks=[*_possible([*given, *sections, *observers(config, progress=_has("rich"))]), *callbacks],
         logger=MetricsCSV(str(run_dir)),
         enable_model_summary=False,
         use_distributed_sampler=False,

@@ -48,7 +48,7 @@ def compare_decoding(
     their_search = search | {"do_sample": False, "use_cache": ours.config.decoder_depth <= ours.config.num_layers}
 
     def our_tokens() -> Tensor:
-        tokens, _ = generate(ours, **sources, **search)
+        tokens, _ = generate(ours, sources["input_ids"], sources["attention_mask"], **search)
         return tokens
 
     def their_tokens() -> Tensor:

@@ -50,15 +50,18 @@ def _rows(name: str, read: dict[str, Any]) -> list[str]:
     (_, mine), *others = read["contestants"].items()
     floor = _time(read["figures"]["floor_s"]) if "floor_s" in read["figures"] else ""
     if not others:
-        return [f"| {read['work']} | {_time(mine['median_s'])} | none | | {floor} | |"]
+        return [_line(read["work"], _time(mine["median_s"]), "none", "", floor, "")]
     found = []
     for peer, theirs in others:
         ratio = read["ratios"][peer]
-        must = MUST_REACH.get((name, peer), "")
-        times = f"{_time(mine['median_s'])} | {peer} {_time(theirs['median_s'])}"
+        times = _time(mine["median_s"]), f"{peer} {_time(theirs['median_s'])}"
         ratios = f"**{ratio['median']:.2f}** ({ratio['min']:.2f} to {ratio['max']:.2f})"
-        found.append(f"| {read['work']} | {times} | {ratios} | {floor} | {must} |")
+        found.append(_line(read["work"], *times, ratios, floor, MUST_REACH.get((name, peer), "")))
     return found
+
+
+def _line(*cells: str) -> str:
+    return f"| {' | '.join(cells)} |"
 
 
 def _time(seconds: float) -> str:

@@ -90,9 +90,12 @@ def our_translation(module: TextSeq2Seq, text: Path, output: Path, device: torch
 
     def translate() -> list[str]:
         data = TextSeq2SeqDataModule(
-            PairedFiles(), max_source_length=MAX_LENGTH, max_target_length=MAX_LENGTH, cache_dir=None,
+            PairedFiles(*[str(text)] * 4),
+            max_source_length=MAX_LENGTH,
+            max_target_length=MAX_LENGTH,
+            cache_dir=None,
             predict_path=str(text),
-        )  # fmt: skip
+        )
         trainer = Trainer(
             accelerator="gpu" if device.type == "cuda" else "cpu",
             devices=1,

@@ -43,7 +43,7 @@ def root(tmp_path: Path) -> Path:
 
 def options_of(optimizer):
     groups = [{key: value for key, value in group.items() if key != "params"} for group in optimizer.param_groups]
-    return json.dumps(groups, default=str)  # the command line has tuples for some lists
+    return json.loads(json.dumps(groups))  # the command line has tuples for some lists
 
 
 @pytest.mark.parametrize("config", ["cifar10/resnet18.yaml", "cifar10/custom_cnn.yaml"])
