@@ -21,6 +21,9 @@ from benchmarks.paired import Measured
 Train = Callable[..., None]
 """A training: a function of a module (not a closure) whose first argument is its `Turns`."""
 
+PATIENCE = 20.0
+"""Seconds that a training is given to end."""
+
 
 class Turns:
     """The training's side: counts its steps, and waits after each turn.
@@ -53,7 +56,7 @@ class Turns:
         try:
             self.connection.recv()
         except EOFError:
-            os._exit(0)  # nothing of what a training does at its end is wanted
+            raise SystemExit from None  # not at once: loader workers end with their loader
         self._left = self.steps
         self._start = time.perf_counter()
 
@@ -115,6 +118,7 @@ class Training:
     def __exit__(self, *_: object) -> None:
         """End the process."""
         self._connection.close()
+        self._process.join(PATIENCE)
         self._process.kill()
         self._process.join()
 
