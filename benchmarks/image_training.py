@@ -72,6 +72,18 @@ def train_ours(turns: Turns, root: Path, scratch: Path, changes: dict[str, Any])
     trainer.fit(module, datamodule=data)
 
 
+def drop_failed(trainings: dict[str, Training]) -> None:
+    """Wait until all have warmed up, and leave out peers that cannot, with a word."""
+    for name, training in list(trainings.items()):
+        try:
+            training.ready()
+        except RuntimeError as error:
+            if name == "ours":
+                raise
+            print(f"{name} is skipped: {error}", flush=True)
+            del trainings[name]
+
+
 def check(trainings: dict[str, Training]) -> str:
     """Return what all trainings have in common, once they have warmed up.
 
@@ -106,6 +118,7 @@ def main(arguments: list[str] | None = None) -> None:
         trainings["plain script"] = start(plain_cifar10.train, batch=batch, depth=depth)
         if not args.quick and (script := peers.find(args.peers, peers.PYTORCH_CIFAR)):
             trainings["pytorch-cifar"] = start(peers.train_pytorch_cifar, script=script, scratch=scratch)
+        drop_failed(trainings)
         comparison = compare(
             "resnet18_training",
             f"ResNet-{depth} through fit, {steps} steps of {batch} {data}",

@@ -76,6 +76,8 @@ def train_pytorch_cifar(turns: Turns, script: Path, root: Path, scratch: Path) -
     torch.optim.SGD = Counted  # type: ignore[misc]
     os.chdir(copy)
     sys.path.insert(0, str(copy))
+    for name in ("models", "utils"):  # its modules, of which one has the name of a package of ours
+        sys.modules.pop(name, None)
     sys.argv = ["main.py"]
     runpy.run_path("main.py", run_name="__main__")
 

@@ -94,14 +94,13 @@ def test_a_published_script_runs_as_it_is_on_the_given_data(root, tmp_path, monk
     for place in ((torch.optim, "SGD"), (peers.os, "popen"), (sys, "argv"), (sys, "path")):
         monkeypatch.setattr(*place, getattr(*place))  # to be put back
     monkeypatch.chdir(tmp_path)
-    monkeypatch.delitem(sys.modules, "utils")
+    monkeypatch.setitem(sys.modules, "utils", sys.modules["utils"])
+    monkeypatch.setitem(sys.modules, "models", sys)
     turns = Turns(Connection(2), steps=3, warm_up=1, device=CPU)
     with pytest.raises(OverError):
         peers.train_pytorch_cifar(turns, script, root, scratch)
     assert len(turns.connection.sent) == 3
     assert turns.facts["parameters"] == 4
-    for name in ("models", "utils"):
-        sys.modules.pop(name, None)
 
 
 def test_a_peer_that_is_not_there_is_skipped_with_a_word(tmp_path, capsys):
