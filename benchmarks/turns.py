@@ -52,10 +52,10 @@ class Turns:
         if self.device.type == "cuda":
             torch.cuda.synchronize(self.device)
         seconds = time.perf_counter() - self._start
-        self.connection.send(Measured(seconds, self._peak_mib(), self.facts))
         try:
+            self.connection.send(Measured(seconds, self._peak_mib(), self.facts))
             self.connection.recv()
-        except EOFError:
+        except (EOFError, BrokenPipeError):
             raise SystemExit from None  # not at once: loader workers end with their loader
         self._left = self.steps
         self._start = time.perf_counter()
