@@ -16,7 +16,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 
 from benchmarks import peers
 from benchmarks.data import cifar10_folder
-from benchmarks.paired import Comparison, Measured, finish, options
+from benchmarks.paired import Comparison, Measured, add_compile_option, finish, options
 from benchmarks.shipped import shipped_run
 from command_line.process import keep_freed_memory, quieten
 
@@ -68,7 +68,11 @@ def main(arguments: list[str] | None = None) -> None:
     parser = options("benchmarks.custom_cnn", __doc__)
     parser.add_argument("--data", type=Path, default=Path("data"), help="folder of cifar-10-batches-py (default: data)")
     parser.add_argument("--peers", type=Path, help="folder that holds cifar10-airbench")
+    add_compile_option(parser)
     args = parser.parse_args(arguments)
+    changes: dict[str, Any] = dict(QUICK) if args.quick else {}
+    if args.compile:
+        changes["model.compile_network"] = args.compile
     quieten()
     keep_freed_memory()
     end = time.monotonic() + args.seconds
@@ -76,13 +80,13 @@ def main(arguments: list[str] | None = None) -> None:
     with tempfile.TemporaryDirectory() as folder:
         scratch = Path(folder)
         root, data = cifar10_folder(args.data, scratch, 20 if args.quick else 10_000)
-        found = {"ours": [train(root, scratch / "first", args.device, QUICK if args.quick else {})]}
+        found = {"ours": [train(root, scratch / "first", args.device, changes)]}
         script = peers.find(args.peers, peers.AIRBENCH) if args.device.type == "cuda" else None
         if script is not None:  # between our runs: a script cannot be stopped between two of its own
             (scratch / "airbench").mkdir()
             found["airbench94_muon"] = peers.run_airbench(script, root, scratch / "airbench", rounds)
         while len(found["ours"]) < rounds and time.monotonic() < end:
-            found["ours"].append(train(root, scratch / f"{len(found['ours'])}", args.device, {}))
+            found["ours"].append(train(root, scratch / f"{len(found['ours'])}", args.device, changes))
     common = min(map(len, found.values()))
     comparison = Comparison(
         "custom_cnn",

@@ -21,7 +21,7 @@ from architectures.resnet import ResNet
 from benchmarks import peers, plain_cifar10
 from benchmarks.data import cifar10_folder
 from benchmarks.floors import peak_arithmetic, training_operations
-from benchmarks.paired import compare, finish, options
+from benchmarks.paired import add_compile_option, compare, finish, options
 from benchmarks.turns import Training, Turns
 from callbacks.model_size import image_multiply_adds
 
@@ -46,7 +46,7 @@ def train_ours(turns: Turns, root: Path, scratch: Path, changes: dict[str, Any])
     Args:
         turns: The turns.
         root: Folder that holds `cifar-10-batches-py`.
-        scratch: Folder for the run folder.
+        scratch: The run folder.
         changes: What differs from the shipped config.
     """
     from benchmarks.shipped import shipped_run
@@ -57,7 +57,7 @@ def train_ours(turns: Turns, root: Path, scratch: Path, changes: dict[str, Any])
     cuda = turns.device.type == "cuda"
     trainer, module, data = shipped_run(
         ["cifar10/resnet18.yaml", *(["trainer/gpu.yaml"] if cuda else [])],
-        scratch / "run",
+        scratch,
         {
             "data.root": str(root),
             "data.verify": False,
@@ -102,6 +102,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser = options("benchmarks.image_training", __doc__)
     parser.add_argument("--data", type=Path, default=Path("data"), help="folder of cifar-10-batches-py (default: data)")
     parser.add_argument("--peers", type=Path, help="folder that holds pytorch-cifar")
+    add_compile_option(parser)
     parser.add_argument("--steps", type=int, help="steps per turn (default: 2 on a CPU, 60 on a GPU)")
     args = parser.parse_args(arguments)
     cuda = args.device.type == "cuda"
@@ -114,7 +115,11 @@ def main(arguments: list[str] | None = None) -> None:
         def start(train: Any, **given: Any) -> Training:
             return stack.enter_context(Training(train, steps, 2, args.device, root=root.absolute(), **given))
 
-        trainings = {"ours": start(train_ours, scratch=scratch, changes=QUICK if args.quick else {})}
+        changes: dict[str, Any] = dict(QUICK) if args.quick else {}
+        compiled = changes | {"model.compile_network": args.compile} if args.compile else changes
+        trainings = {"ours": start(train_ours, scratch=scratch / "ours", changes=compiled)}
+        if args.compile:
+            trainings["ours, not compiled"] = start(train_ours, scratch=scratch / "eager", changes=changes)
         trainings["plain script"] = start(plain_cifar10.train, batch=batch, depth=depth)
         if not args.quick and (script := peers.find(args.peers, peers.PYTORCH_CIFAR)):
             trainings["pytorch-cifar"] = start(peers.train_pytorch_cifar, script=script, scratch=scratch)
@@ -125,6 +130,7 @@ def main(arguments: list[str] | None = None) -> None:
             trainings,
             lambda: check(trainings),
             rounds=args.rounds or (2 if args.quick else 4),
+            warm_up=0,  # the trainings have
             limit=args.seconds,
             device=torch.device("cpu"),  # the trainings wait for their GPU themselves
         )

@@ -200,6 +200,12 @@ def options(module: str, description: str | None) -> argparse.ArgumentParser:
     return parser
 
 
+def add_compile_option(parser: argparse.ArgumentParser) -> None:
+    """Add `--compile MODE` to a program that trains."""
+    modes = ("default", "reduce-overhead", "max-autotune")
+    parser.add_argument("--compile", choices=modes, help="compile our network, in this mode of torch.compile")
+
+
 def finish(comparison: Comparison, args: argparse.Namespace) -> None:
     """Print a comparison and, with `--output`, write it."""
     print(comparison, flush=True)

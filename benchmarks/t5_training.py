@@ -2,7 +2,7 @@
 
     python -m benchmarks.t5_training --batch 120 --source 16 --target 18
     python -m benchmarks.t5_training --preset t5-base --batch 32 --source 512 --target 114 --device cuda \
-        --precision bf16-mixed --compile
+        --precision bf16-mixed --compile default
 
 A step computes the loss with label smoothing and dropout, its gradients, and the AdamW update. Without dropout, both
 losses are the same. Without `--preset` the model has the shape of configs/multi30k.
@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from architectures.t5.config import PRESETS, T5Config
 from benchmarks.floors import peak_arithmetic, t5_multiply_adds, training_operations
-from benchmarks.paired import Comparison, compare, finish, options
+from benchmarks.paired import Comparison, add_compile_option, compare, finish, options
 from benchmarks.transformers_t5 import make_pair_as_theirs_begins
 
 SMOOTHING = 0.1
@@ -59,6 +59,7 @@ def compare_steps(config: T5Config, args: argparse.Namespace) -> Comparison:
     autocast = torch.autocast(device.type, torch.bfloat16, enabled=args.precision == "bf16-mixed")
 
     def our_loss() -> Tensor:
+        torch.compiler.cudagraph_mark_step_begin()  # does nothing without CUDA graphs
         with autocast:
             return ours.loss(source, mask, target, SMOOTHING).loss / target.numel()
 
@@ -86,9 +87,9 @@ def compare_steps(config: T5Config, args: argparse.Namespace) -> Comparison:
 
     contestants = {"ours": stepper(ours, our_loss), "transformers": stepper(theirs, loss_of(theirs))}
     if args.compile:
-        ours.encoder.compile()
-        ours.decoder.compile()
-        contestants["transformers compiled"] = stepper(theirs, loss_of(torch.compile(theirs)))
+        for part in (ours.encoder, ours.decoder):
+            part.compile(mode=args.compile)
+        contestants["transformers compiled"] = stepper(theirs, loss_of(torch.compile(theirs, mode=args.compile)))
     shape = args.preset or "T5 of Multi30k"
     work = f"{shape}, training step, {args.batch} x ({args.source} + {args.target}) tokens, {args.precision}"
     name = f"{args.preset or 't5'}_training".replace("-", "_")
@@ -119,7 +120,7 @@ def parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--precision", default="32-true", choices=TOLERANCE, help="32-true or bf16-mixed (default: 32-true)"
     )
-    parser.add_argument("--compile", action="store_true", help="compile ours, and time transformers compiled too")
+    add_compile_option(parser)  # then transformers is timed compiled too
     parser.add_argument("--seed", type=int, default=0, help="seed of the weights and batch (default: 0)")
     return parser
 

@@ -28,6 +28,7 @@ MUST_REACH = {
     ("translation_float32_cpu", "transformers"): ">= 2",
     ("translation_bfloat16_cuda", "transformers"): ">= 5",
     ("bare_loop_cpu", "bare loop"): ">= 0.97",
+    ("text_preparation_cpu", ""): ">= 8,000 pairs/s; second start < 3 s; <= 200 MiB more",
 }
 """Ratio that a comparison, by the name of its file, must reach against a peer."""
 
@@ -50,7 +51,8 @@ def _rows(name: str, read: dict[str, Any]) -> list[str]:
     (_, mine), *others = read["contestants"].items()
     floor = _time(read["figures"]["floor_s"]) if "floor_s" in read["figures"] else ""
     if not others:
-        return [_line(read["work"], _time(mine["median_s"]), "none", "", floor, "")]
+        figures = "; ".join(f"{key}: {value:,g}" for key, value in read["figures"].items() if key != "floor_s")
+        return [_line(read["work"], _time(mine["median_s"]), "none", figures, floor, MUST_REACH.get((name, ""), ""))]
     found = []
     for peer, theirs in others:
         ratio = read["ratios"][peer]
