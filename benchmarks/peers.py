@@ -82,7 +82,7 @@ def train_pytorch_cifar(turns: Turns, script: Path, root: Path, scratch: Path) -
     runpy.run_path("main.py", run_name="__main__")
 
 
-def run_airbench(script: Path, root: Path, scratch: Path, runs: int) -> list[Measured]:
+def run_airbench(script: Path, root: Path, scratch: Path, runs: int, limit: float) -> list[Measured]:
     """Run airbench94_muon.py some times in one process; return time and test accuracy of each, as it prints them.
 
     Args:
@@ -90,9 +90,10 @@ def run_airbench(script: Path, root: Path, scratch: Path, runs: int) -> list[Mea
         root: Folder that holds `cifar-10-batches-py`.
         scratch: An empty folder to run in.
         runs: Number of runs, after its own warm-up.
+        limit: Seconds for all of it; it compiles for a while.
 
     Raises:
-        RuntimeError: It failed.
+        RuntimeError: It failed, or took longer.
     """
     text = script.read_text(encoding="utf-8").replace("range(200)", f"range({runs})")
     (scratch / script.name).write_text(text, encoding="utf-8")
@@ -104,7 +105,10 @@ def run_airbench(script: Path, root: Path, scratch: Path, runs: int) -> list[Mea
         classes = [str(number) for number in range(10)]
         torch.save({"images": images, "labels": labels, "classes": classes}, scratch / "cifar10" / f"{part}.pt")
     command = [sys.executable, script.name]
-    outcome = subprocess.run(command, cwd=scratch, capture_output=True, text=True, check=False)
+    try:
+        outcome = subprocess.run(command, cwd=scratch, capture_output=True, text=True, check=False, timeout=limit)
+    except subprocess.TimeoutExpired:
+        raise RuntimeError(f"{script.name} took longer than {limit:.0f} s") from None
     if outcome.returncode:
         raise RuntimeError(f"{script.name} failed: {outcome.stderr.strip().splitlines()[-1:]}")
     return read_airbench(outcome.stdout)[-runs:]
