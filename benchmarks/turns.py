@@ -82,7 +82,8 @@ class Training:
     def __init__(self, train: Train, steps: int, warm_up: int, device: torch.device, **arguments: Any) -> None:
         context = multiprocessing.get_context("spawn")
         self._connection, child = context.Pipe()
-        self._process = context.Process(target=_run, args=(child, train, steps, warm_up, device, arguments))
+        method = multiprocessing.get_start_method()
+        self._process = context.Process(target=_run, args=(method, child, train, steps, warm_up, device, arguments))
         self._name = train.__name__
         self._process.start()
         child.close()
@@ -124,6 +125,7 @@ class Training:
 
 
 def _run(
+    start_method: str,
     connection: Connection,
     train: Train,
     steps: int,
@@ -131,7 +133,8 @@ def _run(
     device: torch.device,
     arguments: dict[str, Any],
 ) -> None:
-    """Run the training in the new process, without what it prints."""
+    """Run the training in the new process, without what it prints; its loader workers start as they always do."""
+    multiprocessing.set_start_method(start_method, force=True)
     silence = os.open(os.devnull, os.O_WRONLY)
     os.dup2(silence, 1)
     train(Turns(connection, steps, warm_up, device), **arguments)

@@ -1,6 +1,7 @@
 """Trainings take turns: none goes on before it is told to, and each says how long its turn took."""
 
 import itertools
+import multiprocessing
 import time
 
 import pytest
@@ -15,7 +16,7 @@ CPU = torch.device("cpu")
 
 def sleep(turns: Turns, seconds: float) -> None:
     """A training whose every step takes a while."""
-    turns.facts["seconds"] = seconds
+    turns.facts |= {"seconds": seconds, "workers start by": multiprocessing.get_start_method()}
     while True:
         time.sleep(seconds)
         turns.step()
@@ -43,7 +44,7 @@ def test_turns_have_their_number_of_steps_and_the_warm_up_its_own():
 
 def test_processes_take_turns_and_the_slower_takes_longer():
     with Training(sleep, 4, 1, CPU, seconds=0.05) as ours, Training(sleep, 4, 1, CPU, seconds=0.15) as theirs:
-        assert theirs.ready().result == {"seconds": 0.15}
+        assert theirs.ready().result == {"seconds": 0.15, "workers start by": multiprocessing.get_start_method()}
         found = compare("x", "x", {"ours": ours, "theirs": theirs}, str, rounds=3, warm_up=0)
         # Nobody has gone on while the other had its turn: a turn that was half over would be short
         assert min(found.times["ours"]) >= 4 * 0.05
