@@ -78,7 +78,7 @@ class TokenTable:
     def _own_ids(self) -> np.ndarray:
         """Return the ids of the rows alone, one after the other, as they are truncated."""
         lengths = self.lengths()
-        ids = self.ids[places_of(self.starts, lengths)]
+        ids: np.ndarray = self.ids[places_of(self.starts, lengths)]
         if self.max_length is not None:
             ids[np.cumsum(lengths)[self.sizes > self.max_length] - 1] = self.end
         return ids

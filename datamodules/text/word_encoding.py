@@ -94,13 +94,13 @@ class WordEncoder:
         return TokenTable.stored(ids, sizes)
 
     def _learn(self, words: list[str]) -> None:
-        new = dict.fromkeys(words).keys() - self._numbers.keys()
+        new = set(words) - self._numbers.keys()
         if not new:
             return
         if len(self._numbers) + len(new) > self._kept and self._numbers:
             self._forget()
-            new = dict.fromkeys(words).keys()
-        fresh = list(new)
+            new = set(words)
+        fresh = sorted(new)
         encodings = self._tokenizer.encode_batch_fast(fresh)
         rows = [encoding.ids[: len(encoding.ids) - len(self._end)] for encoding in encodings]
         self._numbers.update(zip(fresh, range(len(self._words), len(self._words) + len(fresh)), strict=True))
