@@ -43,8 +43,8 @@ class EpochPlan(NamedTuple):
     """What an epoch trains on.
 
     Attributes:
-        parts: Number of the task of each of the epoch's pairs, int64 [N].
-        cycles, positions: The example that each pair is made from, int64 [N]; see `Draws`.
+        parts: Number of the task of each of the epoch's pairs, int32 [N].
+        cycles, positions: The example that each pair is made from, int32 [N]; see `Draws`.
         steps: The pairs of each step, of all processes together, as numbers from 0 to N - 1.
         target_tokens: Number of target tokens of each step.
     """
@@ -96,9 +96,7 @@ class TrainingPlan:
             draw_examples(len(part), part.weight, seed=self.seed, epoch=epoch, part=number)
             for number, part in enumerate(self.parts)
         ]
-        lengths = [part.lengths(drawn) for part, drawn in zip(self.parts, draws, strict=True)]
-        sources = np.concatenate([pair[0] for pair in lengths])
-        targets = np.concatenate([pair[1] for pair in lengths])
+        sources, targets = self._lengths(draws)
         # Pairs of equal lengths keep this order when they are divided into batches: it mixes the tasks.
         mixed = numpy_generator("task_order", self.seed, epoch).permutation(len(sources))
         sources, targets = sources[mixed], targets[mixed]
@@ -111,13 +109,20 @@ class TrainingPlan:
         )
         order = torch.randperm(len(steps), generator=torch_generator("step_order", self.seed, epoch))
         steps = [steps[place] for place in order.tolist()]
+        sizes = [len(drawn.positions) for drawn in draws]
         return EpochPlan(
-            np.repeat(np.arange(len(draws)), [len(drawn.positions) for drawn in draws])[mixed],
-            np.concatenate([drawn.cycles for drawn in draws])[mixed],
-            np.concatenate([drawn.positions for drawn in draws])[mixed],
+            np.repeat(np.arange(len(draws), dtype=np.int32), sizes)[mixed],
+            np.concatenate([drawn.cycles for drawn in draws]).astype(np.int32)[mixed],
+            np.concatenate([drawn.positions for drawn in draws]).astype(np.int32)[mixed],
             steps,
             [int(targets[step].sum()) for step in steps],
         )
+
+    def _lengths(self, draws: list[Draws]) -> tuple[np.ndarray, np.ndarray]:
+        """Return the lengths of sources and targets, both int32 [N]."""
+        lengths = [part.lengths(drawn) for part, drawn in zip(self.parts, draws, strict=True)]
+        sources, targets = (np.concatenate(side).astype(np.int32) for side in zip(*lengths, strict=True))
+        return sources, targets
 
     def pairs(self, epoch: int, places: np.ndarray) -> list[Pair]:
         """Return the pairs with these numbers in an epoch's plan."""

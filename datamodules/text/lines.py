@@ -11,6 +11,7 @@ from typing import BinaryIO, TypeVar, overload
 import numpy as np
 
 from datamodules.text.files import MAGIC, read_text
+from datamodules.text.token_table import smallest
 
 _BLOCK = 1 << 22  # number of bytes examined at once
 _LINES = 4096  # number of lines decoded at once
@@ -51,7 +52,7 @@ class Lines(Stored[str]):
 
     def __init__(self, content: bytes | Path, bounds: np.ndarray) -> None:
         self._content = content
-        self._bounds = bounds
+        self._bounds = smallest(bounds)
         self._state = None if isinstance(content, bytes) else _state(content.stat())
 
     def __len__(self) -> int:

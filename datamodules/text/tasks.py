@@ -87,11 +87,11 @@ class TextTask(ABC):
         counts = reference_counts(examples)
         limits = (preparation.max_source_length, preparation.max_target_length)
         long_sources, long_references = sources.lengths() > limits[0], references.lengths() > limits[1]
-        owners = np.repeat(np.arange(len(counts)), counts)
         kept = np.ones(len(counts), bool)
         if preparation.over_length == "drop":
             kept = ~long_sources
-            kept[owners[long_references]] = False
+            kept[np.repeat(np.arange(len(counts)), counts)[long_references]] = False
+        kept_references = np.repeat(kept, counts)
         done = "dropped" if preparation.over_length == "drop" else "truncated"
         preparation.report_long("train", long_sources, long_references, done)
         preparation.report_ungenerable("train", references.lengths())
@@ -101,12 +101,12 @@ class TextTask(ABC):
                 f"{limits[0]} or data.max_target_length {limits[1]}: raise them"
             )
         if preparation.bpe_dropout > 0:
-            kept_texts = (compress(texts[0], kept), compress(texts[1], kept[owners]))
+            kept_texts = (compress(texts[0], kept), compress(texts[1], kept_references))
             both = [BPEDropout(preparation.tokenizer, list(side), preparation.bpe_dropout) for side in kept_texts]
             return BPEDropoutPairs(both[0], both[1], limits, counts[kept], self.weight, preparation.seed, part)
         return Pairs(
             sources.select(kept).truncate(limits[0], EOS_ID),
-            references.select(kept[owners]).truncate(limits[1], EOS_ID),
+            references.select(kept_references).truncate(limits[1], EOS_ID),
             counts[kept],
             self.weight,
             preparation.seed,

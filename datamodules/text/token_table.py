@@ -16,7 +16,7 @@ class TokenTable:
 
     Attributes:
         ids: The ids of all rows, and perhaps of others, int32 or uint16 [total].
-        starts: Where each row starts, int64 [rows].
+        starts: Where each row starts, int64 or uint32 [rows].
         sizes: Number of ids of each row, int32 [rows]: row n is ids[starts[n] : starts[n] + sizes[n]].
         max_length: Length to which longer rows are truncated; None for no limit.
         end: The last id of a truncated row.
@@ -37,7 +37,7 @@ class TokenTable:
     @classmethod
     def stored(cls, ids: np.ndarray, sizes: np.ndarray) -> TokenTable:
         """Return the table of rows of these sizes, int [rows], that are stored one after the other."""
-        return cls(ids, _starts(sizes), sizes.astype(np.int32, copy=False))
+        return cls(ids, smallest(_starts(sizes)), sizes.astype(np.int32, copy=False))
 
     @classmethod
     def join(cls, tables: Sequence[TokenTable]) -> TokenTable:
@@ -85,8 +85,8 @@ class TokenTable:
 
 
 def places_of(starts: np.ndarray, lengths: np.ndarray) -> np.ndarray:
-    """Return where the elements of rows with these starts and lengths, both int64 [rows], are, row after row."""
-    return np.repeat(starts - _starts(lengths), lengths) + np.arange(int(lengths.sum()))
+    """Return where the elements of rows with these starts and lengths, both [rows], are, row after row."""
+    return np.repeat(starts.astype(np.int64) - _starts(lengths), lengths) + np.arange(int(lengths.sum()))
 
 
 def _starts(lengths: np.ndarray) -> np.ndarray:
@@ -94,3 +94,9 @@ def _starts(lengths: np.ndarray) -> np.ndarray:
     starts = np.zeros(len(lengths), np.int64)
     np.cumsum(lengths[:-1], out=starts[1:])
     return starts
+
+
+def smallest(numbers: np.ndarray) -> np.ndarray:
+    """Return ascending numbers of at least 0 as uint32 if they fit."""
+    fit = len(numbers) == 0 or numbers[-1] < 1 << 32
+    return numbers.astype(np.uint32) if fit else numbers

@@ -62,12 +62,11 @@ class ReferencePairs(TrainingPart):
     """
 
     def __init__(self, counts: np.ndarray, weight: float, seed: int, part: int) -> None:
-        self.counts = counts
         self.weight = weight
         self._key = (seed, part)
-        self._has_choice = bool((counts > 1).any())
-        self._first = np.cumsum(counts) - counts  # row of the first reference of each source
-        self._chosen: tuple[int, np.ndarray] = (-1, self._first)  # a cycle, and the row of each source's reference
+        self._size = len(counts)
+        self._counts = None if (counts == 1).all() else counts  # a million ones are not kept
+        self._chosen: tuple[int, np.ndarray] = (-1, counts[:0])  # a cycle, and the row of each source's reference
 
     @abstractmethod
     def tables(self, cycle: int) -> tuple[TokenTable, TokenTable]:
@@ -75,7 +74,7 @@ class ReferencePairs(TrainingPart):
 
     def __len__(self) -> int:
         """Return the number of sources."""
-        return len(self.counts)
+        return self._size
 
     def lengths(self, draws: Draws) -> tuple[np.ndarray, np.ndarray]:
         """Return the numbers of tokens of the sources and of the references drawn, both int64 [N]."""
@@ -84,20 +83,23 @@ class ReferencePairs(TrainingPart):
             now = draws.cycles == cycle
             sources, references = self.tables(cycle)
             source_lengths[now] = sources.lengths()[draws.positions[now]]
-            target_lengths[now] = references.lengths()[self._reference_rows(cycle)[draws.positions[now]]]
+            target_lengths[now] = references.lengths()[self._reference_rows(cycle, draws.positions[now])]
         return source_lengths, target_lengths
 
     def pair(self, cycle: int, position: int) -> Pair:
         """Return the source at `position` and the reference drawn for it in a cycle."""
         sources, references = self.tables(cycle)
-        return sources.row(position), references.row(int(self._reference_rows(cycle)[position]))
+        return sources.row(position), references.row(int(self._reference_rows(cycle, np.array(position))))
 
-    def _reference_rows(self, cycle: int) -> np.ndarray:
-        """Return the row of the reference drawn for each source in a cycle, int64 [N]."""
-        if self._has_choice and self._chosen[0] != cycle:
-            drawn = numpy_generator("references", *self._key, cycle).integers(self.counts)
-            self._chosen = (cycle, self._first + drawn)
-        return self._chosen[1]
+    def _reference_rows(self, cycle: int, positions: np.ndarray) -> np.ndarray:
+        """Return the rows of the references drawn for the sources at these positions in a cycle, int64 [N]."""
+        if self._counts is None:
+            return positions
+        if self._chosen[0] != cycle:
+            drawn = numpy_generator("references", *self._key, cycle).integers(self._counts)
+            self._chosen = (cycle, np.cumsum(self._counts) - self._counts + drawn)
+        rows: np.ndarray = self._chosen[1][positions]
+        return rows
 
 
 class Pairs(ReferencePairs):

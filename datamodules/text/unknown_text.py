@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 _EXAMINED = 1000  # number of affected texts of which the unknown characters are sought
 _NAMED = 5  # number of characters named in a warning
+_BLOCK = 1 << 20  # number of ids compared at once
 _LONGEST = 20  # of what is named, in characters
 
 
@@ -34,7 +35,7 @@ def warn_of_unknown_text(tokenizer: Tokenizer, texts: Sequence[str], table: Toke
     if unknown is None:
         affected, parts, read = _texts_with_dropped_characters(tokenizer, texts)
     else:
-        places = np.flatnonzero(table.ids == unknown)
+        places = _places_of(table.ids, unknown)
         affected = np.unique(np.searchsorted(table.starts, places, side="right") - 1)
         examined = [texts[row] for row in affected[:_EXAMINED].tolist()]
         parts, read = _unknown_parts(tokenizer, examined, unknown), f"reads as {tokenizer.id_to_token(unknown)}"
@@ -45,6 +46,13 @@ def warn_of_unknown_text(tokenizer: Tokenizer, texts: Sequence[str], table: Toke
             f"most often {named}: replace them, or train with a tokenizer that knows them (data.tokenizer null trains "
             "one that knows every character)"
         )
+
+
+def _places_of(ids: np.ndarray, number: int) -> np.ndarray:
+    """Return where an id is among the ids, of which there may be very many."""
+    starts = range(0, len(ids), _BLOCK)
+    found = [np.flatnonzero(ids[start : start + _BLOCK] == number) + start for start in starts]
+    return np.concatenate(found) if found else np.zeros(0, np.int64)
 
 
 def _unknown_parts(tokenizer: Tokenizer, texts: list[str], unknown: int) -> Counter[str]:

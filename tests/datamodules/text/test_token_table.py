@@ -17,7 +17,7 @@ def test_a_table_has_its_rows_in_two_arrays() -> None:
     assert len(table) == 5
     assert table.lengths().tolist() == [4, 1, 3, 0, 5]
     assert table.ids.dtype == np.int32
-    assert table.starts.dtype == np.int64
+    assert table.starts.dtype == np.uint32
     assert len(table.ids) == 13
 
 
