@@ -32,8 +32,10 @@ def bucket_pairs(sources: np.ndarray, targets: np.ndarray, batch_tokens: int, wo
         The pairs of each step, as positions int64 in the given arrays, each position once. Each step has at least
         `world_size` pairs, provided that there are that many.
     """
-    _, source_rank = np.unique(sources, return_inverse=True)
-    order = np.lexsort((np.where(source_rank % 2, -targets, targets), sources))
+    occurs = np.zeros(sources.max(initial=0) + 1, bool)
+    occurs[sources] = True
+    descends = (np.cumsum(occurs) % 2 == 0)[sources]  # every second of the lengths that occur
+    order = np.lexsort((np.where(descends, -targets, targets), sources))
     source_lengths, target_lengths = sources[order], targets[order]
     steps: list[np.ndarray] = []
     first = 0

@@ -33,8 +33,8 @@ def draw_examples(size: int, weight: float, *, seed: int, epoch: int, part: int 
         cycle, offset = divmod(first, size)
         order = torch.randperm(size, generator=torch_generator("order", seed, part, cycle)).numpy()
         taken = order[offset : offset + last - first]
-        cycles.append(np.full(len(taken), cycle))
-        positions.append(taken)
+        cycles.append(np.full(len(taken), cycle, np.int32))
+        positions.append(taken.astype(np.int32))
         first += len(taken)
     return Draws(np.concatenate(cycles), np.concatenate(positions))
 
@@ -112,8 +112,8 @@ class TrainingPlan:
         sizes = [len(drawn.positions) for drawn in draws]
         return EpochPlan(
             np.repeat(np.arange(len(draws), dtype=np.int32), sizes)[mixed],
-            np.concatenate([drawn.cycles for drawn in draws]).astype(np.int32)[mixed],
-            np.concatenate([drawn.positions for drawn in draws]).astype(np.int32)[mixed],
+            np.concatenate([drawn.cycles for drawn in draws])[mixed],
+            np.concatenate([drawn.positions for drawn in draws])[mixed],
             steps,
             [int(targets[step].sum()) for step in steps],
         )

@@ -20,9 +20,9 @@ class Draws(NamedTuple):
     """The examples that an epoch trains on.
 
     Attributes:
-        cycles: Number of complete passes over the data before each draw, int64 [N]. It is part of the key of an
+        cycles: Number of complete passes over the data before each draw, int32 [N]. It is part of the key of an
             example's random numbers, so that two draws of the same example differ.
-        positions: Position of each example in the data, int64 [N].
+        positions: Position of each example in the data, int32 [N].
     """
 
     cycles: np.ndarray
@@ -77,7 +77,7 @@ class ReferencePairs(TrainingPart):
         return self._size
 
     def lengths(self, draws: Draws) -> tuple[np.ndarray, np.ndarray]:
-        """Return the numbers of tokens of the sources and of the references drawn, both int64 [N]."""
+        """Return the numbers of tokens of the sources and of the references drawn, both int32 [N]."""
         source_lengths, target_lengths = np.zeros_like(draws.positions), np.zeros_like(draws.positions)
         for cycle in np.unique(draws.cycles).tolist():
             now = draws.cycles == cycle

@@ -18,7 +18,7 @@ from datamodules.text.token_table import TokenTable, places_of
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
 
-_KEPT = 100_000  # number of distinct words whose ids are kept: some 20 MB
+_KEPT = 1 << 16  # number of distinct words whose ids are kept: some 15 MB
 # What Python takes for white space, and Unicode (which the library follows) does not
 _PYTHON_ONLY = ("\x1c", "\x1d", "\x1e", "\x1f")
 

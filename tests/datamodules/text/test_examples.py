@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tracemalloc
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,7 @@ from datamodules.text.examples import Example, reference_counts, reference_texts
 from datamodules.text.lines import open_lines
 from datamodules.text.tasks import PairedFiles, TextTask
 from datamodules.text.training_pairs import TrainingPart
+from datamodules.text.word_encoding import WordEncoder
 from tests.datamodules.text.counting import Counting, prepare
 
 
@@ -66,6 +68,7 @@ def test_memory_does_not_hold_the_texts(tmp_path: Path, monkeypatch: pytest.Monk
     """Each further pair takes a hundred bytes, for its numbers; its texts as a list would take three hundred."""
     monkeypatch.setattr(token_cache, "_CHUNK", 500)
     monkeypatch.setattr(lines, "_BLOCK", 4096)
+    monkeypatch.setattr(token_cache, "WordEncoder", partial(WordEncoder, kept=500))  # nearly all words are numbers
 
     def peak(size: int) -> int:
         folder = tmp_path / str(size)
