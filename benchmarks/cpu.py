@@ -15,10 +15,10 @@ BUDGET = 19 * 60.0
 DECODING = ("--preset", "t5-small", "--beams", "1", "4", "--length", "64", "--rounds", "3")
 
 
-def rows(data: Path, peers: Path | None, quick: bool) -> list[Row]:
+def rows(data: Path, peers: Path | None) -> list[Row]:
     """Return the rows; together they stay below the budget on two cores that have nothing else to do."""
     given = ("--peers", str(peers.absolute())) if peers else ()
-    whole = [
+    return [
         Row("t5_training", (), 100),
         Row("image_training", ("--data", str(data.absolute()), *given), 260),
         Row("t5_decoding", DECODING, 170),
@@ -29,9 +29,6 @@ def rows(data: Path, peers: Path | None, quick: bool) -> list[Row]:
         Row("start", (), 100),
         Row("text_preparation", (), 280),
     ]
-    if not quick:
-        return whole
-    return [row for row in whole if row.program not in ("bare_loop", "text_preparation")]
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -45,7 +42,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--only", nargs="+", help="programs to run (default: all)")
     parser.add_argument("--quick", action="store_true", help="tiny forms, to see that they run")
     args = parser.parse_args(arguments)
-    chosen = [row for row in rows(args.data, args.peers, args.quick) if not args.only or row.program in args.only]
+    chosen = [row for row in rows(args.data, args.peers) if not args.only or row.program in args.only]
     sys.exit(run_rows(chosen, ["--quick"] if args.quick else [], args.output.absolute(), BUDGET) > 0)
 
 

@@ -53,7 +53,7 @@ def read_config(names: Sequence[str], changes: dict[str, Any]) -> dict[str, Any]
         *parents, last = path.split(".")
         for parent in parents:
             place = place.setdefault(parent, {})
-            place = place.get("init_args", place)
+            place = place if last == "class_path" else place.get("init_args", place)
         place[last] = value
     return config
 

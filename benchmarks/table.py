@@ -28,6 +28,10 @@ MUST_REACH = {
     ("translation_float32_cpu", "transformers"): ">= 2",
     ("translation_bfloat16_cuda", "transformers"): ">= 5",
     ("bare_loop_cpu", "bare loop"): ">= 0.97",
+    **{
+        (f"start_{name}_cpu", "import torch"): "< 0.3 s"
+        for name in ("help", "version", "fit_help", "unknown_command", "missing_config")
+    },
     ("text_preparation_cpu", ""): ">= 8,000 pairs/s; second start < 3 s; <= 200 MiB more",
 }
 """Ratio that a comparison, by the name of its file, must reach against a peer."""

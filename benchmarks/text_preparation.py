@@ -19,9 +19,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from benchmarks.paired import CPU, Comparison, finish, options
 from lightning.pytorch import Trainer
 
+from benchmarks.paired import CPU, Comparison, finish, options
 from datamodules.text.tasks import PairedFiles
 from datamodules.text.tokenizer import train_tokenizer
 from datamodules.text_seq2seq import TextSeq2SeqDataModule

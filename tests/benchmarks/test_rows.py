@@ -72,7 +72,7 @@ def test_budgets():
 
 
 def test_every_row_has_arguments_that_its_program_takes(monkeypatch, tmp_path):
-    for row in {*cpu.rows(tmp_path, tmp_path, False), *gpu.rows(tmp_path, tmp_path, False)}:
+    for row in {*cpu.rows(tmp_path, tmp_path), *gpu.rows(tmp_path, tmp_path, False)}:
         if not (rows.ROOT / "benchmarks" / f"{row.program}.py").is_file():
             continue
         module = __import__(f"benchmarks.{row.program}", fromlist=["main"])
