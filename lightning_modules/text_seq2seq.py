@@ -11,7 +11,8 @@ from tokenizers import Tokenizer
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
-from architectures.t5.generation import Search, generate
+from architectures.t5.generation import generate
+from architectures.t5.search import Search
 from architectures.t5.model import T5
 from lightning_modules.fsdp import FullySharded, is_split, shard
 from lightning_modules.language_module import LanguageModule
