@@ -9,11 +9,11 @@ import torch
 from torch import Tensor
 
 from architectures.t5.beam_search import beam_search
+from architectures.t5.decoding_weights import DecodingWeights
 from architectures.t5.incremental import IncrementalDecoder, source_lengths
 from architectures.t5.model import T5
 from architectures.t5.sampling import sample
 from architectures.t5.search import Search
-from architectures.t5.step_weights import StepWeights
 
 TOKENS_AT_ONCE = 2**15
 """Maximum number of tokens decoded at once, of sources or of hypotheses (0.8 GB of cache for t5-small in float32)."""
@@ -86,10 +86,10 @@ def generate(  # noqa: D417
     training = model.training
     model.eval()
     try:
-        weights = StepWeights(model, len(input_ids) * search.num_hypotheses)
+        weights = DecodingWeights(model, len(input_ids) * search.num_hypotheses)
         for rows, width in _length_groups(attention_mask, TOKENS_AT_ONCE // tokens_per_source):
             mask_BS = attention_mask[rows, :width]
-            memory_BSM = model.encode(input_ids[rows, :width], mask_BS)
+            memory_BSM = weights.encode(input_ids[rows, :width], mask_BS)
             decoder = IncrementalDecoder(weights, memory_BSM, mask_BS, search.num_hypotheses, max_length, branching)
             if branching:
                 found = beam_search(decoder, search)

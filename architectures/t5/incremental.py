@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from architectures.t5.attention import padding_bias
-from architectures.t5.step_weights import StepWeights
+from architectures.t5.decoding_weights import DecodingWeights
 
 
 class IncrementalDecoder:
@@ -31,14 +31,14 @@ class IncrementalDecoder:
 
     def __init__(
         self,
-        weights: StepWeights,
+        weights: DecodingWeights,
         memory_BSM: Tensor,
         mask_BS: Tensor,
         num_hypotheses: int,
         max_length: int,
         branching: bool = False,
     ) -> None:
-        config, dtype, device = weights.model.config, weights.dtype, memory_BSM.device
+        config, dtype, device = weights.model.config, weights.attention_dtype, memory_BSM.device
         self.weights, self.config, self.device = weights, config, device
         self.num_hypotheses = num_hypotheses
         self.group_size = num_hypotheses if branching else 1
@@ -75,10 +75,10 @@ class IncrementalDecoder:
                 self.weights.blocks, self.self_kv_L2NCD, self.memory_kv_L2NSD, strict=True
             ):
                 qkv_3NPD = self._split_heads(block.self_qkv(block.self_attention_norm(x_BKM)), 3, self.group_size)
-                out_NPD = attend(qkv_3NPD[0], *self._append(self_kv_2NCD, qkv_3NPD[1:]), bias_NPC)
+                out_NPD = attend(qkv_3NPD[0], self._append(self_kv_2NCD, qkv_3NPD[1:]), bias_NPC)
                 x_BKM = x_BKM + block.self_o(self._join_heads(out_NPD))
                 q_1NKD = self._split_heads(block.cross_q(block.cross_attention_norm(x_BKM)), 1, self.num_hypotheses)
-                out_NKD = attend(q_1NKD[0], *memory_kv_2NSD, self.memory_bias_N1S)
+                out_NKD = attend(q_1NKD[0], memory_kv_2NSD, self.memory_bias_N1S)
                 x_BKM = x_BKM + block.cross_o(self._join_heads(out_NKD))
                 x_BKM = x_BKM + block.feed_forward(block.feed_forward_norm(x_BKM))
             self.length += 1
@@ -101,10 +101,10 @@ class IncrementalDecoder:
         cache_2NCD[:, :, first:seen] = kv_2NPD
         return cache_2NCD[:, :, :seen]
 
-    def _split_heads(self, x: Tensor, parts: int, group_size: int) -> Tensor:
-        """Split [B, K, parts H D] into queries, keys and values per head and group: [parts, N, group_size, D]."""
-        x = x.view(-1, group_size, parts, self.config.num_heads, self.config.d_kv)
-        return x.permute(2, 0, 3, 1, 4).flatten(1, 2)
+    def _split_heads(self, x_BKN: Tensor, parts: int, group_size: int) -> Tensor:
+        """Split [B, K, parts H D] into queries, keys and values per group and head: [parts, N, group_size, D]."""
+        x = x_BKN.to(self.weights.attention_dtype).view(-1, group_size, x_BKN.shape[-1])
+        return self.weights.split_heads(x, parts).flatten(1, 2)
 
     def _join_heads(self, out: Tensor) -> Tensor:
         """Join the outputs per head and group, [N, ..., D], to [B, K, H D]."""
@@ -158,12 +158,13 @@ def steps_between_looks(device: torch.device) -> int:
     return 1 if device.type == "cpu" else 8
 
 
-def attend(q_NQD: Tensor, k_NKD: Tensor, v_NKD: Tensor, bias: Tensor) -> Tensor:
+def attend(q_NQD: Tensor, kv_2NKD: Tensor, bias: Tensor) -> Tensor:
     """Return the attention output [N, Q, D]; the bias broadcasts to [N, Q, K].
 
     For the few queries of a step this is faster than `scaled_dot_product_attention`: on a CPU 1.4 times in float32 and
     3 times in bfloat16.
     """
+    k_NKD, v_NKD = kv_2NKD
     return torch.baddbmm(bias, q_NQD, k_NKD.transpose(1, 2)).softmax(-1) @ v_NKD
 
 

@@ -7,14 +7,15 @@ from typing import Any
 
 import pytest
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from architectures.t5 import generation, incremental
 from architectures.t5.config import T5Config
+from architectures.t5.decoding_weights import DecodingWeights
 from architectures.t5.generation import generate
 from architectures.t5.incremental import IncrementalDecoder
-from architectures.t5.search import Search
 from architectures.t5.model import T5
+from architectures.t5.search import Search
 from tests.architectures.t5.oracle import CONFIGS, SMALL, make_pair, random_batch
 from tests.close import assert_close
 
@@ -175,28 +176,30 @@ def test_empty_batch_and_source_of_padding() -> None:
 
 
 class Calls:
-    """Recorder of the shapes of a layer's inputs, one per call."""
+    """Recorder of the shapes of a method's first argument, one per call."""
 
-    def __init__(self, layer: nn.Module) -> None:
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, owner: type, name: str) -> None:
         self.shapes: list[tuple[int, ...]] = []
-        layer.register_forward_hook(lambda _, inputs, __: self.shapes.append(tuple(inputs[0].shape)))
+        method = getattr(owner, name)
+
+        def recorded(itself: Any, first: Tensor, *others: Any) -> Any:
+            self.shapes.append(tuple(first.shape))
+            return method(itself, first, *others)
+
+        monkeypatch.setattr(owner, name, recorded)
 
 
 @pytest.mark.parametrize("num_beams", [1, 4])
 def test_sources_are_encoded_once_and_finished_rows_dropped(num_beams: int, monkeypatch: pytest.MonkeyPatch) -> None:
     model, _ = make_pair(ending("tied"))
-    block: Any = model.decoder.blocks[1]
-    keys, encoder = Calls(block.cross_attention.k), Calls(model.encoder)
-    steps: list[tuple[int, ...]] = []
-    step = IncrementalDecoder.step
-    monkeypatch.setattr(
-        IncrementalDecoder, "step", lambda self, tokens: steps.append(tuple(tokens.shape)) or step(self, tokens)
-    )
+    encoded = Calls(monkeypatch, DecodingWeights, "encode")
+    projected = Calls(monkeypatch, DecodingWeights, "memory_keys_and_values")
+    steps = Calls(monkeypatch, IncrementalDecoder, "step")
     inputs = sources(32)
     sequences, _ = generate(model, **inputs, max_length=15, num_beams=num_beams, early_stopping=True)
-    assert len(encoder.shapes) == 1
-    assert keys.shapes == [(32, 13, 16)]  # once per source, not per beam and step
-    sizes = [shape[0] for shape in steps]
+    assert encoded.shapes == [(32, 13)]
+    assert projected.shapes == [(32, 13, 16)]  # once per source, not per beam and step
+    sizes = [shape[0] for shape in steps.shapes]
     if num_beams == 1:
         running = [sum(len(row) > t for row in rows(model, sequences)) for t in range(14)]
         assert sizes == [n for n in running if n] and running[-1] < 32
