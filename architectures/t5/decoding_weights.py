@@ -4,13 +4,15 @@ Legend: B sources, K hypotheses per source, S tokens per source, H heads, D = d_
 V = vocab_size. L = K or S.
 """
 
+from typing import cast
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from architectures.t5.feed_forward import GatedFeedForward, RMSNorm, gelu
 from architectures.t5.model import T5
-from architectures.t5.stack import Block, check_dtype
+from architectures.t5.stack import Block, Stack, check_dtype
 
 ROWS_TO_PACK = 8
 """Minimum number of hypotheses for which laying out the weights anew, as costly as some steps, pays for itself."""
@@ -125,11 +127,14 @@ class DecodingWeights:
 
         self.packed = num_rows >= ROWS_TO_PACK and can_pack(device, self.dtype)
         encoder, decoder = model.encoder, model.decoder
-        self.encoder_blocks = [BlockWeights(block, self.dtype, self.packed) for block in encoder.blocks if self.packed]
+        self.encoder_blocks = self._blocks(encoder) if self.packed else []
         self.encoder_norm = FixedNorm(encoder.final_norm)
-        self.blocks = [BlockWeights(block, self.dtype, self.packed) for block in decoder.blocks]
+        self.blocks = self._blocks(decoder)
         self.final_norm = FixedNorm(decoder.final_norm)
         self.output = FixedLinear([model.output_weight], self.dtype, self.packed)
+
+    def _blocks(self, stack: Stack) -> list[BlockWeights]:
+        return [BlockWeights(cast(Block, block), self.dtype, self.packed) for block in stack.blocks]
 
     def encode(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
         """Return what `T5.encode` returns, memory_BSM, in float32 at least."""
