@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
+from functools import partial
 from typing import Any, ClassVar, overload
 
 import torch
@@ -11,16 +12,18 @@ from tokenizers import Tokenizer
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
-from architectures.t5.generation import Search, generate
+from architectures.t5.generation import generate
 from architectures.t5.model import T5
+from architectures.t5.search import Search
+from lightning_modules.decoding import DecodePrecision, WaitingSources, decode_context, is_last
 from lightning_modules.fsdp import FullySharded, is_split, shard
 from lightning_modules.language_module import LanguageModule
 from lightning_modules.pretrained_t5 import load_weights
+from lightning_modules.special_ids import check_special_ids
 from lightning_modules.text_scores import BleuTokenizer, ScoreName, names_of, score_texts, signature
-from utils.batches import GeneratedText, Hypotheses, Seq2SeqBatch
+from utils.batches import Hypotheses, Seq2SeqBatch
 from utils.checks import check_at_least, check_fraction, check_int, check_positive_int
 from utils.contracts import HasTestSettings, LimitsLength, ProvidesTokens, UsesTokenizer, datamodule_of
-from utils.tokenizer_files import EOS_ID, PAD_ID
 
 
 class TextSeq2Seq(LanguageModule, UsesTokenizer, LimitsLength, HasTestSettings):
@@ -43,6 +46,8 @@ class TextSeq2Seq(LanguageModule, UsesTokenizer, LimitsLength, HasTestSettings):
             favour long texts.
         no_repeat_ngram_size: Size of n-grams of tokens that may occur only once in a text in `test` and `predict`; 0
             allows all repetitions.
+        decode_precision: Precision in which text is generated: `bf16` or `fp32`; `auto` is that of the run. On a CPU
+            with bfloat16 instructions `bf16` is faster, but it may find other texts.
         validation_examples: Number of validation examples, the first ones, for which each validation generates and
             scores text.
         init_from: Weights to start from: the folder of a published checkpoint (config.json and weights), or a
@@ -71,6 +76,7 @@ class TextSeq2Seq(LanguageModule, UsesTokenizer, LimitsLength, HasTestSettings):
         num_beams: int = 4,
         length_penalty: float = 1.0,
         no_repeat_ngram_size: int = 0,
+        decode_precision: DecodePrecision = "auto",
         validation_examples: int = 200,
         init_from: str | None = None,
         compile_network: bool = False,
@@ -88,6 +94,8 @@ class TextSeq2Seq(LanguageModule, UsesTokenizer, LimitsLength, HasTestSettings):
         self.beams = dataclasses.replace(
             self.greedy, num_beams=num_beams, length_penalty=length_penalty, no_repeat_ngram_size=no_repeat_ngram_size
         )
+        self.decode_precision: DecodePrecision = decode_precision
+        self.waiting = WaitingSources()
         self.validation_examples = check_int("validation_examples", validation_examples)
         self.init_from = init_from
         self.compile_network = compile_network
@@ -140,28 +148,8 @@ class TextSeq2Seq(LanguageModule, UsesTokenizer, LimitsLength, HasTestSettings):
                 f"the tokenizer has {tokens} tokens but model.architecture.config.vocab_size is {rows}; "
                 f"pass --model.architecture.config.vocab_size {tokens}, or the tokenizer that belongs to the weights"
             )
-        self._check_special_ids(tokenizer)
+        check_special_ids(self.architecture.config, tokenizer)
         self.tokenizer = tokenizer
-
-    def _check_special_ids(self, tokenizer: Tokenizer) -> None:
-        """Raise ValueError unless the network's special tokens are those of the tokenizer."""
-        config = self.architecture.config
-        expected = {"pad_token_id": PAD_ID, "eos_token_id": EOS_ID}  # of every tokenizer, see `check_tokenizer`
-        for field, number in expected.items():
-            if (mine := getattr(config, field)) != number:
-                raise ValueError(
-                    f"model.architecture.config.{field} is {mine}, but {tokenizer.id_to_token(number)} has id {number} "
-                    f"in the tokenizer; pass --model.architecture.config.{field} {number}, or the tokenizer that "
-                    "belongs to the weights"
-                )
-        start = config.decoder_start_token_id
-        special = {number for number, token in tokenizer.get_added_tokens_decoder().items() if token.special}
-        token = tokenizer.id_to_token(start)
-        if start == EOS_ID or (token is not None and start not in special | {PAD_ID}):
-            raise ValueError(
-                f"model.architecture.config.decoder_start_token_id is {start}, which is {token!r} in the tokenizer and "
-                f"would be removed from generated text; pass {PAD_ID}, as in T5, or the id of a special token"
-            )
 
     def _data_tokenizer(self) -> Tokenizer | None:
         datamodule = datamodule_of(self.trainer)
@@ -225,12 +213,14 @@ class TextSeq2Seq(LanguageModule, UsesTokenizer, LimitsLength, HasTestSettings):
         self._add_loss(batch)
         if not self.trainer.sanity_checking:  # an untrained model would generate until max_length
             # Here and not at the end of the epoch: averaged weights, if there are any, are in place only until then.
-            self._add_generated(batch, batch.index < self.validation_examples, self.greedy)
+            last = is_last(batch_idx, self.trainer.num_val_batches)
+            self._add_generated(batch, batch.index < self.validation_examples, self.greedy, last)
 
     def test_step(self, batch: Seq2SeqBatch, batch_idx: int) -> None:
         """Add a batch to the loss, and generate text for all of it by beam search."""
         self._add_loss(batch)
-        self._add_generated(batch, torch.ones_like(batch.index, dtype=torch.bool), self.beams)
+        last = is_last(batch_idx, self.trainer.num_test_batches)
+        self._add_generated(batch, torch.ones_like(batch.index, dtype=torch.bool), self.beams, last)
 
     def predict_step(self, batch: Seq2SeqBatch, batch_idx: int) -> Hypotheses:
         """Generate text for a batch by beam search."""
@@ -276,8 +266,9 @@ class TextSeq2Seq(LanguageModule, UsesTokenizer, LimitsLength, HasTestSettings):
     ) -> tuple[list[str], list[float]]:
         """Return a text and its score for each source."""
         assert self.tokenizer is not None
-        sequences, scores = generate(self.architecture, input_ids, mask, seed=seed, **dataclasses.asdict(search))
-        config = self.architecture.config
+        net, config = self.architecture, self.architecture.config
+        with decode_context(self.decode_precision, net.embedding.weight):
+            sequences, scores = generate(net, input_ids, mask, seed=seed, **dataclasses.asdict(search))
         dropped = {config.decoder_start_token_id, config.pad_token_id, config.eos_token_id}
         rows = [[token for token in row if token not in dropped] for row in sequences.tolist()]
         # Other special tokens stay: sentinels are what span corruption generates.
@@ -290,19 +281,16 @@ class TextSeq2Seq(LanguageModule, UsesTokenizer, LimitsLength, HasTestSettings):
         sums = self.architecture.loss(batch.input_ids, batch.attention_mask, batch.labels)
         self.eval_sums.add(sums.nll, sums.correct, sums.tokens)
 
-    def _add_generated(self, batch: Seq2SeqBatch, chosen: Tensor, search: Search) -> None:
-        """Generate text for the rows of a batch where `chosen`, bool [B], is true."""
-        rows = chosen.nonzero()[:, 0]
-        if not len(rows):
-            return
-        hypotheses, scores = self._generate(batch.input_ids[rows], batch.attention_mask[rows], search)
-        indices = batch.index[rows].tolist()
-        self.generated += [
-            GeneratedText(index, batch.sources[row], tuple(batch.references[row]), hypothesis, score)
-            for row, index, hypothesis, score in zip(rows.tolist(), indices, hypotheses, scores, strict=True)
-        ]
+    def _add_generated(self, batch: Seq2SeqBatch, chosen: Tensor, search: Search, last: bool) -> None:
+        """Generate text for the rows of a batch where `chosen`, bool [B], is true, together with those of others."""
+        self.waiting.add(batch, chosen)
+        self.generated += self.waiting.decode(partial(self._generate, search=search), last)
 
     # --- one evaluation ----------------------------------------------------------------------------------------
+
+    def _begin_evaluation(self) -> None:
+        super()._begin_evaluation()
+        self.waiting.clear()
 
     def validation_metrics(self) -> list[str]:
         """Return the names of loss, token accuracy and, if text is generated, of its scores."""
@@ -315,6 +303,7 @@ class TextSeq2Seq(LanguageModule, UsesTokenizer, LimitsLength, HasTestSettings):
             "num_beams": self.beams.num_beams,
             "length_penalty": self.beams.length_penalty,
             "no_repeat_ngram_size": self.beams.no_repeat_ngram_size,
+            "decode_precision": self.decode_precision,
             "max_length": self.beams.max_length - 1,
         }
 

@@ -1,115 +1,171 @@
 """Incremental decoder of T5: one token at a time, with static caches.
 
-Legend: B sources, K hypotheses per source, N = B K, S tokens per source, T tokens per hypothesis, H heads, D = d_kv,
-M = d_model, V = vocab_size.
+Legend: B sources, K hypotheses per source, S tokens per source, T tokens per hypothesis, H heads, D = d_kv,
+M = d_model, V = vocab_size, L blocks. In self-attention, G groups of P hypotheses (G P = B K) have C = T P places each.
+N = B H or G H.
 """
-
-from typing import cast
 
 import torch
 from torch import Tensor
 
-from architectures.t5.attention import Attention, padding_bias
-from architectures.t5.model import T5
-from architectures.t5.stack import Block, check_dtype
+from architectures.t5.attention import padding_bias
+from architectures.t5.decoding_weights import DecodingWeights
 
 
 class IncrementalDecoder:
     """Decoder of K hypotheses for each of B sources, one token per hypothesis at a time, without dropout.
 
-    Keys and values of a source are projected once and never copied per hypothesis: cross-attention has no positions, so
-    the K hypotheses of a source are simply K queries. Keys and values of the hypotheses are in one block of memory,
-    allocated once for `max_length` tokens.
+    Nothing is ever copied per hypothesis. Keys and values of a source are projected once: cross-attention has no
+    positions, so the K hypotheses of a source are simply K queries. Keys and values of the hypotheses are appended to
+    one block of memory, allocated once for `max_length` tokens. In a beam search the hypotheses of a source share their
+    places there, and each attends to its own ancestors alone, by a mask.
 
     Args:
-        model: Model in evaluation mode.
+        weights: Layers of the decoder.
         memory_BSM: The encoder's output.
         mask_BS: True (or nonzero) at real tokens of the source.
         num_hypotheses: Number of hypotheses per source, K.
         max_length: Maximum length of a hypothesis in tokens, including the start token.
+        branching: Whether a hypothesis may continue another of its source; see `follow`.
     """
 
-    def __init__(self, model: T5, memory_BSM: Tensor, mask_BS: Tensor, num_hypotheses: int, max_length: int) -> None:
-        self.model = model
-        self.blocks = [cast(Block, block) for block in model.decoder.blocks]
+    def __init__(
+        self,
+        weights: DecodingWeights,
+        memory_BSM: Tensor,
+        mask_BS: Tensor,
+        num_hypotheses: int,
+        max_length: int,
+        branching: bool = False,
+    ) -> None:
+        config, dtype, device = weights.model.config, weights.attention_dtype, memory_BSM.device
+        self.weights, self.config, self.device = weights, config, device
         self.num_hypotheses = num_hypotheses
-        dtype, device = check_dtype(memory_BSM), memory_BSM.device
+        self.group_size = num_hypotheses if branching else 1
+        self.capacity = max_length - 1  # the last token is never an input
+        self.length = 0
 
         self.source_length_B = source_lengths(mask_BS)
-        self.memory_bias_B11S = padding_bias(mask_BS).to(dtype)
-        self.memory_kv = [block.cross_attention.keys_and_values(memory_BSM) for block in self.blocks]  # [B, H, S, D]
+        memory_bias_BH1S = padding_bias(mask_BS).to(dtype).expand(-1, config.num_heads, -1, -1)
+        self.memory_bias_N1S = memory_bias_BH1S.flatten(0, 1)
+        self.memory_kv_L2NSD = weights.memory_keys_and_values(memory_BSM)
 
-        # The last token is never an input. Its predecessor finds the offset of distance d at position d from the end;
-        # for earlier queries the same offsets are truncated on the left.
-        self.capacity = max_length - 1
-        distances = torch.arange(1 - self.capacity, 1, device=device)
-        self.offsets_1H1T = model.decoder.position_bias.values(distances)[None, :, None].to(dtype)
-        shape = (len(self.blocks), len(memory_BSM) * num_hypotheses, model.config.num_heads, self.capacity)
-        self.keys = torch.empty(*shape, model.config.d_kv, dtype=dtype, device=device)  # [blocks, N, H, T, D]
-        self.values = torch.empty_like(self.keys)
-        self.length = 0
+        num_groups = len(memory_BSM) * num_hypotheses // self.group_size
+        shape = (len(weights.blocks), 2, num_groups * config.num_heads, self.capacity * self.group_size, config.d_kv)
+        self.self_kv_L2NCD = torch.empty(shape, dtype=dtype, device=device)
+        # The last query finds the offset of distance d at position d from the end; for earlier ones the same offsets
+        # are truncated on the left.
+        distance_T = torch.arange(1 - self.capacity, 1, device=device)
+        offset_HT = weights.model.decoder.position_bias.values(distance_T).to(dtype)
+        self.offset_GH1C = offset_HT.repeat_interleave(self.group_size, 1)[:, None].repeat(num_groups, 1, 1, 1)
+        self.ancestor_GPT = torch.zeros(num_groups, self.group_size, self.capacity, dtype=torch.long, device=device)
+        self.place_P = torch.arange(self.group_size, device=device)
+
+    @property
+    def num_sources(self) -> int:
+        """Number of sources that have not been dropped, B."""
+        return len(self.source_length_B)
 
     def step(self, token_BK: Tensor) -> Tensor:
         """Read the next token of each hypothesis and return logits_BKV of the token after it."""
-        x_BKM = self.model.embedding(token_BK)
-        for index, block in enumerate(self.blocks):
-            h_BKM = block.self_attention_norm(x_BKM)
-            x_BKM = x_BKM + self._self_attention(index, block.self_attention, h_BKM)
-            h_BKM = block.cross_attention_norm(x_BKM)
-            q_BHKD = block.cross_attention.queries(h_BKM)
-            x_BKM = x_BKM + block.cross_attention.attend(q_BHKD, *self.memory_kv[index], self.memory_bias_B11S)
-            x_BKM = x_BKM + block.feed_forward(block.feed_forward_norm(x_BKM))
-        self.length += 1
-        return self.model.logits(self.model.decoder.final_norm(x_BKM))
+        with torch.autocast(self.device.type, enabled=False):  # the weights have its dtype already
+            bias_NPC = self._self_attention_bias()
+            x_BKM = self.weights.model.embedding(token_BK)
+            for block, self_kv_2NCD, memory_kv_2NSD in zip(
+                self.weights.blocks, self.self_kv_L2NCD, self.memory_kv_L2NSD, strict=True
+            ):
+                qkv_3NPD = self._split_heads(block.self_qkv(block.self_attention_norm(x_BKM)), 3, self.group_size)
+                out_NPD = attend(qkv_3NPD[0], self._append(self_kv_2NCD, qkv_3NPD[1:]), bias_NPC)
+                x_BKM = x_BKM + block.self_o(self._join_heads(out_NPD))
+                q_1NKD = self._split_heads(block.cross_q(block.cross_attention_norm(x_BKM)), 1, self.num_hypotheses)
+                out_NKD = attend(q_1NKD[0], memory_kv_2NSD, self.memory_bias_N1S)
+                x_BKM = x_BKM + block.cross_o(self._join_heads(out_NKD))
+                x_BKM = x_BKM + block.feed_forward(block.feed_forward_norm(x_BKM))
+            self.length += 1
+            return self.weights.logits(x_BKM)
 
-    def _self_attention(self, index: int, attention: Attention, h_BKM: Tensor) -> Tensor:
-        h_N1M = h_BKM.flatten(0, 1).unsqueeze(1)
-        k_NH1D, v_NH1D = attention.keys_and_values(h_N1M)
+    def _self_attention_bias(self) -> Tensor:
+        """Return the offsets for the places filled after this step, -inf at those of other hypotheses: [N, P, C]."""
         seen = self.length + 1
-        self.keys[index, :, :, self.length : seen] = k_NH1D
-        self.values[index, :, :, self.length : seen] = v_NH1D
-        out_N1M = attention.attend(
-            attention.queries(h_N1M),
-            self.keys[index, :, :, :seen],
-            self.values[index, :, :, :seen],
-            self.offsets_1H1T[..., self.capacity - seen :],
-        )
-        return out_N1M.view_as(h_BKM)
+        offset_GH1C = self.offset_GH1C[..., (self.capacity - seen) * self.group_size :]
+        if self.group_size == 1:
+            return offset_GH1C.flatten(0, 1)
+        self.ancestor_GPT[:, :, self.length] = self.place_P
+        is_ancestor_GPTP = self.ancestor_GPT[:, :, :seen, None] == self.place_P
+        return offset_GH1C.where(is_ancestor_GPTP.flatten(2)[:, None], -torch.inf).flatten(0, 1)
 
-    def select(self, source: Tensor, parent_BK: Tensor | None = None) -> None:
-        """Keep some of the sources, and reorder their hypotheses.
+    def _append(self, cache_2NCD: Tensor, kv_2NPD: Tensor) -> Tensor:
+        """Write keys and values into the next places of a block's cache, and return all so far."""
+        first = self.length * self.group_size
+        seen = first + self.group_size
+        cache_2NCD[:, :, first:seen] = kv_2NPD
+        return cache_2NCD[:, :, :seen]
+
+    def _split_heads(self, x_BKN: Tensor, parts: int, group_size: int) -> Tensor:
+        """Split [B, K, parts H D] into queries, keys and values per group and head: [parts, N, group_size, D]."""
+        x = x_BKN.to(self.weights.attention_dtype).view(-1, group_size, x_BKN.shape[-1])
+        return self.weights.split_heads(x, parts).flatten(1, 2)
+
+    def _join_heads(self, out: Tensor) -> Tensor:
+        """Join the outputs per head and group, [N, ..., D], to [B, K, H D]."""
+        out = out.unflatten(0, (-1, self.config.num_heads)).transpose(1, 2)
+        return out.reshape(-1, self.num_hypotheses, self.config.num_heads * self.config.d_kv)
+
+    def follow(self, parent_BK: Tensor) -> None:
+        """Let hypotheses continue others.
 
         Args:
-            source: Indices of the sources to keep, in ascending order, integers [B'] below B.
-            parent_BK: Index, from 0 to K - 1, of the hypothesis that each hypothesis of a kept source continues,
-                integers [B', K]; if None, each continues itself.
+            parent_BK: Index, from 0 to K - 1, of the hypothesis of the same source that each continues.
         """
-        num_sources, num_hypotheses = len(self.source_length_B), self.num_hypotheses
-        if parent_BK is None:
-            parent_BK = torch.arange(num_hypotheses, device=source.device).expand(len(source), -1)
-        elif num_hypotheses == 1 and len(source) == num_sources:
-            return
-        row_N = (source[:, None] * num_hypotheses + parent_BK).flatten()
-        self.keys = self._select_rows(self.keys, row_N)
-        self.values = self._select_rows(self.values, row_N)
-        if len(source) < num_sources:
-            self._drop_sources(source)
+        self.ancestor_GPT = self.ancestor_GPT.take_along_dim(parent_BK[:, :, None], 1)
 
-    def _select_rows(self, cache: Tensor, row_N: Tensor) -> Tensor:
-        filled = cache[:, :, :, : self.length].index_select(1, row_N)
-        cache = cache[:, : len(row_N)]
-        cache[:, :, :, : self.length] = filled
-        return cache
+    def drop(self, done_B: Tensor) -> Tensor | None:
+        """Drop sources for which `done_B` is true: the last of the others take their places.
 
-    def _drop_sources(self, source: Tensor) -> None:
-        """Keep only the given sources, truncated to the longest of them."""
-        self.source_length_B = self.source_length_B[source]
-        longest = int(self.source_length_B.max()) if len(source) else 0
-        self.memory_bias_B11S = self.memory_bias_B11S[..., :longest].index_select(0, source)
-        self.memory_kv = [
-            (k_BHSD[:, :, :longest].index_select(0, source), v_BHSD[:, :, :longest].index_select(0, source))
-            for k_BHSD, v_BHSD in self.memory_kv
-        ]
+        Returns:
+            Indices of the kept sources in their new order, integers [B']; None if nothing changed, because there are
+            none to drop or because this step does not look.
+        """
+        if self.length % steps_between_looks(self.device):
+            return None
+        kept = int((~done_B).sum())
+        if kept == self.num_sources:
+            return None
+        hole = done_B[:kept].nonzero()[:, 0]
+        order = torch.arange(kept, device=self.device)
+        order[hole] = (~done_B[kept:]).nonzero()[:, 0] + kept
+
+        filled = self.length * self.group_size
+        self.self_kv_L2NCD = self._move(self.self_kv_L2NCD, order, hole, filled)
+        self.ancestor_GPT = self.ancestor_GPT.unflatten(0, (self.num_sources, -1))[order].flatten(0, 1)
+        self.offset_GH1C = self.offset_GH1C[: len(self.ancestor_GPT)]  # equal for all
+        longest = int(self.source_length_B[order].max()) if kept else 0
+        self.memory_kv_L2NSD = self._move(self.memory_kv_L2NSD[:, :, :, :longest], order, hole, longest)
+        memory_bias_BH1S = self.memory_bias_N1S[..., :longest].unflatten(0, (self.num_sources, -1))
+        self.memory_bias_N1S = memory_bias_BH1S[order].flatten(0, 1)
+        self.source_length_B = self.source_length_B[order]
+        return order
+
+    def _move(self, cache: Tensor, order: Tensor, hole: Tensor, filled: int) -> Tensor:
+        """Return the part of a cache [L, 2, N, ..., D] for the kept sources, after copying rows into the holes."""
+        rows = cache.unflatten(2, (self.num_sources, -1))
+        rows[:, :, hole, :, :filled] = rows[:, :, order[hole], :, :filled]
+        return rows[:, :, : len(order)].flatten(2, 3)
+
+
+def steps_between_looks(device: torch.device) -> int:
+    """Return after how many steps to look for finished sources; other devices than a CPU must be waited for."""
+    return 1 if device.type == "cpu" else 8
+
+
+def attend(q_NQD: Tensor, kv_2NKD: Tensor, bias: Tensor) -> Tensor:
+    """Return the attention output [N, Q, D]; the bias broadcasts to [N, Q, K].
+
+    For the few queries of a step this is faster than `scaled_dot_product_attention`: on a CPU 1.4 times in float32 and
+    3 times in bfloat16.
+    """
+    k_NKD, v_NKD = kv_2NKD
+    return torch.baddbmm(bias, q_NQD, k_NKD.transpose(1, 2)).softmax(-1) @ v_NKD
 
 
 def source_lengths(mask_BS: Tensor) -> Tensor:

@@ -21,6 +21,7 @@ from architectures.t5.generation import generate
 from architectures.t5.model import T5
 from callbacks.run.resume_checkpoint import ResumeCheckpoint
 from callbacks.weight_averaging import EMA
+from lightning_modules import decoding, text_seq2seq
 from lightning_modules.optim.scaled_adamw import ScaledAdamW
 from lightning_modules.text_scores import score_texts
 from lightning_modules.text_seq2seq import TextSeq2Seq
@@ -277,6 +278,49 @@ def test_validation_is_greedy_for_its_first_examples_and_test_uses_beams_for_all
     outputs = trainer().predict(model, datamodule=data)
     assert [text for output in outputs for text in output["hypotheses"]] == beams
     assert torch.cat([output["index"] for output in outputs]).tolist() == list(range(12))
+
+
+@pytest.mark.parametrize(("together", "calls"), [(2**14, [7]), (1, [2, 5])])
+def test_sources_of_several_batches_are_decoded_together(trainer, monkeypatch, together, calls):
+    sizes = []
+
+    def counted(net: T5, input_ids: Tensor, *args: Any, **options: Any) -> tuple[Tensor, Tensor]:
+        sizes.append(len(input_ids))
+        return generate(net, input_ids, *args, **options)
+
+    monkeypatch.setattr(text_seq2seq, "generate", counted)
+    monkeypatch.setattr(decoding, "TOKENS_TOGETHER", together)
+    data, net = Data(count=12, batch_size=5), talkative()
+    model = seq2seq(net, validation_examples=7)
+    for _ in range(2):
+        model.waiting.add(data.batch(torch.tensor([8, 9])), torch.tensor([True, True]))  # of an interrupted evaluation
+        trainer(limit_val_batches=1.0).validate(model, datamodule=data, verbose=False)
+        assert [text.hypothesis for text in model.generated] == by_hand(net, data)[:7]
+    assert sizes == calls * 2
+
+
+@pytest.mark.parametrize("trained_in", ["32-true", "bf16-mixed"])
+@pytest.mark.parametrize("decode_precision", ["auto", "fp32", "bf16"])
+def test_text_is_generated_in_the_decode_precision(trainer, trained_in, decode_precision):
+    data, net = Data(count=6, batch_size=6), talkative()
+    model = seq2seq(net, decode_precision=decode_precision)
+    trainer(precision=trained_in, limit_val_batches=1.0).validate(model, datamodule=data, verbose=False)
+    low = decode_precision == "bf16" or (decode_precision, trained_in) == ("auto", "bf16-mixed")
+    scores = []
+    for enabled in (False, True):
+        batch = data.whole()
+        with torch.autocast("cpu", torch.bfloat16, enabled=enabled):
+            scores.append(generate(net, batch.input_ids, batch.attention_mask, max_length=13)[1].tolist())
+    assert scores[0] != pytest.approx(scores[1], rel=1e-5)
+    assert [text.score for text in model.generated] == pytest.approx(scores[low], rel=1e-6)
+    assert model.test_settings()["decode_precision"] == decode_precision
+
+
+def test_fp32_is_refused_for_other_weights():
+    model = seq2seq(network(), decode_precision="fp32").bfloat16()
+    model.tokenizer = word_tokenizer()
+    with pytest.raises(ValueError, match=r"model\.decode_precision is fp32, but the weights are bfloat16"):
+        model.translate("a b")
 
 
 def test_without_validation_examples_no_text_is_generated(trainer):

@@ -7,12 +7,15 @@ from typing import Any
 
 import pytest
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from architectures.t5 import generation
+from architectures.t5 import generation, incremental
 from architectures.t5.config import T5Config
-from architectures.t5.generation import Search, generate
+from architectures.t5.decoding_weights import DecodingWeights
+from architectures.t5.generation import generate
+from architectures.t5.incremental import IncrementalDecoder
 from architectures.t5.model import T5
+from architectures.t5.search import Search
 from tests.architectures.t5.oracle import CONFIGS, SMALL, make_pair, random_batch
 from tests.close import assert_close
 
@@ -173,28 +176,59 @@ def test_empty_batch_and_source_of_padding() -> None:
 
 
 class Calls:
-    """Recorder of the shapes of a layer's inputs, one per call."""
+    """Recorder of the shapes of a method's first argument, one per call."""
 
-    def __init__(self, layer: nn.Module) -> None:
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, owner: type, name: str) -> None:
         self.shapes: list[tuple[int, ...]] = []
-        layer.register_forward_hook(lambda _, inputs, __: self.shapes.append(tuple(inputs[0].shape)))
+        method = getattr(owner, name)
+
+        def recorded(itself: Any, first: Tensor, *others: Any) -> Any:
+            self.shapes.append(tuple(first.shape))
+            return method(itself, first, *others)
+
+        monkeypatch.setattr(owner, name, recorded)
 
 
 @pytest.mark.parametrize("num_beams", [1, 4])
-def test_sources_are_encoded_once_and_finished_rows_dropped(num_beams: int) -> None:
+def test_sources_are_encoded_once_and_finished_rows_dropped(num_beams: int, monkeypatch: pytest.MonkeyPatch) -> None:
     model, _ = make_pair(ending("tied"))
-    block: Any = model.decoder.blocks[1]
-    keys, queries, encoder = Calls(block.cross_attention.k), Calls(block.self_attention.q), Calls(model.encoder)
+    encoded = Calls(monkeypatch, DecodingWeights, "encode")
+    projected = Calls(monkeypatch, DecodingWeights, "memory_keys_and_values")
+    steps = Calls(monkeypatch, IncrementalDecoder, "step")
     inputs = sources(32)
     sequences, _ = generate(model, **inputs, max_length=15, num_beams=num_beams, early_stopping=True)
-    assert len(encoder.shapes) == 1
-    assert keys.shapes == [(32, 13, 16)]  # once per source, not per beam and step
+    assert encoded.shapes == [(32, 13)]
+    assert projected.shapes == [(32, 13, 16)]  # once per source, not per beam and step
+    sizes = [shape[0] for shape in steps.shapes]
     if num_beams == 1:
         running = [sum(len(row) > t for row in rows(model, sequences)) for t in range(14)]
-        assert queries.shapes == [(n, 1, 16) for n in running if n] and running[-1] < 32
+        assert sizes == [n for n in running if n] and running[-1] < 32
     else:
-        sizes = [shape[0] for shape in queries.shapes]
-        assert sizes[0] == 32 * num_beams and sizes == sorted(sizes, reverse=True) and sizes[-1] < sizes[0]
+        assert sizes[0] == 32 and sizes == sorted(sizes, reverse=True) and sizes[-1] < sizes[0]
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"num_beams": 4, "num_return_sequences": 4},
+        {"num_beams": 3, "early_stopping": True, "length_penalty": 2.0},
+        {"do_sample": True, "num_return_sequences": 3, "seed": 0},
+    ],
+    ids=str,
+)
+def test_looking_less_often_for_finished_sources_changes_nothing(
+    options: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On a GPU a finished source stays for some steps; what it finds in them must not count."""
+    model, _ = make_pair(ending("tied"))
+    expected = generate(model, **sources(32), max_length=15, **options)
+    size = score_size(model, sources(32), expected[0], options.get("length_penalty", 1.0))
+    for steps in (4, 100):
+        monkeypatch.setattr(incremental, "steps_between_looks", lambda device, steps=steps: steps)
+        found = generate(model, **sources(32), max_length=15, **options)
+        assert torch.equal(found[0], expected[0])
+        assert_close(found[1], expected[1], size=size)
 
 
 def test_bfloat16_decodes_as_the_model_without_caches() -> None:
