@@ -1,7 +1,6 @@
-"""Feed-forward layers and norm of T5.
+"""Feed-forward layers of T5.
 
 Raffel et al. 2020, arXiv:1910.10683, section 2.1. Gated layer: Shazeer 2020, arXiv:2002.05202, equation 6 (GEGLU).
-Norm: Zhang, Sennrich 2019, arXiv:1910.07467.
 
 Legend: B batch, L tokens, M = d_model, F = d_ff.
 """
@@ -13,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from architectures.t5.config import T5Config
-from architectures.t5.dropout import Dropout
+from architectures.t5.dropout import Dropout, ReluDropout
 
 
 class FeedForward(nn.Module):
@@ -27,10 +26,10 @@ class FeedForward(nn.Module):
         super().__init__()
         self.wi = _linear(config.d_model, config.d_ff, config.initializer_factor)
         self.wo = _linear(config.d_ff, config.d_model, config.initializer_factor)
-        self.dropout = Dropout(config.dropout_rate)
+        self.relu_dropout = ReluDropout(config.dropout_rate)
 
     def forward(self, x_BLM: Tensor) -> Tensor:
-        return self.wo(self.dropout(F.relu(self.wi(x_BLM))))
+        return self.wo(self.relu_dropout(self.wi(x_BLM)))
 
 
 class GatedFeedForward(nn.Module):
@@ -66,29 +65,3 @@ def _linear(inputs: int, outputs: int, factor: float) -> nn.Linear:
     linear = nn.Linear(inputs, outputs, bias=False)
     nn.init.normal_(linear.weight, std=factor * inputs**-0.5)
     return linear
-
-
-class RMSNorm(nn.Module):
-    """Norm that divides by the root of the mean square and scales: [..., M] -> [..., M], in the compute dtype.
-
-    It computes in float32 at least, regardless of autocast, because a sum of squares in bfloat16 has 8 bits only.
-
-    Args:
-        config: Source of M, epsilon and the initial scale.
-    """
-
-    def __init__(self, config: T5Config) -> None:
-        super().__init__()
-        self.epsilon = config.layer_norm_epsilon
-        self.weight = nn.Parameter(torch.full((config.d_model,), float(config.initializer_factor)))
-
-    def forward(self, x: Tensor) -> Tensor:
-        dtype, exact = compute_dtype(x), torch.promote_types(x.dtype, torch.float32)
-        with torch.autocast(x.device.type, enabled=False):
-            return F.rms_norm(x.to(exact), self.weight.shape, self.weight.to(exact), self.epsilon).to(dtype)
-
-
-def compute_dtype(x: Tensor) -> torch.dtype:
-    """Return the dtype in which a linear layer computes on `x` here: autocast's if it is on, otherwise that of `x`."""
-    device_type = x.device.type
-    return torch.get_autocast_dtype(device_type) if torch.is_autocast_enabled(device_type) else x.dtype

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from architectures.t5.feed_forward import compute_dtype
+from architectures.t5.norm import compute_dtype
 from utils.batches import IGNORED
 
 LOGITS_AT_ONCE = 2**26
@@ -21,7 +21,7 @@ class TokenSums(NamedTuple):
     Attributes:
         loss: Training loss, including label smoothing and z-loss; the only one with a gradient.
         nll: Negative log-likelihood in nats; `exp(nll / tokens)` is the perplexity.
-        correct: Number of tokens whose label had the largest logit.
+        correct: Number of tokens whose label had the largest logit, which another token may share.
         tokens: Number of scored tokens.
     """
 
@@ -107,24 +107,24 @@ def _score_in_place(
     """Return the sums for the labels, overwriting `logits_NV`: with the loss's gradient if `with_gradients`."""
     scored_N1 = (labels_N != IGNORED)[:, None]
     label_N1 = labels_N.clamp(min=0)[:, None]
-    largest_N1, best_N1 = logits_NV.max(dim=-1, keepdim=True)
-    nll_N1 = -logits_NV.gather(-1, label_N1)
+    largest_N1 = logits_NV.amax(dim=-1, keepdim=True)
+    logit_N1 = logits_NV.gather(-1, label_N1)
     mean_N1 = logits_NV.mean(dim=-1, keepdim=True) if label_smoothing > 0 else 0.0
-    exp_NV = logits_NV.sub_(largest_N1).exp_()
-    sum_N1 = exp_NV.sum(dim=-1, keepdim=True)
-    log_z_N1 = sum_N1.log() + largest_N1
-    nll_N1 += log_z_N1
+    # One fused pass. Its denominator is not returned, but the largest probability is exp(0) divided by it.
+    softmax_NV = torch.softmax(logits_NV, dim=-1, out=logits_NV)
+    log_z_N1 = largest_N1 - softmax_NV.amax(dim=-1, keepdim=True).log()
+    nll_N1 = log_z_N1 - logit_N1
     loss_N1 = (1 - label_smoothing) * nll_N1 + label_smoothing * (log_z_N1 - mean_N1) + z_loss * log_z_N1.square()
     if with_gradients:
         # dloss/dlogits = (1 + 2 z_loss log_z) softmax - label_smoothing / V - (1 - label_smoothing) one_hot
-        exp_NV.mul_((1 + 2 * z_loss * log_z_N1) / sum_N1 * scored_N1)
+        softmax_NV.mul_((1 + 2 * z_loss * log_z_N1) * scored_N1)
         if label_smoothing > 0:
-            exp_NV.sub_(label_smoothing / exp_NV.shape[1] * scored_N1)
-        exp_NV.scatter_add_(-1, label_N1, (label_smoothing - 1.0) * scored_N1)
+            softmax_NV.sub_(label_smoothing / softmax_NV.shape[1] * scored_N1)
+        softmax_NV.scatter_add_(-1, label_N1, (label_smoothing - 1.0) * scored_N1)
     return TokenSums(
         loss=(loss_N1 * scored_N1).sum(),
         nll=(nll_N1 * scored_N1).sum(),
-        correct=((best_N1 == label_N1) & scored_N1).sum(),
+        correct=((logit_N1 == largest_N1) & scored_N1).sum(),
         tokens=scored_N1.sum(),
     )
 

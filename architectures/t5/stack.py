@@ -12,7 +12,8 @@ from torch.utils.checkpoint import checkpoint
 from architectures.t5.attention import Attention, RelativePositionBias, causal_bias, padding_bias
 from architectures.t5.config import T5Config
 from architectures.t5.dropout import Dropout
-from architectures.t5.feed_forward import FeedForward, GatedFeedForward, RMSNorm, compute_dtype
+from architectures.t5.feed_forward import FeedForward, GatedFeedForward
+from architectures.t5.norm import RMSNorm, compute_dtype
 
 
 class Block(nn.Module):
