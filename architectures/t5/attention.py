@@ -14,6 +14,7 @@ from torch.nn import functional as F
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from architectures.t5.config import T5Config
+from architectures.t5.dropout import Dropout
 
 PADDING = -1e9
 """Added to the score of a padding key: its weight is 0 beside any real key, but a row of padding alone stays finite."""
@@ -32,7 +33,7 @@ class Attention(nn.Module):
     def __init__(self, config: T5Config) -> None:
         super().__init__()
         self.num_heads = config.num_heads
-        self.dropout_rate = config.dropout_rate
+        self.dropout = Dropout(config.dropout_rate)
         inner = config.num_heads * config.d_kv
         self.q = nn.Linear(config.d_model, inner, bias=False)
         self.k = nn.Linear(config.d_model, inner, bias=False)
@@ -71,18 +72,35 @@ class Attention(nn.Module):
     ) -> Tensor:
         """Return the attention output [B, Q, M] for projected queries, keys and values; see `forward`."""
         if record is not None:
-            scores_BHQK = q_BHQD @ k_BHKD.transpose(-1, -2) + bias
-            record.append(scores_BHQK.float().softmax(dim=-1))
-        # Other backends than these two have returned wrong gradients with a bias.
-        trains_on_gpu = q_BHQD.is_cuda and torch.is_grad_enabled()
-        with sdpa_kernel([SDPBackend.EFFICIENT_ATTENTION, SDPBackend.MATH]) if trains_on_gpu else nullcontext():
-            out_BHQD = F.scaled_dot_product_attention(
-                q_BHQD, k_BHKD, v_BHKD, bias, dropout_p=self.dropout_rate if self.training else 0.0, scale=1.0
-            )
+            record.append(scores(q_BHQD, k_BHKD, bias).float().softmax(dim=-1))
+        if trains_on_cpu(q_BHQD):
+            out_BHQD = self.dropout(scores(q_BHQD, k_BHKD, bias).softmax(dim=-1)) @ v_BHKD
+        else:
+            # Other backends than these two have returned wrong gradients with a bias.
+            trains_on_gpu = q_BHQD.is_cuda and torch.is_grad_enabled()
+            with sdpa_kernel([SDPBackend.EFFICIENT_ATTENTION, SDPBackend.MATH]) if trains_on_gpu else nullcontext():
+                out_BHQD = F.scaled_dot_product_attention(
+                    q_BHQD, k_BHKD, v_BHKD, bias, dropout_p=self.dropout.p if self.training else 0.0, scale=1.0
+                )
         return self.o(out_BHQD.transpose(1, 2).flatten(2))
 
     def _split_heads(self, x: Tensor) -> Tensor:
         return x.unflatten(-1, (self.num_heads, -1)).transpose(1, 2)  # [B, L, H D] -> [B, H, L, D]
+
+
+def scores(q_BHQD: Tensor, k_BHKD: Tensor, bias: Tensor) -> Tensor:
+    """Return the scores [B, H, Q, K] whose softmax are the attention weights."""
+    return (q_BHQD @ k_BHKD.transpose(-1, -2)).add_(bias)
+
+
+def trains_on_cpu(q: Tensor) -> bool:
+    """Return whether dropout and the gradient of the bias are to be computed on a CPU in float32.
+
+    There, torch's fused kernel has neither: `scaled_dot_product_attention` would take the same steps as we do, with
+    slower dropout, two products by a scale of 1 and tests for rows that see nothing.
+    """
+    in_eager_mode = torch.is_grad_enabled() and not torch.compiler.is_compiling()
+    return in_eager_mode and q.device.type == "cpu" and q.dtype == torch.float32
 
 
 class RelativePositionBias(nn.Module):

@@ -3,8 +3,10 @@
 import numpy as np
 import pytest
 import torch
+from torch import Tensor
+from torch.nn import functional as F
 
-from architectures.t5.attention import RelativePositionBias, relative_position_bucket
+from architectures.t5.attention import Attention, RelativePositionBias, padding_bias, relative_position_bucket
 from architectures.t5.config import T5Config
 from tests.architectures.t5.oracle import SMALL
 
@@ -74,3 +76,49 @@ def test_each_query_and_key_get_the_offset_of_their_bucket(bidirectional: bool) 
         for key in range(9):
             bucket = relative_position_bucket(torch.tensor(key - query), bidirectional, 8, 10)
             assert torch.equal(offsets_1HQK[0, :, query, key], bias.embedding.weight[bucket])
+
+
+def operators(attention: Attention, *inputs: Tensor) -> list[str]:
+    """Return the names of the operators of a forward pass."""
+    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU]) as profiler:
+        attention(*inputs)
+    return [event.name for event in profiler.events()]
+
+
+class TestTrainingOnACPU:
+    """There, attention is written out: torch's has no fused kernel for a bias with a gradient."""
+
+    def example(self) -> tuple[Attention, Tensor, Tensor, Tensor]:
+        torch.manual_seed(0)
+        attention = Attention(T5Config(**SMALL | {"dropout_rate": 0.0}))
+        model_dim = attention.q.in_features
+        x_BQM, memory_BKM = torch.randn(3, 4, model_dim), torch.randn(3, 5, model_dim)
+        bias = torch.randn(1, attention.num_heads, 4, 5) + padding_bias(torch.rand(3, 5) < 0.7)
+        return attention, x_BQM.requires_grad_(), memory_BKM.requires_grad_(), bias.requires_grad_()
+
+    def test_equals_torch_and_so_do_its_gradients(self) -> None:
+        attention, *inputs = self.example()
+        x_BQM, memory_BKM, bias = inputs
+        q, k, v = attention.queries(x_BQM), *attention.keys_and_values(memory_BKM)
+        expected = attention.o(F.scaled_dot_product_attention(q, k, v, bias, scale=1.0).transpose(1, 2).flatten(2))
+        result = attention(*inputs)
+        torch.testing.assert_close(result, expected)
+        direction = torch.randn_like(result)
+        parameters = [*inputs, *attention.parameters()]
+        expected_gradients = torch.autograd.grad(expected, parameters, direction)
+        torch.testing.assert_close(torch.autograd.grad(result, parameters, direction), expected_gradients)
+
+    def test_it_is_what_runs_there_and_only_there(self) -> None:
+        attention, *inputs = self.example()
+        fused = "aten::scaled_dot_product_attention"
+        assert fused not in operators(attention, *inputs)
+        assert fused in operators(attention.bfloat16(), *(each.bfloat16() for each in inputs))
+        with torch.no_grad():
+            assert fused in operators(attention.float(), *inputs)
+
+    def test_drops_attention_weights(self) -> None:
+        attention, *inputs = self.example()
+        without = attention(*inputs)
+        attention.dropout.p = 0.5
+        assert not torch.allclose(attention(*inputs), without)
+        torch.testing.assert_close(attention.eval()(*inputs), without)
