@@ -17,7 +17,7 @@ from callbacks.pace import Clock, Pace, fit_batches, format_throughput, format_t
 from callbacks.throttle import Throttle
 from utils.batches import count_examples
 from utils.checks import check_interval
-from utils.contracts import HasUnit, ShowsSteps
+from utils.contracts import HasUnit, ShowsTraining
 
 
 class PacedProgress(ProgressBar):
@@ -33,12 +33,12 @@ class PacedProgress(ProgressBar):
         self.paces: dict[str, Pace] = {}
 
     def get_metrics(self, trainer: Trainer, pl_module: LightningModule) -> dict[str, Any]:
-        """Return the metrics to show, without the loggers' version number. This waits for the device."""
-        metrics: dict[str, Any] = dict(super().get_metrics(trainer, pl_module))
+        """Return the metrics to show, those of the last training batch first, without the loggers' version number."""
+        latest = pl_module.latest if trainer.state.fn == "fit" and isinstance(pl_module, ShowsTraining) else {}
+        metrics: dict[str, Any] = {name: value.item() for name, value in latest.items()}
+        metrics.update((k, v) for k, v in super().get_metrics(trainer, pl_module).items() if k not in latest)
         metrics.pop("v_num", None)
-        if not isinstance(pl_module, ShowsSteps):
-            return metrics
-        return {name: float(value) for name, value in pl_module.last_step.items()} | metrics
+        return metrics
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Start the pace of the training."""
@@ -195,8 +195,8 @@ class PlainProgress(PacedProgress):
     """Progress as plain lines, at intervals and at the end of each epoch, for output that is not a terminal.
 
     `epoch 3/20  step 120/980  12%  train/loss 1.234  val/accuracy 0.71  460 images/s  12:34 left`: steps are batches,
-    metrics are the figures of the last step (`ShowsSteps`) and those logged with `prog_bar=True`, and the remaining
-    time is that of the whole fit. Only the first process prints.
+    metrics are those logged with `prog_bar=True`, and the remaining time is that of the whole fit. Only the first
+    process prints.
 
     Args:
         every_n_seconds: Minimum time between two lines, in seconds.

@@ -192,7 +192,7 @@ class ImageClassifier(TrainingModule, ClassifiesImages, HasTestSettings):
             labels = targets if targets.ndim == 1 else targets.argmax(1)
             correct = (logits.argmax(1) == labels).sum()
             self.train_sums.add(loss.double() * len(images), correct, len(images))
-        self.last_step = {"train/loss": loss.detach()}
+        self.latest = {"train/loss": loss.detach()}
         return self.weigh(loss, batch_idx)
 
     def validation_step(self, batch: ImageBatch, batch_idx: int) -> Classified | None:

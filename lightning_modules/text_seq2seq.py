@@ -203,7 +203,7 @@ class TextSeq2Seq(LanguageModule, UsesTokenizer, LimitsLength, HasTestSettings):
             batch.input_ids, batch.attention_mask, batch.labels, self.label_smoothing, self.z_loss
         )
         self.train_sums.add(sums.nll, sums.correct, sums.tokens)
-        self.last_step = {"train/loss": (sums.nll / sums.tokens).detach()}
+        self.latest = {"train/loss": (sums.nll / sums.tokens).detach()}
         # Lightning takes the mean over ranks and accumulated batches, whose numbers of tokens differ.
         parts = self.trainer.world_size * self.trainer.accumulate_grad_batches
         return sums.loss * (parts / batch.step_tokens)

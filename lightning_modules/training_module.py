@@ -22,7 +22,7 @@ from lightning_modules.optim.schedules import with_schedule
 from utils.accumulation import accumulated_batches
 from utils.checkpoint_config import TRAINED_ONLY
 from utils.checkpoints import add_digests
-from utils.contracts import HasNetwork, HasUnit, NamesTrainingMetrics, NamesValidationMetrics, ShowsSteps
+from utils.contracts import HasNetwork, HasUnit, NamesTrainingMetrics, NamesValidationMetrics, ShowsTraining
 from utils.distributed import copy_from_first
 from utils.random_streams import seed_global_generators
 
@@ -42,7 +42,9 @@ def check_optimizer(model: Any) -> None:
             raise ValueError(missing_for_fit(name))
 
 
-class TrainingModule(L.LightningModule, HasNetwork, HasUnit, NamesTrainingMetrics, NamesValidationMetrics, ShowsSteps):
+class TrainingModule(
+    L.LightningModule, HasNetwork, HasUnit, ShowsTraining, NamesTrainingMetrics, NamesValidationMetrics
+):
     """Base class of the LightningModules: training, and what every checkpoint holds.
 
     A subclass sets `architecture`, names what its training adds up over an epoch (`sums`) and turns the totals into
@@ -79,7 +81,7 @@ class TrainingModule(L.LightningModule, HasNetwork, HasUnit, NamesTrainingMetric
         self.schedule = schedule
         self.seed = seed
         self.train_sums = EpochSums(*self.sums)
-        self.last_step: dict[str, Tensor] = {}
+        self.latest = {}
         self._resumed_from: dict[str, Any] | None = None  # until the optimizer is built
         self.has_weights = False  # those of a checkpoint, which no initialisation may replace
 

@@ -41,6 +41,16 @@ class HasUnit(Protocol):
 
 
 @runtime_checkable
+class ShowsTraining(Protocol):
+    """A module that keeps figures of its last training batch, by name, for progress bars and trackers.
+
+    Lightning's `log` would take as long as some twenty operators, at each step, for what is read every few seconds.
+    """
+
+    latest: dict[str, Tensor]
+
+
+@runtime_checkable
 class NamesValidationMetrics(Protocol):
     """A module that says what it logs in validation."""
 
@@ -60,19 +70,6 @@ class NamesTrainingMetrics(Protocol):
     def training_metrics(self) -> list[str]:
         """Return the names that each epoch of training logs, which a callback's `monitor` may be as well."""
         ...
-
-
-@runtime_checkable
-class ShowsSteps(Protocol):
-    """A module that keeps figures of its last training step, for whoever reads some of them.
-
-    Lightning's `log(..., prog_bar=True)` would read each of them at once, and have the program wait for the device.
-
-    Attributes:
-        last_step: The figures by name, such as "train/loss", each a tensor without dimensions.
-    """
-
-    last_step: dict[str, Tensor]
 
 
 @runtime_checkable

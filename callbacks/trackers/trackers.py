@@ -6,6 +6,7 @@ from typing import Any
 import yaml
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.loggers import Logger, TensorBoardLogger
+from torch import Tensor
 from torch.optim import Optimizer
 
 from callbacks.run.metrics_csv import MetricsCSV, Row
@@ -14,7 +15,7 @@ from callbacks.run.scores import validation_scores
 from callbacks.trackers import tensorboard
 from callbacks.trackers.images import NewImages
 from callbacks.trackers.wandb_run import WandbRun
-from utils.contracts import ShowsSteps
+from utils.contracts import ShowsTraining
 
 
 class Trackers(Callback):
@@ -71,8 +72,9 @@ class Trackers(Callback):
             return
         if not trackers_of(trainer) or epoch_loop._should_accumulate():
             return
-        loss = pl_module.last_step.get("train/loss") if isinstance(pl_module, ShowsSteps) else None
-        if loss is None:
+        latest = pl_module.latest if isinstance(pl_module, ShowsTraining) else trainer.callback_metrics
+        loss = latest.get("train/loss")
+        if not isinstance(loss, Tensor):
             return
         values = {"train/loss_step": float(loss), "lr_step": self._rate}
         for logger in trainer.loggers:
