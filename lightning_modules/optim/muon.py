@@ -98,7 +98,7 @@ class Muon(GroupOptimizer):
         if group["name"] == "weights":
             torch._foreach_mul_(buffers, group["momentum"])
             torch._foreach_add_(buffers, gradients)
-            directions = list(torch._foreach_add(gradients, buffers, alpha=group["momentum"]))  # Nesterov: one step ahead
+            directions = list(torch._foreach_add(gradients, buffers, alpha=group["momentum"]))
             for filters in _of_one_shape(parameters, directions):
                 self._turn(*filters, group["lr"])
             return
