@@ -13,6 +13,7 @@ from torch.nn.utils.rnn import pad_sequence
 
 from architectures.t5.generation import Search, generate
 from architectures.t5.model import T5
+from lightning_modules.compilation import CompileMode, compile_for_fit, compile_mode
 from lightning_modules.fsdp import FullySharded, is_split, shard
 from lightning_modules.language_module import LanguageModule
 from lightning_modules.pretrained_t5 import load_weights
@@ -48,7 +49,8 @@ class TextSeq2Seq(LanguageModule, UsesTokenizer, LimitsLength, HasTestSettings):
         init_from: Weights to start from: the folder of a published checkpoint (config.json and weights), or a
             checkpoint of this program. `architecture.config` must be its config, and `data.tokenizer` its tokenizer. If
             null, training starts from scratch.
-        compile_network: Whether `torch.compile` compiles encoder and decoder at the first step.
+        compile_network: Mode in which `torch.compile` compiles encoder and decoder in a fit; `reduce-overhead` and
+            `max-autotune` also replay CUDA graphs on a GPU, one per size of a batch.
         **training: Arguments of `TrainingModule`.
 
     Raises:
@@ -73,7 +75,7 @@ class TextSeq2Seq(LanguageModule, UsesTokenizer, LimitsLength, HasTestSettings):
         no_repeat_ngram_size: int = 0,
         validation_examples: int = 200,
         init_from: str | None = None,
-        compile_network: bool = False,
+        compile_network: CompileMode | bool = "none",
         **training: Any,
     ):
         super().__init__(**training)
@@ -90,7 +92,7 @@ class TextSeq2Seq(LanguageModule, UsesTokenizer, LimitsLength, HasTestSettings):
         )
         self.validation_examples = check_int("validation_examples", validation_examples)
         self.init_from = init_from
-        self.compile_network = compile_network
+        self.compile_network = compile_mode(compile_network)
         self.tokenizer: Tokenizer | None = None
 
     # --- before the first step ---------------------------------------------------------------------------------
@@ -98,9 +100,9 @@ class TextSeq2Seq(LanguageModule, UsesTokenizer, LimitsLength, HasTestSettings):
     def setup(self, stage: str) -> None:
         """Take the tokenizer and compile the network before a fit."""
         super().setup(stage)
-        if stage == "fit" and self.compile_network:  # in place: the state dict keeps its names
-            self.architecture.encoder.compile(dynamic=True)
-            self.architecture.decoder.compile(dynamic=True)
+        if stage == "fit":
+            parts = self.architecture.encoder, self.architecture.decoder
+            compile_for_fit(self.compile_network, self.trainer, *parts, dynamic=True)
 
     def configure_model(self) -> None:
         """Split the weights over the processes if the strategy is one that does.
@@ -112,10 +114,10 @@ class TextSeq2Seq(LanguageModule, UsesTokenizer, LimitsLength, HasTestSettings):
         network = self.architecture
         if not isinstance(strategy, FullySharded) or is_split(network):
             return
-        if self.compile_network:
+        if self.compile_network != "none":
             raise ValueError(
-                "model.compile_network is true, but the network is compiled whole, and trainer.strategy FullySharded "
-                "splits it; pass --model.compile_network false"
+                f"model.compile_network is {self.compile_network}, but the network is compiled whole, and "
+                "trainer.strategy FullySharded splits it; pass --model.compile_network none"
             )
         low_precision = self.trainer.precision == "bf16-mixed"
         mesh = strategy.device_mesh["data_parallel"]
@@ -215,7 +217,7 @@ class TextSeq2Seq(LanguageModule, UsesTokenizer, LimitsLength, HasTestSettings):
             batch.input_ids, batch.attention_mask, batch.labels, self.label_smoothing, self.z_loss
         )
         self.train_sums.add(sums.nll, sums.correct, sums.tokens)
-        self.log("train/loss", sums.nll / sums.tokens, prog_bar=True, logger=False)
+        self.latest = {"train/loss": (sums.nll / sums.tokens).detach()}
         # Lightning takes the mean over ranks and accumulated batches, whose numbers of tokens differ.
         parts = self.trainer.world_size * self.trainer.accumulate_grad_batches
         return sums.loss * (parts / batch.step_tokens)

@@ -14,15 +14,17 @@ from torch import Tensor
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
+from lightning_modules.compilation import CompileMode, begin_step
 from lightning_modules.epoch_sums import EpochSums
 from lightning_modules.from_checkpoint import load_module
 from lightning_modules.loaded_checkpoint import verify_loaded
+from lightning_modules.optim.fused import use_fused_kernels
 from lightning_modules.optim.parameter_groups import parameter_groups
 from lightning_modules.optim.schedules import with_schedule
 from utils.accumulation import accumulated_batches
 from utils.checkpoint_config import TRAINED_ONLY
 from utils.checkpoints import add_digests
-from utils.contracts import HasNetwork, HasUnit, NamesTrainingMetrics, NamesValidationMetrics
+from utils.contracts import HasNetwork, HasUnit, NamesTrainingMetrics, NamesValidationMetrics, ShowsTraining
 from utils.distributed import copy_from_first
 from utils.random_streams import seed_global_generators
 
@@ -42,7 +44,9 @@ def check_optimizer(model: Any) -> None:
             raise ValueError(missing_for_fit(name))
 
 
-class TrainingModule(L.LightningModule, HasNetwork, HasUnit, NamesTrainingMetrics, NamesValidationMetrics):
+class TrainingModule(
+    L.LightningModule, HasNetwork, HasUnit, ShowsTraining, NamesTrainingMetrics, NamesValidationMetrics
+):
     """Base class of the LightningModules: training, and what every checkpoint holds.
 
     A subclass sets `architecture`, names what its training adds up over an epoch (`sums`) and turns the totals into
@@ -66,6 +70,9 @@ class TrainingModule(L.LightningModule, HasNetwork, HasUnit, NamesTrainingMetric
     state_types: ClassVar[dict[str, Any]] = {}
     """The types of what `checkpoint_state` returns."""
 
+    compile_network: CompileMode = "none"
+    """How the network is compiled in a fit; set by modules whose network can be."""
+
     def __init__(
         self,
         # No class is the default of optimizer or schedule: jsonargparse, given another class, keeps the values of the
@@ -79,6 +86,7 @@ class TrainingModule(L.LightningModule, HasNetwork, HasUnit, NamesTrainingMetric
         self.schedule = schedule
         self.seed = seed
         self.train_sums = EpochSums(*self.sums)
+        self.latest = {}
         self._resumed_from: dict[str, Any] | None = None  # until the optimizer is built
         self.has_weights = False  # those of a checkpoint, which no initialisation may replace
 
@@ -100,7 +108,9 @@ class TrainingModule(L.LightningModule, HasNetwork, HasUnit, NamesTrainingMetric
         """
         if self.optimizer is None:
             raise ValueError(missing_for_fit("optimizer"))
-        return self.optimizer(groups)
+        optimizer = self.optimizer(groups)
+        use_fused_kernels(optimizer)
+        return optimizer
 
     def initialize_weights(self) -> None:
         """Set the weights that a new training starts from, beyond the network's own initialisation."""
@@ -140,6 +150,7 @@ class TrainingModule(L.LightningModule, HasNetwork, HasUnit, NamesTrainingMetric
 
     def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
         """Seed torch's global generators: dropout takes no generator of its own."""
+        begin_step(self.compile_network)
         if batch_idx == 0:  # there is nothing yet, unless a resumed epoch begins again
             self.train_sums.reset()
         seed_global_generators("dropout", self.seed, self.current_epoch, batch_idx, self.global_rank)
@@ -161,6 +172,10 @@ class TrainingModule(L.LightningModule, HasNetwork, HasUnit, NamesTrainingMetric
     def on_validation_start(self) -> None:
         """Validate with the running statistics of the first process, which are those that a checkpoint holds."""
         copy_from_first(self.architecture.buffers())
+
+    def on_validation_batch_start(self, batch: Any, batch_idx: int, dataloader_idx: int = 0) -> None:
+        """Let go of what the compiled network computed for the batch before."""
+        begin_step(self.compile_network)
 
     def training_metrics(self) -> list[str]:
         """Return the names of what `on_train_epoch_end` logs."""
