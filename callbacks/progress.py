@@ -17,7 +17,7 @@ from callbacks.pace import Clock, Pace, fit_batches, format_throughput, format_t
 from callbacks.throttle import Throttle
 from utils.batches import count_examples
 from utils.checks import check_interval
-from utils.contracts import HasUnit
+from utils.contracts import HasUnit, ShowsTraining
 
 
 class PacedProgress(ProgressBar):
@@ -33,8 +33,10 @@ class PacedProgress(ProgressBar):
         self.paces: dict[str, Pace] = {}
 
     def get_metrics(self, trainer: Trainer, pl_module: LightningModule) -> dict[str, Any]:
-        """Return the metrics to show, without the loggers' version number."""
-        metrics: dict[str, Any] = dict(super().get_metrics(trainer, pl_module))
+        """Return the metrics to show, those of the last training batch first, without the loggers' version number."""
+        latest = pl_module.latest if trainer.state.fn == "fit" and isinstance(pl_module, ShowsTraining) else {}
+        metrics: dict[str, Any] = {name: value.item() for name, value in latest.items()}
+        metrics.update((k, v) for k, v in super().get_metrics(trainer, pl_module).items() if k not in latest)
         metrics.pop("v_num", None)
         return metrics
 

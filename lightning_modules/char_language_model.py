@@ -128,7 +128,7 @@ class CharLanguageModel(LanguageModule, UsesVocabulary):
         nats, correct, count = character_sums(logits, batch.targets)
         self.train_sums.add(nats, correct, count)
         loss = nats / count
-        self.log("train/bits_per_character", loss.detach() / math.log(2), prog_bar=True, logger=False)
+        self.latest = {"train/bits_per_character": loss.detach() / math.log(2)}
         return self.weigh(loss, batch_idx)
 
     def _carried_for(self, batch: CharBatch) -> Tensor | None:

@@ -41,6 +41,16 @@ class HasUnit(Protocol):
 
 
 @runtime_checkable
+class ShowsTraining(Protocol):
+    """A module that keeps figures of its last training batch, by name, for progress bars and trackers.
+
+    Lightning's `log` would take as long as some twenty operators, at each step, for what is read every few seconds.
+    """
+
+    latest: dict[str, Tensor]
+
+
+@runtime_checkable
 class NamesValidationMetrics(Protocol):
     """A module that says what it logs in validation."""
 

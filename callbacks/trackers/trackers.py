@@ -15,6 +15,7 @@ from callbacks.run.scores import validation_scores
 from callbacks.trackers import tensorboard
 from callbacks.trackers.images import NewImages
 from callbacks.trackers.wandb_run import WandbRun
+from utils.contracts import ShowsTraining
 
 
 class Trackers(Callback):
@@ -71,7 +72,8 @@ class Trackers(Callback):
             return
         if not trackers_of(trainer) or epoch_loop._should_accumulate():
             return
-        loss = trainer.callback_metrics.get("train/loss")  # takes time
+        latest = pl_module.latest if isinstance(pl_module, ShowsTraining) else trainer.callback_metrics
+        loss = latest.get("train/loss")
         if not isinstance(loss, Tensor):
             return
         values = {"train/loss_step": float(loss), "lr_step": self._rate}

@@ -3,6 +3,7 @@ import re
 
 import pytest
 import rich
+import torch
 from lightning.pytorch.loggers import CSVLogger
 from torch.utils.data import DataLoader
 
@@ -45,6 +46,18 @@ def printed(capsys):
     lines = [line for line in capsys.readouterr().out.splitlines() if re.match("epoch|validate|test|predict", line)]
     assert all(re.search(r"  [\d.,]+ images/s( |$)", line) for line in lines)
     return [re.sub(r"  [\d.,]+ images/s", "", line) for line in lines]
+
+
+def test_figures_that_a_module_keeps_instead_of_logging_are_shown(make_trainer, tiny_data, tiny_classifier, capsys):
+    class Keeps(tiny_classifier):
+        def training_step(self, batch, batch_idx):
+            self.latest = {"train/loss": torch.tensor(batch_idx + 0.25), "train/other": torch.tensor(7)}
+            return self.architecture(batch[0].float()).square().mean()
+
+    trainer = make_trainer(PlainProgress(0), max_epochs=1, enable_progress_bar=True, limit_val_batches=0)
+    trainer.fit(Keeps(), tiny_data())
+    shown = [re.findall(r"(train/\w+) (\S+)", line) for line in capsys.readouterr().out.splitlines() if "epoch" in line]
+    assert shown[:2] == [[("train/loss", "0.25"), ("train/other", "7")], [("train/loss", "1.25"), ("train/other", "7")]]
 
 
 def test_plain_lines_of_a_fit(make_trainer, tiny_data, timed, capsys, tmp_path):
