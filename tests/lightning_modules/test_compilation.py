@@ -6,11 +6,14 @@ from typing import Any
 
 import pytest
 import torch
+from jsonargparse import ArgumentError, ArgumentParser
 from lightning.pytorch import LightningModule, Trainer
 
 from callbacks.run.resume_checkpoint import ResumeCheckpoint
 from callbacks.weight_averaging import EMA
 from lightning_modules.compilation import begin_step, compile_mode
+from lightning_modules.image_classifier import ImageClassifier
+from lightning_modules.text_seq2seq import TextSeq2Seq
 from tests.lightning_modules import test_image_classifier as images
 from tests.lightning_modules import text_fakes as texts
 from tests.lightning_modules.helpers import quiet_trainer
@@ -25,6 +28,16 @@ def test_older_configs_say_true_or_false(value, mode):
     assert compile_mode(value) == mode
     assert images.classifier(compile_network=value).compile_network == mode
     assert texts.seq2seq(compile_network=value).compile_network == mode
+
+
+@pytest.mark.parametrize(("text", "value"), [("none", "none"), ("reduce-overhead", "reduce-overhead"), ("true", True)])
+@pytest.mark.parametrize("module", [ImageClassifier, TextSeq2Seq])
+def test_a_config_may_say_either(module, text, value):
+    parser = ArgumentParser(exit_on_error=False)
+    parser.add_class_arguments(module, "model", skip={"architecture", "optimizer", "schedule"})
+    assert parser.parse_args([f"--model.compile_network={text}"]).model.compile_network == value
+    with pytest.raises(ArgumentError, match="compile_network"):
+        parser.parse_args(["--model.compile_network=fast"])
 
 
 @pytest.mark.parametrize("value", ["fast", 1, None])
