@@ -16,6 +16,7 @@ from torchmetrics.classification import MulticlassAccuracy, MulticlassStatScores
 
 from architectures.base import ImageClassifierNet
 from lightning_modules.calibration import CalibrationError
+from lightning_modules.compilation import CompileMode, compile_for_fit, compile_mode
 from lightning_modules.epoch_sums import EpochSums
 from lightning_modules.optim.parameter_groups import parameter_groups
 from lightning_modules.pretrained import load_network
@@ -50,7 +51,8 @@ class ImageClassifier(TrainingModule, ClassifiesImages, HasTestSettings):
             of each image and its mirror image, `flip_translate` also those of both shifted by one pixel along the
             diagonal, either way; `none` turns it off.
         channels_last: Whether images are in channels-last memory, which is faster on CPUs and tensor cores.
-        compile_network: Whether `torch.compile` compiles the network at its first step.
+        compile_network: Mode in which `torch.compile` compiles the network in a fit; `reduce-overhead` and
+            `max-autotune` also replay CUDA graphs on a GPU.
         init_from: File of weights to start from: a state dict (`.pt`, `.pth`, `.safetensors`) with the architecture's
             own names or torchvision's, or a checkpoint of this or another program that holds one. Prefixes such as
             `module.` or `model.` are dropped. If the number of classes differs, the head starts from scratch. If null,
@@ -73,7 +75,7 @@ class ImageClassifier(TrainingModule, ClassifiesImages, HasTestSettings):
         label_smoothing: float = 0.0,
         tta: Literal["none", "flip", "flip_translate"] = "flip",
         channels_last: bool = True,
-        compile_network: bool = False,
+        compile_network: CompileMode | bool = "none",
         init_from: str | None = None,
         body_lr_scale: float = 1.0,
         **training: Any,
@@ -84,7 +86,7 @@ class ImageClassifier(TrainingModule, ClassifiesImages, HasTestSettings):
         self.label_smoothing = check_fraction("label_smoothing", label_smoothing)
         self.tta = tta
         self.channels_last = channels_last
-        self.compile_network = compile_network
+        self.compile_network = compile_mode(compile_network)
         self.init_from = init_from
         self.body_lr_scale = check_at_least("body_lr_scale", body_lr_scale)
 
@@ -126,8 +128,8 @@ class ImageClassifier(TrainingModule, ClassifiesImages, HasTestSettings):
             )
         if self.channels_last:
             self.architecture.to(memory_format=torch.channels_last)
-        if self.compile_network:
-            self.architecture.compile()  # in place: the state dict keeps its names
+        if stage == "fit":  # with few sizes: those of training and validation
+            compile_for_fit(self.compile_network, self.trainer, self.architecture, dynamic=False)
 
     def _learn_about(self, datamodule: LightningDataModule) -> None:
         """Take class names, image size and pixel statistics from the datamodule."""

@@ -15,6 +15,7 @@ from torch.nn.utils.rnn import pad_sequence
 from architectures.t5.generation import generate
 from architectures.t5.model import T5
 from architectures.t5.search import Search
+from lightning_modules.compilation import CompileMode, compile_for_fit, compile_mode
 from lightning_modules.decoding import DecodePrecision, WaitingSources, decode_context, is_last
 from lightning_modules.fsdp import FullySharded, is_split, shard
 from lightning_modules.language_module import LanguageModule
@@ -53,7 +54,8 @@ class TextSeq2Seq(LanguageModule, UsesTokenizer, LimitsLength, HasTestSettings):
         init_from: Weights to start from: the folder of a published checkpoint (config.json and weights), or a
             checkpoint of this program. `architecture.config` must be its config, and `data.tokenizer` its tokenizer. If
             null, training starts from scratch.
-        compile_network: Whether `torch.compile` compiles encoder and decoder at the first step.
+        compile_network: Mode in which `torch.compile` compiles encoder and decoder in a fit; `reduce-overhead` and
+            `max-autotune` also replay CUDA graphs on a GPU, one per size of a batch.
         **training: Arguments of `TrainingModule`.
 
     Raises:
@@ -79,7 +81,7 @@ class TextSeq2Seq(LanguageModule, UsesTokenizer, LimitsLength, HasTestSettings):
         decode_precision: DecodePrecision = "auto",
         validation_examples: int = 200,
         init_from: str | None = None,
-        compile_network: bool = False,
+        compile_network: CompileMode | bool = "none",
         **training: Any,
     ):
         super().__init__(**training)
@@ -98,7 +100,7 @@ class TextSeq2Seq(LanguageModule, UsesTokenizer, LimitsLength, HasTestSettings):
         self.waiting = WaitingSources()
         self.validation_examples = check_int("validation_examples", validation_examples)
         self.init_from = init_from
-        self.compile_network = compile_network
+        self.compile_network = compile_mode(compile_network)
         self.tokenizer: Tokenizer | None = None
 
     # --- before the first step ---------------------------------------------------------------------------------
@@ -106,9 +108,9 @@ class TextSeq2Seq(LanguageModule, UsesTokenizer, LimitsLength, HasTestSettings):
     def setup(self, stage: str) -> None:
         """Take the tokenizer and compile the network before a fit."""
         super().setup(stage)
-        if stage == "fit" and self.compile_network:  # in place: the state dict keeps its names
-            self.architecture.encoder.compile(dynamic=True)
-            self.architecture.decoder.compile(dynamic=True)
+        if stage == "fit":
+            parts = self.architecture.encoder, self.architecture.decoder
+            compile_for_fit(self.compile_network, self.trainer, *parts, dynamic=True)
 
     def configure_model(self) -> None:
         """Split the weights over the processes if the strategy is one that does.
@@ -120,10 +122,10 @@ class TextSeq2Seq(LanguageModule, UsesTokenizer, LimitsLength, HasTestSettings):
         network = self.architecture
         if not isinstance(strategy, FullySharded) or is_split(network):
             return
-        if self.compile_network:
+        if self.compile_network != "none":
             raise ValueError(
-                "model.compile_network is true, but the network is compiled whole, and trainer.strategy FullySharded "
-                "splits it; pass --model.compile_network false"
+                f"model.compile_network is {self.compile_network}, but the network is compiled whole, and "
+                "trainer.strategy FullySharded splits it; pass --model.compile_network none"
             )
         low_precision = self.trainer.precision == "bf16-mixed"
         mesh = strategy.device_mesh["data_parallel"]

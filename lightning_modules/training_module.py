@@ -14,9 +14,11 @@ from torch import Tensor
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
+from lightning_modules.compilation import CompileMode, begin_step
 from lightning_modules.epoch_sums import EpochSums
 from lightning_modules.from_checkpoint import load_module
 from lightning_modules.loaded_checkpoint import verify_loaded
+from lightning_modules.optim.fused import use_fused_kernels
 from lightning_modules.optim.parameter_groups import parameter_groups
 from lightning_modules.optim.schedules import with_schedule
 from utils.accumulation import accumulated_batches
@@ -68,6 +70,9 @@ class TrainingModule(
     state_types: ClassVar[dict[str, Any]] = {}
     """The types of what `checkpoint_state` returns."""
 
+    compile_network: CompileMode = "none"
+    """How the network is compiled in a fit; set by modules whose network can be."""
+
     def __init__(
         self,
         # No class is the default of optimizer or schedule: jsonargparse, given another class, keeps the values of the
@@ -103,7 +108,9 @@ class TrainingModule(
         """
         if self.optimizer is None:
             raise ValueError(missing_for_fit("optimizer"))
-        return self.optimizer(groups)
+        optimizer = self.optimizer(groups)
+        use_fused_kernels(optimizer)
+        return optimizer
 
     def initialize_weights(self) -> None:
         """Set the weights that a new training starts from, beyond the network's own initialisation."""
@@ -143,6 +150,7 @@ class TrainingModule(
 
     def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
         """Seed torch's global generators: dropout takes no generator of its own."""
+        begin_step(self.compile_network)
         if batch_idx == 0:  # there is nothing yet, unless a resumed epoch begins again
             self.train_sums.reset()
         seed_global_generators("dropout", self.seed, self.current_epoch, batch_idx, self.global_rank)
@@ -164,6 +172,10 @@ class TrainingModule(
     def on_validation_start(self) -> None:
         """Validate with the running statistics of the first process, which are those that a checkpoint holds."""
         copy_from_first(self.architecture.buffers())
+
+    def on_validation_batch_start(self, batch: Any, batch_idx: int, dataloader_idx: int = 0) -> None:
+        """Let go of what the compiled network computed for the batch before."""
+        begin_step(self.compile_network)
 
     def training_metrics(self) -> list[str]:
         """Return the names of what `on_train_epoch_end` logs."""

@@ -82,8 +82,22 @@ def seed_global_generators(purpose: Purpose, seed: int, *position: int) -> None:
     Arguments and errors as in `stream_seed`.
     """
     entropy = _entropy(purpose, seed, position)
-    torch.manual_seed(_seed(entropy))  # enough for accelerators, which use all 64 bits of a seed
     torch.set_rng_state(_mersenne_state(entropy))
+    _seed_accelerator(_seed(entropy))
+
+
+def _seed_accelerator(seed: int) -> None:
+    """Seed the generators of the devices in use, which take all 64 bits of a seed; those of the CPU have theirs.
+
+    `torch.manual_seed` would also note the seed for each kind of device that is not in use, with the stack as text:
+    milliseconds per step.
+    """
+    accelerator = torch.accelerator.current_accelerator()
+    if accelerator is None:
+        return
+    devices = torch.get_device_module(accelerator)
+    if getattr(devices, "is_initialized", lambda: True)():  # else nothing is computed there
+        getattr(devices, "manual_seed_all", devices.manual_seed)(seed)
 
 
 def _entropy(purpose: Purpose, seed: int, position: tuple[int, ...]) -> int:

@@ -10,8 +10,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from architectures.t5.feed_forward import GatedFeedForward, RMSNorm, gelu
+from architectures.t5.feed_forward import GatedFeedForward, gelu
 from architectures.t5.model import T5
+from architectures.t5.norm import RMSNorm
 from architectures.t5.stack import Block, Stack, check_dtype
 
 ROWS_TO_PACK = 8

@@ -16,30 +16,30 @@ from utils.checks import check_at_least, check_fraction, check_positive_int
 NEWTON_SCHULZ_COEFFICIENTS = (3.4445, -4.7750, 2.0315)
 
 
-def orthogonalize(matrix: Tensor, steps: int = 5) -> Tensor:
-    """Return approximately the nearest semi-orthogonal matrix: about U V^T for U S V^T.
+def orthogonalize(matrices: Tensor, steps: int = 5) -> Tensor:
+    """Return approximately the nearest semi-orthogonal matrices: about U V^T for U S V^T.
 
     A Newton-Schulz iteration needs only matrix products and is stable in bfloat16 (Keller Jordan et al. 2024, "Muon:
     an optimizer for hidden layers in neural networks").
 
     Args:
-        matrix: [rows, columns], any floating dtype.
+        matrices: [..., rows, columns], any floating dtype.
         steps: Number of iterations; 3 suffice for a small CNN, 5 is usual.
 
     Returns:
-        [rows, columns] in the dtype of `matrix`.
+        [..., rows, columns] in the dtype of `matrices`.
     """
     a, b, c = NEWTON_SCHULZ_COEFFICIENTS
-    x = matrix.bfloat16()
-    x = x / (x.norm() + 1e-7)  # the Frobenius norm bounds the largest singular value, which must not exceed one
-    tall = x.shape[0] > x.shape[1]
+    x = matrices.bfloat16().flatten(0, -3) if matrices.ndim > 2 else matrices.bfloat16()[None]
+    # The Frobenius norm bounds the largest singular value, which must not exceed one
+    x = x / (torch.linalg.vector_norm(x, dim=(1, 2), keepdim=True) + 1e-7)
+    tall = x.shape[1] > x.shape[2]
     if tall:  # the Gram matrix is cheaper on the shorter side
-        x = x.T
+        x = x.mT
     for _ in range(steps):
-        gram = x @ x.T
-        x = a * x + (b * gram + c * gram @ gram) @ x
-    orthogonal: Tensor = (x.T if tall else x).to(matrix.dtype)
-    return orthogonal
+        gram = x @ x.mT
+        x = torch.baddbmm(x, torch.baddbmm(gram, gram, gram, beta=b, alpha=c), x, beta=a)
+    return (x.mT if tall else x).reshape(matrices.shape).to(matrices.dtype)
 
 
 class Muon(GroupOptimizer):
@@ -93,20 +93,63 @@ class Muon(GroupOptimizer):
 
     def update(self, parameters: list[Tensor], group: dict[str, Any]) -> None:
         """Take a step of Muon for filters, and of SGD for other parameters."""
-        for parameter in parameters:
-            assert parameter.grad is not None
-            self._update_parameter(parameter, parameter.grad, group)
+        gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
+        buffers = [self._buffer(parameter) for parameter in parameters]
+        if group["name"] == "weights":
+            torch._foreach_mul_(buffers, group["momentum"])
+            torch._foreach_add_(buffers, gradients)
+            directions = list(torch._foreach_add(gradients, buffers, alpha=group["momentum"]))
+            for filters in _of_one_shape(parameters, directions):
+                self._turn(*filters, group["lr"])
+            return
+        torch._fused_sgd_(
+            parameters,
+            gradients,
+            buffers,
+            weight_decay=group["weight_decay"],
+            momentum=group["momentum"],
+            lr=group["lr"],
+            dampening=0.0,
+            nesterov=True,
+            maximize=False,
+            is_first_step=False,
+        )
 
-    def _update_parameter(self, parameter: Tensor, gradient: Tensor, group: dict[str, Any]) -> None:
-        is_filter = group["name"] == "weights"
-        if not is_filter and group["weight_decay"]:
-            gradient = gradient.add(parameter, alpha=group["weight_decay"])
+    def _buffer(self, parameter: Tensor) -> Tensor:
+        """Return the momentum of a parameter, at first zero."""
         state = self.state[parameter]
         if not state:
             state["momentum_buffer"] = torch.zeros_like(parameter)
-        buffer = state["momentum_buffer"].mul_(group["momentum"]).add_(gradient)
-        direction = gradient.add(buffer, alpha=group["momentum"])  # Nesterov: look one step ahead
-        if is_filter:
-            parameter.mul_(len(parameter) ** 0.5 / parameter.norm())
-            direction = orthogonalize(direction.flatten(1), self.newton_schulz_steps).view(direction.shape)
-        parameter.add_(direction, alpha=-group["lr"])
+        buffer: Tensor = state["momentum_buffer"]
+        return buffer
+
+    def _turn(self, filters: list[Tensor], directions: list[Tensor], lr: float) -> None:
+        """Set the norm of filters of one shape, and turn them, all of them by the same few products of matrices."""
+        weights = torch.stack([_as_matrix(each, each) for each in filters])  # [N, out, in * k * k]
+        steps = orthogonalize(torch.stack(list(map(_as_matrix, directions, filters))), self.newton_schulz_steps)
+        weights *= weights.shape[1] ** 0.5 / torch.linalg.vector_norm(weights, dim=(1, 2), keepdim=True)
+        weights.sub_(steps, alpha=lr)
+        torch._foreach_copy_(filters, list(map(_as_filter, weights, filters)))
+
+
+def _of_one_shape(filters: list[Tensor], directions: list[Tensor]) -> Iterable[tuple[list[Tensor], list[Tensor]]]:
+    """Return the filters that are matrices of one shape, and their directions, together."""
+    found: dict[tuple[int, int], tuple[list[Tensor], list[Tensor]]] = {}
+    for each, direction in zip(filters, directions, strict=True):
+        together = found.setdefault((len(each), each.numel()), ([], []))
+        together[0].append(each)
+        together[1].append(direction)
+    return found.values()
+
+
+def _as_matrix(tensor: Tensor, like: Tensor) -> Tensor:
+    """Return a filter, or a tensor of its shape, as a matrix [out, in * k * k], its columns in the filter's order.
+
+    In channels-last memory that is [out, k * k * in], a view. The order changes nothing: it is that of the result.
+    """
+    return (tensor if like.is_contiguous() else tensor.movedim(1, -1)).flatten(1)
+
+
+def _as_filter(matrix: Tensor, like: Tensor) -> Tensor:
+    """Return a matrix as what `_as_matrix` has made it of."""
+    return matrix.view_as(like) if like.is_contiguous() else matrix.view(like.movedim(1, -1).shape).movedim(-1, 1)

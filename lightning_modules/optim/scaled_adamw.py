@@ -54,34 +54,35 @@ class ScaledAdamW(GroupOptimizer):
         super().__init__(params, defaults)
 
     def update(self, parameters: list[Tensor], group: dict[str, Any]) -> None:
-        """Take a step for all parameters of a group at once: on a GPU, launching many small kernels would dominate.
+        """Take a step: one pass over memory for the scales, and torch's fused AdamW, with a rate per parameter.
 
         Of split parameters (FSDP), each process updates its part, by the scale of the whole.
         """
-        lr, (beta1, beta2) = group["lr"], group["betas"]
+        (beta1, beta2), decay = group["betas"], group["lr"] * group["weight_decay"]
         states = [self._count_step(parameter) for parameter in parameters]
-        scales = [whole(norm) for norm in torch._foreach_norm(parameters)]  # of the parameters before the step
-        torch._foreach_div_(scales, [parameter.numel() ** 0.5 for parameter in parameters])
-        means = [local_part(state["exp_avg"]) for state in states]
-        squares = [local_part(state["exp_avg_sq"]) for state in states]
+        rates = _rates(parameters, group["lr"], group["min_scale"])  # of the parameters before the step
         gradients = [local_part(parameter.grad) for parameter in parameters if parameter.grad is not None]
         parts = [local_part(parameter) for parameter in parameters]
-
-        torch._foreach_lerp_(means, gradients, 1 - beta1)
-        torch._foreach_mul_(squares, beta2)
-        torch._foreach_addcmul_(squares, gradients, gradients, 1 - beta2)
-
-        roots = torch._foreach_sqrt(squares)
-        torch._foreach_div_(roots, [(1 - beta2 ** state["step"]) ** 0.5 for state in states])
-        torch._foreach_add_(roots, group["eps"])
-        updates = torch._foreach_div(means, roots)
-
-        torch._foreach_clamp_min_(scales, group["min_scale"])
-        torch._foreach_mul_(scales, [-lr / (1 - beta1 ** state["step"]) for state in states])
-        torch._foreach_mul_(updates, scales)
-
-        torch._foreach_mul_(parts, 1 - lr * group["weight_decay"])
-        torch._foreach_add_(parts, updates)
+        device = parts[0].device
+        steps = {step: torch.full((), step, dtype=torch.float32, device=device) for step in {s["step"] for s in states}}
+        if decay:  # not the kernel's, which would scale it
+            torch._foreach_mul_(parts, 1 - decay)
+        for part, gradient, state, rate in zip(parts, gradients, states, rates, strict=True):
+            torch._fused_adamw_(
+                [part],
+                [gradient],
+                [local_part(state["exp_avg"])],
+                [local_part(state["exp_avg_sq"])],
+                [],
+                [steps[state["step"]]],
+                lr=rate,
+                beta1=beta1,
+                beta2=beta2,
+                weight_decay=0.0,
+                eps=group["eps"],
+                amsgrad=False,
+                maximize=False,
+            )
 
     def _count_step(self, parameter: Tensor) -> dict[str, Any]:
         """Return the state of a parameter, its step counted."""
@@ -94,3 +95,13 @@ class ScaledAdamW(GroupOptimizer):
             }
         state["step"] += 1
         return state
+
+
+def _rates(parameters: list[Tensor], lr: float, min_scale: float) -> list[Any]:
+    """Return the learning rate of each parameter, without waiting for its device: tensors on a GPU, else numbers."""
+    dtype = torch.promote_types(parameters[0].dtype, torch.float32)  # what the kernel takes
+    scales = [whole(norm).to(dtype) for norm in torch._foreach_norm(parameters)]
+    torch._foreach_div_(scales, [parameter.numel() ** 0.5 for parameter in parameters])
+    torch._foreach_clamp_min_(scales, min_scale)
+    torch._foreach_mul_(scales, lr)
+    return torch.stack(scales).tolist() if scales[0].device.type == "cpu" else scales

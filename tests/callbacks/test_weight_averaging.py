@@ -4,10 +4,11 @@ from typing import Any
 import pytest
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
-from torch import Tensor
+from torch import Tensor, nn
 
 from callbacks.run.resume_checkpoint import ResumeCheckpoint
-from callbacks.weight_averaging import EMA
+from callbacks.weight_averaging import EMA, Average
+from tests.operators import CountOperators
 
 State = dict[str, Tensor]
 COUNTER = "architecture.1.num_batches_tracked"
@@ -55,13 +56,13 @@ def fit(make_trainer, seeded, tiny_data):
     return run
 
 
-def average(states: list[State], decay: float) -> State:
-    """The formula of the average, in double precision; whole numbers lose their fraction at every update."""
+def average_of(states: list[State], decay: float) -> State:
+    """The formula of the average, in double precision; whole numbers are the current ones."""
     result = {name: value.double() for name, value in states[0].items()}
     for state in states[1:]:
         for name, value in state.items():
             mixed = decay * result[name] + (1 - decay) * value.double()
-            result[name] = mixed if value.is_floating_point() else mixed.trunc()
+            result[name] = mixed if value.is_floating_point() else value.double()
     return result
 
 
@@ -85,11 +86,10 @@ def test_validation_uses_the_average_by_its_formula(fit):
     assert len(watch.raw) == 6
     assert len(watch.validated) == 6
     for validated, steps in ((watch.validated[0], 3), (watch.validated[-1], 6)):
-        assert_close(validated, average(watch.raw[:steps], 0.5))
+        assert_close(validated, average_of(watch.raw[:steps], 0.5))
         assert not torch.equal(validated["architecture.0.weight"], watch.raw[steps - 1]["architecture.0.weight"])
     assert [int(state[COUNTER]) for state in watch.raw] == [1, 2, 3, 4, 5, 6]
-    # 1, then (1 + 2) / 2 -> 1, (1 + 3) / 2 -> 2
-    assert int(watch.validated[0][COUNTER]) == 2
+    assert int(watch.validated[0][COUNTER]) == 3
     assert watch.validated[0][COUNTER].dtype == torch.int64
     assert_equal(module.state_dict(), watch.validated[-1])  # what a script does next uses the average
 
@@ -104,7 +104,7 @@ def test_training_goes_on_from_the_raw_weights(fit):
 def test_before_the_first_update_it_is_the_current_weights(fit, tmp_path):
     watch, _, _ = fit(EMA(decay=0.9, update_starting_at_step=4), ResumeCheckpoint(0))
     assert_equal(watch.validated[0], watch.raw[2])  # after 3 steps
-    assert_close(watch.validated[-1], average(watch.raw[4:], 0.9))  # updated after the 5th and the 6th
+    assert_close(watch.validated[-1], average_of(watch.raw[4:], 0.9))  # updated after the 5th and the 6th
     previous = torch.load(tmp_path / "checkpoints" / "previous.ckpt", weights_only=True)
     assert previous["global_step"] == 5
     assert previous["averaging_state"]["n_averaged"] == 1
@@ -120,12 +120,12 @@ def test_a_run_shorter_than_the_first_update_ends_with_its_own_weights(fit, tmp_
 
 def test_updates_only_every_so_many_steps(fit):
     watch, _, _ = fit(EMA(decay=0.5, update_every_n_steps=2))
-    assert_close(watch.validated[-1], average(watch.raw[::2], 0.5))
+    assert_close(watch.validated[-1], average_of(watch.raw[::2], 0.5))
 
 
 def test_accumulated_batches_are_one_step(fit):
     watch, _, _ = fit(EMA(decay=0.5), accumulate_grad_batches=2)
-    assert_close(watch.validated[-1], average([watch.raw[k] for k in (1, 2, 4, 5)], 0.5))
+    assert_close(watch.validated[-1], average_of([watch.raw[k] for k in (1, 2, 4, 5)], 0.5))
 
 
 def test_every_checkpoint_has_both_the_last_one_too(fit, tmp_path):
@@ -136,7 +136,33 @@ def test_every_checkpoint_has_both_the_last_one_too(fit, tmp_path):
     assert checkpoint["averaging_state"]["n_averaged"] == 6
     previous = torch.load(tmp_path / "checkpoints" / "previous.ckpt", weights_only=True)  # saved in mid-training
     assert_equal(previous["current_model_state"], watch.raw[4])
-    assert_close(previous["state_dict"], average(watch.raw[:5], 0.5))
+    assert_close(previous["state_dict"], average_of(watch.raw[:5], 0.5))
+
+
+def test_an_update_takes_few_operators_and_does_not_wait_for_the_device():
+    """However many tensors there are: one for weights, one for whole numbers, one for the count."""
+    torch.manual_seed(0)
+    module = nn.Sequential(*(nn.Sequential(nn.Linear(3, 3), nn.BatchNorm1d(3)) for _ in range(4)))
+    average = Average(module, torch.device("cpu"), 0.9)
+    average.update_parameters(module)
+    before = {name: value.clone() for name, value in module.state_dict().items()}
+    module(torch.randn(5, 3))  # changes the statistics
+    for parameter in module.parameters():
+        parameter.data.add_(1)
+    with CountOperators() as counted:
+        average.update_parameters(module)
+    assert counted.number == 3  # none of them reads a number back
+    assert_close(average.module.state_dict(), average_of([before, module.state_dict()], 0.9))
+
+
+def test_a_buffer_that_a_module_replaces_is_averaged():
+    module = nn.Module()
+    module.register_buffer("scale", torch.ones(2))
+    average = Average(module, torch.device("cpu"), 0.5)
+    average.update_parameters(module)
+    module.scale = torch.full((2,), 3.0)
+    average.update_parameters(module)
+    assert average.module.scale.tolist() == [2.0, 2.0]
 
 
 @pytest.mark.parametrize("start", [0, 3, 5])
@@ -173,7 +199,7 @@ def test_a_new_trainer_tests_the_average(ended, make_trainer, tmp_path):
     watch, _, module, data = ended
     path = tmp_path / "checkpoints" / "last.ckpt"
     make_trainer(EMA()).test(module, datamodule=data, ckpt_path=path, verbose=False)
-    assert_close(module.state_dict(), average(watch.raw, 0.9))
+    assert_close(module.state_dict(), average_of(watch.raw, 0.9))
 
 
 @pytest.mark.parametrize(

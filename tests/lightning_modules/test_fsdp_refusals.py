@@ -45,5 +45,5 @@ def test_averaged_weights() -> None:
 def test_a_compiled_network() -> None:
     model = seq2seq(compile_network=True)
     model._trainer = SimpleNamespace(strategy=FullySharded())  # type: ignore[assignment]
-    with pytest.raises(ValueError, match=r"pass --model\.compile_network false"):
+    with pytest.raises(ValueError, match=r"pass --model\.compile_network none"):
         model.configure_model()

@@ -2,7 +2,9 @@
 
 import itertools
 import random
+import traceback
 from collections.abc import Iterator
+from types import SimpleNamespace
 from typing import Any, get_args
 
 import numpy as np
@@ -197,9 +199,19 @@ def test_the_global_generator_draws_the_stream_and_its_seed_has_all_bits():
     assert torch.equal(torch.rand(9), torch.rand(9, generator=torch_generator("dropout", 0, 1, 2)))
 
 
-def test_accelerators_get_the_63_bit_seed(monkeypatch):
-    """`torch.manual_seed` hands its seed to the generators of all accelerators."""
+@pytest.mark.parametrize(("initialized", "expected"), [(True, [stream_seed("dropout", 0, 1, 2)]), (False, [])])
+def test_accelerators_get_the_63_bit_seed_if_something_is_computed_there(initialized, expected, monkeypatch):
     given: list[int] = []
-    monkeypatch.setattr(torch, "manual_seed", given.append)
+    devices = SimpleNamespace(
+        is_initialized=lambda: initialized, manual_seed=lambda seed: None, manual_seed_all=given.append
+    )
+    monkeypatch.setattr(torch.accelerator, "current_accelerator", lambda: torch.device("cuda"))
+    monkeypatch.setattr(torch, "get_device_module", lambda device: devices)
     seed_global_generators("dropout", 0, 1, 2)
-    assert given == [stream_seed("dropout", 0, 1, 2)]
+    assert given == expected
+
+
+def test_seeding_formats_no_stack(monkeypatch):
+    """`torch.manual_seed` does, for each kind of device that is not there, at each step."""
+    monkeypatch.setattr(traceback, "format_stack", lambda *_: pytest.fail("the stack was formatted"))
+    seed_global_generators("dropout", 0, 1, 2)

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from lightning_modules.optim.muon import Muon, orthogonalize
 from lightning_modules.optim.parameter_groups import parameter_groups
+from tests.operators import CountOperators
 
 
 class Net(nn.Module):
@@ -52,6 +53,13 @@ def test_orthogonalize_ignores_scale_and_survives_zero():
     matrix = torch.randn(6, 10, generator=torch.Generator().manual_seed(0))
     torch.testing.assert_close(orthogonalize(matrix), orthogonalize(1024 * matrix), rtol=0, atol=0.02)
     assert torch.equal(orthogonalize(torch.zeros(4, 5)), torch.zeros(4, 5))
+
+
+def test_matrices_of_one_shape_are_orthogonalised_together_as_each_alone():
+    matrices = torch.randn(2, 3, 12, 20, generator=torch.Generator().manual_seed(0))
+    alone = torch.stack([orthogonalize(each) for each in matrices.flatten(0, 1)]).view_as(matrices)
+    torch.testing.assert_close(orthogonalize(matrices), alone, rtol=0, atol=0.02)  # products in bfloat16, of 8 bits
+    torch.testing.assert_close(orthogonalize(matrices.mT), alone.mT, rtol=0, atol=0.02)
 
 
 # --- Muon ----------------------------------------------------------------------------------------------------------
@@ -105,6 +113,55 @@ def test_muon_turns_filters_as_published():
         muon.step()
         # the iteration runs in bfloat16, of 8 bits
         torch.testing.assert_close(net.conv.weight.detach().double(), expected, rtol=0, atol=0.01)
+
+
+def loop(parameter: Tensor, gradient: Tensor, buffer: Tensor) -> None:
+    """Muon for one filter after another, as airbench94_muon has it, with the iteration in the filter's precision."""
+    buffer.mul_(0.85).add_(gradient)
+    x = (gradient + 0.85 * buffer).flatten(1).float()
+    x = x / (x.norm() + 1e-7)
+    x = x.T if (tall := x.shape[0] > x.shape[1]) else x
+    for _ in range(3):
+        gram = x @ x.T
+        x = 3.4445 * x + (-4.7750 * gram + 2.0315 * gram @ gram) @ x
+    parameter.mul_(len(parameter) ** 0.5 / parameter.norm())
+    parameter.add_((x.T if tall else x).view(parameter.shape).to(parameter.dtype), alpha=-0.05)
+
+
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float32, 2e-3), (torch.bfloat16, 2e-2)])
+def test_filters_in_batches_are_trained_as_one_after_another(layout, dtype, tolerance):
+    """Of one shape as matrices: [6, 18] thrice, [18, 2] twice; of another: [6, 12]. Tolerance: of lr times 1."""
+    torch.manual_seed(0)
+    shapes = [(6, 2, 3, 3), (18, 2, 1, 1), (6, 3, 2, 2), (6, 2, 3, 3), (6, 18), (18, 2)]
+    filters = [torch.randn(shape).to(dtype) for shape in shapes]
+    filters = [each.to(memory_format=layout) if each.ndim == 4 else each for each in filters]
+    mine = [nn.Parameter(each.clone(memory_format=torch.preserve_format)) for each in filters]
+    theirs, buffers = [each.clone() for each in filters], [torch.zeros_like(each) for each in filters]
+    muon = Muon([{"name": "weights", "params": mine}], lr=0.05, momentum=0.85)
+    for _ in range(3):
+        for parameter, one, buffer in zip(mine, theirs, buffers, strict=True):
+            parameter.grad = torch.randn_like(parameter)
+            loop(one, parameter.grad, buffer)
+        muon.step()
+    for parameter, one, buffer in zip(mine, theirs, buffers, strict=True):
+        torch.testing.assert_close(parameter.detach(), one, rtol=0, atol=tolerance)
+        torch.testing.assert_close(muon.state[parameter]["momentum_buffer"], buffer, rtol=0, atol=2 * tolerance)
+
+
+def test_muon_takes_few_operators():
+    """Six filters of one shape take as many operators as one; each by itself took about 28."""
+    counts = []
+    for number in (1, 6):
+        filters = [nn.Parameter(torch.randn(4, 3, 2, 2)) for _ in range(number)]
+        muon = Muon([{"name": "weights", "params": filters}])
+        for each in filters:
+            each.grad = torch.randn_like(each)
+        muon.step()  # it also makes the momentum
+        with CountOperators() as counted:
+            muon.step()
+        counts.append(counted.number)
+    assert counts[0] == counts[1] < 40
 
 
 def test_muon_resumes_from_its_state():
