@@ -32,10 +32,7 @@ STEPS = 2
 DEEP = [
     f"cifar10/resnet{depth}.yaml" for depth in (32, 34, 44, 56, 101, 110, 152)
 ]  # nothing but more of the same layers
-NOT_YET = {
-    "torch/optim/swa_utils.py": "AveragedModel asks its counter, which is on the device, whether this is the first",
-    "torch/optim/_adafactor.py": "Adafactor reads the norms of each matrix and of its update",
-}
+NOT_YET = {"torch/optim/_adafactor.py": "torch's Adafactor reads the norms of each matrix and of its update"}
 """What still waits, by file."""
 
 
