@@ -42,9 +42,7 @@ def _has_kernel(group: dict[str, Any]) -> bool:
     parameters: list[Tensor] = group["params"]
     if group["differentiable"] or group.get("dampening"):  # of SGD: the first step is not damped, see `_prepare_state`
         return False
-    if "momentum" in group and any(map(is_sharded, parameters)):  # torch has none of SGD for parts of a tensor
-        return False
-    return all(each.is_floating_point() and each.device.type in DEVICES for each in parameters)
+    return all(each.is_floating_point() and each.device.type in DEVICES and not is_sharded(each) for each in parameters)
 
 
 def _with_own_kernels(optimizer: Optimizer, state_dict: dict[str, Any]) -> dict[str, Any]:
