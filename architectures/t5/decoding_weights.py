@@ -15,9 +15,6 @@ from architectures.t5.model import T5
 from architectures.t5.norm import RMSNorm
 from architectures.t5.stack import Block, Stack, check_dtype
 
-ROWS_TO_PACK = 8
-"""Minimum number of hypotheses for which laying out the weights anew, as costly as some steps, pays for itself."""
-
 
 class FixedLinear:
     """Linear layer without bias or gradient, in a given dtype: x -> x W^T.
@@ -113,20 +110,20 @@ class DecodingWeights:
 
     Args:
         model: The model, whose weights must not change as long as this is in use.
-        num_rows: Number of hypotheses that are decoded; with few of them, layers stay as they are.
 
     Raises:
         ValueError: The computation would run in float16.
     """
 
-    def __init__(self, model: T5, num_rows: int) -> None:
+    def __init__(self, model: T5) -> None:
         self.model = model
         self.dtype = check_dtype(model.embedding.weight)
         device = model.embedding.weight.device
         # On a CPU, attention over the few keys of a step is faster in float32, and more exact.
         self.attention_dtype = torch.promote_types(self.dtype, torch.float32) if device.type == "cpu" else self.dtype
 
-        self.packed = num_rows >= ROWS_TO_PACK and can_pack(device, self.dtype)
+        # However few the rows: a result must not depend on how sources are spread over calls and processes.
+        self.packed = can_pack(device, self.dtype)
         encoder, decoder = model.encoder, model.decoder
         self.encoder_blocks = self._blocks(encoder) if self.packed else []
         self.encoder_norm = FixedNorm(encoder.final_norm)

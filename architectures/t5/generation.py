@@ -86,7 +86,7 @@ def generate(  # noqa: D417
     training = model.training
     model.eval()
     try:
-        weights = DecodingWeights(model, len(input_ids) * search.num_hypotheses)
+        weights = DecodingWeights(model)
         for rows, width in _length_groups(attention_mask, TOKENS_AT_ONCE // tokens_per_source):
             mask_BS = attention_mask[rows, :width]
             memory_BSM = weights.encode(input_ids[rows, :width], mask_BS)

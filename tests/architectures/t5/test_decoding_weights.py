@@ -7,7 +7,7 @@ import torch
 from torch.nn import functional as F
 
 from architectures.t5.config import T5Config
-from architectures.t5.decoding_weights import ROWS_TO_PACK, DecodingWeights, FixedLinear, can_pack
+from architectures.t5.decoding_weights import DecodingWeights, FixedLinear, can_pack
 from tests.architectures.t5.oracle import CONFIGS, make_pair, random_batch
 from tests.close import assert_close
 
@@ -32,8 +32,8 @@ def test_what_is_packed() -> None:
     assert not can_pack(CPU, torch.float64)
     assert not can_pack(torch.device("cuda"), torch.float32)
     model, _ = make_pair(CONFIGS["tied"])
-    assert not DecodingWeights(model, ROWS_TO_PACK - 1).packed
-    assert DecodingWeights(model, ROWS_TO_PACK).packed == can_pack(CPU, torch.float32)
+    assert DecodingWeights(model).packed == can_pack(CPU, torch.float32)
+    assert not DecodingWeights(model.double()).packed
 
 
 @torch.no_grad()
@@ -43,10 +43,10 @@ def test_sources_are_encoded_as_by_the_model(config: T5Config) -> None:
     inputs: dict[str, Any] = random_batch(40, batch=9)
     source = inputs["input_ids"], inputs["attention_mask"]
     expected = model.encode(*source)
-    assert_close(DecodingWeights(model, 100).encode(*source), expected, size=float(expected.abs().max()))
+    assert_close(DecodingWeights(model).encode(*source), expected, size=float(expected.abs().max()))
     with torch.autocast("cpu", torch.bfloat16):
         expected = model.encode(*source)
-        found = DecodingWeights(model, 100).encode(*source)
+        found = DecodingWeights(model).encode(*source)
         assert_close(found, expected.float(), size=float(expected.abs().max()), dtype=torch.bfloat16, units=4)
 
 
@@ -54,7 +54,7 @@ def test_sources_are_encoded_as_by_the_model(config: T5Config) -> None:
 def test_no_weight_is_changed() -> None:
     model, _ = make_pair(CONFIGS["untied-gated"])
     before = {name: weight.clone() for name, weight in model.state_dict().items()}
-    weights = DecodingWeights(model, 100)
+    weights = DecodingWeights(model)
     inputs = random_batch(40, batch=9)
     weights.encode(inputs["input_ids"], inputs["attention_mask"])
     assert all(torch.equal(weight, before[name]) for name, weight in model.state_dict().items())
