@@ -23,13 +23,14 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from torch import Tensor, nn
 
 from benchmarks.paired import Comparison, finish, options
+from benchmarks.shipped import shipped_run
+from command_line.process import keep_freed_memory, quieten
 from datamodules.images.base import ImageDataModule
 from datamodules.images.image_set import ImageSet, channel_statistics
 from lightning_modules.image_classifier import ImageClassifier
 from utils.batches import ImageBatch, RawImageBatch
 from utils.contracts import datamodule_of
 
-CONFIG = Path(__file__).parents[1] / "configs" / "cifar10" / "resnet20.yaml"
 TURN = 20
 
 Augment = Callable[[RawImageBatch], ImageBatch]
@@ -139,41 +140,34 @@ def check(losses: dict[str, list[Tensor]]) -> str:
     return f"losses of the first {TURN} steps equal to {difference:.1e}"
 
 
-def run(arguments: list[str], rounds: int, batch_size: int) -> Turns:
-    """Return the callback of a fit that the command line has started, after one turn to warm up and `rounds` more."""
-    from cli import OneForAllCLI
-    from command_line.process import import_packages, keep_freed_memory, quieten
-    from utils.trust import PACKAGES
-
+def run(device: torch.device, rounds: int, batch_size: int, seconds: float) -> Turns:
+    """Return the callback of a fit as shipped, after one turn to warm up and at most `rounds` more."""
     quieten()
     keep_freed_memory()
-    import_packages(PACKAGES)
+    turns = Turns()
+    changes: dict[str, Any] = {
+        "data.class_path": f"{RandomImages.__module__}.{RandomImages.__name__}",
+        "data.batch_size": batch_size,
+        "data.size": batch_size * TURN * (rounds + 1),
+        "trainer.accelerator": "cpu" if device.type == "cpu" else "gpu",
+        "trainer.devices": 1,
+        "trainer.max_steps": TURN * (rounds + 1),
+    }
+    if math.isfinite(seconds):
+        changes["trainer.max_time"] = time.strftime("00:%H:%M:%S", time.gmtime(seconds))
     with tempfile.TemporaryDirectory() as folder:
-        cli = OneForAllCLI(
-            [
-                *("fit", "--config", str(CONFIG), "--run_dir", f"{folder}/run"),
-                *("--data", "benchmarks.bare_loop.RandomImages", "--data.batch_size", str(batch_size)),
-                *("--data.size", str(batch_size * TURN * (rounds + 1))),
-                *("--trainer.callbacks", "benchmarks.bare_loop.Turns"),
-                *("--trainer.max_steps", str(TURN * (rounds + 1)), *arguments),
-            ]
-        )
-        callbacks: list[Any] = vars(cli.trainer)["callbacks"]
-        found: Turns = next(each for each in callbacks if type(each).__name__ == "Turns")  # not this module's own
-    return found
+        trainer, module, data = shipped_run(["cifar10/resnet20.yaml"], Path(folder), changes, [turns])
+        trainer.fit(module, datamodule=data)
+    return turns
 
 
-def main() -> None:
+def main(arguments: list[str] | None = None) -> None:
     """Run the benchmark with the options of the command line."""
     parser = options("benchmarks.bare_loop", __doc__)
     parser.add_argument("--batch", type=int, default=128, help="images per step (default: 128)")
-    args = parser.parse_args()
-    accelerator = "cpu" if args.device.type == "cpu" else "gpu"
-    arguments = ["--trainer.accelerator", accelerator, "--trainer.devices", "1"]
-    if math.isfinite(args.seconds):
-        arguments += ["--trainer.max_time", time.strftime("00:%H:%M:%S", time.gmtime(args.seconds))]
+    args = parser.parse_args(arguments)
     rounds, batch = (1, 4) if args.quick else (args.rounds or 20, args.batch)
-    turns = run(arguments, rounds, batch)
+    turns = run(args.device, rounds, batch, args.seconds)
     comparison = Comparison(
         "bare_loop",
         f"ResNet-20, batch {batch}, one step",

@@ -27,7 +27,7 @@ def rows(data: Path, peers: Path | None) -> list[Row]:
         Row("bare_loop", ("--rounds", "10"), 180),
         Row("augmentation", (), 60),
         Row("start", (), 100),
-        Row("text_preparation", (), 280),
+        Row("text_preparation", (), 400),
     ]
 
 

@@ -15,6 +15,6 @@ def test_other_losses_are_not_the_same_work():
 
 @pytest.mark.slow
 def test_both_train_alike():
-    turns = run(["--trainer.accelerator", "cpu"], rounds=1, batch_size=4)
+    turns = run(torch.device("cpu"), rounds=1, batch_size=4, seconds=300)
     assert {name: len(times) for name, times in turns.times.items()} == {"fit": 2, "bare loop": 2}
     check(turns.losses)
