@@ -7,10 +7,11 @@ from collections.abc import Iterator
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from architectures.t5.beam_search import beam_search
 from architectures.t5.decoding_weights import DecodingWeights
-from architectures.t5.incremental import IncrementalDecoder, source_lengths
+from architectures.t5.incremental import IncrementalDecoder, rounded_up, source_lengths
 from architectures.t5.model import T5
 from architectures.t5.sampling import sample
 from architectures.t5.search import Search
@@ -83,6 +84,8 @@ def generate(  # noqa: D417
 
     tokens_per_source = max(max_length * search.num_hypotheses, attention_mask.shape[1])
     branching = search.num_beams > 1
+    padding = (0, rounded_up(input_ids.shape[1]) - input_ids.shape[1])
+    input_ids, attention_mask = F.pad(input_ids, padding), F.pad(attention_mask, padding)
     training = model.training
     model.eval()
     try:
@@ -104,12 +107,12 @@ def generate(  # noqa: D417
 
 
 def _length_groups(mask_BS: Tensor, size: int) -> Iterator[tuple[Tensor, int]]:
-    """Yield groups of at most `size` rows of similar length, each with the length of its longest row."""
+    """Yield groups of at most `size` rows of similar length, each with the width that its longest row needs."""
     length_B, row_B = source_lengths(mask_BS).sort(stable=True)
     size = max(1, size)
     for length, row in zip(length_B.split(size), row_B.split(size), strict=True):
         if len(row):
-            yield row, int(length[-1])
+            yield row, rounded_up(int(length[-1]))
 
 
 def _longest_length(sequences_NT: Tensor, eos_token_id: int) -> int:

@@ -139,7 +139,7 @@ class IncrementalDecoder:
         self.self_kv_L2NCD = self._move(self.self_kv_L2NCD, order, hole, filled)
         self.ancestor_GPT = self.ancestor_GPT.unflatten(0, (self.num_sources, -1))[order].flatten(0, 1)
         self.offset_GH1C = self.offset_GH1C[: len(self.ancestor_GPT)]  # equal for all
-        longest = int(self.source_length_B[order].max()) if kept else 0
+        longest = rounded_up(int(self.source_length_B[order].max())) if kept else 0
         self.memory_kv_L2NSD = self._move(self.memory_kv_L2NSD[:, :, :, :longest], order, hole, longest)
         memory_bias_BH1S = self.memory_bias_N1S[..., :longest].unflatten(0, (self.num_sources, -1))
         self.memory_bias_N1S = memory_bias_BH1S[order].flatten(0, 1)
@@ -156,6 +156,14 @@ class IncrementalDecoder:
 def steps_between_looks(device: torch.device) -> int:
     """Return after how many steps to look for finished sources; other devices than a CPU must be waited for."""
     return 1 if device.type == "cpu" else 8
+
+
+def rounded_up(length: int) -> int:
+    """Return the width for sources of that length, with which a result is the same to the bit beside any others.
+
+    Zeros change no sum, but kernels add what remains after their last whole vector in another order.
+    """
+    return -(-length // 16) * 16
 
 
 def attend(q_NQD: Tensor, kv_2NKD: Tensor, bias: Tensor) -> Tensor:

@@ -197,8 +197,8 @@ def test_sources_are_encoded_once_and_finished_rows_dropped(num_beams: int, monk
     steps = Calls(monkeypatch, IncrementalDecoder, "step")
     inputs = sources(32)
     sequences, _ = generate(model, **inputs, max_length=15, num_beams=num_beams, early_stopping=True)
-    assert encoded.shapes == [(32, 13)]
-    assert projected.shapes == [(32, 13, 16)]  # once per source, not per beam and step
+    assert encoded.shapes == [(32, 16)]  # 13 tokens, rounded up
+    assert projected.shapes == [(32, 16, 16)]  # once per source, not per beam and step
     sizes = [shape[0] for shape in steps.shapes]
     if num_beams == 1:
         running = [sum(len(row) > t for row in rows(model, sequences)) for t in range(14)]
