@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
-from functools import partial
 from typing import Any, ClassVar, overload
 
 import torch
@@ -16,13 +15,13 @@ from architectures.t5.generation import generate
 from architectures.t5.model import T5
 from architectures.t5.search import Search
 from lightning_modules.compilation import CompileMode, compile_for_fit, compile_mode
-from lightning_modules.decoding import DecodePrecision, WaitingSources, decode_context, is_last
+from lightning_modules.decoding import DecodePrecision, decode_context
 from lightning_modules.fsdp import FullySharded, is_split, shard
 from lightning_modules.language_module import LanguageModule
 from lightning_modules.pretrained_t5 import load_weights
 from lightning_modules.special_ids import check_special_ids
 from lightning_modules.text_scores import BleuTokenizer, ScoreName, names_of, score_texts, signature
-from utils.batches import Hypotheses, Seq2SeqBatch
+from utils.batches import GeneratedText, Hypotheses, Seq2SeqBatch
 from utils.checks import check_at_least, check_fraction, check_int, check_positive_int
 from utils.contracts import HasTestSettings, LimitsLength, ProvidesTokens, UsesTokenizer, datamodule_of
 
@@ -97,7 +96,6 @@ class TextSeq2Seq(LanguageModule, UsesTokenizer, LimitsLength, HasTestSettings):
             self.greedy, num_beams=num_beams, length_penalty=length_penalty, no_repeat_ngram_size=no_repeat_ngram_size
         )
         self.decode_precision: DecodePrecision = decode_precision
-        self.waiting = WaitingSources()
         self.validation_examples = check_int("validation_examples", validation_examples)
         self.init_from = init_from
         self.compile_network = compile_mode(compile_network)
@@ -215,14 +213,12 @@ class TextSeq2Seq(LanguageModule, UsesTokenizer, LimitsLength, HasTestSettings):
         self._add_loss(batch)
         if not self.trainer.sanity_checking:  # an untrained model would generate until max_length
             # Here and not at the end of the epoch: averaged weights, if there are any, are in place only until then.
-            last = is_last(batch_idx, self.trainer.num_val_batches)
-            self._add_generated(batch, batch.index < self.validation_examples, self.greedy, last)
+            self._add_generated(batch, batch.index < self.validation_examples, self.greedy)
 
     def test_step(self, batch: Seq2SeqBatch, batch_idx: int) -> None:
         """Add a batch to the loss, and generate text for all of it by beam search."""
         self._add_loss(batch)
-        last = is_last(batch_idx, self.trainer.num_test_batches)
-        self._add_generated(batch, torch.ones_like(batch.index, dtype=torch.bool), self.beams, last)
+        self._add_generated(batch, torch.ones_like(batch.index, dtype=torch.bool), self.beams)
 
     def predict_step(self, batch: Seq2SeqBatch, batch_idx: int) -> Hypotheses:
         """Generate text for a batch by beam search."""
@@ -283,16 +279,23 @@ class TextSeq2Seq(LanguageModule, UsesTokenizer, LimitsLength, HasTestSettings):
         sums = self.architecture.loss(batch.input_ids, batch.attention_mask, batch.labels)
         self.eval_sums.add(sums.nll, sums.correct, sums.tokens)
 
-    def _add_generated(self, batch: Seq2SeqBatch, chosen: Tensor, search: Search, last: bool) -> None:
-        """Generate text for the rows of a batch where `chosen`, bool [B], is true, together with those of others."""
-        self.waiting.add(batch, chosen)
-        self.generated += self.waiting.decode(partial(self._generate, search=search), last)
+    def _add_generated(self, batch: Seq2SeqBatch, chosen: Tensor, search: Search) -> None:
+        """Generate text for the rows of a batch where `chosen`, bool [B], is true.
+
+        Not for those of several batches at once, though that would be faster: which ones share a process, and hence the
+        last digits of their scores, would depend on the number of processes.
+        """
+        rows = chosen.nonzero()[:, 0]
+        if not len(rows):
+            return
+        hypotheses, scores = self._generate(batch.input_ids[rows], batch.attention_mask[rows], search)
+        indices = batch.index[rows].tolist()
+        self.generated += [
+            GeneratedText(index, batch.sources[row], tuple(batch.references[row]), hypothesis, score)
+            for row, index, hypothesis, score in zip(rows.tolist(), indices, hypotheses, scores, strict=True)
+        ]
 
     # --- one evaluation ----------------------------------------------------------------------------------------
-
-    def _begin_evaluation(self) -> None:
-        super()._begin_evaluation()
-        self.waiting.clear()
 
     def validation_metrics(self) -> list[str]:
         """Return the names of loss, token accuracy and, if text is generated, of its scores."""

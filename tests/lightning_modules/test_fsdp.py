@@ -18,13 +18,13 @@ from callbacks.non_finite import NonFinite
 from callbacks.run.resume_checkpoint import ResumeCheckpoint
 from callbacks.run.resumed_settings import ResumedSettings
 from callbacks.run.run_folder import RunFolder
-from datamodules.loader import BatchLoader, training_position
+from datamodules.loader import BatchLoader, evaluation_loader, training_position
 from lightning_modules.fsdp import FullySharded
 from lightning_modules.optim.scaled_adamw import ScaledAdamW
 from lightning_modules.optim.schedules import WarmupCosine
 from tests.close import assert_close
 from tests.lightning_modules.helpers import quiet_trainer
-from tests.lightning_modules.text_fakes import Data, loader, network, seq2seq
+from tests.lightning_modules.text_fakes import Data, network, seq2seq
 from utils.batches import Seq2SeqBatch
 from utils.checkpoints import is_intact
 from utils.weights import digest_of
@@ -53,9 +53,8 @@ class SplitData(Data):
         return BatchLoader(lambda epoch: self.places, fetch, lambda: training_position(self.trainer))
 
     def val_dataloader(self) -> Any:
-        """Three batches: with two processes, the first has one more than the second."""
-        rank, world_size = self.trainer.global_rank, self.trainer.world_size  # type: ignore[union-attr]
-        return loader(self.places[:3][rank::world_size], self.batch)
+        """Three batches: with two processes, the second has an empty one in the end."""
+        return evaluation_loader(self.places[:3], self.batch, self.trainer)
 
 
 def fit(folder: Path, optimizer: str, **settings: Any) -> Trainer:

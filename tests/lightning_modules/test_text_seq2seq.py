@@ -21,7 +21,6 @@ from architectures.t5.generation import generate
 from architectures.t5.model import T5
 from callbacks.run.resume_checkpoint import ResumeCheckpoint
 from callbacks.weight_averaging import EMA
-from lightning_modules import decoding, text_seq2seq
 from lightning_modules.optim.scaled_adamw import ScaledAdamW
 from lightning_modules.text_scores import score_texts
 from lightning_modules.text_seq2seq import TextSeq2Seq
@@ -278,25 +277,6 @@ def test_validation_is_greedy_for_its_first_examples_and_test_uses_beams_for_all
     outputs = trainer().predict(model, datamodule=data)
     assert [text for output in outputs for text in output["hypotheses"]] == beams
     assert torch.cat([output["index"] for output in outputs]).tolist() == list(range(12))
-
-
-@pytest.mark.parametrize(("together", "calls"), [(2**14, [7]), (1, [2, 5])])
-def test_sources_of_several_batches_are_decoded_together(trainer, monkeypatch, together, calls):
-    sizes = []
-
-    def counted(net: T5, input_ids: Tensor, *args: Any, **options: Any) -> tuple[Tensor, Tensor]:
-        sizes.append(len(input_ids))
-        return generate(net, input_ids, *args, **options)
-
-    monkeypatch.setattr(text_seq2seq, "generate", counted)
-    monkeypatch.setattr(decoding, "TOKENS_TOGETHER", together)
-    data, net = Data(count=12, batch_size=5), talkative()
-    model = seq2seq(net, validation_examples=7)
-    for _ in range(2):
-        model.waiting.add(data.batch(torch.tensor([8, 9])), torch.tensor([True, True]))  # of an interrupted evaluation
-        trainer(limit_val_batches=1.0).validate(model, datamodule=data, verbose=False)
-        assert [text.hypothesis for text in model.generated] == by_hand(net, data)[:7]
-    assert sizes == calls * 2
 
 
 @pytest.mark.parametrize("trained_in", ["32-true", "bf16-mixed"])

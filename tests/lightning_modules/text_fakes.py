@@ -81,8 +81,8 @@ class Data(LightningDataModule):
 
     def padded(self, texts: list[str], value: int) -> Tensor:
         ids = [self.tokenizer.encode(text).ids for text in texts]
-        width = 1 + max(map(len, ids))  # a column of nothing but padding
-        return torch.tensor([row + [value] * (width - len(row)) for row in ids])
+        width = 1 + max(map(len, ids), default=0)  # a column of nothing but padding
+        return torch.tensor([row + [value] * (width - len(row)) for row in ids], dtype=torch.long).view(-1, width)
 
     def tokens(self, places: Tensor) -> int:
         return sum(len(self.pairs[place][1].split()) + 1 for place in places)
