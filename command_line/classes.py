@@ -23,7 +23,11 @@ def bases_of(typehint: Any) -> list[type]:
 def known_classes(typehint: Any) -> dict[str, str]:
     """Return the classes that a field of this type takes: their class paths by bare name, ours first."""
     bases = {base.__name__ for base in bases_of(typehint)}
-    paths = sorted(get_all_subclass_paths(typehint), key=lambda path: path.startswith(("lightning.", "torch.")))
+
+    def place(path: str) -> tuple[bool, str]:  # by module: the order of imports is not always the same
+        return path.startswith(("lightning.", "torch.")), path.rpartition(".")[0]
+
+    paths = sorted(get_all_subclass_paths(typehint), key=place)
     return {name: path for path in paths if (name := path.rsplit(".", 1)[-1]) not in bases}
 
 

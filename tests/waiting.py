@@ -119,7 +119,7 @@ def _is_unsized(func: Any, args: tuple, kwargs: dict) -> bool:
 def _caller() -> str:
     """Return the line that waits, and the line of the project that leads there if that is another."""
     stack = [frame for frame in traceback.extract_stack() if not frame.filename.startswith(HIDDEN)]
-    ours = [frame for frame in stack if Path(frame.filename).is_relative_to(ROOT)]
+    ours = [each for each in stack if Path(each.filename).is_relative_to(ROOT) and "site-packages" not in each.filename]
     places = dict.fromkeys(f"{frame.filename}:{frame.lineno} ({frame.line})" for frame in [stack[-1], *ours[-1:]])
     return ", from ".join(places)
 

@@ -55,7 +55,8 @@ def test_the_options_without_a_dot_are_all_of_the_parsers(parsers):
 def test_the_classes_of_a_page_exist(parsers):
     fields = fields_of(parsers["fit"])
     for field in ("model", "data"):
-        assert all(name in page("fit") for name in known_classes(fields[field]))
+        ours = [name for name, path in known_classes(fields[field]).items() if path.split(".")[0] in PACKAGES]
+        assert ours and all(name in page("fit") for name in ours)
 
 
 @pytest.mark.parametrize("command", COMMANDS)
