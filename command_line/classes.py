@@ -28,7 +28,7 @@ def known_classes(typehint: Any) -> dict[str, str]:
         return path.startswith(("lightning.", "torch.")), path.rpartition(".")[0]
 
     paths = sorted(get_all_subclass_paths(typehint), key=place)
-    return {name: path for path in paths if (name := path.rsplit(".", 1)[-1]) not in bases}
+    return {name: path for path in paths if (name := path.rsplit(".", 1)[-1]) not in bases and _class_at(path)}
 
 
 def explain_class(name: str, typehint: Any, fields: dict[str, Any], packages: Sequence[str]) -> str:
@@ -77,13 +77,14 @@ def nearest(name: str, names: Iterable[str]) -> str | None:
 
 def subclasses(typehint: Any) -> list[type]:
     """Return the classes that a field of this type takes."""
-    found = []
-    for path in known_classes(typehint).values():
-        module, _, name = path.rpartition(".")
-        cls = getattr(sys.modules.get(module), name, None)
-        if inspect.isclass(cls):
-            found.append(cls)
-    return found
+    return [cls for path in known_classes(typehint).values() if (cls := _class_at(path)) is not None]
+
+
+def _class_at(path: str) -> type | None:
+    """Return the class of a class path; None if it has none, as those that Lightning makes of optimizers."""
+    module, _, name = path.rpartition(".")
+    cls = getattr(sys.modules.get(module), name, None)
+    return cls if inspect.isclass(cls) else None
 
 
 def _choices(known: dict[str, str], intro: str) -> str:
