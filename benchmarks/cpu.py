@@ -4,12 +4,10 @@ python -m benchmarks.cpu
 python -m benchmarks.cpu --quick --output /tmp/quick
 """
 
-import argparse
 import sys
 from pathlib import Path
 
-from benchmarks.paired import RESULTS
-from benchmarks.rows import Row, run_rows
+from benchmarks.rows import Row, options_of_rows, run_rows
 
 BUDGET = 19 * 60.0
 DECODING = ("--preset", "t5-small", "--beams", "1", "4", "--length", "64", "--rounds", "3")
@@ -33,14 +31,7 @@ def rows(data: Path, peers: Path | None) -> list[Row]:
 
 def main(arguments: list[str] | None = None) -> None:
     """Run the benchmarks with the options of the command line."""
-    parser = argparse.ArgumentParser(
-        prog="python -m benchmarks.cpu", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--data", type=Path, default=Path("data"), help="folder of the data sets (default: data)")
-    parser.add_argument("--peers", type=Path, help="folder that holds pytorch-cifar")
-    parser.add_argument("--output", type=Path, default=RESULTS, help="folder of the JSON files")
-    parser.add_argument("--only", nargs="+", help="programs to run (default: all)")
-    parser.add_argument("--quick", action="store_true", help="tiny forms, to see that they run")
+    parser = options_of_rows("cpu", __doc__, peers="pytorch-cifar")
     args = parser.parse_args(arguments)
     chosen = [row for row in rows(args.data, args.peers) if not args.only or row.program in args.only]
     sys.exit(run_rows(chosen, ["--quick"] if args.quick else [], args.output.absolute(), BUDGET) > 0)

@@ -7,12 +7,10 @@ It needs torch, Lightning and transformers, and no network. Peers that are not i
 Each row has a process and a time limit of its own, and writes its JSON file when it is done.
 """
 
-import argparse
 import sys
 from pathlib import Path
 
-from benchmarks.paired import RESULTS
-from benchmarks.rows import Row, run_rows
+from benchmarks.rows import Row, options_of_rows, run_rows
 
 BUDGET = 8 * 60.0 - 20
 BASE = ("--preset", "t5-base", "--batch", "32", "--source", "512", "--target", "114", "--precision", "bf16-mixed")
@@ -40,15 +38,8 @@ def rows(data: Path, peers: Path | None, quick: bool) -> list[Row]:
 
 def main(arguments: list[str] | None = None) -> None:
     """Run the benchmarks with the options of the command line."""
-    parser = argparse.ArgumentParser(
-        prog="python -m benchmarks.gpu", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = options_of_rows("gpu", __doc__, peers="pytorch-cifar and cifar10-airbench")
     parser.add_argument("--device", default="cuda", help="cuda, cuda:1, ..., or cpu to rehearse (default: cuda)")
-    parser.add_argument("--data", type=Path, default=Path("data"), help="folder of the data sets (default: data)")
-    parser.add_argument("--peers", type=Path, help="folder that holds pytorch-cifar and cifar10-airbench")
-    parser.add_argument("--output", type=Path, default=RESULTS, help="folder of the JSON files")
-    parser.add_argument("--only", nargs="+", help="programs to run (default: all)")
-    parser.add_argument("--quick", action="store_true", help="tiny forms, to see that they run")
     args = parser.parse_args(arguments)
     common = ["--device", args.device, *(["--quick"] if args.quick else [])]
     chosen = [row for row in rows(args.data, args.peers, args.quick) if not args.only or row.program in args.only]

@@ -1,5 +1,6 @@
 """Running several benchmarks one after the other, each in a process of its own with a time limit."""
 
+import argparse
 import os
 import signal
 import subprocess
@@ -9,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from benchmarks.paired import RESULTS
 from benchmarks.table import table
 
 ROOT = Path(__file__).parents[1]
@@ -27,6 +29,27 @@ class Row:
     program: str
     arguments: tuple[str, ...]
     seconds: float
+
+
+def options_of_rows(name: str, description: str | None, peers: str) -> argparse.ArgumentParser:
+    """Return the parser of a program that runs rows.
+
+    Args:
+        name: Module of this folder.
+        description: Its docstring.
+        peers: What the folder of the peers holds.
+    """
+    parser = argparse.ArgumentParser(
+        prog=f"python -m benchmarks.{name}",
+        description=description,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--data", type=Path, default=Path("data"), help="folder of the data sets (default: data)")
+    parser.add_argument("--peers", type=Path, help=f"folder that holds {peers}")
+    parser.add_argument("--output", type=Path, default=RESULTS, help="folder of the JSON files")
+    parser.add_argument("--only", nargs="+", help="programs to run (default: all)")
+    parser.add_argument("--quick", action="store_true", help="tiny forms, to see that they run")
+    return parser
 
 
 def run_rows(rows: Sequence[Row], common: Sequence[str], output: Path, budget: float) -> int:
