@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from command_line.run_options import RUN_OPTIONS
+from command_line.tools import TOOLS
 
 COMMANDS = {
     "fit": "train",
@@ -19,7 +20,7 @@ COMMANDS = {
     "test": "score on the test data",
     "predict": "predict images or a text file",
 }
-"""The commands, and what each does."""
+"""The commands that run a Trainer, and what each does."""
 
 ALL = "--help.all"
 """The flag for the parser's own help page, which has every option."""
@@ -142,11 +143,11 @@ def overview() -> str:
     """Return the help page of the program: its commands."""
     return "\n".join(
         [
-            "usage: oneforall COMMAND [--config FILE ...] [--FIELD VALUE ...]",
+            "usage: oneforall COMMAND [OPTIONS]",
             "",
             "Train networks for images and for text, and use them. Commands:",
             "",
-            *(f"  {name:<12}{what}" for name, what in COMMANDS.items()),
+            *(f"  {name:<12}{what}" for name, what in (COMMANDS | TOOLS).items()),
             "",
             "For example:",
             "",

@@ -12,6 +12,7 @@ from command_line.configs import CONFIG_OPTIONS, is_on, option_values, with_foun
 from command_line.help_pages import COMMANDS, flags, help_option
 from command_line.paths import checkpoint_file, expand_flags
 from command_line.run_options import RUN_OPTIONS
+from command_line.tools import TOOLS
 from utils.files import require_checkpoint
 
 DEBUG_VARIABLE = "ONEFORALL_DEBUG"
@@ -55,14 +56,14 @@ def mistake_in(args: list[str]) -> str | None:
 
 def mistake_in_command(args: list[str]) -> str | None:
     """Return what is wrong with the command, the first word of a command line; None if nothing is."""
-    listed = ", ".join(f"{name} ({what})" for name, what in COMMANDS.items())
+    listed = ", ".join(f"{name} ({what})" for name, what in (COMMANDS | TOOLS).items())
     if not args:
         return f"a command is missing; commands are {listed}; for example: {EXAMPLE}"
-    if args[0] in COMMANDS or args[0].startswith(("-h", "--help", "--print_shtab")):
+    if args[0] in COMMANDS or args[0] in TOOLS or args[0].startswith(("-h", "--help", "--print_shtab")):
         return None
     if args[0].startswith("-"):
         return f"the command comes first, before {args[0]}; commands are {listed}; for example: {EXAMPLE}"
-    near = MEANT.get(args[0]) or next(iter(difflib.get_close_matches(args[0], COMMANDS, 1)), None)
+    near = MEANT.get(args[0]) or next(iter(difflib.get_close_matches(args[0], [*COMMANDS, *TOOLS], 1)), None)
     meant = f"did you mean {near}? " if near else ""
     return f"there is no command {args[0]}; {meant}commands are {listed}"
 

@@ -9,6 +9,7 @@ from importlib import import_module
 from command_line.help_pages import page_asked_for
 from command_line.mistakes import mistake_in
 from command_line.streams import mend_streams
+from command_line.tools import TOOLS, run_tool
 
 PACKAGE = "one-for-all"
 
@@ -17,6 +18,8 @@ def main() -> None:
     """Run the command line."""
     mend_streams()
     answer_early(sys.argv[1:])
+    if sys.argv[1] in TOOLS:
+        sys.exit(run_tool(sys.argv[1:]))
     earlier = signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C during the imports ends them without a traceback
     program = import_module("cli")
     signal.signal(signal.SIGINT, earlier)

@@ -132,7 +132,16 @@ def test_every_shell_block_runs(page: str, workspace: Path, monkeypatch: pytest.
 def test_the_network_of_the_tutorial_trains(workspace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The Python and YAML of CONTRIBUTING.md become files of a checkout, and its commands run there."""
     (workspace / "configs").unlink()
-    for name in ("architectures", "callbacks", "command_line", "configs", "datamodules", "lightning_modules", "utils"):
+    for name in (
+        "architectures",
+        "callbacks",
+        "command_line",
+        "commands",
+        "configs",
+        "datamodules",
+        "lightning_modules",
+        "utils",
+    ):
         subprocess.run(["cp", "-r", str(ROOT / name), "."], check=True)
     text = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
     for name, content in re.findall(r"`([\w/]+\.(?:py|yaml))`:\n\n```\w+\n(.*?)```", text, re.DOTALL):

@@ -10,7 +10,16 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 SHORT = ["--trainer.max_epochs", "1", "--trainer.limit_train_batches", "2"]
-PACKAGES = ("architectures", "callbacks", "command_line", "configs", "datamodules", "lightning_modules", "utils")
+PACKAGES = (
+    "architectures",
+    "callbacks",
+    "command_line",
+    "commands",
+    "configs",
+    "datamodules",
+    "lightning_modules",
+    "utils",
+)
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,68 @@
+"""Commands without a Trainer, such as `oneforall configs`: `commands/` has a file for each, with argparse's options."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import inspect
+import os
+import sys
+import traceback
+from importlib import import_module
+from types import ModuleType
+from typing import NoReturn
+
+TOOLS = {
+    "configs": "list the shipped configs",
+}
+"""The commands, and what each does."""
+
+
+class Arguments(argparse.ArgumentParser):
+    """A parser of argparse that reports a mistake as the rest of the command line does: in one line."""
+
+    def error(self, message: str) -> NoReturn:
+        """Exit with what is wrong and where the help is."""
+        self.exit(2, f"oneforall: error: {message}; `{self.prog} --help` explains it\n")
+
+
+def parser_of(name: str) -> Arguments:
+    """Return the parser of a command."""
+    tool = import_module(f"commands.{name}")
+    parser = Arguments(
+        prog=f"oneforall {name}",
+        description=inspect.getdoc(tool),
+        epilog="\n".join(["for example:", *(f"  {example}" for example in tool.EXAMPLES)]),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    tool.add_arguments(parser)
+    parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
+    return parser
+
+
+def run_tool(args: list[str]) -> int:
+    """Run a command and return its exit code: 2 for what a user can mend, which is explained in one line.
+
+    Args:
+        args: The command line, of which the first word is a command of `TOOLS`.
+
+    Raises:
+        SystemExit: After a help page, or a mistake that the parser found.
+    """
+    tool: ModuleType = import_module(f"commands.{args[0]}")
+    options = parser_of(args[0]).parse_args(args[1:])
+    try:
+        tool.run(options)
+        sys.stdout.flush()
+    except BrokenPipeError:  # such as `| head`: nobody reads on, and Python would complain when it flushes at its end
+        with contextlib.suppress(OSError):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except KeyboardInterrupt:
+        return 130
+    except (ValueError, OSError) as error:
+        if options.debug:
+            traceback.print_exc()
+        print(f"oneforall: error: {' '.join(str(error).split())}", file=sys.stderr, flush=True)
+        return 2
+    return 0

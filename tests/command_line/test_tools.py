@@ -1,0 +1,66 @@
+"""Commands without a Trainer answer, and fail, as the others do."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from command_line.start import answer_early
+from command_line.tools import TOOLS, parser_of, run_tool
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.mark.parametrize("name", TOOLS)
+def test_every_command_explains_itself_and_gives_examples(name: str) -> None:
+    page = parser_of(name).format_help()
+    assert f"usage: oneforall {name}" in page
+    assert f"  oneforall {name}" in page.split("for example:")[1]
+
+
+def test_every_file_of_the_room_is_a_command_and_the_overview_lists_it(capsys: pytest.CaptureFixture[str]) -> None:
+    files = {path.stem for path in (ROOT / "commands").glob("*.py")} - {"__init__"}
+    assert files == set(TOOLS)
+    with pytest.raises(SystemExit):
+        answer_early(["--help"])
+    page = capsys.readouterr().out
+    assert all(f"\n  {name} " in page for name in TOOLS)
+
+
+def test_an_unknown_option_ends_in_one_line_and_code_2(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as leaving:
+        run_tool(["configs", "--wrod"])
+    line = capsys.readouterr().err
+    assert leaving.value.code == 2
+    assert line == "oneforall: error: unrecognized arguments: --wrod; `oneforall configs --help` explains it\n"
+
+
+def test_a_traceback_is_shown_where_it_is_asked_for(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run_tool(["configs", "zzz", "--debug"]) == 2
+    assert "Traceback" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("args", [["configs"], *([name, "--help"] for name in TOOLS)])
+def test_no_library_is_imported_for_help(args: list[str]) -> None:
+    code = f"""
+import sys
+sys.argv = ["oneforall", *{args!r}]
+from command_line.start import main
+try:
+    main()
+finally:
+    heavy = {{"torch", "numpy", "jsonargparse", "lightning", "matplotlib"}} & set(sys.modules)
+    print("imported:", sorted(heavy))
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=False)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.endswith("imported: []\n")
+
+
+def test_a_reader_that_stops_reading_is_no_error() -> None:
+    done = subprocess.run(
+        f"{sys.executable} -m cli configs | head -n 1", shell=True, capture_output=True, text=True, cwd=ROOT, check=True
+    )
+    assert done.stderr == ""
+    assert done.stdout.startswith("cifar10/")
