@@ -1,6 +1,6 @@
 """Commands that use what a run has made; those that run a Trainer are `cli.py`'s.
 
-One file per command, found by its name (`command_line/tools.py`). Its docstring is the head of its help page, and it has
+One file per command, found by its name (`command_line/tools.py`). Its docstring is the head of its help page; it has
 
     EXAMPLES                    command lines, for the help page
     add_arguments(parser)       adds its arguments to an `argparse.ArgumentParser`
