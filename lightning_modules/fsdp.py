@@ -16,13 +16,14 @@ from lightning.pytorch.strategies import ModelParallelStrategy
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from lightning_modules.optim.adafactor import Adafactor
 from lightning_modules.optim.muon import Muon
 
 if TYPE_CHECKING:
     from torch.distributed.device_mesh import DeviceMesh
     from torch.distributed.fsdp import FSDPModule
 
-WHOLE_MATRICES = (Muon, torch.optim.Muon, torch.optim.Adafactor)
+WHOLE_MATRICES = (Adafactor, Muon, torch.optim.Adafactor, torch.optim.Muon)
 """Optimizers whose step for a part of a matrix depends on the rest of it."""
 
 
