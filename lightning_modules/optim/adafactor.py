@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import torch
@@ -13,12 +13,15 @@ from utils.checks import check_at_least
 
 Tensors = list[Tensor]
 
+AT_ONCE = 1 << 22
+"""Numbers whose updates are computed together: many matrices per launch, but no second copy of a large network."""
+
 
 class Adafactor(GroupOptimizer):
     """Adafactor (Shazeer and Stern 2018, arXiv:1804.04235, algorithms 4 and 5), the optimizer of the T5 paper.
 
     The arithmetic and the settings are those of `torch.optim.Adafactor`, which copies two norms per parameter to the
-    host and waits for them. Here all norms stay on the device, and one launch serves all parameters of a group.
+    host and waits for them. Here all norms stay on the device, and one launch serves many parameters.
 
     Args:
         params: Parameters, or groups of them.
@@ -58,8 +61,8 @@ class Adafactor(GroupOptimizer):
         """Take a step, for the matrices and the vectors of the group."""
         for are_matrices in (True, False):
             alike = [parameter for parameter in parameters if (parameter.dim() > 1) is are_matrices]
-            if alike:
-                self._update_alike(alike, group)
+            for portion in _portions(alike):
+                self._update_alike(portion, group)
 
     def _update_alike(self, parameters: Tensors, group: dict[str, Any]) -> None:
         """Take a step for parameters that are all matrices (or stacks of them), or all vectors."""
@@ -102,19 +105,30 @@ class Adafactor(GroupOptimizer):
         return state
 
 
+def _portions(parameters: Tensors) -> Iterator[Tensors]:
+    """Yield the parameters in lists of up to `AT_ONCE` numbers; a larger parameter has a list of its own."""
+    portion: Tensors = []
+    for parameter in parameters:
+        if portion and sum(each.numel() for each in portion) + parameter.numel() > AT_ONCE:
+            yield portion
+            portion = []
+        portion.append(parameter)
+    if portion:
+        yield portion
+
+
 def _squares(states: list[dict[str, Any]], gradients: Tensors, forgotten: list[float], eps1: float) -> Tensors:
     """Update the running means of squared gradients, and return them in the shape of the gradients.
 
     Of a matrix, the mean squares of its rows and columns are kept; their product is the estimate of rank one.
     """
+    squares = list(torch._foreach_mul(gradients, gradients))
     if "variance" in states[0]:
         variances = [state["variance"] for state in states]
-        torch._foreach_lerp_(variances, torch._foreach_mul(gradients, gradients), forgotten)
+        torch._foreach_lerp_(variances, squares, forgotten)
         return [variance.clone() for variance in variances]
     for name, dim in (("row_var", -1), ("col_var", -2)):
-        means = [torch.linalg.vector_norm(gradient, dim=dim, keepdim=True) for gradient in gradients]
-        torch._foreach_mul_(means, means)
-        torch._foreach_div_(means, [gradient.size(dim) for gradient in gradients])
+        means = [square.mean(dim, keepdim=True) for square in squares]
         torch._foreach_lerp_([state[name] for state in states], means, forgotten)
     row_means = [state["row_var"].mean(dim=-2, keepdim=True) for state in states]
     torch._foreach_clamp_min_(row_means, eps1)
