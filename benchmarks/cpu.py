@@ -18,6 +18,7 @@ def rows(data: Path, peers: Path | None) -> list[Row]:
     given = ("--peers", str(peers.absolute())) if peers else ()
     return [
         Row("t5_training", (), 100),
+        Row("t5_training", ("--precision", "bf16-mixed"), 100),
         Row("image_training", ("--data", str(data.absolute()), *given), 260),
         Row("t5_decoding", DECODING, 170),
         Row("t5_decoding", (*DECODING, "--dtype", "bfloat16"), 170),

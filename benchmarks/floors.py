@@ -17,12 +17,12 @@ BANDWIDTH = {"H200": 4.8e12, "H100": 3.35e12, "A100": 2.0e12, "L40S": 0.86e12, "
 """Bytes of memory per second, likewise."""
 
 
-def peak_arithmetic(device: torch.device) -> float | None:
-    """Return the peak of operations per second: of a GPU in bf16 by its data sheet, of a CPU in fp32 as measured."""
+def peak_arithmetic(device: torch.device, dtype: torch.dtype = torch.float32) -> float | None:
+    """Return the peak of operations per second: of a GPU in bf16 by its data sheet, of a CPU in `dtype` as measured."""
     if device.type == "cuda":
         return _by_name(PEAK_BF16, torch.cuda.get_device_name(device))
     side = 1024
-    left, right = torch.randn(side, side), torch.randn(side, side)
+    left, right = (torch.randn(side, side).to(dtype) for _ in range(2))
     return 2 * side**3 / _least_time(lambda: left @ right)
 
 

@@ -23,6 +23,8 @@ from benchmarks.transformers_t5 import make_pair_as_theirs_begins
 SMOOTHING = 0.1
 TOLERANCE = {"32-true": 1e-5, "bf16-mixed": 2e-2}
 """Largest difference of the losses, relative."""
+TYPE = {"32-true": ("fp32", torch.float32), "bf16-mixed": ("bf16", torch.bfloat16)}
+"""What most of the arithmetic is done in: its short name, and torch's."""
 MULTI30K: dict[str, Any] = {
     "vocab_size": 8000,
     "d_model": 256,
@@ -92,7 +94,7 @@ def compare_steps(config: T5Config, args: argparse.Namespace) -> Comparison:
         contestants["transformers compiled"] = stepper(theirs, loss_of(torch.compile(theirs, mode=args.compile)))
     shape = args.preset or "T5 of Multi30k"
     work = f"{shape}, training step, {args.batch} x ({args.source} + {args.target}) tokens, {args.precision}"
-    name = f"{args.preset or 't5'}_training".replace("-", "_")
+    name = f"{args.preset or 't5'}_training_{TYPE[args.precision][0]}".replace("-", "_")
     return compare(name, work, contestants, check, rounds=args.rounds, warm_up=3, device=device, limit=args.seconds)
 
 
@@ -101,7 +103,7 @@ def add_figures(comparison: Comparison, config: T5Config, args: argparse.Namespa
     operations = training_operations(t5_multiply_adds(config, args.source, args.target), args.batch)
     ours = comparison.median("ours")
     comparison.figures["tokens per second"] = args.batch * (args.source + args.target) / ours
-    peak = peak_arithmetic(args.device)
+    peak = peak_arithmetic(args.device, TYPE[args.precision][1])
     if peak is not None:
         comparison.figures |= {"operations": float(operations), "floor_s": operations / peak}
         for contestant in comparison.times:
