@@ -1,10 +1,12 @@
 """Benchmark of `oneforall fit` on CIFAR-10, as shipped, against the script that most people copy: ResNet-18.
 
     python -m benchmarks.image_training
+    python -m benchmarks.image_training --precision bf16-mixed
     python -m benchmarks.image_training --peers ~/peers --device cuda
 
-Ours is configs/cifar10/resnet18.yaml with every callback of a run, in bf16 on a GPU (configs/trainer/gpu.yaml); the
-peer is fp32 in NCHW with two loader workers. Both train in processes of their own and take turns of a few steps.
+Ours is configs/cifar10/resnet18.yaml with every callback of a run, in bf16 on a GPU (configs/trainer/gpu.yaml) or as
+`--precision` says; the peer is fp32 in NCHW with two loader workers. Both train in processes of their own and take
+turns of a few steps.
 Without the real data, the images are random.
 """
 
@@ -103,6 +105,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--data", type=Path, default=Path("data"), help="folder of cifar-10-batches-py (default: data)")
     parser.add_argument("--peers", type=Path, help="folder that holds pytorch-cifar")
     add_compile_option(parser)
+    parser.add_argument("--precision", choices=("bf16-mixed",), help="ours on a CPU (default: as shipped, 32-true)")
     parser.add_argument("--steps", type=int, help="steps per turn (default: 2 on a CPU, 60 on a GPU)")
     args = parser.parse_args(arguments)
     cuda = args.device.type == "cuda"
@@ -116,6 +119,8 @@ def main(arguments: list[str] | None = None) -> None:
             return stack.enter_context(Training(train, steps, 2, args.device, root=root.absolute(), **given))
 
         changes: dict[str, Any] = dict(QUICK) if args.quick else {}
+        if args.precision:
+            changes["trainer.precision"] = args.precision
         compiled = changes | {"model.compile_network": args.compile} if args.compile else changes
         trainings = {"ours": start(train_ours, scratch=scratch / "ours", changes=compiled)}
         if args.compile:
@@ -125,8 +130,8 @@ def main(arguments: list[str] | None = None) -> None:
             trainings["pytorch-cifar"] = start(peers.train_pytorch_cifar, script=script, scratch=scratch)
         drop_failed(trainings)
         comparison = compare(
-            "resnet18_training",
-            f"ResNet-{depth} through fit, {steps} steps of {batch} {data}",
+            "resnet18_training_bf16" if args.precision else "resnet18_training",
+            f"ResNet-{depth} through fit{' in bf16' if args.precision else ''}, {steps} steps of {batch} {data}",
             trainings,
             lambda: check(trainings),
             rounds=args.rounds or (2 if args.quick else 4),
@@ -143,7 +148,8 @@ def main(arguments: list[str] | None = None) -> None:
 
 def add_floor(figures: dict[str, Any], network: ResNet, images: int, args: argparse.Namespace) -> None:
     """Add the time that the arithmetic of a turn takes at the machine's peak, where that is known."""
-    multiply_adds, peak = image_multiply_adds(network, 32), peak_arithmetic(args.device)
+    dtype = torch.bfloat16 if args.precision else torch.float32
+    multiply_adds, peak = image_multiply_adds(network, 32), peak_arithmetic(args.device, dtype)
     if multiply_adds is not None and peak is not None:
         figures["floor_s"] = training_operations(multiply_adds, images) / peak
 

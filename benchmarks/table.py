@@ -13,10 +13,13 @@ from benchmarks.paired import RESULTS
 MUST_REACH = {
     ("resnet18_training_cpu", "plain script"): ">= 1.9",
     ("resnet18_training_cpu", "pytorch-cifar"): ">= 1.9",
+    ("resnet18_training_bf16_cpu", "plain script"): ">= 1.9",
+    ("resnet18_training_bf16_cpu", "pytorch-cifar"): ">= 1.9",
     ("resnet18_training_cuda", "plain script"): ">= 4",
     ("resnet18_training_cuda", "pytorch-cifar"): ">= 4",
     ("custom_cnn_cuda", "airbench94_muon"): ">= 0.77",
     ("t5_training_fp32_cpu", "transformers"): ">= 1.6",
+    ("t5_training_bf16_cpu", "transformers"): ">= 1.6",
     ("t5_training_bf16_cuda", "transformers"): ">= 3",
     ("t5_base_training_bf16_cuda", "transformers compiled"): ">= 1.2",
     ("t5_decoding_1_float32_cpu", "transformers"): ">= 1.3",
