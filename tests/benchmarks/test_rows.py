@@ -18,7 +18,7 @@ CPU = torch.device("cpu")
 @pytest.fixture
 def results(tmp_path):
     times = {"ours": [0.5, 0.5], "transformers": [1.0, 1.5]}
-    comparison = Comparison("t5_training", "a step", CPU, "same loss", times, dict.fromkeys(times))
+    comparison = Comparison("t5_training_fp32", "a step", CPU, "same loss", times, dict.fromkeys(times))
     comparison.figures["floor_s"] = 0.2
     comparison.write(tmp_path)
     alone = Comparison("alone", "work without a peer", CPU, "nothing", {"ours": [3.0]}, {"ours": None})

@@ -40,7 +40,7 @@ def test_both_train_and_decode_at_tiny_sizes(tmp_path):
     t5_training.main(["--quick", "--output", str(tmp_path)])
     t5_decoding.main(["--quick", "--output", str(tmp_path), "--beams", "1", "2", "--dtype", "bfloat16"])
     names = {path.name for path in tmp_path.iterdir()}
-    assert names == {f"t5_{what}_cpu.json" for what in ("training", "decoding_1_bfloat16", "decoding_2_bfloat16")}
+    assert names == {f"t5_{what}_cpu.json" for what in ("training_fp32", "decoding_1_bfloat16", "decoding_2_bfloat16")}
     read = json.loads((tmp_path / "t5_training_fp32_cpu.json").read_text())
     assert "losses differ by" in read["checked"]
     assert {"tokens per second", "floor_s", "MFU ours", "MFU transformers"} <= set(read["figures"])
