@@ -1,11 +1,14 @@
 """The plots of RESULTS.md, from the published runs."""
 
-from collections.abc import Sequence
-from typing import Any
+from __future__ import annotations
 
-from matplotlib.figure import Figure
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
 from scripts.results.runs import Run, rows_of
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 
 def accuracy_against_cost(runs: Sequence[Run]) -> Figure:
@@ -65,6 +68,8 @@ def _images(table: str, runs: Sequence[Run]) -> list[Run]:
 
 
 def _figure(x: str, y: str) -> tuple[Figure, Any]:
+    from matplotlib.figure import Figure
+
     figure = Figure(figsize=(7.5, 5), layout="constrained")
     axes: Any = figure.add_subplot()
     axes.set(xlabel=x, ylabel=y)
