@@ -25,7 +25,7 @@ def changed_configs(run: Run, root: Path = ROOT) -> list[str]:
     Raises:
         LookupError: The commit is not in the checkout, as in a shallow clone.
     """
-    commit = run.record["commits"][-1]
+    commit = run.record["commits"][-1].removesuffix("+changes")
     _git(root, "rev-parse", "--verify", "--quiet", f"{commit}^{{commit}}")
     return [path for path in _with_bases(_named(run.record["command"]), root) if not _same(path, commit, root)]
 
