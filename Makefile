@@ -14,7 +14,7 @@ OMP_NUM_THREADS ?= 1
 PYTEST := OMP_NUM_THREADS=$(OMP_NUM_THREADS) $(BIN)/python -m pytest --numprocesses auto --maxprocesses 8
 
 .DEFAULT_GOAL := help
-.PHONY: help quickstart test slow slurm notebooks bench lint format types lock clean
+.PHONY: help quickstart test slow slurm notebooks bench results lint format types lock clean
 
 help:  ## Show what there is
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
@@ -43,6 +43,9 @@ notebooks: $(STAMP)  ## Run every notebook from its source; none is changed
 
 bench: $(STAMP)  ## Measure speed beside other programs, in up to 20 minutes, and print the table
 	$(BIN)/python -m benchmarks.cpu $(BENCH_ARGS)
+
+results: $(STAMP)  ## Write the tables and plots of RESULTS.md from the files in results/
+	$(BIN)/python -m scripts.results
 
 lint: $(STAMP)  ## Check style and format
 	$(BIN)/ruff check .

@@ -1,15 +1,20 @@
 """Lower-cased BLEU over Moses tokens, as papers from before sacreBLEU report it.
 
-    python -m scripts.moses_bleu RUN_FOLDER --language de
+    python -m scripts.moses_bleu RUN_FOLDER --language de [--output FILE.json]
 
 Reads `test_hypotheses.txt` and `test_references.txt`, which `oneforall test` writes, and passes both through Moses'
-punctuation normaliser and tokeniser for their language, as reimplemented in sacremoses.
+punctuation normaliser and tokeniser for their language, as reimplemented in sacremoses. The file has the score, its
+signature, and the SHA-256 of the hypotheses that it is the score of.
 """
 
 import argparse
+import hashlib
+import json
 from collections.abc import Sequence
 from itertools import zip_longest
 from pathlib import Path
+
+from utils.files import write_text
 
 
 def moses_tokens(texts: Sequence[str], language: str) -> list[str]:
@@ -36,10 +41,11 @@ def read_lines(path: Path) -> list[str]:
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Read the command line and print the score."""
+    """Read the command line, print the score and, with `--output`, write it."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
     parser.add_argument("folder", type=Path, help="run folder of a tested run")
     parser.add_argument("--language", required=True, help="language of the hypotheses, such as de")
+    parser.add_argument("--output", type=Path, help="JSON file to write, such as results/en-de/moses_bleu.json")
     options = parser.parse_args(arguments)
     try:
         hypotheses, references = (
@@ -56,6 +62,10 @@ def main(arguments: list[str] | None = None) -> None:
     except ModuleNotFoundError as error:
         parser.error(f"{error}: run `pip install sacremoses`, or install the extra one-for-all[dev]")
     print(f"BLEU {score:.2f} ({signature}, Moses tokens)")
+    if options.output is not None:
+        digest = hashlib.sha256((options.folder / "test_hypotheses.txt").read_bytes()).hexdigest()
+        record = {"bleu": score, "signature": f"bleu {signature}, Moses tokens", "hypotheses_sha256": digest}
+        write_text(options.output, json.dumps(record, indent=2) + "\n")
 
 
 if __name__ == "__main__":

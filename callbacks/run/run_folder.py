@@ -34,6 +34,7 @@ CONTENTS = {
     "samples.md": "text generated at each validation, beside the references",
     "attention.png": "the source tokens attended to for each generated token",
     "summary.md": "the run on one page: model size, scores, time, hardware, command",
+    "run.json": "the same for programs, with the time after each epoch",
     "test_metrics.json": "all test metrics, unrounded, and the data they were measured on",
     "test_hypotheses.txt": "the text generated for each test example, one per line",
     "test_outputs.jsonl": "the same with source, references and score",
@@ -201,7 +202,7 @@ def release_folder(folder: Path) -> None:
 def _written_before_training(path: Path) -> bool:
     """Return whether a run writes a file, given by its path in the run folder, before its first step."""
     return (
-        path.name in ("config.yaml", "summary.md", "metrics.csv", "tokenizer.json", LOCK)
+        path.name in ("config.yaml", "summary.md", "run.json", "metrics.csv", "tokenizer.json", LOCK)
         or path.name == "hparams.yaml"  # of TensorBoard and of Lightning's own CSV logger
         or path.name.startswith("events.out.tfevents.")
         or path.parts[0] == "wandb"

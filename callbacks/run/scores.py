@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import NamedTuple
 
-from callbacks.plots.curves import read_columns
+from callbacks.plots.metric_lines import read_columns
 
 LOWER_IS_BETTER = ("loss", "error", "perplexity", "bits_per_character")
 

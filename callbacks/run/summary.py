@@ -1,16 +1,14 @@
-"""summary.md: what a run was, its results, and how to repeat it."""
+"""summary.md and run.json: what a run was, its results, and how to repeat it, for people and for programs."""
 
-import os
-import platform
+import json
 import re
 import shlex
 import sys
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-import lightning
 import torch
 import yaml
 from lightning.pytorch import Callback, LightningModule, Trainer
@@ -28,6 +26,7 @@ from utils.config_changes import config_changes
 from utils.contracts import ClassifiesImages, HasUnit, network_of
 from utils.files import write_text
 from utils.interruption import Interrupted
+from utils.machine import commit, cores, processor, versions
 
 HIDDEN_TRAINER_KEYS = ("callbacks", "logger", "default_root_dir", "enable_progress_bar", "plugins", "profiler")
 
@@ -37,6 +36,9 @@ class Summary(Callback):
 
     An interrupted fit gets its summary too. The section of tests belongs to `TestMetrics` and is left as it is. The
     training time is kept in the checkpoint, so that the time of a resumed run is the sum of its sessions.
+
+    `run.json` has the same facts for programs, unrounded, and more: the commits of the program that the run was trained
+    with, and the time after each epoch, `{"1": 103.2, ...}` in seconds of training and validation.
     """
 
     clock: Clock = staticmethod(time.monotonic)
@@ -49,6 +51,8 @@ class Summary(Callback):
         self._trained = False
         self._validation_started: float | None = None
         self._multiply_adds: int | None = None
+        self._epoch_seconds: dict[int, float] = {}
+        self._commits: list[str] = []
 
     def state_dict(self) -> dict[str, Any]:
         """Return times and number of examples so far."""
@@ -56,6 +60,8 @@ class Summary(Callback):
             "seconds": self._training_seconds(),
             "validation_seconds": self._validation_seconds,
             "examples": self._examples,
+            "epoch_seconds": dict(self._epoch_seconds),
+            "commits": list(self._commits),
         }
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
@@ -63,6 +69,8 @@ class Summary(Callback):
         self._seconds = state_dict["seconds"]
         self._validation_seconds = state_dict["validation_seconds"]
         self._examples = state_dict["examples"]
+        self._epoch_seconds = dict(state_dict.get("epoch_seconds", {}))
+        self._commits = list(state_dict.get("commits", []))
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Count the network's operations."""
@@ -70,6 +78,7 @@ class Summary(Callback):
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Write the first version, now that a resumed run has loaded its checkpoint, and start the clock."""
+        self._commits = list(dict.fromkeys([*self._commits, commit() or "unknown"]))
         self._write(trainer, pl_module, "Training is in progress.")
         self._started = self.clock()
         self._trained = True
@@ -90,6 +99,10 @@ class Summary(Callback):
             self._validation_seconds += self.clock() - self._validation_started
         self._validation_started = None
 
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Keep the time after an epoch and its validation."""
+        self._epoch_seconds[trainer.current_epoch + 1] = self._training_seconds()
+
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Stop the clock."""
         self._seconds = self._training_seconds()
@@ -98,7 +111,7 @@ class Summary(Callback):
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Write the whole summary, unless all had been done before this fit: its command and settings were not used."""
         if self._trained or not (Path(trainer.default_root_dir) / "summary.md").is_file():
-            self._write(trainer, pl_module, f"Training ended after {_epochs(trainer)}.")
+            self._write(trainer, pl_module, f"Training ended after {_epochs(trainer)}.", ended=True)
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
         """Write the summary of an interrupted training."""
@@ -110,56 +123,80 @@ class Summary(Callback):
     def _training_seconds(self) -> float:
         return self._seconds + (self.clock() - self._started if self._started is not None else 0.0)
 
-    def _write(self, trainer: Trainer, pl_module: LightningModule, state: str) -> None:
+    def _write(self, trainer: Trainer, pl_module: LightningModule, state: str, ended: bool = False) -> None:
         folder = Path(trainer.default_root_dir)
         if not trainer.is_global_zero or not folder.is_dir():  # a folder that was deleted stays so
             return
         path = folder / "summary.md"
         old = path.read_text(encoding="utf-8") if path.is_file() else ""
         test = re.search(f"{TEST_BEGIN}.*?{TEST_END}", old, re.DOTALL)
+        record = self._record(trainer, pl_module, ended)
+        write_text(folder / "run.json", json.dumps(record, indent=2, ensure_ascii=False) + "\n")
         sections = [
             f"# {folder.name}",
             state,
             _validation_section(folder / "metrics.csv"),
             test.group() if test else TEST_BEGIN + TEST_END,
-            self._model_section(pl_module),
-            self._training_section(trainer, pl_module),
+            _model_section(pl_module, record),
+            _training_section(record),
             _changes_section(folder),
-            _reproduce_section(folder),
+            _reproduce_section(folder, record),
             _config_section(folder / "config.yaml"),
         ]
         write_text(path, "\n\n".join(filter(None, sections)) + "\n")
 
-    def _model_section(self, pl_module: LightningModule) -> str:
+    def _record(self, trainer: Trainer, pl_module: LightningModule, ended: bool) -> dict[str, Any]:
+        """Return the content of run.json."""
         network = network_of(pl_module)
-        parts = parameters_by_part(network)
-        total, trainable = (sum(counts[which] for counts in parts.values()) for which in (0, 1))
-        size_line = f"{type(network).__name__}: {total:,} parameters, {trainable:,} trainable"
-        if self._multiply_adds is not None and isinstance(pl_module, ClassifiesImages):
-            size = pl_module.input_size
-            size_line += f"; {self._multiply_adds:,} multiply-adds per {size}x{size} image"
-        rows = [(f"`{name}`", f"{all_:,}", f"{some:,}") for name, (all_, some) in parts.items()]
-        return f"## Model\n\n{size_line}.\n\n" + plain_table(("part", "parameters", "trainable"), rows)
+        return {
+            "command": shlex.join(["oneforall", *repeatable(sys.argv[1:])]),
+            "commits": self._commits,
+            "ended": ended,
+            "network": type(network).__name__,
+            "parameters": sum(total for total, _ in parameters_by_part(network).values()),
+            "multiply_adds": self._multiply_adds if isinstance(pl_module, ClassifiesImages) else None,
+            "epochs": trainer.current_epoch,
+            "steps": trainer.global_step,
+            "examples": self._examples,
+            "unit": pl_module.unit if isinstance(pl_module, HasUnit) else "examples",
+            "seconds": self._training_seconds(),
+            "validation_seconds": self._validation_seconds,
+            "epoch_seconds": self._epoch_seconds,
+            "limits": active_limits(trainer, ("train", "val")),  # overfit_batches and fast_dev_run set them too
+            "hardware": _hardware(trainer, pl_module),
+            "precision": str(trainer.precision),
+            "versions": versions(),
+            "trackers": [logger.where for logger in trainer.loggers if isinstance(logger, WandbRun)],
+        }
 
-    def _training_section(self, trainer: Trainer, pl_module: LightningModule) -> str:
-        rows = []
-        seconds = self._training_seconds()
-        if self._examples:
-            unit = pl_module.unit if isinstance(pl_module, HasUnit) else "examples"
-            learning = max(seconds - self._validation_seconds, 1e-9)
-            rows.append(
-                ("time", f"{_duration(seconds)}, including {_duration(self._validation_seconds)} of validation")
-            )
-            rows.append(("throughput", f"{self._examples / learning:,.0f} {unit}/s in training"))
-            rows.append(("steps", f"{trainer.global_step:,} optimizer steps, {self._examples:,} {unit} seen"))
-        if limits := active_limits(trainer, ("train", "val")):  # overfit_batches and fast_dev_run set them too
-            rows.append(("limits", ", ".join(f"{name} {value}" for name, value in limits.items())))
-        rows.append(("hardware", _hardware(trainer, pl_module)))
-        rows.append(("precision", str(trainer.precision)))
-        rows += [("W&B", logger.where) for logger in trainer.loggers if isinstance(logger, WandbRun)]
-        versions = f"torch {torch.__version__}, lightning {lightning.__version__}, Python {platform.python_version()}"
-        rows.append(("versions", versions))
-        return "## Training\n\n" + plain_table(("", ""), rows)
+
+def _model_section(pl_module: LightningModule, record: Mapping[str, Any]) -> str:
+    parts = parameters_by_part(network_of(pl_module))
+    trainable = sum(some for _, some in parts.values())
+    size_line = f"{record['network']}: {record['parameters']:,} parameters, {trainable:,} trainable"
+    if record["multiply_adds"] is not None and isinstance(pl_module, ClassifiesImages):
+        size = pl_module.input_size
+        size_line += f"; {record['multiply_adds']:,} multiply-adds per {size}x{size} image"
+    rows = [(f"`{name}`", f"{all_:,}", f"{some:,}") for name, (all_, some) in parts.items()]
+    return f"## Model\n\n{size_line}.\n\n" + plain_table(("part", "parameters", "trainable"), rows)
+
+
+def _training_section(record: Mapping[str, Any]) -> str:
+    rows = []
+    seconds, validation, examples = record["seconds"], record["validation_seconds"], record["examples"]
+    if examples:
+        rows.append(("time", f"{_duration(seconds)}, including {_duration(validation)} of validation"))
+        rate = examples / max(seconds - validation, 1e-9)
+        rows.append(("throughput", f"{rate:,.0f} {record['unit']}/s in training"))
+        rows.append(("steps", f"{record['steps']:,} optimizer steps, {examples:,} {record['unit']} seen"))
+    if record["limits"]:
+        rows.append(("limits", ", ".join(f"{name} {value}" for name, value in record["limits"].items())))
+    rows.append(("hardware", record["hardware"]))
+    rows.append(("precision", record["precision"]))
+    rows += [("W&B", where) for where in record["trackers"]]
+    rows.append(("versions", ", ".join(f"{name} {version}" for name, version in record["versions"].items())))
+    rows.append(("commit", ", ".join(record["commits"])))
+    return "## Training\n\n" + plain_table(("", ""), rows)
 
 
 def _validation_section(metrics_csv: Path) -> str:
@@ -185,11 +222,10 @@ def _changes_section(folder: Path) -> str:
     return "## Changes on resuming\n\n" + "\n".join(lines)
 
 
-def _reproduce_section(folder: Path) -> str:
-    command = shlex.join(["oneforall", *repeatable(sys.argv[1:])])
+def _reproduce_section(folder: Path, record: Mapping[str, Any]) -> str:
     again = shlex.join(["oneforall", "fit", "--config", str(folder / "config.yaml")])
     return (
-        f"## Reproduce\n\nThe command of this run:\n\n```\n{command}\n```\n\n"
+        f"## Reproduce\n\nThe command of this run:\n\n```\n{record['command']}\n```\n\n"
         f"The same run from its saved config:\n\n```\n{again}\n```"
     )
 
@@ -222,21 +258,12 @@ def _config_section(config_yaml: Path) -> str:
 
 
 def _hardware(trainer: Trainer, pl_module: LightningModule) -> str:
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    parts = [f"{_cpu_model()}, {cores} cores, {torch.get_num_threads()} threads"]
+    parts = [f"{processor()}, {cores()} cores, {torch.get_num_threads()} threads"]
     if pl_module.device.type == "cuda":
         parts.insert(0, f"{trainer.world_size} x {torch.cuda.get_device_name(pl_module.device)}")
     elif trainer.world_size > 1:
         parts.insert(0, f"{trainer.world_size} processes")
     return "; ".join(parts)
-
-
-def _cpu_model() -> str:
-    try:
-        found = re.search(r"^model name\s*:\s*(.+)$", Path("/proc/cpuinfo").read_text(encoding="utf-8"), re.MULTILINE)
-    except OSError:
-        found = None
-    return found.group(1).strip() if found else platform.processor() or platform.machine()
 
 
 def _epochs(trainer: Trainer) -> str:

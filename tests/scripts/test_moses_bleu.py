@@ -1,5 +1,7 @@
 """BLEU over Moses tokens, checked against hand-made tokens and products."""
 
+import hashlib
+import json
 import sys
 from pathlib import Path
 
@@ -31,6 +33,14 @@ def test_case_and_spaces_before_punctuation_do_not_count(tmp_path: Path, capsys:
 def test_examples_may_have_unequal_numbers_of_references(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     main(write(tmp_path, "One two three four\nA b c d e\n", "five\tone two three four\na b c d e\n"))
     assert capsys.readouterr().out.startswith("BLEU 100.00 (")
+
+
+def test_the_score_is_written_with_the_digest_of_its_hypotheses(tmp_path: Path) -> None:
+    main([*write(tmp_path, "A b c d\n", "a b c d\n"), "--output", str(tmp_path / "out" / "moses_bleu.json")])
+    written = json.loads((tmp_path / "out" / "moses_bleu.json").read_text())
+    assert written["bleu"] == pytest.approx(100)
+    assert "case:lc" in written["signature"]
+    assert written["hypotheses_sha256"] == hashlib.sha256(b"A b c d\n").hexdigest()
 
 
 def test_files_that_cannot_be_scored_are_errors(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

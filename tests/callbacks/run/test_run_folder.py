@@ -81,6 +81,7 @@ def test_a_released_folder_is_free_again(tmp_path):
     folder = claim_folder(tmp_path / "a", numbered=True)
     (folder / "config.yaml").write_text("model: null")
     (folder / "summary.md").write_text("")
+    (folder / "run.json").write_text("{}")
     (folder / "metrics.csv").write_text("epoch,step\n")  # also written before the first step
     (folder / "checkpoints").mkdir()
     for name in ("tensorboard/events.out.tfevents.1", "tensorboard/hparams.yaml", "wandb/run-1/files/wandb.txt"):

@@ -1,13 +1,16 @@
+import json
 import re
 import shlex
 
 import pytest
+import torch
 from lightning.pytorch import Callback
 from lightning.pytorch.loggers import CSVLogger
 
 from callbacks.run.summary import Summary, repeatable
 from callbacks.run.test_metrics import TestMetrics
 from tests.callbacks.fakes import FakeClock
+from utils.machine import commit
 
 FIT = ["fit", "--config", "my file.yaml"]
 
@@ -69,6 +72,21 @@ def test_fit_and_test_fill_the_summary(make_trainer, tiny_data, timed, tmp_path,
 
     assert "| limits |" not in text
 
+    record = json.loads((tmp_path / "run.json").read_text())
+    assert {key: record[key] for key in ("command", "ended", "parameters", "multiply_adds", "epochs", "steps")} == {
+        "command": "oneforall fit --config 'my file.yaml'",
+        "ended": True,
+        "parameters": 891,
+        "multiply_adds": 7680,
+        "epochs": 3,
+        "steps": 9,
+    }
+    assert (record["seconds"], record["validation_seconds"], record["examples"]) == (27, 9, 30)
+    assert record["epoch_seconds"] == {"1": 9, "2": 18, "3": 27}  # each with its validation
+    assert record["versions"]["torch"] == torch.__version__
+    assert record["commits"] == [commit() or "unknown"]
+    assert f"| commit | {record['commits'][0]} |" in text
+
     make_trainer(summary(clock), TestMetrics(), precision="bf16-mixed").test(model, tiny_data(), verbose=False)
     tested = (tmp_path / "summary.md").read_text()
     section = re.compile(r"<!-- test -->.*<!-- end of test -->", flags=re.DOTALL)
@@ -92,7 +110,7 @@ def test_the_command_makes_another_run(where):
     assert repeatable([*FIT, *where.split()]) == FIT
 
 
-def test_time_adds_up_over_a_resume(make_trainer, tiny_data, timed, tmp_path):
+def test_time_adds_up_over_a_resume(make_trainer, tiny_data, timed, tmp_path, monkeypatch):
     clock, model = timed
 
     class BreakInEpoch2(Callback):
@@ -105,7 +123,9 @@ def test_time_adds_up_over_a_resume(make_trainer, tiny_data, timed, tmp_path):
     with pytest.raises(RuntimeError, match="power cut"):
         make_trainer(summary(clock), BreakInEpoch2(), max_epochs=2).fit(model, tiny_data())
     assert "Training was interrupted after 1 of 2 epochs (RuntimeError)." in (tmp_path / "summary.md").read_text()
+    assert not json.loads((tmp_path / "run.json").read_text())["ended"]
     clock.now += 5000
+    monkeypatch.setattr("callbacks.run.summary.commit", lambda: "another")
     # Step 4 was saved after 3 x 2 + 3 + 2 = 11 s, 3 of them validation, and 10 + 4 images. Two batches of 2 s remain,
     # of 4 images each since this loader starts again, and a validation of 3 s
     make_trainer(summary(clock), max_epochs=2).fit(model, tiny_data(), ckpt_path=str(tmp_path / "a.ckpt"))
@@ -113,3 +133,6 @@ def test_time_adds_up_over_a_resume(make_trainer, tiny_data, timed, tmp_path):
     assert "| time | 18.0 s, including 6.0 s of validation |" in text
     assert "| steps | 6 optimizer steps, 22 images seen |" in text
     assert "interrupted" not in text
+    record = json.loads((tmp_path / "run.json").read_text())
+    assert record["epoch_seconds"] == {"1": 9, "2": 18}
+    assert record["commits"] == [commit() or "unknown", "another"]

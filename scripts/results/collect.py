@@ -1,0 +1,162 @@
+"""Publication of a finished and tested run: its small files are copied into `results/`.
+
+    python -m scripts.results.collect runs/custom_cnn --table cifar10 --data "CIFAR-10, JPEG-75 copy" \
+        --test originals=runs/custom_cnn_originals
+    python -m scripts.results
+
+The second command writes the tables of RESULTS.md anew. Runs of several seeds are collected one by one, into folders of
+their own (`--to`); those of the same table and row become one row.
+"""
+
+import argparse
+import json
+import re
+import shutil
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from scripts.release_checkpoints import digest
+from scripts.results.old_runs import record_of
+from scripts.results.runs import RESULTS
+from scripts.results.tables import TABLES
+from utils.files import write_text
+
+COPIED = ("config.yaml", "metrics.csv", "test_metrics.json", "test_hypotheses.txt")
+ABSOLUTE = re.compile(r"""(?<![\w./:~-])/[\w.-]+(?:/[\w.-]+)*""")
+"""A path that begins at the root, which is nobody else's."""
+
+
+def collect(
+    folder: Path,
+    to: Path,
+    added: dict[str, Any],
+    tests: dict[str, Path],
+    replaced: dict[str, str],
+    commit: str | None = None,
+) -> dict[str, Any]:
+    """Copy the small files of a run and write its `run.json`; return what that holds.
+
+    Args:
+        folder: The run folder.
+        to: Its folder in `results/`, which is replaced.
+        added: Fields of `run.json` beyond those that the run has written; see `scripts.results.runs`.
+        tests: Folders that the checkpoint was tested into on other data, by a name for these data.
+        replaced: What to write instead of the absolute paths of this machine.
+        commit: Commit of a run that has no `run.json`, because it was trained before there was one.
+
+    Raises:
+        ValueError: The run has not ended, or a file names an absolute path.
+        OSError: A file is missing.
+    """
+    record = written_record(folder, commit)
+    if not record["ended"]:
+        raise ValueError(f"{folder} is a run that has not ended; continue it with --resume")
+    config = yaml.safe_load((folder / "config.yaml").read_text(encoding="utf-8"))
+    record |= {"seed": config["seed_everything"], "checkpoint": tested_checkpoint(folder)} | added
+    record.setdefault("row", network_name(config))
+    files = {name: folder / name for name in COPIED if (folder / name).is_file()}
+    files |= {f"test_metrics_{name}.json": other / "test_metrics.json" for name, other in tests.items()}
+    texts = {name: path.read_text(encoding="utf-8") for name, path in files.items()}
+    texts["run.json"] = json.dumps(record, indent=2, ensure_ascii=False) + "\n"
+    for name in texts.keys() - {"metrics.csv", "test_hypotheses.txt"}:
+        texts[name] = without_paths(texts[name], replaced, f"{folder}: {name}")
+    if to.is_dir():
+        shutil.rmtree(to)
+    for name, text in texts.items():
+        write_text(to / name, text)
+    return record
+
+
+def written_record(folder: Path, commit: str | None) -> dict[str, Any]:
+    """Return what a run has recorded of itself, in `run.json` or else, given its commit, in `summary.md`.
+
+    Raises:
+        FileNotFoundError: There is no `run.json`, and no commit is given.
+    """
+    if (folder / "run.json").is_file():
+        record: dict[str, Any] = json.loads((folder / "run.json").read_text(encoding="utf-8"))
+        return record
+    if commit is None:
+        raise FileNotFoundError(f"{folder} has no run.json: for a run from before there was one, add --commit COMMIT")
+    return record_of((folder / "summary.md").read_text(encoding="utf-8"), commit)
+
+
+def tested_checkpoint(folder: Path) -> dict[str, Any] | None:
+    """Return the name, size and SHA-256 of the checkpoint that a run was tested with; None if it was not tested."""
+    if not (folder / "test_metrics.json").is_file():
+        return None
+    name = json.loads((folder / "test_metrics.json").read_text(encoding="utf-8"))["checkpoint"]
+    return {"file": name, "bytes": (folder / name).stat().st_size, "sha256": digest(folder / name)}
+
+
+def network_name(config: dict[str, Any]) -> str:
+    """Return the name of a network with its depth, such as "ResNet-20"."""
+    network = config["model"]["init_args"]["architecture"]
+    name = network["class_path"].rpartition(".")[2]
+    depth = network.get("init_args", {}).get("depth")
+    return f"{name}-{depth}" if depth else name
+
+
+def without_paths(text: str, replaced: dict[str, str], place: str) -> str:
+    """Return a text with the given paths replaced.
+
+    Raises:
+        ValueError: Another absolute path is in it.
+    """
+    for old, new in replaced.items():
+        text = text.replace(old, new)
+    if found := ABSOLUTE.search(text):
+        raise ValueError(
+            f"{place} names {found[0]}, which only this machine has; --replace {found[0]}=data, for example"
+        )
+    return text
+
+
+def pair(text: str) -> tuple[str, str]:
+    """Split NAME=VALUE."""
+    name, equals, value = text.partition("=")
+    if not (name and equals and value):
+        raise argparse.ArgumentTypeError(f"{text} is not of the form NAME=VALUE")
+    return name, value
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Read the command line and collect a run."""
+    parser = argparse.ArgumentParser(
+        prog="python -m scripts.results.collect",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    parser.add_argument("folder", type=Path, help="run folder")
+    parser.add_argument("--table", required=True, choices=TABLES, help="table of RESULTS.md")
+    parser.add_argument("--row", help="name of the row (default: that of the network)")
+    parser.add_argument("--to", help="folder in results/ (default: the name of the run folder)")
+    parser.add_argument("--data", required=True, help="which copy of the data it was trained on, in words")
+    parser.add_argument("--commit", help="commit of a run that has no run.json")
+    parser.add_argument("--note", help="anything else to know about the run")
+    parser.add_argument(
+        "--test", type=pair, action="append", default=[], metavar="NAME=FOLDER", help="folder of a test on other data"
+    )
+    parser.add_argument(
+        "--replace", type=pair, action="append", default=[], metavar="PATH=NAME", help="what to write for a path"
+    )
+    parser.add_argument("--results", type=Path, default=RESULTS, help="folder of the results")
+    options = parser.parse_args(arguments)
+    given = {"table": options.table, "row": options.row, "data": options.data, "note": options.note}
+    added = {key: value for key, value in given.items() if value is not None}
+    to = options.results / (options.to or options.folder.resolve().name)
+    tests = {name: Path(folder) for name, folder in options.test}
+    try:
+        record = collect(options.folder, to, added, tests, dict(options.replace), options.commit)
+    except (OSError, ValueError) as error:
+        parser.error(str(error))
+    print(f"{to}: {record['row']} in the table {record['table']}; now run `python -m scripts.results`")
+    if any("+" in commit or commit == "unknown" for commit in record["commits"]) or len(record["commits"]) > 1:
+        print(f"note: the commit is {', '.join(record['commits'])}, which nobody else can check out")
+
+
+if __name__ == "__main__":
+    main()

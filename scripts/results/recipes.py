@@ -1,0 +1,67 @@
+"""Whether the configs that a published run was made with are still the same."""
+
+import shlex
+import subprocess
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from scripts.results.runs import Run
+
+ROOT = Path(__file__).parents[2]
+
+
+def changed_configs(run: Run, root: Path = ROOT) -> list[str]:
+    """Return the configs of a run's command, and their bases, whose content has changed since its commit.
+
+    Comments do not count.
+
+    Args:
+        run: The run.
+        root: A git checkout that has the commit.
+
+    Raises:
+        LookupError: The commit is not in the checkout, as in a shallow clone.
+    """
+    commit = run.record["commits"][-1].removesuffix("+changes")
+    _git(root, "rev-parse", "--verify", "--quiet", f"{commit}^{{commit}}")
+    return [path for path in _with_bases(_named(run.record["command"]), root) if not _same(path, commit, root)]
+
+
+def _named(command: str) -> list[str]:
+    """Return the files after `--config` in a command; a shipped config may go by its name in configs/."""
+    words = [word for part in shlex.split(command) for word in part.split("=", 1)]
+    files = [value for option, value in pairwise(words) if option == "--config"]
+    return [file if file.startswith("configs/") else f"configs/{file}" for file in files]
+
+
+def _with_bases(paths: list[str], root: Path) -> list[str]:
+    found: list[str] = []
+    while paths:
+        path, *paths = paths
+        found.append(path)
+        content = _content((root / path).read_text(encoding="utf-8")) if (root / path).is_file() else {}
+        if base := content.get("base"):
+            paths.append((Path(path).parent / base).as_posix())
+    return found
+
+
+def _same(path: str, commit: str, root: Path) -> bool:
+    try:
+        before = _git(root, "show", f"{commit}:{path}")
+    except LookupError:  # a new file
+        return False
+    return (root / path).is_file() and _content(before) == _content((root / path).read_text(encoding="utf-8"))
+
+
+def _content(text: str) -> dict[str, Any]:
+    return yaml.safe_load(text) or {}
+
+
+def _git(root: Path, *command: str) -> str:
+    answer = subprocess.run(["git", *command], cwd=root, capture_output=True, text=True)
+    if answer.returncode:
+        raise LookupError(f"git {shlex.join(command)}: {answer.stderr.strip()}")
+    return answer.stdout
