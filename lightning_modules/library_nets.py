@@ -152,7 +152,8 @@ def last_layer(network: nn.Module, num_classes: int, name: str) -> str:
     Raises:
         ValueError: There is none.
     """
-    for path, module in reversed(list(network.named_modules())):
+    modules: list[tuple[str, nn.Module]] = list(network.named_modules())
+    for path, module in reversed(modules):
         if getattr(module, "out_features", None) == num_classes or getattr(module, "out_channels", None) == num_classes:
             return path
     raise ValueError(f"architecture.name {name} has no last layer with {num_classes} outputs: name another network")

@@ -181,7 +181,7 @@ def test_a_published_t5_gives_its_sizes_and_its_tokenizer(name: str, tmp_path: P
 
 
 def test_the_classes_of_a_folder_are_those_of_the_network(tmp_path: Path) -> None:
-    assert build(tmp_path, "images/scratch.yaml").model.architecture.num_classes == 3
+    assert build(tmp_path / "own", "images/scratch.yaml").model.architecture.num_classes == 3
     assert build(tmp_path, "datasets/cifar100.yaml").model.architecture.num_classes == 100
 
 
