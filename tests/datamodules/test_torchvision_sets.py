@@ -5,6 +5,7 @@ import hashlib
 import pickle
 import struct
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -63,7 +64,8 @@ def test_grey_images_get_a_frame_and_three_channels(module: type[TorchvisionData
 
 def test_cifar100_is_read_if_it_is_the_original(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     draw = np.random.default_rng(0)
-    folder, files = tmp_path / "cifar-100-python", {}
+    folder = tmp_path / "cifar-100-python"
+    files: dict[str, Any] = {}
     folder.mkdir()
     names = sorted(CIFAR100DataModule.names)
     for name, count in (("train", 30), ("test", 5)):
