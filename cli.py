@@ -52,6 +52,7 @@ from command_line.configs import BASE, forget, given_configs, with_found_configs
 from command_line.errors import explain, user_errors
 from command_line.help_pages import help_option, with_full_help
 from command_line.mistakes import wants_traceback
+from command_line.open_fields import fill_open_fields, given_fields
 from command_line.parser import Parser
 from command_line.paths import checkpoint_file, expand_flags, expand_home, with_checkpoint_files
 from command_line.process import import_packages, prepare_process, use_utf8
@@ -88,6 +89,9 @@ class OneForAllCLI(LightningCLI):
         self.lock: FolderLock | None = None  # held until the process ends
         self.changes: list[str] = []
         self.given_configs = given_configs(args)
+        if not help_option(args):
+            args = with_checkpoint_config(with_run_config(with_found_configs(args)))
+        self.whole_command = args
         try:
             super().__init__(
                 LightningModule,
@@ -101,7 +105,7 @@ class OneForAllCLI(LightningCLI):
                 },
                 parser_class=Parser,
                 auto_configure_optimizers=False,
-                args=args if help_option(args) else with_checkpoint_config(with_run_config(with_found_configs(args))),
+                args=args,
             )
         except BaseException:
             if self.claimed and not self._has_trained():
@@ -147,9 +151,15 @@ class OneForAllCLI(LightningCLI):
     def before_instantiate_classes(self) -> None:
         """Choose the run folder, and give it to the Trainer and the loggers."""
         options = self.config[self.subcommand]
+        earlier: dict[str, Any] | None = None
         if self.subcommand == "fit":
             check_optimizer(options.model)
+            earlier = self._checkpoint_to_resume(options)
+            fill_open_fields(options, given_fields(self.whole_command), earlier)
         self.saved_config = resolved_config(self._parser(self.subcommand), options)
+        if earlier is not None:
+            same_folder = Path(options.ckpt_path).absolute().parent.parent == self._fit_folder(options).absolute()
+            self.changes = accepted_changes(earlier, self.saved_config, options.ckpt_path, SECTIONS, same_folder)
         self.run_dir = self._choose_run_dir(options)
         options.trainer.default_root_dir = str(self.run_dir)
         if self.subcommand != "fit":  # a logger records the training; TestFigures sends those of a test
@@ -166,23 +176,28 @@ class OneForAllCLI(LightningCLI):
     def _choose_run_dir(self, options: Any) -> Path:
         if self.subcommand != "fit":
             return evaluation_folder(options.run_dir, options.name, options.ckpt_path, options.output)
-        if ".." in Path(options.name or "").parts or Path(options.name or "").is_absolute():
-            raise ValueError(f"--name {options.name} leads out of runs/; choose another folder with --run_dir")
-        folder = Path(options.run_dir) if options.run_dir else Path("runs") / (options.name or self._default_name())
-        if options.resume:
-            self.lock = lock_run(folder)
-            newest = newest_intact_checkpoint(folder)
-            self._print(resume_report(folder, newest))
-            options.ckpt_path = newest or options.ckpt_path
-        if options.ckpt_path:
-            earlier = read_config(options.ckpt_path, to_resume=True)
-            same_folder = Path(options.ckpt_path).absolute().parent.parent == folder.absolute()
-            self.changes = accepted_changes(earlier, self.saved_config, options.ckpt_path, SECTIONS, same_folder)
+        folder = self._fit_folder(options)
         folder, claimed = training_folder(folder, resume=bool(options.resume), numbered=not options.run_dir)
         self.claimed = folder if claimed else None
         if claimed:
             self.lock = lock_run(folder)
         return folder
+
+    def _fit_folder(self, options: Any) -> Path:
+        """Return the folder that a fit asks for."""
+        if ".." in Path(options.name or "").parts or Path(options.name or "").is_absolute():
+            raise ValueError(f"--name {options.name} leads out of runs/; choose another folder with --run_dir")
+        return Path(options.run_dir) if options.run_dir else Path("runs") / (options.name or self._default_name())
+
+    def _checkpoint_to_resume(self, options: Any) -> dict[str, Any] | None:
+        """Lock the folder of `--resume`, and return the config of the checkpoint that a fit continues, if any."""
+        folder = self._fit_folder(options)
+        if options.resume:
+            self.lock = lock_run(folder)
+            newest = newest_intact_checkpoint(folder)
+            self._print(resume_report(folder, newest))
+            options.ckpt_path = newest or options.ckpt_path
+        return read_config(options.ckpt_path, to_resume=True) if options.ckpt_path else None
 
     def _default_name(self) -> str:
         model = self.config[self.subcommand].model

@@ -87,7 +87,8 @@ MODEL: Rows = [
 DATA: Rows = [
     (
         "--data CLASS",
-        "CIFAR10DataModule, ImageFolderDataModule, DigitsDataModule, TextSeq2SeqDataModule or CharTextDataModule.",
+        "ImageFolderDataModule, CIFAR10DataModule, CIFAR100DataModule, MNISTDataModule, FashionMNISTDataModule, "
+        "SVHNDataModule, DigitsDataModule, TextSeq2SeqDataModule or CharTextDataModule.",
     ),
     ("--data.batch_size N", "Images per batch and process; text has --data.batch_tokens."),
 ]

@@ -64,7 +64,7 @@ RULES = (
     Rule(("data.predict_*", "data.test_file")),
     # Where the same data are: their content is compared when they have been read
     Rule(("data.root", "data.path", "data.task*.*_source", "data.task*.*_target")),
-    Rule(("data.task*.train", "data.task*.val", "data.task*.test")),
+    Rule(("data.task*.train", "data.task*.val", "data.task*.test", "data.task*.url")),
     # A field of a datamodule of your own may be a split, and nothing would show the leak later: safe rather than free
     Rule(("data.*",), OTHER_EXAMPLES),
     # --- the run

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
@@ -13,19 +13,23 @@ from torch import Tensor
 from datamodules.images.base import ImageDataModule
 from datamodules.images.formats import readable_endings
 from datamodules.images.image_cache import cached_images
+from datamodules.images.image_files import ImageFiles
 from datamodules.images.image_set import ImageSet, channel_statistics, split_line
 from datamodules.images.layout import Layout, read_layout
 from datamodules.images.listing import describe_skipped, list_images
 from datamodules.trainer_state import stage_of
-from utils.checks import check_fraction, check_positive_int
+from utils.checks import check_choice, check_fraction, check_positive_int
 from utils.file_names import one_form, readable
+
+IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+"""Mean and standard deviation per channel with which torchvision's weights were trained."""
 
 _NAMES = {"train": "training", "val": "validation", "test": "test"}
 _NO_ROOT = "data.root is missing: set it to the folder that contains train/<class>/ or <class>/ folders"
 
 
 class ImageFolderDataModule(ImageDataModule):
-    """Your own images of any size and mode, in one folder per class, resized once and held in memory as uint8.
+    """Your own images of any size and mode, in one folder per class, resized once, as uint8 in memory or on disk.
 
     Two layouts are supported: `root/train/<class>/...` with `root/val/<class>/...` and `root/test/<class>/...`
     (torchvision's ImageFolder), or `root/<class>/...`. Other usual names of splits, such as `Training`, `valid`, `dev`
@@ -33,7 +37,8 @@ class ImageFolderDataModule(ImageDataModule):
     training images, stratified. Images are cropped to their centred square before they are resized. A fit reports where
     each split is from, and what was skipped.
 
-    Memory: 3 * image_size ** 2 bytes per image (150 MB for 1,000 images of 224 pixels).
+    Memory: 3 * image_size ** 2 bytes per image (150 MB for 1,000 images of 224 pixels). A split that takes more than a
+    quarter of the machine's memory stays in its file in `cache_dir`, from which batches are read as they are needed.
 
     Args:
         root: The folder; may be null only for prediction with `predict_path`.
@@ -42,6 +47,8 @@ class ImageFolderDataModule(ImageDataModule):
             and below 1; 0 disables validation.
         test_fraction: Share of the training images held out as the test set if there is no `root/test`, at least 0 and
             below 1.
+        normalization: Mean and standard deviation with which pixels are normalised: those of the training images
+            (`data`), or those of ImageNet, which published weights were trained with (`imagenet`).
         cache_dir: Folder that keeps the resized images until a file changes; if null, they are decoded at every start.
         **options: Arguments of `ImageDataModule`.
 
@@ -57,6 +64,7 @@ class ImageFolderDataModule(ImageDataModule):
         image_size: int | None = None,
         validation_fraction: float = 0.1,
         test_fraction: float = 0.1,
+        normalization: Literal["data", "imagenet"] = "data",
         cache_dir: str | None = ".cache/images",
         **options: Any,
     ) -> None:
@@ -67,6 +75,8 @@ class ImageFolderDataModule(ImageDataModule):
         self.image_size = None if image_size is None else check_positive_int("data.image_size", image_size)
         self.validation_fraction = check_fraction("data.validation_fraction", validation_fraction)
         self.test_fraction = check_fraction("data.test_fraction", test_fraction)
+        check_choice("data.normalization", normalization, ("data", "imagenet"))
+        self.normalization = normalization
         self.cache_dir = Path(cache_dir) if cache_dir is not None else None
         self.input_size = image_size or 32
         self._known_layout: Layout | None = None
@@ -77,28 +87,27 @@ class ImageFolderDataModule(ImageDataModule):
         """Resize every image into the cache, so that a bad one is found before training and ranks share the work."""
         if self._fits():
             self._training_sets()
-            if self._has("test"):
+            if self._test_files() is not None:
                 self.load_test()
 
     def load_training(self) -> tuple[ImageSet, ImageSet | None]:
         """Return training and validation images, and set `mean` and `std` to those of the training images."""
-        train, test = self._split_test(self._read("train"))
-        val: ImageSet | None
+        files, val_files, test_files = self._split_training()
         if self._has("val"):
-            val = self._read("val")
-        else:
-            train, val = self._split_validation(train)
-        if len(train.images) == 0:
+            val_files = self._list("val")
+        if self._has("test"):
+            test_files = self._list("test")
+        if not files.paths:
             raise ValueError(
                 f"data.root {self._folder()} has no images left for training: lower data.validation_fraction and "
                 "data.test_fraction"
             )
-        self._warn_of_missing_classes(train.labels)
-        if test is not None:
-            self._test_line = split_line("test", test.source, test.labels)
-        elif self._has("test"):
-            self._test_line = split_line("test", self._source("test"), self._list("test")[1])
-        self.mean, self.std = channel_statistics(train.images)
+        self._warn_of_missing_classes(files.labels)
+        if test_files is not None:
+            self._test_line = split_line("test", test_files.source, test_files.labels)
+        train = self._read(files, "train")
+        val = None if val_files is None else self._read(val_files, "val")
+        self.mean, self.std = IMAGENET if self.normalization == "imagenet" else channel_statistics(train.images)
         return train, val
 
     def test_path(self) -> str:
@@ -107,14 +116,12 @@ class ImageFolderDataModule(ImageDataModule):
 
     def load_test(self) -> ImageSet:
         """Return the images of `root/test`, else those split off the training images."""
-        if self._has("test"):
-            return self._read("test")
-        _, test = self._split_test(self._read("train"))
-        if test is None:
+        files = self._test_files()
+        if files is None:
             raise ValueError(
                 f"data.root {self._folder()} has no test images: add test/<class>/ or pass --data.test_fraction 0.1"
             )
-        return test
+        return self._read(files, "test")
 
     def split_lines(self) -> list[str]:
         """Return one line per split: its folder, number of images and classes."""
@@ -143,9 +150,6 @@ class ImageFolderDataModule(ImageDataModule):
     def _has(self, split: str) -> bool:
         return split in self._layout().splits
 
-    def _source(self, split: str) -> str:
-        return readable(self._layout().splits[split].folder)
-
     def _report(self, line: str) -> None:
         """Print a line, once."""
         if line not in self._reported:
@@ -161,25 +165,27 @@ class ImageFolderDataModule(ImageDataModule):
 
     # --- reading -----------------------------------------------------------------------------------------------
 
-    def _split_test(self, images: ImageSet) -> tuple[ImageSet, ImageSet | None]:
-        """Return the images without the test images, and the latter; None if they are elsewhere or there are none."""
-        size = 0 if self._has("test") else round(self.test_fraction * len(images.images))
-        return images.split(size, seed=self.split_seed, purpose="test_split")
+    def _split_training(self) -> tuple[ImageFiles, ImageFiles | None, ImageFiles | None]:
+        """Return the training files, and those held out of them for validation and for test; None if none are."""
+        files = self._list("train")
+        test_fraction = 0.0 if self._has("test") else self.test_fraction
+        files, test = files.hold_out(test_fraction, self.split_seed, "test_split")
+        val_fraction = 0.0 if self._has("val") else self.validation_fraction
+        files, val = files.hold_out(val_fraction, self.split_seed, "validation_split")
+        return files, val, test
 
-    def _split_validation(self, images: ImageSet) -> tuple[ImageSet, ImageSet | None]:
-        """Return the images without the validation images, and the latter; None if there are none."""
-        size = round(self.validation_fraction * len(images.images))
-        return images.split(size, seed=self.split_seed, purpose="validation_split")
+    def _test_files(self) -> ImageFiles | None:
+        """Return the files of `root/test`, else those held out of the training files; None if there are none."""
+        return self._list("test") if self._has("test") else self._split_training()[2]
 
-    def _read(self, split: str) -> ImageSet:
-        """Return all images of a split."""
-        paths, labels = self._list(split)
+    def _read(self, files: ImageFiles, split: str) -> ImageSet:
+        """Return the images of a split."""
         # Testing and predicting use the checkpoint's size; a fit chooses its own.
         self.input_size = self.image_size or (32 if self._fits() else self.prediction_size())
-        images = cached_images(paths, self.input_size, self._layout().splits[split].folder, self.cache_dir)
-        return ImageSet(images, labels, list(map(readable, paths)), self._source(split))
+        images = cached_images(files.paths, self.input_size, files.folder, self.cache_dir, split)
+        return ImageSet(images, files.labels, list(map(readable, files.paths)), files.source)
 
-    def _list(self, split: str) -> tuple[list[Path], Tensor]:
+    def _list(self, split: str) -> ImageFiles:
         """Return the image files of a split and their labels, and set `class_names`."""
         self.class_names = self._classes()
         known = {one_form(name): label for label, name in enumerate(self.class_names)}
@@ -206,7 +212,7 @@ class ImageFolderDataModule(ImageDataModule):
             raise ValueError(f"{readable(folder)} holds no images: remove it, or put images into its class folders")
         if skipped:
             self._report(f"{_NAMES[split]}: skipped in {readable(folder)}: {describe_skipped(skipped)}")
-        return paths, torch.tensor(labels)
+        return ImageFiles(paths, torch.tensor(labels), folder, readable(folder))
 
     def _report_empty(self, split: str, folder: Path, skipped: str) -> None:
         """Report a class folder without images.
@@ -220,21 +226,27 @@ class ImageFolderDataModule(ImageDataModule):
             raise ValueError(f"{what}: remove it, or add files that end in one of {endings}")
         self._report(what)
 
-    def _classes(self) -> list[str]:
-        """Return the class names: the model's if it knows every folder, else those of the folders.
+    def find_class_names(self) -> list[str]:
+        """Return the names of the class folders."""
+        return _class_names(read_layout(self._folder()), self._folder())
 
-        Training folders come first, then those of validation and of test.
-        """
-        splits = self._layout().splits
-        names = next((list(splits[split].classes) for split in ("train", "val", "test") if split in splits), None)
-        if names is None:
-            raise ValueError(_no_classes(self._folder()))
+    def _classes(self) -> list[str]:
+        """Return the class names: the model's if it knows every folder, else those of the folders."""
+        names = _class_names(self._layout(), self._folder())
         known = None if self._fits() else self.model_class_names()
         return list(known) if known and set(names) <= set(map(one_form, known)) else names
 
     def _fits(self) -> bool:
         """Return whether this is a fit, or use without a trainer."""
         return self.trainer is None or stage_of(self.trainer) == "fit"
+
+
+def _class_names(layout: Layout, root: Path) -> list[str]:
+    """Return the names of the training folders, else of those of validation, else of those of test."""
+    for split in ("train", "val", "test"):
+        if split in layout.splits:
+            return list(layout.splits[split].classes)
+    raise ValueError(_no_classes(root))
 
 
 def _no_classes(root: Path) -> str:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from pathlib import Path
+from collections.abc import Callable, Collection
 from typing import Any, ClassVar, Literal
 
 import torch
@@ -16,14 +15,19 @@ from torchmetrics.classification import MulticlassAccuracy, MulticlassStatScores
 
 from architectures.base import ImageClassifierNet
 from lightning_modules.calibration import CalibrationError
+from lightning_modules.class_names import check_same_classes
 from lightning_modules.compilation import CompileMode, compile_for_fit, compile_mode
+from lightning_modules.distillation import Teacher, load_teacher
 from lightning_modules.epoch_sums import EpochSums
+from lightning_modules.image_config import complete_image_config
+from lightning_modules.library_nets import LibraryNet
 from lightning_modules.optim.parameter_groups import parameter_groups
 from lightning_modules.pretrained import load_network
+from lightning_modules.published_weights import Offline, check_all_start_alike, weights_file
 from lightning_modules.training_module import TrainingModule
 from lightning_modules.tta import tta_views
 from utils.batches import Classified, ImageBatch, ImagePredictionBatch
-from utils.checks import check_at_least, check_fraction
+from utils.checks import check_at_least, check_fraction, check_positive, check_probability
 from utils.contracts import (
     CLASS_ACCURACY,
     ClassifiesImages,
@@ -54,10 +58,19 @@ class ImageClassifier(TrainingModule, ClassifiesImages, HasTestSettings):
         compile_network: Mode in which `torch.compile` compiles the network in a fit; `reduce-overhead` and
             `max-autotune` also replay CUDA graphs on a GPU.
         init_from: File of weights to start from: a state dict (`.pt`, `.pth`, `.safetensors`) with the architecture's
-            own names or torchvision's, or a checkpoint of this or another program that holds one. Prefixes such as
-            `module.` or `model.` are dropped. If the number of classes differs, the head starts from scratch. If null,
-            all weights are randomly initialized.
+            own names or torchvision's, or a checkpoint of this or another program that holds one. An address that
+            begins with `https://` is downloaded once, into torch's cache. Prefixes such as `module.` or `model.` are
+            dropped. If the number of classes differs, the head starts from scratch. If null, all weights are randomly
+            initialized.
+        init_offline: What happens if the address of `init_from` cannot be reached: `stop`, or train from `scratch`,
+            which is reported.
         body_lr_scale: Factor of at least 0 on the learning rate of everything but the head, for fine-tuning.
+        teacher: Checkpoint of a trained image classifier whose probabilities the network learns beside the labels
+            (knowledge distillation). It has the same classes and image size. Only a fit reads it. If null, the network
+            learns the labels alone.
+        teacher_weight: Share of the teacher in the loss, from 0 to 1.
+        teacher_temperature: Number above 0 by which the logits of both are divided before the softmax: with a higher
+            one, the network learns more of how the teacher ranks the wrong classes.
         **training: Arguments of `TrainingModule`.
     """
 
@@ -77,7 +90,11 @@ class ImageClassifier(TrainingModule, ClassifiesImages, HasTestSettings):
         channels_last: bool = True,
         compile_network: CompileMode | bool = "none",
         init_from: str | None = None,
+        init_offline: Offline = "stop",
         body_lr_scale: float = 1.0,
+        teacher: str | None = None,
+        teacher_weight: float = 0.9,
+        teacher_temperature: float = 4.0,
         **training: Any,
     ):
         super().__init__(**training)
@@ -88,7 +105,12 @@ class ImageClassifier(TrainingModule, ClassifiesImages, HasTestSettings):
         self.channels_last = channels_last
         self.compile_network = compile_mode(compile_network)
         self.init_from = init_from
+        self.init_offline: Offline = init_offline
         self.body_lr_scale = check_at_least("body_lr_scale", body_lr_scale)
+        self.teacher = teacher
+        self.teacher_weight = check_probability("teacher_weight", teacher_weight)
+        self.teacher_temperature = check_positive("teacher_temperature", teacher_temperature)
+        self._teacher: Teacher | None = None
 
         self.register_buffer("mean", torch.full((3,), 0.5))  # of images scaled to [0, 1]
         self.register_buffer("std", torch.full((3,), 0.5))
@@ -111,12 +133,20 @@ class ImageClassifier(TrainingModule, ClassifiesImages, HasTestSettings):
 
     # --- before the first step ---------------------------------------------------------------------------------
 
+    @classmethod
+    def complete(
+        cls, config: dict[str, Any], given: Collection[str], class_names: Callable[[], list[str] | None]
+    ) -> dict[str, Any]:
+        """Return values for the open fields of a config, as `CompletesConfig` says."""
+        return complete_image_config(config, given, class_names)
+
     def setup(self, stage: str) -> None:
-        """Learn about the data before a fit, and lay out and compile the network.
+        """Learn about the data before a fit, load the teacher, and lay out and compile the network.
 
         Raises:
-            ValueError: The datamodule does not describe its images (`ProvidesImages`), or the network has another
-                number of classes.
+            FileNotFoundError: The teacher does not exist.
+            ValueError: The datamodule does not describe its images (`ProvidesImages`), the network has another number
+                of classes or cannot take images of this size, or the teacher does not fit.
         """
         datamodule = datamodule_of(self.trainer)
         if stage == "fit" and datamodule is not None:
@@ -126,6 +156,10 @@ class ImageClassifier(TrainingModule, ClassifiesImages, HasTestSettings):
                 f"the data has {len(self.class_names)} classes but model.architecture.num_classes is "
                 f"{self.architecture.num_classes}; pass --model.architecture.num_classes {len(self.class_names)}"
             )
+        if stage == "fit" and isinstance(self.architecture, LibraryNet) and self.input_size is not None:
+            self.architecture.check_image_size(self.input_size)
+        if stage == "fit" and self.teacher is not None:
+            self._teacher = load_teacher(self.teacher, self, self.trainer.strategy.root_device)
         if self.channels_last:
             self.architecture.to(memory_format=torch.channels_last)
         if stage == "fit":  # with few sizes: those of training and validation
@@ -146,10 +180,10 @@ class ImageClassifier(TrainingModule, ClassifiesImages, HasTestSettings):
     def initialize_weights(self) -> None:
         """Load the weights of `init_from` or, if it is null, let the network initialize itself from training images."""
         datamodule = datamodule_of(self.trainer)
-        if self.init_from:
-            if not Path(self.init_from).is_file():
-                raise FileNotFoundError(f"init_from: no such file: {self.init_from}")
-            load_network(self.architecture, self.init_from)
+        weights = weights_file(self.init_from, self.init_offline, self.architecture) if self.init_from else None
+        check_all_start_alike(weights is not None)
+        if weights is not None:
+            load_network(self.architecture, weights)
         elif isinstance(datamodule, ProvidesTrainingImages):
             images = datamodule.train_set.images
             some = torch.randperm(len(images), generator=torch_generator("initialization", self.seed))
@@ -186,10 +220,12 @@ class ImageClassifier(TrainingModule, ClassifiesImages, HasTestSettings):
         return logits
 
     def training_step(self, batch: ImageBatch, batch_idx: int) -> Tensor:
-        """Return the loss of a batch, labels smoothed."""
+        """Return the loss of a batch, labels smoothed, the teacher's opinion included."""
         images, targets = batch  # targets: int64 [B], or float [B, C] where MixUp or CutMix blended two labels
         logits = self(images)
         loss = F.cross_entropy(logits, targets, label_smoothing=self.label_smoothing)
+        if self._teacher is not None:
+            loss = self._teacher.blend(loss, logits, images)
         with torch.no_grad():
             labels = targets if targets.ndim == 1 else targets.argmax(1)
             correct = (logits.argmax(1) == labels).sum()
@@ -246,12 +282,12 @@ class ImageClassifier(TrainingModule, ClassifiesImages, HasTestSettings):
     def on_validation_start(self) -> None:
         """Check the classes, and forget a validation that was interrupted."""
         super().on_validation_start()
-        self._check_classes()
+        check_same_classes(self.trainer, self.class_names)
         self._reset_evaluation()
 
     def on_test_start(self) -> None:
         """Check the classes, and forget a test that was interrupted."""
-        self._check_classes()
+        check_same_classes(self.trainer, self.class_names)
         self._reset_evaluation()
 
     def _reset_evaluation(self) -> None:
@@ -263,16 +299,6 @@ class ImageClassifier(TrainingModule, ClassifiesImages, HasTestSettings):
         """Return the mean loss over all evaluated images; every process must call this."""
         totals = self.eval_sums.total()
         return totals["loss"] / max(1.0, totals["examples"])
-
-    def _check_classes(self) -> None:
-        """Raise ValueError if labels and outputs mean different classes: nothing else would show wrong scores."""
-        datamodule = datamodule_of(self.trainer)
-        theirs = datamodule.class_names if isinstance(datamodule, ProvidesImages) else None
-        if self.class_names is not None and theirs is not None and list(theirs) != self.class_names:
-            raise ValueError(
-                f"the data's classes are {_listed(theirs)} but the model was trained on {_listed(self.class_names)}; "
-                "evaluate it on data with the same classes, or use `predict`"
-            )
 
     def test_settings(self) -> dict[str, str | float]:
         """Return the views of test-time augmentation."""
@@ -316,7 +342,3 @@ class ImageClassifier(TrainingModule, ClassifiesImages, HasTestSettings):
 def _for_metrics(probabilities: Tensor) -> Tensor:
     """Return probabilities [B, C], with an impossible second class if C is 1: torchmetrics wants at least two."""
     return F.pad(probabilities, (0, 1)) if probabilities.shape[1] == 1 else probabilities
-
-
-def _listed(names: Sequence[str]) -> str:
-    return ", ".join(names[:5]) + (f", ... ({len(names)} in all)" if len(names) > 5 else "")

@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from lightning.pytorch.utilities import rank_zero_info
-from torch import Tensor
+from torch import Tensor, nn
 
 from architectures.base import ImageClassifierNet
+from lightning_modules.library_nets import LibraryNet
 from utils.checkpoints import first_few
 from utils.files import refuse_lfs_pointer
 from utils.torch_files import load_plain
@@ -147,12 +148,15 @@ def load_network(network: ImageClassifierNet, path: str | Path) -> None:
     Raises:
         ValueError: Names or shapes do not fit the network; the message names the first few.
     """
-    target = network.state_dict()
+    body: nn.Module = network
+    head = f"{network.head}."
+    if isinstance(network, LibraryNet):  # files have the library's names
+        body, head = network.network, head.removeprefix("network.")
+    target = body.state_dict()
     try:
         weights = with_names_of(target, read_state_dict(path))
     except ValueError as error:
         raise error if str(path) in str(error) else ValueError(f"init_from {path}: {error}") from error
-    head = f"{network.head}."
     weights = {
         name: value
         for name, value in weights.items()
@@ -169,7 +173,7 @@ def load_network(network: ImageClassifierNet, path: str | Path) -> None:
     ]
     if problems:
         raise ValueError(f"init_from {path} does not fit {type(network).__name__}: {first_few(problems)}")
-    network.load_state_dict(weights, strict=False)
+    body.load_state_dict(weights, strict=False)
     say_loaded(path, target, weights)
 
 

@@ -14,6 +14,7 @@ from architectures.t5.hf_weights import load_pretrained
 from architectures.t5.model import T5
 from lightning_modules.fsdp import is_split, load_whole
 from lightning_modules.pretrained import network_weights, say_loaded
+from lightning_modules.t5_config import missing
 from utils.checkpoints import explain_misfit, read_checkpoint
 from utils.tokenizer_files import find_tokenizer_file, load_tokenizer
 
@@ -36,6 +37,8 @@ def load_weights(network: T5, source: str) -> dict[str, int] | None:
         FileNotFoundError: There is no such folder or file, or a file is missing from the folder.
         ValueError: It cannot be read, or the config of the network differs; the message names each field.
     """
+    if not Path(source).exists():
+        raise FileNotFoundError(missing(source))
     if Path(source).is_file():
         config, weights, pieces = _read_own_checkpoint(source)
     else:

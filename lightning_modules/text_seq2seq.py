@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Any, ClassVar, overload
 
 import torch
@@ -20,6 +20,7 @@ from lightning_modules.fsdp import FullySharded, is_split, shard
 from lightning_modules.language_module import LanguageModule
 from lightning_modules.pretrained_t5 import load_weights
 from lightning_modules.special_ids import check_special_ids
+from lightning_modules.t5_config import complete_t5_config
 from lightning_modules.text_scores import BleuTokenizer, ScoreName, names_of, score_texts, signature
 from utils.batches import GeneratedText, Hypotheses, Seq2SeqBatch
 from utils.checks import check_at_least, check_fraction, check_int, check_positive_int
@@ -51,8 +52,8 @@ class TextSeq2Seq(LanguageModule, UsesTokenizer, LimitsLength, HasTestSettings):
         validation_examples: Number of validation examples, the first ones, for which each validation generates and
             scores text.
         init_from: Weights to start from: the folder of a published checkpoint (config.json and weights), or a
-            checkpoint of this program. `architecture.config` must be its config, and `data.tokenizer` its tokenizer. If
-            null, training starts from scratch.
+            checkpoint of this program. Fields of `architecture.config` that are not given are those of its config, and
+            `data.tokenizer` is the tokenizer beside it; others must agree. If null, training starts from scratch.
         compile_network: Mode in which `torch.compile` compiles encoder and decoder in a fit; `reduce-overhead` and
             `max-autotune` also replay CUDA graphs on a GPU, one per size of a batch.
         **training: Arguments of `TrainingModule`.
@@ -102,6 +103,13 @@ class TextSeq2Seq(LanguageModule, UsesTokenizer, LimitsLength, HasTestSettings):
         self.tokenizer: Tokenizer | None = None
 
     # --- before the first step ---------------------------------------------------------------------------------
+
+    @classmethod
+    def complete(
+        cls, config: dict[str, Any], given: Collection[str], class_names: Callable[[], list[str] | None]
+    ) -> dict[str, Any]:
+        """Return values for the open fields of a config, as `CompletesConfig` says."""
+        return complete_t5_config(config, given)
 
     def setup(self, stage: str) -> None:
         """Take the tokenizer and compile the network before a fit."""

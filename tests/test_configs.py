@@ -2,6 +2,7 @@
 
 import copy
 import csv
+import json
 import math
 import pickle
 from contextlib import nullcontext
@@ -16,6 +17,7 @@ from jsonargparse import Namespace
 from lightning.pytorch.loggers import TensorBoardLogger, WandbLogger
 
 import cli
+from architectures.t5.config import PRESETS as T5_PRESETS
 from callbacks.run.metrics_csv import MetricsCSV
 from callbacks.run.run_folder import RUN_DIR_VARIABLE
 from command_line.process import import_packages
@@ -52,14 +54,36 @@ class Built(cli.OneForAllCLI):
         pass
 
 
+DOWNLOADED = [name for name in RUNS if name.startswith("datasets/")]
+"""Runs on data that must be the originals, byte by byte; tests/datamodules/test_torchvision_sets.py has others."""
+
+
+def no_network(*_: object, **__: object) -> None:
+    raise OSError("there is no network in these tests")
+
+
 @pytest.fixture(autouse=True)
-def command_line(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The environment of a command, given back as it was."""
+def command_line(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """The environment of a command, given back as it was, in a folder that holds what configs read to be built."""
     import_packages(PACKAGES)
+    monkeypatch.setattr("torch.hub.download_url_to_file", no_network)
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path / "cache"))
+    write_published(tmp_path)
+    monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("sys.argv", ["oneforall"])
     for name in (RUN_DIR_VARIABLE, "PL_GLOBAL_SEED", "PL_SEED_WORKERS"):
         monkeypatch.setenv(name, "0")
         monkeypatch.delenv(name)
+
+
+def write_published(folder: Path) -> None:
+    """Write what names the sizes of networks: configs of published T5s, and a folder per class of photographs."""
+    for name in ("t5-small", "t5-large", "t5-3b"):
+        path = folder / "checkpoints" / name / "config.json"
+        path.parent.mkdir(parents=True)
+        path.write_text(json.dumps({"model_type": "t5", "vocab_size": 32128, **T5_PRESETS[name]}))
+    for name in ("cat", "dog", "horse"):
+        (folder / "photos" / name).mkdir(parents=True)
 
 
 def build(run_dir: Path, *names: str) -> Built:
@@ -116,6 +140,7 @@ def test_20058_21757_the_config_of_a_run_is_built_whole_and_checkpointed_as_plai
     for field, value in config["data"].get("init_args", {}).items():
         if field not in ("augmentation", *TOKENIZER_FIELDS):  # they become objects
             there = getattr(built.datamodule, field)
+            there = str(there) if isinstance(there, Path) else there
             assert (type(there).__name__ == value["class_path"]) if isinstance(value, dict) else there == value, field
     assert built.trainer.max_epochs == config["trainer"]["max_epochs"]
     assert names_of(built.trainer.loggers) == ["MetricsCSV"]
@@ -140,6 +165,24 @@ def test_20058_21757_the_config_of_a_run_is_built_whole_and_checkpointed_as_plai
     }
     torch.save(content, tmp_path / "content.ckpt")
     assert differences(torch.load(tmp_path / "content.ckpt", weights_only=True), content) == []
+
+
+@pytest.mark.parametrize("name", ["t5/finetune.yaml", *HUGE])
+def test_a_published_t5_gives_its_sizes_and_its_tokenizer(name: str, tmp_path: Path) -> None:
+    folder = Path(written(name)["model"]["init_args"]["init_from"])
+    (folder / "spiece.model").write_text("")
+    with torch.device("meta"):
+        built = build(tmp_path, name)
+    sizes = json.loads((folder / "config.json").read_text())
+    assert {field: getattr(built.model.architecture.config, field) for field in T5_PRESETS["t5-3b"]} == {
+        field: sizes[field] for field in T5_PRESETS["t5-3b"]
+    }
+    assert built.saved_config["data"]["init_args"]["tokenizer"] == str(folder)
+
+
+def test_the_classes_of_a_folder_are_those_of_the_network(tmp_path: Path) -> None:
+    assert build(tmp_path / "own", "images/scratch.yaml").model.architecture.num_classes == 3
+    assert build(tmp_path, "datasets/cifar100.yaml").model.architecture.num_classes == 100
 
 
 DEPTHS = [name for name in RUNS if name.startswith("cifar10/resnet")]

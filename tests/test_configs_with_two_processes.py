@@ -16,16 +16,20 @@ import pytest
 import torch
 
 from tests.datamodules.cifar10_copy import write_copy
-from tests.test_configs import CONFIGS, HUGE, ROOT, with_configs, written
+from tests.photographs import write_photographs
+from tests.test_configs import CONFIGS, DOWNLOADED, HUGE, ROOT, with_configs, written
 from tests.test_configs import RUNS as ALL_RUNS
 
-RUNS = [name for name in ALL_RUNS if name not in HUGE]
+RUNS = [name for name in ALL_RUNS if name not in (*HUGE, *DOWNLOADED)]
 EMA_FILE = ["--config", "ema.yaml"]
 EMA = "trainer:\n  callbacks+:\n    - class_path: EMA\n      init_args: {decay: 0.9}\n"
 SHORT = "trainer: {max_epochs: 1, limit_train_batches: 2, limit_val_batches: 1, accelerator: cpu, devices: 2}\n"
 CIFAR10 = ["--data.root", "data", "--data.verify", "false", "--data.validation_size", "40", "--data.batch_size", "4"]
 SMALL = ["--model.architecture.config.num_layers", "1", "--model.architecture.config.vocab_size", "512"]
+PHOTOGRAPHS = ["--model.init_from", "null", "--data.image_size", "32", "--data.batch_size", "4"]
 CHANGES = {
+    "images/finetune.yaml": PHOTOGRAPHS,
+    "images/scratch.yaml": PHOTOGRAPHS,
     "t5/finetune.yaml": ["--model.init_from", "null", "--data.tokenizer", "null", "--data.vocab_size", "400", *SMALL],
     "t5/pretrain.yaml": [
         *SMALL,
@@ -65,6 +69,7 @@ def write_data(folder: Path) -> None:
         rows = ({"source": source, "targets": [source]} for source in sentences(count))
         write(f"scitldr/{split}.jsonl", "\n".join(map(json.dumps, rows)) + "\n")
     write_copy(folder / "data")
+    write_photographs(folder / "photos", 10)
 
 
 def train_all(rank: int, ports: list[int]) -> None:

@@ -21,7 +21,7 @@ from lightning_modules.char_language_model import CharLanguageModel
 from lightning_modules.image_classifier import ImageClassifier
 from lightning_modules.text_seq2seq import TextSeq2Seq
 from lightning_modules.training_module import TrainingModule
-from tests.test_configs import HUGE, RUNS, Built, command_line, with_configs
+from tests.test_configs import DOWNLOADED, HUGE, RUNS, Built, command_line, with_configs
 from tests.test_configs_with_two_processes import CHANGES, CIFAR10, write_data
 from tests.waiting import DEVICE, Waits, no_device
 from utils.devices import send
@@ -89,7 +89,8 @@ def count(
 
 
 @pytest.mark.parametrize(
-    "name", [pytest.param(name, marks=[pytest.mark.slow] if name in DEEP else []) for name in RUNS]
+    "name",
+    [pytest.param(name, marks=[pytest.mark.slow] if name in DEEP else []) for name in RUNS if name not in DOWNLOADED],
 )
 def test_a_config_trains_without_a_wait(name: str, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(data)
@@ -206,6 +207,7 @@ AUGMENTATIONS = [
     Augmentation(crop_padding=2, crop_mode="reflect", flip="alternating", erasing=0.5, mixup_alpha=0.2),
     Augmentation(policy="trivial", cutmix_alpha=1.0, progressive_sizes=[(0.5, 12)]),
     Augmentation(flip="random", policy="rand", rand_operations=3, cutout=4),
+    Augmentation(resized_crop=0.35),
 ]
 
 

@@ -10,7 +10,8 @@ protocol of its own, which is asked for only where those files are needed.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple, Protocol, runtime_checkable
+from collections.abc import Callable, Collection
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, runtime_checkable
 
 from lightning.pytorch import LightningDataModule, Trainer
 from torch import Tensor, nn
@@ -81,6 +82,27 @@ class ClassifiesImages(Protocol):
 
 
 @runtime_checkable
+class CompletesConfig(Protocol):
+    """A class of modules that fills what the config of a new training leaves open, before anything is built."""
+
+    @classmethod
+    def complete(
+        cls, config: dict[str, Any], given: Collection[str], class_names: Callable[[], list[str] | None]
+    ) -> dict[str, Any]:
+        """Return values for fields of a config, by their dotted paths in it, such as `data.init_args.tokenizer`.
+
+        Args:
+            config: The whole config, plain values.
+            given: Fields that the user has set, as on the command line, such as `model.architecture.num_classes`.
+            class_names: Returns the names of the data's classes; None if they are not known.
+
+        Raises:
+            FileNotFoundError, ValueError: What the values come from is missing or unusable.
+        """
+        ...
+
+
+@runtime_checkable
 class GeneratesText(Protocol):
     """A module that generates text in validation or test.
 
@@ -141,6 +163,15 @@ class ProvidesImages(Protocol):
     mean: tuple[float, float, float] | None
     std: tuple[float, float, float] | None
     input_size: int
+
+
+@runtime_checkable
+class NamesClasses(Protocol):
+    """A datamodule that can name its classes before it reads any example."""
+
+    def find_class_names(self) -> list[str] | None:
+        """Return the names of the classes; None if they are not known before the examples are."""
+        ...
 
 
 @runtime_checkable

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 import torch
 from torch import Tensor
 
@@ -23,3 +25,8 @@ def send(tensor: Tensor, device: torch.device) -> Tensor:
 def free_bytes(device: torch.device) -> int:
     """Return how much memory of a GPU nobody uses; 0 for any other device."""
     return torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else 0
+
+
+def memory_bytes() -> int:
+    """Return how much main memory the machine has."""
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")

@@ -66,15 +66,25 @@ def load_pretrained(folder: str | Path) -> T5:
         raise ValueError(f"{folder}: lm_head.weight is missing, but config.json has tie_word_embeddings: false")
     if tied:
         weights.pop("lm_head.weight", None)
-    scale = fields_of_json.get("scale_decoder_outputs", fields_of_json.get("tie_word_embeddings", True))
-
-    known = {field.name for field in fields(T5Config)}
-    changes = {"tie_word_embeddings": tied, "scale_decoder_outputs": scale}
-    try:
-        config = T5Config(**{key: value for key, value in fields_of_json.items() if key in known} | changes)
-    except ValueError as error:
-        raise ValueError(f"{folder / 'config.json'}: {error}") from error
+    config = published_config(folder, tie_word_embeddings=tied)
     return build(config, weights | {"shared.weight": embedding}, folder)
+
+
+def published_config(folder: str | Path, **changes: Any) -> T5Config:
+    """Return the config of a published checkpoint folder, as its config.json says, with `changes` to its fields.
+
+    Raises:
+        FileNotFoundError: The folder or its config.json does not exist.
+        ValueError: The file cannot be read, or is not the config of a T5.
+    """
+    fields_of_json = read_config(Path(folder))
+    known = {field.name for field in fields(T5Config)}
+    scale = fields_of_json.get("scale_decoder_outputs", fields_of_json.get("tie_word_embeddings", True))
+    chosen = {key: value for key, value in fields_of_json.items() if key in known}
+    try:
+        return T5Config(**chosen | {"scale_decoder_outputs": scale} | changes)
+    except ValueError as error:
+        raise ValueError(f"{Path(folder) / 'config.json'}: {error}") from error
 
 
 def save_pretrained(model: T5, folder: str | Path) -> None:

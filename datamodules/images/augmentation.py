@@ -20,6 +20,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from datamodules.images.augmentation_policies import rand_augment, trivial_augment
+from datamodules.images.resized_crop import resized_crop
 from utils.checks import check_at_least, check_choice, check_int, check_probability
 from utils.devices import send
 from utils.random_streams import numpy_generator, torch_generator
@@ -186,10 +187,12 @@ def shrink(images: Tensor, size: int) -> Tensor:
 class Augmentation:
     """Augmentation of training batches; everything is off by default.
 
-    The order is: crop, flip, policy, cutout, erasing, smaller size, MixUp or CutMix. With MixUp or CutMix, the labels
-    of every batch become distributions, float [B, K].
+    The order is: resized crop, crop, flip, policy, cutout, erasing, smaller size, MixUp or CutMix. With MixUp or
+    CutMix, the labels of every batch become distributions, float [B, K].
 
     Args:
+        resized_crop: Smallest share of an image's area that a random crop keeps, at most 1, such as 0.35; the crop has
+            an aspect ratio of 3/4 to 4/3 and is resized to the image's size (RandomResizedCrop). 0 disables it.
         crop_padding: Padding in pixels on each side before a random crop back to size; 0 disables the crop.
         crop_mode: Content of the padding: reflect (the mirrored image) or zero (black).
         flip: Horizontal flip: none, random (each image with probability 1/2) or alternating (a random side in the first
@@ -212,6 +215,7 @@ class Augmentation:
         ValueError: A value is out of range.
     """
 
+    resized_crop: float = 0.0
     crop_padding: int = 0
     crop_mode: Literal["reflect", "zero"] = "reflect"
     flip: Literal["none", "random", "alternating"] = "none"
@@ -234,7 +238,7 @@ class Augmentation:
             raise ValueError(f"augmentation.rand_magnitude must be at most 30, got {self.rand_magnitude}")
         for name in ("mixup_alpha", "cutmix_alpha"):
             check_at_least(f"augmentation.{name}", getattr(self, name))
-        for name in ("erasing", "mix_probability", "cutmix_share"):
+        for name in ("resized_crop", "erasing", "mix_probability", "cutmix_share"):
             check_probability(f"augmentation.{name}", getattr(self, name))
         check_choice("augmentation.crop_mode", self.crop_mode, ("reflect", "zero"))
         check_choice("augmentation.flip", self.flip, ("none", "random", "alternating"))
@@ -284,6 +288,8 @@ class Augmentation:
             Images, uint8 or float32 [B, 3, H, W] from 0 to 255, and labels, int64 [B] or float [B, K].
         """
         generator = torch_generator("augmentation", *key)
+        if self.resized_crop:
+            images = resized_crop(images, self.resized_crop, generator)
         if self.crop_padding:
             images = pad_crop(images, self.crop_padding, self.crop_mode, generator)
         if self.flip == "random":

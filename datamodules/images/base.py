@@ -21,7 +21,7 @@ from datamodules.images.augmentation import Augmentation
 from datamodules.images.decoding import decode_readable, list_some
 from datamodules.images.image_set import ImageSet, near, split_line, take
 from datamodules.images.listing import describe_skipped, list_images
-from datamodules.images.order import training_batches
+from datamodules.images.order import left_out, training_batches
 from datamodules.loader import BatchLoader, evaluation_loader, require_examples, training_position
 from datamodules.trainer_state import device_of, model_of, planned_epochs
 from utils.batches import ImageBatch, ImagePredictionBatch, RawImageBatch
@@ -31,6 +31,7 @@ from utils.contracts import (
     DataSource,
     DescribesTestData,
     IdentifiesTrainingData,
+    NamesClasses,
     PredictsImages,
     ProvidesImages,
     ProvidesTrainingImages,
@@ -47,6 +48,7 @@ class ImageDataModule(
     ProvidesImages,
     PredictsImages,
     ProvidesTrainingImages,
+    NamesClasses,
     IdentifiesTrainingData,
     DescribesTestData,
 ):
@@ -56,7 +58,8 @@ class ImageDataModule(
     are those of `ProvidesImages` and `PredictsImages` in `utils.contracts`.
 
     Args:
-        batch_size: Training batch size in images, per process. An incomplete last batch of an epoch is dropped.
+        batch_size: Training batch size in images, per process. An incomplete last batch of an epoch is dropped, which a
+            fit reports; order and so the images left out change from epoch to epoch.
         eval_batch_size: Batch size in validation, test and prediction, per process.
         augmentation: Augmentation of the training batches; off by default.
         seed: Seed of the order of the images and of their augmentation.
@@ -136,12 +139,22 @@ class ImageDataModule(
         digest = digest_of([str(tuple(images.shape)), *(self.class_names or []), *content])
         return DataSource(self.test_path(), digest, len(images))
 
+    def find_class_names(self) -> list[str] | None:
+        """Return the names of the classes before any image is read; None if they are not known by then."""
+        return self.class_names
+
     def setup(self, stage: str) -> None:
-        """Load the training images before a fit, and report the splits."""
+        """Load the training images before a fit, and report the splits and what each epoch leaves out."""
         if stage == "fit":
-            self._training_sets()
+            train, _ = self._training_sets()
             for line in self.split_lines():
                 rank_zero_info(line)
+            _, world_size = rank_and_world_size(self.trainer)
+            if number := left_out(len(train.images), self.batch_size, world_size):
+                rank_zero_info(
+                    f"each epoch trains on all but {number:,} of these images, others each time: they do not fill a "
+                    f"batch (data.batch_size {self.batch_size})"
+                )
 
     def split_lines(self) -> list[str]:
         """Return one line per split of a fit: where it is from, number of images and classes."""

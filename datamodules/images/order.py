@@ -8,6 +8,12 @@ from torch import Tensor
 from utils.random_streams import torch_generator
 
 
+def left_out(size: int, batch_size: int, world_size: int) -> int:
+    """Return how many images of a training set are in no batch of an epoch (see `training_batches`)."""
+    together = batch_size * world_size
+    return size % (together if size >= together else world_size)
+
+
 def training_batches(size: int, batch_size: int, *, seed: int, epoch: int, rank: int, world_size: int) -> Tensor:
     """Return this rank's batches of a training epoch, as positions int64 [steps, B]: a pure function of the arguments.
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from itertools import compress
+from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
@@ -35,6 +36,7 @@ class TextTask(ABC):
         prefix: Text put before each source, such as "translate English to German: ".
         weight: Number of times that an epoch has each example, above 0. With 0.5, an epoch has one half of the examples
             and the next epoch the other half.
+        url: Where files of the task can be downloaded, which the error about a missing one says.
 
     Attributes:
         source_field: Name of the column (or key) of the sources in a table to predict.
@@ -45,8 +47,9 @@ class TextTask(ABC):
 
     source_field = "source"
 
-    def __init__(self, prefix: str = "", weight: float = 1.0) -> None:
+    def __init__(self, prefix: str = "", weight: float = 1.0, url: str | None = None) -> None:
         self.prefix = prefix
+        self.url = url
         self.weight = check_positive(f"{type(self).__name__}: weight", weight)
 
     @abstractmethod
@@ -135,9 +138,16 @@ class TextTask(ABC):
         )
 
     def require_file(self, file: str | None, split: Split, argument: str) -> str:
-        """Return the file of a split; raise ValueError, naming the argument to set, if there is none."""
+        """Return the file of a split.
+
+        Raises:
+            FileNotFoundError: It does not exist; the message says where it can be downloaded, if that is known.
+            ValueError: There is none; the message names the argument to set.
+        """
         if file is None:
             raise ValueError(f"{type(self).__name__} has no {split} data: set {argument} to a file")
+        if self.url is not None and not Path(file).exists():
+            raise FileNotFoundError(f"{argument}: the file {file} does not exist; download it from {self.url}")
         return file
 
 

@@ -93,7 +93,7 @@ def test_prepare_data_fills_the_cache_in_a_fit_alone(tree: Path, tmp_path: Path)
     assert not (tmp_path / "cache").exists()
     module.trainer = fake_trainer(stage="fit")
     module.prepare_data()
-    assert [path.suffix for path in (tmp_path / "cache").iterdir()] == [".npy"]
+    assert [path.suffix for path in (tmp_path / "cache").iterdir()] == [".npy"] * 3  # of each split
 
 
 def predict_all(module: ImageDataModule) -> tuple[torch.Tensor, list[int], list[str]]:
@@ -281,3 +281,55 @@ def test_link_loops_add_no_images(tmp_path: Path) -> None:
     module = make(tmp_path, test_fraction=0, validation_fraction=0)
     module.setup("fit")
     assert torch.bincount(module.train_set.labels).tolist() == [4, 4, 4]
+
+
+def test_images_that_do_not_fit_into_memory_stay_on_disk(
+    tree: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    usual = make(tree, validation_fraction=0.2, test_fraction=0.2)
+    usual.setup("fit")
+    monkeypatch.setattr("datamodules.images.image_cache.memory_bytes", lambda: 100)
+    monkeypatch.setattr("datamodules.images.image_cache._AT_ONCE", 7)
+    for _ in range(2):  # written, then found
+        module = make(tree, cache_dir=str(tmp_path / "cache"), validation_fraction=0.2, test_fraction=0.2)
+        module.prepare_data()
+        module.setup("fit")
+        assert module.val_set is not None and usual.val_set is not None
+        for mapped, loaded in (
+            (module.train_set, usual.train_set),
+            (module.val_set, usual.val_set),
+            (module.test_set, usual.test_set),
+        ):
+            assert torch.equal(mapped.images, loaded.images)
+            assert mapped.names == loaded.names and mapped.source == loaded.source
+        assert (module.mean, module.std) == (usual.mean, usual.std)
+        assert module.test_source() == usual.test_source()
+        maps = Path("/proc/self/maps")
+        if maps.exists():
+            assert str(tmp_path / "cache") in maps.read_text()
+    files = sorted((tmp_path / "cache").iterdir())
+    assert len(files) == 3
+    damaged = bytearray(files[0].read_bytes())
+    damaged[-100] ^= 1
+    files[0].write_bytes(damaged)
+    module = make(tree, cache_dir=str(tmp_path / "cache"), validation_fraction=0.2, test_fraction=0.2)
+    assert torch.equal(module.test_set.images, usual.test_set.images)
+
+
+def test_pixels_may_be_normalised_as_published_weights_want_it(tree: Path) -> None:
+    module = make(tree, normalization="imagenet")
+    module.setup("fit")
+    assert (module.mean, module.std) == ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+    with pytest.raises(ValueError, match=r"data.normalization"):
+        make(tree, normalization="imagnet")
+
+
+def test_what_an_epoch_leaves_out_is_said(tree: Path, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO")
+    make(tree, validation_fraction=0, test_fraction=0, batch_size=20).setup("fit")
+    assert not [line for line in caplog.messages if "each epoch" in line]
+    module = make(tree, validation_fraction=0, test_fraction=0, batch_size=16)
+    module.setup("fit")
+    assert [line for line in caplog.messages if "each epoch trains on all but 12 of these images" in line]
+    batches = [position for batch in module.train_dataloader() for position in batch.positions.tolist()]
+    assert len(set(batches)) == 60 - 12

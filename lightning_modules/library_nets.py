@@ -1,0 +1,159 @@
+"""Networks of torchvision and timm, by name, as image classifiers of this program.
+
+They are here because `architectures/` holds networks written by hand, which know no library but torch. A config names
+one of these two classes and, as data, a network that the library lists for classification: nothing else is imported or
+called, so that the checkpoint of such a network can be opened like any other.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Collection, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from architectures.base import ImageClassifierNet
+
+Option = bool | int | float | str
+"""What an argument of a library's network may be: a plain value."""
+
+UNWANTED = ("weights", "pretrained", "checkpoint", "cache", "hf_", "progress", "num_classes")
+"""Beginnings of the names of arguments that would load weights or repeat another field."""
+
+
+class LibraryNet(ImageClassifierNet):
+    """Base class of networks from a library: normalised images [B, 3, H, W] -> logits [B, num_classes].
+
+    Args:
+        network: The network, whose last layer has `num_classes` outputs.
+        head: Dotted name of that layer in it.
+        num_classes: Number of classes.
+    """
+
+    def __init__(self, network: nn.Module, head: str, num_classes: int) -> None:
+        super().__init__(num_classes)
+        self.network = network
+        self.head = f"network.{head}"  # type: ignore[misc]  # known only now
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Return logits [B, num_classes] for normalised images, float [B, 3, H, W]."""
+        logits: Tensor = self.network(images)
+        return logits
+
+    @torch.no_grad()
+    def check_image_size(self, size: int) -> None:
+        """Raise ValueError if the network cannot take images of this height and width, in pixels."""
+        training, images = self.training, next(self.parameters()).new_zeros(2, 3, size, size)
+        try:
+            logits = self.eval()(images)
+        except (RuntimeError, AssertionError, ValueError, TypeError, IndexError) as error:
+            reason = " ".join(str(error).split())
+            raise ValueError(
+                f"{type(self).__name__} {self.name} does not take images of {size}x{size} pixels ({reason}): pass "
+                "another --data.image_size, 224 for most of them, or the network's option for the size of its images"
+            ) from error
+        finally:
+            self.train(training)
+        if not isinstance(logits, Tensor) or logits.shape != (2, self.num_classes):
+            raise ValueError(f"{type(self).__name__} {self.name} does not return one logit per class: name another")
+
+    name: str
+    """Name of the network in its library."""
+
+
+class TorchvisionNet(LibraryNet):
+    """A network of torchvision for classification, such as `convnext_tiny`, with random weights.
+
+    Published weights are loaded by `model.init_from`: a file, or the address of one.
+
+    Args:
+        name: Name in `torchvision.models`.
+        num_classes: Number of classes.
+        options: Further arguments of the network, such as `{dropout: 0.2}`.
+
+    Raises:
+        ValueError: torchvision has no such network, or it is for another task, or an option is invalid.
+    """
+
+    def __init__(self, name: str, num_classes: int = 10, options: dict[str, Option] | None = None) -> None:
+        from torchvision import models
+
+        if name in models.list_models() and name not in models.list_models(module=models):
+            task = models.get_model_builder(name).__module__.split(".")[2]
+            raise ValueError(
+                f"architecture.name {name} is a network of torchvision.models.{task}, not for classification"
+            )
+        check_name(name, models.list_models(module=models), "torchvision")
+        network = build(models.get_model, name, num_classes, options)
+        if getattr(network, "aux_logits", False):
+            raise ValueError(
+                f"architecture.name {name} returns more than one logit per class in training: pass "
+                '--model.architecture.options "{aux_logits: false}"'
+            )
+        super().__init__(network, last_layer(network, num_classes, name), num_classes)
+        self.name = name
+
+
+class TimmNet(LibraryNet):
+    """A network of timm, such as `vit_tiny_patch16_224`, with random weights; timm is an extra.
+
+    Published weights are loaded by `model.init_from` from a file.
+
+    Args:
+        name: Name in `timm.list_models()`.
+        num_classes: Number of classes.
+        options: Further arguments of the network, such as `{img_size: 64}`.
+
+    Raises:
+        ValueError: timm is not installed or has no such network, or an option is invalid.
+    """
+
+    def __init__(self, name: str, num_classes: int = 10, options: dict[str, Option] | None = None) -> None:
+        try:
+            import timm
+        except ImportError as error:
+            raise ValueError("TimmNet needs timm: pip install 'one-for-all[timm]'") from error
+        check_name(name, timm.list_models(), "timm")
+        network = build(timm.create_model, name, num_classes, options)
+        super().__init__(network, last_layer(network, num_classes, name), num_classes)
+        self.name = name
+
+
+def check_name(name: str, known: Collection[str], library: str) -> None:
+    """Raise ValueError if a library has no classifier of this name: it might be an address, or a file."""
+    if name not in known:
+        near = difflib.get_close_matches(name, known, 3)
+        hint = f"did you mean {' or '.join(near)}?" if near else "its documentation lists them"
+        raise ValueError(f"architecture.name {name}: {library} has no such network for classification; {hint}")
+
+
+def build(make: Any, name: str, num_classes: int, options: Mapping[str, Option] | None) -> nn.Module:
+    """Return a network of a library with random weights.
+
+    Raises:
+        ValueError: An option is unknown, has an impossible value, or would load weights.
+    """
+    for option in options or {}:
+        if option.startswith(UNWANTED):
+            raise ValueError(f"architecture.options.{option} is not taken: weights are loaded by --model.init_from")
+    try:
+        network: nn.Module = make(name, num_classes=num_classes, **(options or {}))
+    except (TypeError, ValueError, AssertionError, RuntimeError, KeyError) as error:
+        reason = " ".join(str(error).split())
+        raise ValueError(f"architecture.options {dict(options or {})} do not fit {name}: {reason}") from error
+    return network
+
+
+def last_layer(network: nn.Module, num_classes: int, name: str) -> str:
+    """Return the dotted name of the last layer with one output per class.
+
+    Raises:
+        ValueError: There is none.
+    """
+    modules: list[tuple[str, nn.Module]] = list(network.named_modules())
+    for path, module in reversed(modules):
+        if getattr(module, "out_features", None) == num_classes or getattr(module, "out_channels", None) == num_classes:
+            return path
+    raise ValueError(f"architecture.name {name} has no last layer with {num_classes} outputs: name another network")

@@ -1,0 +1,61 @@
+"""Files from the network: downloaded once, verified, and not waited for where there is no network."""
+
+from __future__ import annotations
+
+import re
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from urllib.parse import urlparse
+
+import torch
+
+_HASH = re.compile(r"-([0-9a-f]{8,})\.")
+SECONDS = 20
+"""How long a server may say nothing."""
+
+
+def is_address(source: str) -> bool:
+    """Return whether a source is an address of the network, not a file."""
+    return source.startswith("https://")
+
+
+@contextmanager
+def impatient() -> Iterator[None]:
+    """Give up on servers that do not answer: behind a firewall, downloads would wait forever."""
+    timeout = socket.getdefaulttimeout()
+    socket.setdefaulttimeout(SECONDS)
+    try:
+        yield
+    finally:
+        socket.setdefaulttimeout(timeout)
+
+
+def place_of(address: str) -> Path:
+    """Return where torch's cache has the file of an address: `~/.cache/torch/hub/checkpoints`, or below TORCH_HOME."""
+    return Path(torch.hub.get_dir()) / "checkpoints" / Path(urlparse(address).path).name
+
+
+def fetch(address: str) -> Path:
+    """Return the file of an address, downloaded into torch's cache unless it is there.
+
+    If its name has the beginning of its SHA-256, as in `resnet18-f37072fd.pth`, a download must have that.
+
+    Raises:
+        OSError: It cannot be downloaded; the message says where to put it.
+    """
+    file = place_of(address)
+    if file.is_file():
+        return file
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        digest = _HASH.search(file.name)
+        with impatient():
+            torch.hub.download_url_to_file(address, str(file), digest[1] if digest else None, progress=False)
+    except (OSError, RuntimeError) as error:  # RuntimeError: the digest is wrong
+        reason = " ".join(str(error).split())
+        raise OSError(
+            f"{address} cannot be downloaded ({reason}): download it elsewhere and put it into {file.parent}"
+        ) from error
+    return file
