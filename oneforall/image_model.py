@@ -74,7 +74,7 @@ class ImageModel(Model):
         """
         if isinstance(images, str | os.PathLike | Image.Image) or getattr(images, "ndim", 4) < 4:
             return self.classify(_square(images, self.size)[None])[0]  # type: ignore[arg-type]
-        squares = [_square(image, self.size) for image in images]  # type: ignore[union-attr]
+        squares = [_square(image, self.size) for image in images]
         return self.classify(torch.stack(squares)) if squares else []
 
     def predict_readable(self, paths: Sequence[Path]) -> list[list[Prediction] | str]:

@@ -61,7 +61,7 @@ class TextPredictions(PredictionFile[TextRow]):
         if not is_hypotheses(outputs):
             return {}
         found: Sequence[Texts] = outputs.get("n_best") or [[(text, None)] for text in outputs["hypotheses"]]
-        sources = outputs.get("sources") or [None] * len(found)
+        sources: Sequence[str | None] = outputs.get("sources") or [None] * len(found)
         return dict(zip(outputs["index"].tolist(), zip(sources, found, strict=True), strict=True))
 
     def write(self, path: Path, rows: Mapping[int, TextRow], trainer: Trainer, pl_module: LightningModule) -> None:
