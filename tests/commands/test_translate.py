@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from callbacks.text_lines import one_line
 from command_line.tools import run_tool
 from oneforall import TextModel, load
 from tests.tiny_runs import image_run, text_run
@@ -29,14 +30,27 @@ def model(run: Path) -> TextModel:
     return found
 
 
+class Terminal(io.TextIOWrapper):
+    """Standard input of somebody who types."""
+
+    def isatty(self) -> bool:
+        return True
+
+
+def lines(model: TextModel, sources: list[str]) -> str:
+    """Return what the command prints for sources: a line for each, whatever bytes the untrained model writes."""
+    return "".join(f"{one_line(text)}\n" for text in model.translate(sources))
+
+
 @pytest.fixture
 def translate(
     run: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> Callable[..., tuple[int, str, str]]:
     """Runs the command with some standard input; returns its code, its output and its errors."""
 
-    def call(*args: str, stdin: bytes = b"", ckpt_path: Path = run) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(stdin)))
+    def call(*args: str, stdin: bytes = b"", terminal: bool = False, ckpt_path: Path = run) -> tuple[int, str, str]:
+        stream = (Terminal if terminal else io.TextIOWrapper)(io.BytesIO(stdin))
+        monkeypatch.setattr(sys, "stdin", stream)
         capfd.readouterr()
         code = run_tool(["translate", "--ckpt_path", str(ckpt_path), *args])
         return (code, *capfd.readouterr())
@@ -50,24 +64,24 @@ def test_a_line_for_each_line_of_standard_input(
 ) -> None:
     code, out, _ = translate(stdin=end.join(source.encode() for source in SOURCES))
     assert code == 0
-    assert out == "".join(f"{text}\n" for text in model.translate(SOURCES))
+    assert out == lines(model, SOURCES)
 
 
 def test_texts_of_the_command_line_are_sources_each(
     translate: Callable[..., tuple[int, str, str]], model: TextModel
 ) -> None:
-    assert translate(*SOURCES[::2]) == (0, "".join(f"{text}\n" for text in model.translate(SOURCES[::2])), "")
+    assert translate(*SOURCES[::2]) == (0, lines(model, SOURCES[::2]), "")
 
 
 def test_several_texts_have_number_and_score(translate: Callable[..., tuple[int, str, str]], model: TextModel) -> None:
     code, out, _ = translate("--num_return_sequences", "3", *SOURCES)
     expected = [
-        (str(place), f"{each.score:.6g}", each.text)
+        (str(place), f"{each.score:.6g}", one_line(each.text))
         for place, texts in enumerate(model.n_best(SOURCES, num_return_sequences=3), 1)
         for each in texts
     ]
     assert code == 0
-    assert [tuple(line.split("\t")) for line in out.splitlines()] == expected
+    assert [tuple(line.split("\t", 2)) for line in out.split("\n")[:-1]] == expected
     assert {place for place, _, _ in expected} == {"1", "3", "5"}
 
 
@@ -77,7 +91,7 @@ def test_decoding_options_reach_the_model(translate: Callable[..., tuple[int, st
     options = {"do_sample": True, "top_k": 7, "top_p": 0.9, "temperature": 2.5, "max_length": 8, "min_length": 3}
     found = model.n_best(SOURCES, seed=3, **options)
     assert code == 0
-    assert [json.loads(line) for line in out.splitlines()] == [
+    assert [json.loads(line) for line in out.split("\n")[:-1]] == [
         {"index": place, "source": source, "hypotheses": [each._asdict() for each in texts]}
         for place, (source, texts) in enumerate(zip(SOURCES, found, strict=True))
     ]
@@ -101,7 +115,7 @@ def test_a_line_is_answered_before_the_next_one_and_a_reader_that_leaves_is_no_e
         for source in SOURCES[::2]:
             process.stdin.write(f"{source}\n".encode())
             process.stdin.flush()
-            assert process.stdout.readline().decode() == f"{model.translate(source)}\n"
+            assert process.stdout.readline().decode() == lines(model, [source])
         process.stdout.close()
         process.stdin.write(b"one more\n" * 3)
         process.stdin.flush()
@@ -120,10 +134,9 @@ def test_a_prompt_on_a_terminal_ends_with_control_d(
         raise EOFError
 
     monkeypatch.setattr("builtins.input", read)
-    monkeypatch.setattr(io.TextIOWrapper, "isatty", lambda self: True, raising=False)
-    code, out, _ = translate()
+    code, out, _ = translate(terminal=True)
     assert code == 0
-    assert out == "".join(f"{text}\n" for text in model.translate(SOURCES))
+    assert out == lines(model, SOURCES)
 
 
 @pytest.mark.parametrize(

@@ -18,7 +18,7 @@ def predicted(run: Path, folder: Path, monkeypatch: pytest.MonkeyPatch, *options
     (folder / "sources.txt").write_text("\n".join(SOURCES) + "\n")
     data = ["--data.predict_path", str(folder / "sources.txt"), "--output", str(folder / "p.jsonl")]
     cli.main(["predict", "--ckpt_path", str(run), *data, *options])
-    return [json.loads(line) for line in (folder / "p.jsonl").read_text().splitlines()]
+    return [json.loads(line) for line in (folder / "p.jsonl").read_text().split("\n")[:-1]]
 
 
 @pytest.mark.parametrize(
