@@ -12,7 +12,8 @@ import os
 import sys
 from argparse import SUPPRESS, ArgumentParser, BooleanOptionalAction, Namespace
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, TextIO
+from io import BufferedReader
+from typing import TYPE_CHECKING, TextIO, cast
 
 if TYPE_CHECKING:
     from utils.batches import ScoredText
@@ -112,7 +113,7 @@ def batches(texts: Sequence[str]) -> Iterator[Sequence[str]]:
     else:
         from datamodules.text.arriving_lines import arriving_lines
 
-        arriving = arriving_lines(sys.stdin.buffer.read1, "standard input")
+        arriving = arriving_lines(cast(BufferedReader, sys.stdin.buffer).read1, "standard input")
     for lines in arriving:
         yield from (lines[first : first + BATCH] for first in range(0, len(lines), BATCH))
 

@@ -54,8 +54,8 @@ class ImageModel(Model):
         names = module.class_names or map(str, range(module.architecture.num_classes))
         self.class_names = [readable(name) for name in names]
 
-    @overload
-    def predict(self, images: ImageLike) -> list[Prediction]: ...
+    @overload  # a path, being a string, is a sequence of strings as well
+    def predict(self, images: ImageLike) -> list[Prediction]: ...  # type: ignore[overload-overlap]
 
     @overload
     def predict(self, images: Sequence[ImageLike]) -> list[list[Prediction]]: ...

@@ -6,6 +6,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -88,7 +89,14 @@ def test_several_texts_have_number_and_score(translate: Callable[..., tuple[int,
 def test_decoding_options_reach_the_model(translate: Callable[..., tuple[int, str, str]], model: TextModel) -> None:
     flags = "--do_sample --top_k 7 --top_p 0.9 --temperature 2.5 --max_length 8 --min_length 3 --seed 3 --format jsonl"
     code, out, _ = translate(*flags.split(), *SOURCES)
-    options = {"do_sample": True, "top_k": 7, "top_p": 0.9, "temperature": 2.5, "max_length": 8, "min_length": 3}
+    options: dict[str, Any] = {
+        "do_sample": True,
+        "top_k": 7,
+        "top_p": 0.9,
+        "temperature": 2.5,
+        "max_length": 8,
+        "min_length": 3,
+    }
     found = model.n_best(SOURCES, seed=3, **options)
     assert code == 0
     assert [json.loads(line) for line in out.split("\n")[:-1]] == [

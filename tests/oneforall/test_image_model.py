@@ -3,6 +3,7 @@
 import csv
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -68,9 +69,9 @@ def test_grey_and_transparent_arrays_are_images_too(classifier: ImageModel) -> N
         ([3], r"int \[\]"),
     ],
 )
-def test_what_is_no_image_is_named(classifier: ImageModel, image: object, given: str) -> None:
+def test_what_is_no_image_is_named(classifier: ImageModel, image: Any, given: str) -> None:
     with pytest.raises(ValueError, match=rf"an image must be a path, .*got ({given})"):
-        classifier.predict(image)  # type: ignore[arg-type]
+        classifier.predict(image)
 
 
 def test_a_broken_file_is_an_error_here_and_a_line_there(

@@ -3,8 +3,10 @@
 import json
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
+from torch import Tensor
 
 import cli
 from oneforall import TextModel
@@ -62,7 +64,7 @@ def test_texts_and_scores_are_those_of_predict(
 
 
 def test_samples_depend_on_the_seed_and_the_number_alone(translator: TextModel) -> None:
-    sampling = {"do_sample": True, "temperature": 3.0, "max_length": 10}
+    sampling: dict[str, Any] = {"do_sample": True, "temperature": 3.0, "max_length": 10}
     together = translator.n_best(SOURCES, **sampling)
     alone = [translator.n_best([source], first=place, **sampling)[0] for place, source in enumerate(SOURCES)]
     assert [[each.text for each in found] for found in alone] == [[each.text for each in found] for found in together]
@@ -85,8 +87,13 @@ def test_one_of_several_prefixes_must_be_named(translator: TextModel) -> None:
 
 
 def test_long_sources_are_truncated_as_in_predict(translator: TextModel, monkeypatch: pytest.MonkeyPatch) -> None:
-    given = []
-    monkeypatch.setattr(translator.module, "generate", lambda ids, *others: given.extend(ids.tolist()) or [[], []])
+    given: list[list[int]] = []
+
+    def generate(input_ids: Tensor, *others: Any) -> list[list[Any]]:
+        given.extend(input_ids.tolist())
+        return [[] for _ in input_ids]
+
+    monkeypatch.setattr(translator.module, "generate", generate)
     long = " ".join(SOURCES[2:] * 9)
     ids = translator.module.tokenizer.encode("date: " + long).ids  # type: ignore[union-attr]
     with pytest.warns(UserWarning, match=r"1 of 2 sources are over the maximum source length 32 and truncated"):
