@@ -72,11 +72,29 @@ def test_samples_depend_on_the_seed_and_the_number_alone(translator: TextModel) 
     assert translator.n_best([SOURCES[0]], seed=5, **sampling)[0][0].text != together[0][0].text
 
 
-def test_the_prefix_is_put_before_each_text(translator: TextModel) -> None:
-    (prefixed,), (bare,) = translator.module.n_best([f"date: {SOURCES[0]}", SOURCES[0]])
-    assert prefixed.score != bare.score
-    assert translator.n_best([SOURCES[0]]) == [[prefixed]]
-    assert translator.n_best([SOURCES[0]], prefix="") == [[bare]]
+@pytest.fixture
+def given(translator: TextModel, monkeypatch: pytest.MonkeyPatch) -> list[list[int]]:
+    """The token ids that the network is given, of each source; it generates nothing."""
+    rows: list[list[int]] = []
+
+    def generate(input_ids: Tensor, *others: Any) -> list[list[Any]]:
+        rows.extend(input_ids.tolist())
+        return [[] for _ in input_ids]
+
+    monkeypatch.setattr(translator.module, "generate", generate)
+    return rows
+
+
+def ids_of(translator: TextModel, text: str) -> list[int]:
+    assert translator.module.tokenizer is not None
+    return translator.module.tokenizer.encode(text).ids
+
+
+def test_the_prefix_is_put_before_each_text(translator: TextModel, given: list[list[int]]) -> None:
+    translator.n_best([SOURCES[0]])
+    translator.n_best([SOURCES[0]], prefix="")
+    assert given == [ids_of(translator, f"date: {SOURCES[0]}"), ids_of(translator, SOURCES[0])]
+    assert given[0] != given[1]
 
 
 def test_one_of_several_prefixes_must_be_named(translator: TextModel) -> None:
@@ -86,16 +104,9 @@ def test_one_of_several_prefixes_must_be_named(translator: TextModel) -> None:
     assert model.translate("c", prefix="date: ") == translator.translate("c")
 
 
-def test_long_sources_are_truncated_as_in_predict(translator: TextModel, monkeypatch: pytest.MonkeyPatch) -> None:
-    given: list[list[int]] = []
-
-    def generate(input_ids: Tensor, *others: Any) -> list[list[Any]]:
-        given.extend(input_ids.tolist())
-        return [[] for _ in input_ids]
-
-    monkeypatch.setattr(translator.module, "generate", generate)
+def test_long_sources_are_truncated_as_in_predict(translator: TextModel, given: list[list[int]]) -> None:
     long = " ".join(SOURCES[2:] * 9)
-    ids = translator.module.tokenizer.encode("date: " + long).ids  # type: ignore[union-attr]
+    ids = ids_of(translator, "date: " + long)
     with pytest.warns(UserWarning, match=r"1 of 2 sources are over the maximum source length 32 and truncated"):
         translator.n_best([long, SOURCES[0]])
     assert given[0] == [*ids[:31], 1]
