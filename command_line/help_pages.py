@@ -97,6 +97,19 @@ PREDICTED: Rows = [
     ("--data.predict_path PATH", "A folder of images, a text file or a table; if left out, the test data."),
 ]
 
+GENERATED: Rows = [
+    ("--model.num_beams N", "Number of hypotheses of the beam search; 1 is greedy."),
+    (
+        "--model.do_sample true",
+        "Sample instead, with --model.num_beams 1; --model.top_k, top_p and temperature shape it.",
+    ),
+    ("--model.max_length N", "Maximum length of a text in tokens; --model.min_length its minimum."),
+]
+
+SEVERAL: Rows = [
+    ("--model.num_return_sequences N", "Number of texts per source, with scores, in predictions.jsonl."),
+]
+
 DEVICES: Rows = [
     ("--trainer.accelerator NAME", "cpu, gpu or mps (default: auto)."),
     ("--trainer.devices N", "Number of processes, each with a device of its own (default: auto)."),
@@ -190,9 +203,11 @@ def _sections(command: str) -> list[Section]:
         ]
     used = "val" if command == "validate" else command
     limit = (f"--trainer.limit_{used}_batches N", "Number, or fraction, of the batches to use (default: null).")
+    generated = [*GENERATED, *(SEVERAL if command == "predict" else [])]
     return [
         Section("What to run", [*CHECKPOINT, *(PREDICTED if command == "predict" else []), *CONFIG]),
         Section("The run and its folder", run),
+        *([] if command == "validate" else [Section("The text that a model generates", generated)]),
         Section("The devices", [*DEVICES, limit]),
     ]
 

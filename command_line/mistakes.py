@@ -18,7 +18,7 @@ from utils.files import require_checkpoint
 DEBUG_VARIABLE = "ONEFORALL_DEBUG"
 
 MEANT = {"train": "fit", "training": "fit", "run": "fit", "eval": "test", "evaluate": "test", "val": "validate"}
-MEANT |= {"infer": "predict", "inference": "predict", "translate": "predict", "classify": "predict"}
+MEANT |= {"infer": "predict", "inference": "predict", "generate": "translate"}
 """Commands of other programs, and ours."""
 
 EXAMPLE = "oneforall fit --config quickstart/images.yaml"

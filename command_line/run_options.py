@@ -28,7 +28,11 @@ RUN_OPTIONS = (
         "Resume the run in its folder (--run_dir, or runs/NAME) from last.ckpt or, if that is damaged, previous.ckpt; "
         "start if the run has not trained yet.",
     ),
-    RunOption("output", "FILE", "Where `predict` writes (default: in the run folder)."),
+    RunOption(
+        "output",
+        "FILE",
+        "Where `predict` writes (default: in the run folder); FILE.jsonl has the scores of generated text too.",
+    ),
     RunOption("debug", "", "Show the traceback of an error."),
     RunOption(
         "trust_checkpoint",

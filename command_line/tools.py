@@ -13,6 +13,8 @@ from types import ModuleType
 from typing import NoReturn
 
 TOOLS = {
+    "classify": "name what is on images",
+    "translate": "translate texts, line by line",
     "configs": "list the shipped configs",
 }
 """The commands, and what each does."""

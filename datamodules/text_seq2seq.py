@@ -45,7 +45,6 @@ from utils.tokenizer_files import EOS_ID
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
 
-
 MOST_TO_TRAIN_A_TOKENIZER = 50_000
 """Number of examples from which on a tokenizer is trained on a part of them."""
 
@@ -316,16 +315,17 @@ class TextSeq2SeqDataModule(
         return self._prediction_input
 
     def _predict_prefix(self) -> str:
-        """Return `predict_prefix`, or the prefix that all tasks have."""
-        if self.predict_prefix is not None:
-            return self.predict_prefix
-        prefixes = {part.prefix for part in self.task.parts()}
+        prefixes = self.prefixes()
         if len(prefixes) > 1:
-            raise ValueError(
-                "data.predict_prefix is missing: set it to the prefix of one of the tasks: "
-                + ", ".join(repr(prefix) for prefix in sorted(prefixes))
-            )
-        return prefixes.pop()
+            named = ", ".join(map(repr, prefixes))
+            raise ValueError(f"data.predict_prefix is missing: set it to the prefix of one of the tasks: {named}")
+        return prefixes[0]
+
+    def prefixes(self) -> list[str]:
+        """Return what a text to predict may be given: `predict_prefix`, or the different prefixes of the tasks."""
+        if self.predict_prefix is not None:
+            return [self.predict_prefix]
+        return sorted({part.prefix for part in self.task.parts()})
 
     def _evaluation_loader(self, texts: EvaluationTexts, part: str | None = None) -> BatchLoader[Seq2SeqBatch]:
         """Return a loader of all texts, the longest first; if `part` is named, there must be some."""

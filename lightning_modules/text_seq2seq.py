@@ -4,30 +4,31 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Collection, Sequence
-from typing import Any, ClassVar, overload
+from typing import Any, ClassVar
 
 import torch
 from tokenizers import Tokenizer
 from torch import Tensor
-from torch.nn.utils.rnn import pad_sequence
 
-from architectures.t5.generation import generate
 from architectures.t5.model import T5
 from architectures.t5.search import Search
 from lightning_modules.compilation import CompileMode, compile_for_fit, compile_mode
-from lightning_modules.decoding import DecodePrecision, decode_context
+from lightning_modules.decoding import DecodePrecision
 from lightning_modules.fsdp import FullySharded, is_split, shard
 from lightning_modules.language_module import LanguageModule
 from lightning_modules.pretrained_t5 import load_weights
 from lightning_modules.special_ids import check_special_ids
 from lightning_modules.t5_config import complete_t5_config
+from lightning_modules.text_generation import Seed
 from lightning_modules.text_scores import BleuTokenizer, ScoreName, names_of, score_texts, signature
+from lightning_modules.translator import SAMPLING, Translator, text_search
 from utils.batches import GeneratedText, Hypotheses, Seq2SeqBatch
-from utils.checks import check_at_least, check_fraction, check_int, check_positive_int
-from utils.contracts import HasTestSettings, LimitsLength, ProvidesTokens, UsesTokenizer, datamodule_of
+from utils.checks import check_at_least, check_fraction, check_int
+from utils.contracts import HasTestSettings, LimitsLength, ProvidesTokens, datamodule_of
+from utils.random_streams import torch_generator
 
 
-class TextSeq2Seq(LanguageModule, UsesTokenizer, LimitsLength, HasTestSettings):
+class TextSeq2Seq(LanguageModule, Translator, LimitsLength, HasTestSettings):
     """Text-to-text model: loss, optimizer, schedule, generation and scores around a T5; the task is data.
 
     It takes the tokenizer from the datamodule when training starts and keeps it in its checkpoint, so that it can be
@@ -47,6 +48,17 @@ class TextSeq2Seq(LanguageModule, UsesTokenizer, LimitsLength, HasTestSettings):
             favour long texts.
         no_repeat_ngram_size: Size of n-grams of tokens that may occur only once in a text in `test` and `predict`; 0
             allows all repetitions.
+        early_stopping: Whether beam search ends once it has `num_beams` complete texts; otherwise it ends once no
+            better one can follow.
+        min_length: Minimum length of a text in `test` and `predict`, in tokens, including the end token.
+        do_sample: Whether `test` and `predict` sample each token instead of searching; `num_beams` must be 1. The
+            samples depend on `seed` and the example's number alone.
+        top_k: Number of most probable tokens to sample from; 0 for all.
+        top_p: Total probability, in (0, 1]: sample from the smallest set of most probable tokens that reaches it.
+        temperature: Divisor of the log-probabilities in sampling, above 0: below 1, probable tokens become more
+            probable.
+        num_return_sequences: Number of texts that `predict` writes for each source, with their scores: the best ones
+            of a beam search (at most `num_beams`), or independent samples.
         decode_precision: Precision in which text is generated: `bf16` or `fp32`; `auto` is that of the run. On a CPU
             with bfloat16 instructions `bf16` is faster, but it may find other texts.
         validation_examples: Number of validation examples, the first ones, for which each validation generates and
@@ -78,6 +90,13 @@ class TextSeq2Seq(LanguageModule, UsesTokenizer, LimitsLength, HasTestSettings):
         num_beams: int = 4,
         length_penalty: float = 1.0,
         no_repeat_ngram_size: int = 0,
+        early_stopping: bool = False,
+        min_length: int = 0,
+        do_sample: bool = False,
+        top_k: int = 0,
+        top_p: float = 1.0,
+        temperature: float = 1.0,
+        num_return_sequences: int = 1,
         decode_precision: DecodePrecision = "auto",
         validation_examples: int = 200,
         init_from: str | None = None,
@@ -91,11 +110,23 @@ class TextSeq2Seq(LanguageModule, UsesTokenizer, LimitsLength, HasTestSettings):
         self.z_loss = check_at_least("z_loss", z_loss)
         self.scores = tuple(scores)
         self.bleu_tokenizer: BleuTokenizer = bleu_tokenizer
-        self.max_length = check_positive_int("max_length", max_length)
-        self.greedy = Search(max_length=max_length + 1)  # with the start token
-        self.beams = dataclasses.replace(
-            self.greedy, num_beams=num_beams, length_penalty=length_penalty, no_repeat_ngram_size=no_repeat_ngram_size
-        )
+        self.max_length = max_length
+        self.num_return_sequences = num_return_sequences
+        self.decoding: dict[str, Any] = {
+            "max_length": max_length,
+            "num_beams": num_beams,
+            "length_penalty": length_penalty,
+            "no_repeat_ngram_size": no_repeat_ngram_size,
+            "early_stopping": early_stopping,
+            "min_length": min_length,
+            "do_sample": do_sample,
+            "top_k": top_k,
+            "top_p": top_p,
+            "temperature": temperature,
+            "num_return_sequences": num_return_sequences,
+        }
+        self.search = text_search(**self.decoding)
+        self.greedy = text_search(max_length, min_length=0)
         self.decode_precision: DecodePrecision = decode_precision
         self.validation_examples = check_int("validation_examples", validation_examples)
         self.init_from = init_from
@@ -224,61 +255,24 @@ class TextSeq2Seq(LanguageModule, UsesTokenizer, LimitsLength, HasTestSettings):
             self._add_generated(batch, batch.index < self.validation_examples, self.greedy)
 
     def test_step(self, batch: Seq2SeqBatch, batch_idx: int) -> None:
-        """Add a batch to the loss, and generate text for all of it by beam search."""
+        """Add a batch to the loss, and generate text for all of it by beam search, or by sampling."""
         self._add_loss(batch)
-        self._add_generated(batch, torch.ones_like(batch.index, dtype=torch.bool), self.beams)
+        best = dataclasses.replace(self.search, num_return_sequences=1)
+        self._add_generated(batch, torch.ones_like(batch.index, dtype=torch.bool), best)
 
     def predict_step(self, batch: Seq2SeqBatch, batch_idx: int) -> Hypotheses:
-        """Generate text for a batch by beam search."""
+        """Generate text for a batch by beam search, or by sampling."""
         if not len(batch.index):  # a process has an empty batch where the others have one batch more
-            return {"index": batch.index, "hypotheses": []}
-        hypotheses, _ = self._generate(batch.input_ids, batch.attention_mask, self.beams)
-        return {"index": batch.index, "hypotheses": hypotheses}
+            return {"index": batch.index, "hypotheses": [], "n_best": [], "sources": []}
+        n_best = self.generate(batch.input_ids, batch.attention_mask, self.search, self._seed(self.search, batch.index))
+        hypotheses = [texts[0].text for texts in n_best]
+        return {"index": batch.index, "hypotheses": hypotheses, "n_best": n_best, "sources": batch.sources}
 
-    @overload
-    def translate(self, texts: str, *, seed: int | None = None, **changes: Any) -> str: ...
-
-    @overload
-    def translate(self, texts: Sequence[str], *, seed: int | None = None, **changes: Any) -> list[str]: ...
-
-    def translate(self, texts: str | Sequence[str], *, seed: int | None = None, **changes: Any) -> str | list[str]:
-        """Return the text that the model generates for each source; "" for a blank one, as in `predict`.
-
-        Args:
-            texts: Sources as in training: with the task's prefix, if it has one. For one string, the result is one.
-            seed: Seed for sampling (`do_sample=True`); None uses the global generator.
-            **changes: Options of `Search` that differ from those of `test`, such as `num_beams=1`.
-
-        Raises:
-            ValueError: The model has no tokenizer yet, or an option is invalid.
-        """
-        if isinstance(texts, str):
-            return self.translate([texts], seed=seed, **changes)[0]
-        if self.tokenizer is None:
-            raise ValueError("there is no tokenizer before training: use TextSeq2Seq.load_from_checkpoint")
-        ids = [torch.tensor(self.tokenizer.encode(text).ids) for text in texts if text.strip()]
-        if not ids:
-            return [""] * len(texts)
-        lengths = torch.tensor([len(each) for each in ids])
-        input_ids = pad_sequence(ids, batch_first=True, padding_value=self.architecture.config.pad_token_id)
-        mask = torch.arange(int(lengths.max())) < lengths[:, None]
-        search = dataclasses.replace(self.beams, **changes, num_return_sequences=1)
-        hypotheses, _ = self._generate(input_ids.to(self.device), mask.to(self.device), search, seed)
-        generated = iter(hypotheses)
-        return [next(generated) if text.strip() else "" for text in texts]
-
-    def _generate(
-        self, input_ids: Tensor, mask: Tensor, search: Search, seed: int | None = None
-    ) -> tuple[list[str], list[float]]:
-        """Return a text and its score for each source."""
-        assert self.tokenizer is not None
-        net, config = self.architecture, self.architecture.config
-        with decode_context(self.decode_precision, net.embedding.weight):
-            sequences, scores = generate(net, input_ids, mask, seed=seed, **dataclasses.asdict(search))
-        dropped = {config.decoder_start_token_id, config.pad_token_id, config.eos_token_id}
-        rows = [[token for token in row if token not in dropped] for row in sequences.tolist()]
-        # Other special tokens stay: sentinels are what span corruption generates.
-        return self.tokenizer.decode_batch(rows, skip_special_tokens=False), scores.tolist()
+    def _seed(self, search: Search, index: Tensor) -> Seed:
+        """Return a generator per example: samples depend neither on batches nor on the number of processes."""
+        return (
+            [torch_generator("samples", self.seed, number) for number in index.tolist()] if search.do_sample else None
+        )
 
     def _add_loss(self, batch: Seq2SeqBatch) -> None:
         """Add the loss of a batch, not smoothed so that it can be compared between recipes."""
@@ -296,11 +290,11 @@ class TextSeq2Seq(LanguageModule, UsesTokenizer, LimitsLength, HasTestSettings):
         rows = chosen.nonzero()[:, 0]
         if not len(rows):
             return
-        hypotheses, scores = self._generate(batch.input_ids[rows], batch.attention_mask[rows], search)
-        indices = batch.index[rows].tolist()
+        index = batch.index[rows]
+        texts = self.generate(batch.input_ids[rows], batch.attention_mask[rows], search, self._seed(search, index))
         self.generated += [
-            GeneratedText(index, batch.sources[row], tuple(batch.references[row]), hypothesis, score)
-            for row, index, hypothesis, score in zip(rows.tolist(), indices, hypotheses, scores, strict=True)
+            GeneratedText(number, batch.sources[row], tuple(batch.references[row]), *best)
+            for row, number, (best,) in zip(rows.tolist(), index.tolist(), texts, strict=True)
         ]
 
     # --- one evaluation ----------------------------------------------------------------------------------------
@@ -311,14 +305,10 @@ class TextSeq2Seq(LanguageModule, UsesTokenizer, LimitsLength, HasTestSettings):
         return ["val/loss", "val/token_accuracy", *(f"val/{name}" for name in of_text)]
 
     def test_settings(self) -> dict[str, str | float]:
-        """Return the options of the beam search; the signature has those of the scores."""
-        return {
-            "num_beams": self.beams.num_beams,
-            "length_penalty": self.beams.length_penalty,
-            "no_repeat_ngram_size": self.beams.no_repeat_ngram_size,
-            "decode_precision": self.decode_precision,
-            "max_length": self.beams.max_length - 1,
-        }
+        """Return the options of decoding; the signature has those of the scores."""
+        unused = {"num_return_sequences"} if self.search.do_sample else {"num_return_sequences", *SAMPLING}
+        options = {name: value for name, value in self.decoding.items() if name not in unused}
+        return {**options, "decode_precision": self.decode_precision}
 
     def metrics_of(self, totals: dict[str, float]) -> dict[str, float]:
         """Return the loss in nats per target token, and the share of tokens that the model finds most likely."""

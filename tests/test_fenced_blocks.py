@@ -20,6 +20,7 @@ import pytest
 from PIL import Image
 
 import cli
+from command_line.tools import TOOLS, run_tool
 from datamodules.images.cifar10_files import FOLDER, TEST_FILE, TRAIN_FILES
 
 ROOT = Path(__file__).parents[1]
@@ -104,7 +105,10 @@ def run(line: str, monkeypatch: pytest.MonkeyPatch) -> None:
         with contextlib.ExitStack() as stack:
             if "--print_config" in args:  # which leaves
                 stack.enter_context(pytest.raises(SystemExit, check=lambda leaving: leaving.code in (0, None)))
-            cli.main(args)
+            if args[0] in TOOLS:
+                assert run_tool(args) == 0
+            else:
+                cli.main(args)
         return
     if program == "make":
         args = ["--dry-run", "-C", str(ROOT), *args]

@@ -134,16 +134,33 @@ class PromptBatch(NamedTuple):
     index: Tensor  # type: ignore[assignment]  # hides a method of tuples
 
 
+class ScoredText(NamedTuple):
+    """A text that a model generated.
+
+    Attributes:
+        text: The text.
+        score: Sum of the log-probabilities of its tokens divided by length**length_penalty.
+    """
+
+    text: str
+    score: float
+
+
 class Hypotheses(TypedDict):
     """What a prediction step of a text model returns.
 
     Keys:
         index: Number of each source's line, from 0, int64 [B].
-        hypotheses: What the model generated for each.
+        hypotheses: What the model generated for each: the best text.
+        n_best: All texts that were asked for, best first in a search, for each source; left out by models without
+            scores.
+        sources: What the model read, without the task's prefix; left out with `n_best`.
     """
 
     index: Tensor
     hypotheses: list[str]
+    n_best: NotRequired[list[list[ScoredText]]]
+    sources: NotRequired[list[str]]
 
 
 class GeneratedText(NamedTuple):

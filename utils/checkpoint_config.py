@@ -135,6 +135,23 @@ def model_config(checkpoint: dict[str, Any], base: type, source: str | Path) -> 
     return found, {**({"seed": seed} if has_seed else {}), **model["init_args"]}
 
 
+def data_config(config: object, source: str | Path) -> dict[str, Any]:
+    """Return the datamodule that a checkpoint's config names, as `{class_path, init_args}`.
+
+    Args:
+        config: The config.
+        source: The checkpoint, for messages.
+
+    Raises:
+        ValueError: It is damaged, or the datamodule names anything but classes of the list.
+    """
+    whole = plain_config(config, source)
+    try:
+        return admit_object(whole.get("data"), LightningDataModule, "data")
+    except Refusal as refusal:
+        raise _refused(refusal, source) from None
+
+
 def _refused(refusal: Refusal, source: str | Path) -> ValueError:
     return ValueError(f"the config in checkpoint {source} is refused: {refusal}; {WAY_THROUGH}")
 

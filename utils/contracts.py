@@ -131,6 +131,13 @@ class LimitsLength(Protocol):
 
 
 @runtime_checkable
+class GeneratesSeveral(Protocol):
+    """A module that predicts `num_return_sequences` texts for each source."""
+
+    num_return_sequences: int
+
+
+@runtime_checkable
 class UsesVocabulary(Protocol):
     """A module whose ids are places in a string of characters; None before training."""
 

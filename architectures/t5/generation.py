@@ -3,7 +3,7 @@
 Legend: B sources, S tokens per source, K hypotheses per source, R results per source, T = max_length, M = d_model.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import torch
 from torch import Tensor
@@ -37,7 +37,7 @@ def generate(  # noqa: D417
     top_k: int = Search.top_k,
     top_p: float = Search.top_p,
     temperature: float = Search.temperature,
-    seed: int | None = None,
+    seed: int | Sequence[torch.Generator] | None = None,
 ) -> tuple[Tensor, Tensor]:
     """Generate targets for the given sources.
 
@@ -49,7 +49,8 @@ def generate(  # noqa: D417
         input_ids: Sources, integers [B, S].
         attention_mask: Mask of the sources' real tokens, [B, S].
         max_length, num_beams, ..., temperature: Decoding options, described in `Search`.
-        seed: Seed of sampling, whose results are then the same on every device; if None, the global generator is used.
+        seed: Seed of sampling, whose results are then the same on every device; or a generator per source, on the CPU,
+            so that its samples do not depend on the other sources; if None, the global generator is used.
 
     Returns:
         Sequences, integers [B R, T'], with the R results of a source in adjacent rows, best first in a search. A row
@@ -77,10 +78,7 @@ def generate(  # noqa: D417
     device, shape = input_ids.device, (len(input_ids), num_return_sequences, max_length)
     sequences_BRT = torch.empty(shape, dtype=torch.long, device=device)
     scores_BR = torch.empty(shape[:2], device=device)
-    # One number per token, for all sources at once and on the CPU: then a sample depends neither on how sources are
-    # grouped nor on the device.
-    generator = None if seed is None else torch.Generator().manual_seed(seed)
-    uniform_BKT = torch.rand(shape, generator=generator).to(device) if do_sample else None
+    uniform_BKT = _uniform(shape, seed).to(device) if do_sample else None
 
     tokens_per_source = max(max_length * search.num_hypotheses, attention_mask.shape[1])
     branching = search.num_beams > 1
@@ -104,6 +102,20 @@ def generate(  # noqa: D417
 
     sequences = sequences_BRT.flatten(0, 1)
     return sequences[:, : _longest_length(sequences, model.config.eos_token_id)], scores_BR.flatten()
+
+
+def _uniform(shape: tuple[int, int, int], seed: int | Sequence[torch.Generator] | None) -> Tensor:
+    """Return uniform random numbers in [0, 1), of the given shape [B, K, T].
+
+    One number per token, for all sources at once and on the CPU: then a sample depends neither on how sources are
+    grouped nor on the device.
+    """
+    if seed is None or isinstance(seed, int):
+        return torch.rand(shape, generator=None if seed is None else torch.Generator().manual_seed(seed))
+    uniform_BKT = torch.empty(shape)
+    for uniform_KT, generator in zip(uniform_BKT, seed, strict=True):
+        uniform_KT.uniform_(generator=generator)
+    return uniform_BKT
 
 
 def _length_groups(mask_BS: Tensor, size: int) -> Iterator[tuple[Tensor, int]]:

@@ -35,6 +35,10 @@ class PredictionFile(Callback, Generic[Row]):
         """Write the file if there is anything to write; called on the first process."""
         raise NotImplementedError
 
+    def default_path(self, trainer: Trainer) -> Path:
+        """Return the file in the run folder that is written if no other is named."""
+        return Path(trainer.default_root_dir) / self.file_name
+
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Forget the rows of an earlier stage."""
         self._discard()
@@ -50,7 +54,7 @@ class PredictionFile(Callback, Generic[Row]):
     ) -> None:
         """Write the rows of a batch into this process's temporary file."""
         if rows := self.rows_of(outputs):
-            self._writer = self._writer or RowWriter(self._default(trainer))
+            self._writer = self._writer or RowWriter(self.default_path(trainer))
             self._writer.add(rows)
 
     def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
@@ -65,16 +69,13 @@ class PredictionFile(Callback, Generic[Row]):
         paths = gather_parts(None if self._writer is None else self._writer.path, everywhere=False)
         self._writer = None
         if trainer.is_global_zero:
-            path = Path(os.path.realpath(self.output)) if self.output else self._default(trainer)
+            path = Path(os.path.realpath(self.output)) if self.output else self.default_path(trainer)
             with RowFiles[Row]([each for each in paths if each is not None]) as rows:
                 self.write(path, rows, trainer, pl_module)
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
         """Remove the temporary file."""
         self._discard()
-
-    def _default(self, trainer: Trainer) -> Path:
-        return Path(trainer.default_root_dir) / self.file_name
 
     def _discard(self) -> None:
         writer, self._writer = self._writer, None

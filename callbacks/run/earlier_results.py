@@ -21,7 +21,7 @@ RESULTS = {
         "test_outputs.jsonl",
         *ALSO_OF_A_FIT,
     ),
-    "predict": ("predictions.csv", "predictions.txt"),
+    "predict": ("predictions.csv", "predictions.txt", "predictions.jsonl"),
 }
 """The files of a test and of a prediction in a run folder."""
 

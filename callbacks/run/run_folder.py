@@ -44,7 +44,7 @@ CONTENTS = {
 _NUMBERED = re.compile(r"config-(\d+)\.yaml")
 
 WEIGHTS = {"best.ckpt": "the best weights on validation", "last.ckpt": "the weights at the end of training"}
-PREDICTIONS = ("predictions.csv", "predictions.txt")  # of images, of text
+PREDICTIONS = ("predictions.csv", "predictions.txt", "predictions.jsonl")  # of images, of text
 
 
 def contents(folder: Path) -> list[str]:

@@ -55,12 +55,17 @@ def decode_image(path: Path, size: int) -> Tensor:
             image.draft("RGB", (2 * size, 2 * size))
             with _one_large_image if image.width * image.height > _LARGE else contextlib.nullcontext():
                 image.load()
-                square = ImageOps.fit(_as_rgb(_upright(image)), (size, size), method=Image.Resampling.BICUBIC)
-            return torch.from_numpy(np.array(square)).permute(2, 0, 1)
+                return square_image(image, size)
     except Exception as error:  # each format's decoder raises its own exceptions
         raise ValueError(
             f"{readable(path)} cannot be read as an image ({_reason(error)}): replace or remove it"
         ) from error
+
+
+def square_image(image: Image.Image, size: int) -> Tensor:
+    """Return a loaded image as uint8 [3, size, size]; `decode_image` says how."""
+    square = ImageOps.fit(_as_rgb(_upright(image)), (size, size), method=Image.Resampling.BICUBIC)
+    return torch.from_numpy(np.array(square)).permute(2, 0, 1)
 
 
 def _reason(error: Exception) -> str:

@@ -44,36 +44,46 @@ def read_text(path: str, argument: str) -> str:
     r"""Return the whole content of a text file with "\n" as line ends; arguments and errors as `read_lines`."""
     content = read_bytes(path, argument)
     if b"\r" in content:
-        content = _with_plain_line_ends(content, path, argument)
-    return decode(content, path, argument)
+        content = with_plain_line_ends(content, f"{argument}: {path}")
+    return decode(content, f"{argument}: {path}")
 
 
-def _with_plain_line_ends(content: bytes, path: str, argument: str) -> bytes:
+def with_plain_line_ends(content: bytes, place: str, first: int = 1) -> bytes:
+    r"""Return the bytes of a text with "\n" as line ends; arguments and errors as `decode`."""
     content = content.replace(b"\r\n", b"\n")
     stray = content.find(b"\r")
     if stray < 0:
         return content
     if b"\n" not in content:
         return content.replace(b"\r", b"\n")
-    line = content.count(b"\n", 0, stray) + 1
+    line = content.count(b"\n", 0, stray) + first
     raise ValueError(
-        f"{argument}: {path}, line {line}: a carriage return (\\r) within the line, which some programs take for a "
+        f"{place}, line {line}: a carriage return (\\r) within the line, which some programs take for a "
         "line end and others do not: replace each one, by a space (tr '\\r' ' ') or by a line end (tr '\\r' '\\n')"
     )
 
 
-def decode(content: bytes, path: str, argument: str) -> str:
-    """Return the text of a file's content; raise ValueError, naming the line, if it is not text in UTF-8."""
-    place, problem = content.find(b"\0"), "a NUL character, so it is no text, or not in UTF-8"
-    if place < 0:
+def decode(content: bytes, place: str, first: int = 1) -> str:
+    """Return the text of a file's content.
+
+    Args:
+        content: The bytes.
+        place: Where they are from, for errors.
+        first: Number of their first line.
+
+    Raises:
+        ValueError: They are not text in UTF-8; the message names the line.
+    """
+    found, problem = content.find(b"\0"), "a NUL character, so it is no text, or not in UTF-8"
+    if found < 0:
         try:
             return content.decode()
         except UnicodeDecodeError as error:
-            place = error.start
-            column = place - content.rfind(b"\n", 0, place)
-            problem = f"not UTF-8 (byte {column} of the line is 0x{content[place]:02x})"
-    line = content.count(b"\n", 0, place) + 1
-    raise ValueError(f"{argument}: {path}, line {line}: {problem}: save the file as UTF-8")
+            found = error.start
+            column = found - content.rfind(b"\n", 0, found)
+            problem = f"not UTF-8 (byte {column} of the line is 0x{content[found]:02x})"
+    line = content.count(b"\n", 0, found) + first
+    raise ValueError(f"{place}, line {line}: {problem}: save the file as UTF-8")
 
 
 def read_bytes(path: str, argument: str) -> bytes:

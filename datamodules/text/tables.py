@@ -90,7 +90,7 @@ def _object(pairs: list[tuple[str, object]]) -> Row:
 def _csv_rows(path: str, argument: str) -> Iterator[tuple[int, Row]]:
     """Yield (number of the last line, cells by name) for each row that is not empty."""
     csv.field_size_limit(sys.maxsize)  # for a document in a cell; the default limit of a process is 131,072 characters
-    text = decode(read_bytes(path, argument), path, argument)
+    text = decode(read_bytes(path, argument), f"{argument}: {path}")
     reader = csv.reader(io.StringIO(text, newline=""), strict=True)  # line ends within quotes stay as they are
     header: list[str] = []
     try:

@@ -68,6 +68,8 @@ class KeepGradients(Callback):
         ({"validation_examples": -1}, "validation_examples"),
         ({"max_length": 0}, "max_length"),
         ({"num_beams": 0}, "num_beams"),
+        ({"min_length": 20}, "min_length must be at most max_length, 12, got 20"),
+        ({"do_sample": True}, "num_beams must be 1 if do_sample is true, got 4"),
         ({"no_repeat_ngram_size": -1}, "no_repeat_ngram_size"),
     ],
 )
@@ -353,6 +355,62 @@ def test_translate_skips_blank_texts_and_takes_other_options(trainer):
     assert sampled[0] == sampled[1] != sampled[2]
     with pytest.raises(ValueError, match="num_beams"):
         model.translate(sources, num_beams=0)
+
+
+@pytest.mark.parametrize(
+    ("fields", "search"),
+    [
+        ({"num_beams": 3, "min_length": 5}, {"num_beams": 3, "min_length": 6}),
+        ({"num_beams": 3, "early_stopping": True}, {"num_beams": 3, "early_stopping": True}),
+        ({"num_beams": 1, "min_length": 12}, {"min_length": 13}),
+    ],
+)
+def test_decoding_fields_count_as_a_text_does_without_the_start_token(trainer, fields, search):
+    data, net = Data(count=6), talkative()
+    model = seq2seq(net, **fields)
+    trainer().test(model, datamodule=data, verbose=False)
+    expected = by_hand(net, data, **search)
+    assert [text.hypothesis for text in model.generated] == expected
+    sources = [source for source, _ in data.pairs]
+    other = seq2seq(net)
+    other.tokenizer = data.tokenizer
+    assert other.translate(sources, **fields) == expected
+    assert model.test_settings() == {
+        **{"max_length": 12, "length_penalty": 1.0, "no_repeat_ngram_size": 0, "early_stopping": False},
+        **{"min_length": 0, "decode_precision": "auto", **fields},
+    }
+
+
+def test_a_prediction_has_the_best_texts_of_a_beam_search_with_scores(trainer):
+    data, net = Data(count=5, batch_size=2), talkative()
+    model = seq2seq(net, num_beams=4, num_return_sequences=3)
+    outputs = trainer().predict(model, datamodule=data)
+    n_best = [texts for output in outputs for texts in output["n_best"]]
+    assert [text for output in outputs for text in output["hypotheses"]] == by_hand(net, data, num_beams=4)
+    assert [source for output in outputs for source in output["sources"]] == [source for source, _ in data.pairs]
+    for (source, _), texts in zip(data.pairs, n_best, strict=True):
+        ids = torch.tensor([data.tokenizer.encode(source).ids])
+        search = {"num_beams": 4, "num_return_sequences": 3}
+        sequences, scores = generate(net, ids, torch.ones_like(ids), max_length=13, **search)
+        assert [text.text for text in texts] == [" ".join(WORDS[k] for k in row if k > 1) for row in sequences.tolist()]
+        assert [text.score for text in texts] == pytest.approx(scores.tolist(), rel=1e-5)
+    trainer().test(model, datamodule=data, verbose=False)
+    assert [text.hypothesis for text in model.generated] == by_hand(net, data, num_beams=4)
+
+
+def test_samples_of_an_evaluation_depend_on_seed_and_example_alone(trainer):
+    sampling = {"num_beams": 1, "do_sample": True, "temperature": 2.0, "top_k": 9}
+
+    def predicted(batch_size: int, seed: int = 0) -> list[str]:
+        model = seq2seq(talkative(), seed=seed, **sampling)
+        outputs = trainer().predict(model, datamodule=(data := Data(count=6, batch_size=batch_size)))
+        trainer().test(model, datamodule=data, verbose=False)
+        texts = [text for output in outputs for text in output["hypotheses"]]
+        assert [text.hypothesis for text in model.generated] == texts
+        assert model.test_settings().items() >= sampling.items()
+        return texts
+
+    assert predicted(6) == predicted(2) != predicted(6, seed=1)
 
 
 # --- checkpoints ---------------------------------------------------------------------------------------------------

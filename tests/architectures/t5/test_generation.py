@@ -269,6 +269,23 @@ class TestSampling:
         assert torch.equal(unseeded, generate(model, **sources(16), **options)[0])
         assert rows(model, unseeded) != rows(model, generate(model, **sources(16), **options)[0])
 
+    def test_with_a_generator_per_source_samples_do_not_depend_on_the_others(self) -> None:
+        model, _ = make_pair(ending("untied-gated"))
+        options: dict[str, Any] = {"max_length": 12, "do_sample": True, "num_return_sequences": 2}
+        inputs = sources(8)
+
+        def sample(places: list[int]) -> list[list[list[int]]]:
+            some = {name: tensor[places] for name, tensor in inputs.items()}
+            generators = [torch.Generator().manual_seed(place) for place in places]
+            found = rows(model, generate(model, **some, **options, seed=generators)[0])
+            return [found[first : first + 2] for first in range(0, len(found), 2)]
+
+        together = sample([*range(8)])
+        assert sample([5, 0, 3]) == [together[place] for place in (5, 0, 3)]
+        assert together[0][0] != together[0][1]
+        with pytest.raises(ValueError, match="zip"):
+            generate(model, **inputs, **options, seed=[torch.Generator()])
+
     def test_grouping_does_not_change_samples(self, monkeypatch: pytest.MonkeyPatch) -> None:
         model, _ = make_pair(ending("untied-gated"))
         options: dict[str, Any] = {"max_length": 12, "do_sample": True, "num_return_sequences": 2, "seed": 3}

@@ -1,7 +1,10 @@
+import json
+
 import pytest
 
 from callbacks.predictions.text_predictions import TextPredictions
 from tests.callbacks.text_fakes import TinyText, TinyWriter, batch_of
+from utils.batches import ScoredText
 
 
 def test_a_line_for_each_line_in_order(make_trainer, tmp_path):
@@ -43,3 +46,45 @@ def test_a_failed_prediction_leaves_the_old_file(make_trainer, tmp_path):
     with pytest.raises(IndexError):
         make_trainer(TextPredictions()).predict(TinyWriter(["a"]), data)
     assert (tmp_path / "predictions.txt").read_text() == "old\n"
+
+
+class Several(TinyWriter):
+    """Writes two texts per source, with scores, the second of which is not finite."""
+
+    num_return_sequences = 2
+
+    def predict_step(self, batch, batch_idx):
+        outputs = super().predict_step(batch, batch_idx)
+        n_best = [[ScoredText(text, -0.5), ScoredText(text + "!", float("nan"))] for text in outputs["hypotheses"]]
+        return {**outputs, "n_best": n_best, "sources": [f"source {index}" for index in batch.index.tolist()]}
+
+
+def test_several_texts_are_objects_with_scores_unchanged(make_trainer, tmp_path):
+    data = TinyText([batch_of({2: [2]}), batch_of({0: [2]})], lines=3)
+    make_trainer(TextPredictions()).predict(Several(["zwei\nHunde", "", "ß"]), data)
+    assert [path.name for path in tmp_path.iterdir()] == ["predictions.jsonl"]
+    text = (tmp_path / "predictions.jsonl").read_text()
+    assert "ß" in text
+    assert [json.loads(line) for line in text.splitlines()] == [
+        {
+            "index": 0,
+            "source": "source 0",
+            "hypotheses": [{"text": "zwei\nHunde", "score": -0.5}, {"text": "zwei\nHunde!", "score": None}],
+        },
+        {"index": 1, "source": "", "hypotheses": []},
+        {"index": 2, "source": "source 2", "hypotheses": [{"text": "ß", "score": -0.5}, {"text": "ß!", "score": None}]},
+    ]
+
+
+def test_the_ending_of_the_output_asks_for_objects(make_trainer, tmp_path):
+    data = TinyText([batch_of({0: [2]})], lines=1)
+    make_trainer(TextPredictions(tmp_path / "out.jsonl")).predict(TinyWriter(["a"]), data)
+    expected = {"index": 0, "source": None, "hypotheses": [{"text": "a", "score": None}]}
+    assert json.loads((tmp_path / "out.jsonl").read_text()) == expected
+
+
+def test_several_texts_do_not_fit_one_line(make_trainer, tmp_path):
+    data = TinyText([batch_of({0: [2]})], lines=1)
+    with pytest.raises(ValueError, match=r"model\.num_return_sequences is above 1, .*pass --output .*out\.jsonl"):
+        make_trainer(TextPredictions(tmp_path / "out.txt")).predict(Several(["a"]), data)
+    assert list(tmp_path.iterdir()) == []

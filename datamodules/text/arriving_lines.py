@@ -1,0 +1,45 @@
+"""The lines of a stream, such as a pipe, as they arrive."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+from datamodules.text.files import decode, with_plain_line_ends
+
+_MARK = b"\xef\xbb\xbf"
+_AT_ONCE = 1 << 16  # bytes
+
+
+def arriving_lines(read: Callable[[int], bytes], place: str) -> Iterator[list[str]]:
+    r"""Yield the lines of a stream, without line ends: those that are there, as soon as one is.
+
+    Whoever writes a line and waits for an answer gets it, and a long file is read in large parts. What a line is, and
+    what is refused, is as in `datamodules.text.files.read_lines`; nothing at all is no line.
+
+    Args:
+        read: Returns at most the given number of bytes of the stream, of which it waits for one; none at its end.
+        place: Where they are from, for errors.
+
+    Raises:
+        ValueError: The stream is not UTF-8 or no text, or has a "\r" amid lines that end with "\n".
+    """
+    rest, first, begun = b"", 1, False
+    while block := read(_AT_ONCE):
+        whole, newline, rest = (rest + block).rpartition(b"\n")
+        if newline:
+            content = whole + newline if begun else (whole + newline).removeprefix(_MARK)
+            lines = _lines(content, place, first)
+            first, begun = first + len(lines), True
+            yield lines
+    if rest and not begun:
+        rest = rest.removeprefix(_MARK)
+    elif rest:
+        rest += b"\n"  # so that a carriage return in it is none that ends a line
+    if rest:
+        yield _lines(rest, place, first)
+
+
+def _lines(content: bytes, place: str, first: int) -> list[str]:
+    if b"\r" in content:
+        content = with_plain_line_ends(content, place, first)
+    return decode(content, place, first).removesuffix("\n").split("\n")

@@ -1,0 +1,103 @@
+"""The model of a checkpoint or a run folder."""
+
+from __future__ import annotations
+
+import importlib
+import os
+from pathlib import Path
+from typing import Any
+
+import torch
+from jsonargparse import ArgumentError, ArgumentParser
+from lightning.pytorch import LightningDataModule
+
+from command_line.paths import checkpoint_file
+from datamodules.text_seq2seq import TextSeq2SeqDataModule
+from lightning_modules.image_classifier import ImageClassifier
+from lightning_modules.text_seq2seq import TextSeq2Seq
+from lightning_modules.training_module import TrainingModule
+from oneforall.image_model import ImageModel
+from oneforall.text_model import TextModel
+from utils.checkpoint_config import data_config, plain_config
+from utils.checkpoints import read_config
+from utils.files import require_checkpoint
+
+
+def load(
+    path: str | os.PathLike[str], device: str | torch.device = "cpu", trust_checkpoint: bool = False
+) -> ImageModel | TextModel:
+    """Return the model of a checkpoint, in eval mode.
+
+    An image classifier has `predict`, for files and images; a text-to-text model has `translate`.
+
+    Args:
+        path: A checkpoint, or a run folder: its best.ckpt, else its last.ckpt. It is read as data, and its config
+            passes the gate of `utils/trust.py`.
+        device: Where it computes.
+        trust_checkpoint: Whether the checkpoint may run any code, as in `TrainingModule.load_from_checkpoint`.
+
+    Raises:
+        FileNotFoundError: There is no checkpoint.
+        ValueError: It is damaged, names anything but classes of this program, torch.optim and torchmetrics, or holds
+            another kind of model; or there is no such device.
+    """
+    file = checkpoint_file(os.fspath(path))
+    require_checkpoint(Path(file))
+    _check_device(device)
+    base = _class_named_in(file) if trust_checkpoint else TrainingModule
+    module = base.load_from_checkpoint(file, device, trust_checkpoint=trust_checkpoint)
+    if isinstance(module, ImageClassifier):
+        return ImageModel(module, file)
+    if isinstance(module, TextSeq2Seq):
+        data = _datamodule(file, trust_checkpoint)
+        if isinstance(data, TextSeq2SeqDataModule):
+            return TextModel(module, file, data.prefixes(), data.max_source_length)
+        return TextModel(module, file)
+    name = type(module).__name__
+    raise ValueError(
+        f"{file} holds {name}: use `oneforall predict`, or {name}.load_from_checkpoint in Python; `classify` and "
+        "`translate` are for ImageClassifier and TextSeq2Seq"
+    )
+
+
+def _check_device(device: str | torch.device) -> None:
+    """Raise ValueError if nothing can be computed on a device."""
+    try:
+        torch.empty(1, device=device)
+    except (RuntimeError, AssertionError) as error:  # an assertion where torch has no CUDA
+        reason = next(iter(str(error).splitlines()), "")
+        raise ValueError(f"device {device} cannot be used here ({reason}); name another one, such as cpu") from error
+
+
+def _class_named_in(path: str) -> type[TrainingModule]:
+    """Return the class of the module in a trusted checkpoint, which may be of any package.
+
+    Raises:
+        ValueError: There is none, or it is no `TrainingModule`.
+    """
+    class_path = str((plain_config(read_config(path), path).get("model") or {}).get("class_path"))
+    package, _, name = class_path.rpartition(".")
+    try:
+        found = getattr(importlib.import_module(package), name)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise ValueError(f"checkpoint {path} names {class_path}, which cannot be imported: {error}") from error
+    if not (isinstance(found, type) and issubclass(found, TrainingModule)):
+        raise ValueError(f"checkpoint {path} names {class_path}, which is no TrainingModule")
+    return found
+
+
+def _datamodule(path: str, trusted: bool) -> LightningDataModule:
+    """Return the datamodule that a checkpoint's config describes; none of its data are read.
+
+    Raises:
+        ValueError: The config is refused, or describes none.
+    """
+    config = read_config(path)
+    data: Any = plain_config(config, path).get("data") if trusted else data_config(config, path)
+    parser = ArgumentParser(exit_on_error=False)
+    parser.add_subclass_arguments(LightningDataModule, "data", fail_untyped=False)
+    try:
+        built: LightningDataModule = parser.instantiate(parser.parse_object({"data": data})).data
+    except ArgumentError as error:
+        raise ValueError(f"checkpoint {path} describes no datamodule that can be built: {error}") from error
+    return built
