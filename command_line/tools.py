@@ -13,6 +13,7 @@ from types import ModuleType
 from typing import NoReturn
 
 TOOLS = {
+    "export": "write a model as ONNX, torch.export, Hugging Face or CTranslate2",
     "configs": "list the shipped configs",
 }
 """The commands, and what each does."""

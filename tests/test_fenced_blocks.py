@@ -20,6 +20,7 @@ import pytest
 from PIL import Image
 
 import cli
+from command_line.tools import TOOLS, run_tool
 from datamodules.images.cifar10_files import FOLDER, TEST_FILE, TRAIN_FILES
 
 ROOT = Path(__file__).parents[1]
@@ -100,6 +101,9 @@ def run(line: str, monkeypatch: pytest.MonkeyPatch) -> None:
         program, args = "oneforall", args[2:] if args[0] == "-m" else args[1:]
     if program == "oneforall":
         args = [str(Path(arg).expanduser()) if arg.startswith("~") else arg for arg in args]
+        if args[0] in TOOLS:
+            assert run_tool(args) == 0
+            return
         monkeypatch.setattr(sys, "argv", ["oneforall", *args])
         with contextlib.ExitStack() as stack:
             if "--print_config" in args:  # which leaves
@@ -139,6 +143,7 @@ def test_the_network_of_the_tutorial_trains(workspace: Path, monkeypatch: pytest
         "commands",
         "configs",
         "datamodules",
+        "exports",
         "lightning_modules",
         "utils",
     ):
