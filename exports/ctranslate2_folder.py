@@ -5,6 +5,7 @@ Our weights fill CTranslate2's own description of a Transformer; its converter w
 
 from __future__ import annotations
 
+import copy
 from pathlib import Path
 from typing import Any
 
@@ -45,7 +46,7 @@ def write_ctranslate2(
     """
     require("ctranslate2")
     tokenizer = tokenizer_of(module)
-    spec = _spec(module.architecture, tokenizer)
+    spec = _spec(copy.deepcopy(module.architecture), tokenizer)  # quantization scales weights in place
     spec.validate()
     spec.optimize(quantization=quantization)
     spec.save(str(folder))
@@ -68,7 +69,7 @@ def write_ctranslate2(
             'tokenizer = tokenizers.Tokenizer.from_file("PATH/tokenizer.json")',
             f"source = tokenizer.encode({example_source(settings)}).tokens",
             f"tokens = translator.translate_batch([source], {options})[0].hypotheses[0]",
-            "print(tokenizer.decode([tokenizer.token_to_id(token) for token in tokens]))",
+            "print(tokenizer.decode(list(filter(None, map(tokenizer.token_to_id, tokens)))))",
         ),
     )
 

@@ -70,7 +70,7 @@ def program_of(classifier: ImageClassifier) -> ExportedProgram:
 
 def cannot_export(classifier: ImageClassifier, error: Exception) -> ValueError:
     """Return the error that names the network which torch cannot export, and why."""
-    reason = next(iter(str(error).splitlines()), "") or type(error).__name__
+    reason = next(filter(str.strip, str(error).splitlines()), type(error).__name__)
     return ValueError(f"model.architecture {type(classifier.architecture).__name__} cannot be exported: {reason}")
 
 
