@@ -76,7 +76,9 @@ def _tokenizer_config(module: TextSeq2Seq, settings: TextSettings) -> dict[str, 
 def _generation_config(module: TextSeq2Seq) -> dict[str, Any]:
     """Return the options of `test` by transformers' names, which are ours; `max_length` counts the start token too."""
     config, beams = module.architecture.config, module.beams
-    return {
+    # With its cache, transformers cannot decode if the decoder is deeper than the encoder
+    without_cache = {"use_cache": False} if config.decoder_depth > config.num_layers else {}
+    return without_cache | {
         "decoder_start_token_id": config.decoder_start_token_id,
         "eos_token_id": config.eos_token_id,
         "pad_token_id": config.pad_token_id,
