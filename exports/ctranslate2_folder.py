@@ -18,7 +18,14 @@ from architectures.t5.config import T5Config
 from architectures.t5.model import T5
 from architectures.t5.stack import Stack
 from exports.exported import Exported, check_close, require
-from exports.texts import TextSettings, describe_source, example_source, sample_texts, tokenizer_of
+from exports.texts import (
+    TextSettings,
+    decoding_options,
+    describe_source,
+    example_source,
+    sample_texts,
+    tokenizer_of,
+)
 from lightning_modules.text_seq2seq import TextSeq2Seq
 from utils.files import write_text
 from utils.tokenizer_files import unknown_id
@@ -55,10 +62,11 @@ def write_ctranslate2(
     difference = _greatest_difference(module, folder)
     if quantization is None:
         check_close(difference, LIMIT, "log-probabilities in ctranslate2")
-    options = f"beam_size={module.beams.num_beams}, max_decoding_length={module.max_length}"
-    options += f", length_penalty={module.beams.length_penalty}"
-    if module.beams.no_repeat_ngram_size:
-        options += f", no_repeat_ngram_size={module.beams.no_repeat_ngram_size}"
+    found = decoding_options(module)
+    options = f"beam_size={found['num_beams']}, max_decoding_length={found['max_length']}"
+    options += f", length_penalty={found['length_penalty']}"
+    if found["no_repeat_ngram_size"]:
+        options += f", no_repeat_ngram_size={found['no_repeat_ngram_size']}"
     return Exported(
         takes=f"{describe_source(settings)}, as tokens of its tokenizer.json",
         gives=f"tokens; the options of `test` are {options}",

@@ -10,7 +10,14 @@ import torch
 
 from architectures.t5.hf_weights import load_pretrained, save_pretrained
 from exports.exported import Exported
-from exports.texts import TextSettings, describe_source, example_source, sample_texts, tokenizer_of
+from exports.texts import (
+    TextSettings,
+    decoding_options,
+    describe_source,
+    example_source,
+    sample_texts,
+    tokenizer_of,
+)
 from lightning_modules.text_seq2seq import TextSeq2Seq
 from utils.files import write_text
 from utils.tokenizer_files import EOS_ID, PAD_ID, load_tokenizer, unknown_id
@@ -74,20 +81,13 @@ def _tokenizer_config(module: TextSeq2Seq, settings: TextSettings) -> dict[str, 
 
 
 def _generation_config(module: TextSeq2Seq) -> dict[str, Any]:
-    """Return the options of `test` by transformers' names, which are ours; `max_length` counts the start token too."""
-    config, beams = module.architecture.config, module.beams
+    """Return the options of `test`, which have transformers' names; its lengths count the start token too."""
+    config, options = module.architecture.config, decoding_options(module)
+    lengths = {name: options[name] + 1 for name in ("max_length", "min_length") if options.get(name)}
     # With its cache, transformers cannot decode if the decoder is deeper than the encoder
     without_cache = {"use_cache": False} if config.decoder_depth > config.num_layers else {}
-    return without_cache | {
-        "decoder_start_token_id": config.decoder_start_token_id,
-        "eos_token_id": config.eos_token_id,
-        "pad_token_id": config.pad_token_id,
-        "max_length": beams.max_length,
-        "num_beams": beams.num_beams,
-        "length_penalty": beams.length_penalty,
-        "no_repeat_ngram_size": beams.no_repeat_ngram_size,
-        "early_stopping": beams.early_stopping,
-    }
+    ids = {name: getattr(config, name) for name in ("decoder_start_token_id", "eos_token_id", "pad_token_id")}
+    return ids | options | lengths | without_cache
 
 
 def _write_json(path: Path, content: dict[str, Any]) -> None:

@@ -65,6 +65,11 @@ def tokenizer_of(module: TextSeq2Seq) -> Tokenizer:
     return module.tokenizer
 
 
+def decoding_options(module: TextSeq2Seq) -> dict[str, Any]:
+    """Return the options of the search in `test`; `max_length` counts the end token, not the start token."""
+    return {name: value for name, value in module.test_settings().items() if name != "decode_precision"}
+
+
 def sample_texts(tokenizer: Tokenizer, number: int = 16, length: int = 12) -> list[str]:
     """Return texts of random tokens of the vocabulary, the same each time, and the example."""
     generator = torch.Generator().manual_seed(0)

@@ -10,6 +10,7 @@ from tokenizers import Encoding
 
 from architectures.t5.config import T5Config
 from architectures.t5.generation import generate
+from architectures.t5.search import Search
 from exports.ctranslate2_folder import write_ctranslate2
 from exports.hf_folder import write_hf
 from exports.texts import TextSettings, text_settings
@@ -20,10 +21,16 @@ from tests.exports.models import SENTENCES, SETTINGS, make_translator
 every_config = pytest.mark.parametrize("config", CONFIGS.values(), ids=CONFIGS.keys())
 
 
-def ours(module: TextSeq2Seq, sentence: str, **changes: int) -> tuple[int, ...]:
-    """Return the ids of our translation with the options of `test`, without start, end and padding."""
+SEARCH = Search(max_length=13, num_beams=3, length_penalty=0.6, no_repeat_ngram_size=2)
+DECODING = {"num_beams": 3, "length_penalty": 0.6, "no_repeat_ngram_size": 2}
+"""The same, as arguments of the module."""
+
+GREEDY = dataclasses.replace(SEARCH, num_beams=1)
+
+
+def ours(module: TextSeq2Seq, sentence: str, search: Search) -> tuple[int, ...]:
+    """Return the ids of our translation, without start, end and padding."""
     ids = torch.tensor([tokens_of(module, sentence).ids])
-    search = dataclasses.replace(module.beams, **changes)
     sequences, _ = generate(module.architecture, ids, torch.ones_like(ids), **dataclasses.asdict(search))
     return tuple(token for token in sequences[0].tolist() if token > 1)
 
@@ -36,7 +43,7 @@ def tokens_of(module: TextSeq2Seq, sentence: str) -> Encoding:
 @every_config
 def test_transformers_opens_a_folder_with_equal_tokens_and_equal_text(config: T5Config, tmp_path: Path) -> None:
     transformers = pytest.importorskip("transformers")
-    module = make_translator(config, num_beams=3, length_penalty=0.6, no_repeat_ngram_size=2)
+    module = make_translator(config, **DECODING)
     write_hf(module, tmp_path, SETTINGS)
     tokenizer = transformers.AutoTokenizer.from_pretrained(tmp_path)
     model = transformers.AutoModelForSeq2SeqLM.from_pretrained(tmp_path).eval()
@@ -47,9 +54,9 @@ def test_transformers_opens_a_folder_with_equal_tokens_and_equal_text(config: T5
 
     for sentence in SENTENCES:
         assert tokenizer(sentence).input_ids == tokens_of(module, sentence).ids
-        assert theirs(sentence, num_beams=1) == ours(module, sentence, num_beams=1)
+        assert theirs(sentence, num_beams=1) == ours(module, sentence, GREEDY)
     found = [theirs(sentence) for sentence in SENTENCES]  # with the options of `test`, which the folder has
-    assert found == [ours(module, sentence) for sentence in SENTENCES]
+    assert found == [ours(module, sentence, SEARCH) for sentence in SENTENCES]
     assert len(set(found)) > 2  # or it would show nothing
     assert tokenizer.decode(tokenizer("two dogs").input_ids, skip_special_tokens=True) == "two dogs"
     assert (tokenizer.pad_token_id, tokenizer.eos_token_id, tokenizer.unk_token_id) == (0, 1, 2)
@@ -67,7 +74,7 @@ def test_ctranslate2_finds_the_same_text(config: T5Config, tmp_path: Path) -> No
     translator = ctranslate2.Translator(str(tmp_path))
     results = translator.translate_batch(sources, beam_size=1, max_decoding_length=12)
     found = [tuple(map(vocabulary.index, result.hypotheses[0])) for result in results]
-    assert found == [ours(module, sentence, num_beams=1) for sentence in SENTENCES]
+    assert found == [ours(module, sentence, Search(max_length=13)) for sentence in SENTENCES]
     assert len(set(found)) > 2
 
 
@@ -99,7 +106,7 @@ def swapped_heads(spec, attention, *groups) -> None:
 
 
 def test_the_folder_for_transformers_has_the_options_of_test(tmp_path: Path) -> None:
-    module = make_translator(CONFIGS["tied"], num_beams=3, length_penalty=0.6, no_repeat_ngram_size=2)
+    module = make_translator(CONFIGS["tied"], **DECODING)
     exported = write_hf(module, tmp_path, TextSettings(("",), None))
     options = json.loads((tmp_path / "generation_config.json").read_text())
     assert (options["num_beams"], options["length_penalty"], options["no_repeat_ngram_size"]) == (3, 0.6, 2)
