@@ -12,11 +12,13 @@ from typing import Any
 import numpy as np
 import torch
 from tokenizers import Tokenizer
+from torch import nn
 
 from architectures.t5.attention import Attention
 from architectures.t5.config import T5Config
+from architectures.t5.feed_forward import FeedForward, GatedFeedForward
 from architectures.t5.model import T5
-from architectures.t5.stack import Stack
+from architectures.t5.stack import Block, Stack
 from exports.exported import Exported, check_close, require
 from exports.texts import (
     TextSettings,
@@ -122,7 +124,7 @@ def _spec(network: T5, tokenizer: Tokenizer) -> Any:
 @torch.no_grad()
 def _fill_stack(spec: Any, stack: Stack, config: T5Config) -> None:
     spec.layer_norm.gamma = stack.final_norm.weight
-    for layer, block in zip(spec.layer, stack.blocks, strict=True):
+    for layer, block in zip(spec.layer, map(_block, stack.blocks), strict=True):
         _fill_attention(layer.self_attention, block.self_attention, "qkv", "o")
         layer.self_attention.layer_norm.gamma = block.self_attention_norm.weight
         layer.self_attention.relative_attention_bias = stack.position_bias.embedding.weight
@@ -131,12 +133,21 @@ def _fill_stack(spec: Any, stack: Stack, config: T5Config) -> None:
             _fill_attention(layer.attention, block.cross_attention, "q", "kv", "o")
             layer.attention.layer_norm.gamma = block.cross_attention_norm.weight
         layer.ffn.layer_norm.gamma = block.feed_forward_norm.weight
-        layer.ffn.linear_1.weight = block.feed_forward.wo.weight
-        if config.feed_forward_proj == "gated-gelu":
-            layer.ffn.linear_0.weight = block.feed_forward.wi_0.weight
-            layer.ffn.linear_0_noact.weight = block.feed_forward.wi_1.weight
-        else:
-            layer.ffn.linear_0.weight = block.feed_forward.wi.weight
+        _fill_feed_forward(layer.ffn, block.feed_forward)
+
+
+def _block(module: nn.Module) -> Block:
+    assert isinstance(module, Block)
+    return module
+
+
+def _fill_feed_forward(spec: Any, layer: nn.Module) -> None:
+    assert isinstance(layer, FeedForward | GatedFeedForward)
+    spec.linear_1.weight = layer.wo.weight
+    if isinstance(layer, GatedFeedForward):
+        spec.linear_0.weight, spec.linear_0_noact.weight = layer.wi_0.weight, layer.wi_1.weight
+    else:
+        spec.linear_0.weight = layer.wi.weight
 
 
 def _fill_attention(spec: Any, attention: Attention, *groups: str) -> None:

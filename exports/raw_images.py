@@ -10,6 +10,7 @@ from torch.export import Dim, ExportedProgram
 
 from exports.exported import check_close
 from lightning_modules.image_classifier import ImageClassifier
+from utils.batches import ImagePredictionBatch
 
 INPUT, OUTPUTS = "images", ("probabilities", "logits")
 LIMIT = 1e-4
@@ -93,10 +94,10 @@ def compare(classifier: ImageClassifier, run: Callable[[Tensor], dict[str, Tenso
     """
     greatest = 0.0
     for number in BATCH_SIZES:
-        images = noise(image_size(classifier), number)
+        images, unknown = noise(image_size(classifier), number), torch.full((number,), -1)
         outputs = run(images)
         with torch.no_grad():
-            predicted = classifier.predict_step((images, torch.zeros(number), torch.arange(number)), 0)
+            predicted = classifier.predict_step(ImagePredictionBatch(images, unknown, torch.arange(number)), 0)
             expected = {"probabilities": predicted["probabilities"], "logits": classifier(images).float()}
         for name, values in expected.items():
             difference = float((outputs[name] - values).abs().max() / values.abs().max().clamp(min=1))

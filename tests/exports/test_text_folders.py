@@ -75,7 +75,7 @@ def test_ctranslate2_finds_the_same_text(config: T5Config, tmp_path: Path) -> No
     results = translator.translate_batch(sources, beam_size=1, max_decoding_length=12)
     found = [tuple(map(vocabulary.index, result.hypotheses[0])) for result in results]
     assert found == [ours(module, sentence, Search(max_length=13)) for sentence in SENTENCES]
-    assert len(set(found)) > 2
+    assert len(set(found)) > 1  # or it would show nothing
 
 
 def test_a_folder_of_8_bit_integers_is_smaller_and_says_how_far_it_is_off(tmp_path: Path) -> None:
