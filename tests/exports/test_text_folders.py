@@ -73,7 +73,8 @@ def test_ctranslate2_finds_the_same_text(config: T5Config, tmp_path: Path) -> No
     sources = [tokens_of(module, sentence).tokens for sentence in SENTENCES]
     translator = ctranslate2.Translator(str(tmp_path))
     results = translator.translate_batch(sources, beam_size=1, max_decoding_length=12)
-    found = [tuple(map(vocabulary.index, result.hypotheses[0])) for result in results]
+    ids = [map(vocabulary.index, result.hypotheses[0]) for result in results]
+    found = [tuple(token for token in row if token > 1) for row in ids]  # an untrained model generates padding
     assert found == [ours(module, sentence, Search(max_length=13)) for sentence in SENTENCES]
     assert len(set(found)) > 1  # or it would show nothing
 
