@@ -25,7 +25,7 @@ EMA = "trainer:\n  callbacks+:\n    - class_path: EMA\n      init_args: {decay: 
 TEXTS = [
     *("fit", "--config", str(ROOT / "configs/quickstart/seq2seq.yaml"), *SHORT, "--data.task.prefix", "date: "),
     *("--model.architecture.config.d_model", "16", "--model.architecture.config.d_ff", "32"),
-    *("--model.validation_examples", "2", "--data.task.num_train", "200"),
+    *("--data.task.num_train", "200", "--data.task.num_val", "8", "--data.task.num_test", "8"),
 ]
 
 
@@ -154,7 +154,7 @@ def test_what_cannot_work_ends_in_one_line(
 
 
 def test_a_character_model_cannot_be_exported() -> None:
-    model = CharLanguageModel(CharRNN(hidden_size=4))
+    model = CharLanguageModel(CharRNN(vocab_size=5, hidden_size=4))
     with pytest.raises(
         ValueError, match=r"CharRNN in checkpoint x\.ckpt; only image classifiers and T5 can be exported"
     ):
