@@ -65,14 +65,15 @@ def write_hf(module: TextSeq2Seq, folder: Path, settings: TextSettings) -> Expor
 def _tokenizer_config(module: TextSeq2Seq, settings: TextSettings) -> dict[str, Any]:
     tokenizer = tokenizer_of(module)
     unknown = unknown_id(tokenizer)
-    sentinels = [token for token in tokenizer.get_vocab() if token.startswith("<extra_id_")]
+    numbers = tokenizer.get_vocab()
+    sentinels = [token for token in numbers if token.startswith("<extra_id_")]
     config = {
         # The class that takes tokenizer.json as it is; that of T5 builds a tokenizer of its own from the vocabulary
         "tokenizer_class": "PreTrainedTokenizerFast",
         "pad_token": tokenizer.id_to_token(PAD_ID),
         "eos_token": tokenizer.id_to_token(EOS_ID),
         "unk_token": None if unknown is None else tokenizer.id_to_token(unknown),
-        "additional_special_tokens": sorted(sentinels, key=tokenizer.token_to_id, reverse=True),
+        "additional_special_tokens": sorted(sentinels, key=numbers.__getitem__, reverse=True),
         "model_input_names": ["input_ids", "attention_mask"],
         "clean_up_tokenization_spaces": False,
         "model_max_length": settings.max_source_length,
