@@ -15,6 +15,7 @@ from typing import NoReturn
 TOOLS = {
     "classify": "name what is on images",
     "translate": "translate texts, line by line",
+    "export": "write a model as ONNX, torch.export, Hugging Face or CTranslate2",
     "configs": "list the shipped configs",
 }
 """The commands, and what each does."""

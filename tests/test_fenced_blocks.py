@@ -101,6 +101,9 @@ def run(line: str, monkeypatch: pytest.MonkeyPatch) -> None:
         program, args = "oneforall", args[2:] if args[0] == "-m" else args[1:]
     if program == "oneforall":
         args = [str(Path(arg).expanduser()) if arg.startswith("~") else arg for arg in args]
+        if args[0] in TOOLS:
+            assert run_tool(args) == 0
+            return
         monkeypatch.setattr(sys, "argv", ["oneforall", *args])
         with contextlib.ExitStack() as stack:
             if "--print_config" in args:  # which leaves
@@ -143,6 +146,7 @@ def test_the_examples_of_the_tutorial_train(workspace: Path, monkeypatch: pytest
         "commands",
         "configs",
         "datamodules",
+        "exports",
         "lightning_modules",
         "utils",
     ):

@@ -17,6 +17,7 @@ PACKAGES = (
     "commands",
     "configs",
     "datamodules",
+    "exports",
     "lightning_modules",
     "oneforall",
     "utils",

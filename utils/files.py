@@ -1,4 +1,4 @@
-"""Atomic writes: a file is written under a temporary name beside its place, then renamed: whole, or not there."""
+"""Atomic writes: what is written has a temporary name beside its place, then is renamed: whole, or not there."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import glob
 import hashlib
 import os
 import secrets
+import shutil
 import socket
 import time
 from collections.abc import Iterable, Iterator
@@ -63,6 +64,46 @@ def atomic_path(path: str | os.PathLike[str], parents: bool = True) -> Iterator[
 
 
 @contextmanager
+def atomic_folder(path: str | os.PathLike[str], replace: bool = False) -> Iterator[Path]:
+    """Yield a temporary folder beside `path` that takes its place once the block has ended well.
+
+    A block that raises leaves no folder, and an earlier one as it was.
+
+    Args:
+        path: The folder to write; missing parent folders are created.
+        replace: Whether it may take the place of an earlier one, which must have no other files than the new one;
+            otherwise only that of an empty folder.
+
+    Raises:
+        FileExistsError: There is a folder that it may not replace.
+        OSError: The folder cannot be written; if there is no space, the message names it and what to do.
+    """
+    target = Path(os.path.realpath(Path(path).parent), Path(path).name)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    temporary, earlier = temporary_beside(target), temporary_beside(target)
+    try:
+        with naming_full_disk(path):
+            temporary.mkdir()
+            yield temporary
+            _require_replaceable(target, temporary, replace)
+            for written in (*temporary.rglob("*"), temporary):
+                flush(written)
+            if target.exists():
+                target.rename(earlier)
+            temporary.rename(target)
+            flush(target.parent)
+    finally:
+        _remove(temporary)
+        _remove(earlier)
+
+
+def _require_replaceable(target: Path, new: Path, replace: bool) -> None:
+    present = {file.name for file in target.iterdir()} if target.exists() else set()
+    if others := sorted(present - {file.name for file in new.iterdir()} if replace else present):
+        raise FileExistsError(f"{target} has other files ({others[0]}), which are not replaced: name another folder")
+
+
+@contextmanager
 def naming_full_disk(path: str | os.PathLike[str]) -> Iterator[None]:
     """Raise OSErrors of the block that are about missing space with a message that names the file and what to do."""
     try:
@@ -112,7 +153,7 @@ def write_lines(path: str | os.PathLike[str], lines: Iterable[str]) -> None:
 def remove_leftovers(folder: Path) -> None:
     """Remove all temporary files in a folder that no other process may be writing to."""
     for leftover in folder.glob("*.tmp*"):
-        leftover.unlink(missing_ok=True)
+        _remove(leftover)
 
 
 def flush(path: Path) -> None:
@@ -153,7 +194,15 @@ def _remove_leftovers(target: Path) -> None:
         process = writer.partition("-")[0]
         ended = machine == _machine() and process.isdigit() and not _is_running(int(process))
         if ended or _age(leftover) > FORGOTTEN_AFTER:
-            leftover.unlink(missing_ok=True)
+            _remove(leftover)
+
+
+def _remove(path: Path) -> None:
+    """Remove a file or a folder, if it is there."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
 
 
 def _age(path: Path) -> float:

@@ -87,20 +87,29 @@ def published_config(folder: str | Path, **changes: Any) -> T5Config:
         raise ValueError(f"{Path(folder) / 'config.json'}: {error}") from error
 
 
-def save_pretrained(model: T5, folder: str | Path) -> None:
+def save_pretrained(model: T5, folder: str | Path, **fields: Any) -> None:
     """Write config.json and model.safetensors, which transformers and `load_pretrained` can load.
 
     The folder is created if needed. Weights keep their dtype.
+
+    Args:
+        model: The model.
+        folder: The folder.
+        **fields: Further fields of config.json.
     """
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    config = asdict(model.config) | {
-        "architectures": ["T5ForConditionalGeneration"],
-        "model_type": "t5",
-        "is_encoder_decoder": True,
-        "num_decoder_layers": model.config.decoder_depth,
-        "scale_decoder_outputs": model.config.scales_decoder_outputs,
-    }
+    config = (
+        asdict(model.config)
+        | fields
+        | {
+            "architectures": ["T5ForConditionalGeneration"],
+            "model_type": "t5",
+            "is_encoder_decoder": True,
+            "num_decoder_layers": model.config.decoder_depth,
+            "scale_decoder_outputs": model.config.scales_decoder_outputs,
+        }
+    )
     (folder / "config.json").write_text(json.dumps(config, indent=2, sort_keys=True) + "\n", encoding="utf-8")
     weights = {published_name(name): tensor.detach().contiguous() for name, tensor in model.state_dict().items()}
     save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})

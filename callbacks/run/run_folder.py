@@ -38,6 +38,10 @@ CONTENTS = {
     "test_metrics.json": "all test metrics, unrounded, and the data they were measured on",
     "test_hypotheses.txt": "the text generated for each test example, one per line",
     "test_outputs.jsonl": "the same with source, references and score",
+    "model.onnx": "the network for onnxruntime",
+    "model.pt2": "the network for torch.export.load",
+    "hf": "the model and its tokenizer for transformers",
+    "ctranslate2": "the model and its tokenizer for CTranslate2",
 }
 """What each file of a run folder is, for a user who opens it for the first time."""
 

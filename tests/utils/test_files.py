@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from utils.files import atomic_path, write_lines, write_text
+from utils.files import atomic_folder, atomic_path, write_lines, write_text
 
 ROOT = Path(__file__).parents[2]
 
@@ -277,3 +277,60 @@ def test_a_file_system_that_is_full_leaves_the_old_file_and_nothing_else(tmp_pat
         assert names(tmp_path) == {"a.txt"}
     finally:
         subprocess.run(["umount", str(tmp_path)], check=True)
+
+
+def test_a_folder_appears_whole_or_not_at_all(tmp_path: Path) -> None:
+    target = tmp_path / "new" / "folder"
+
+    def write_half() -> None:
+        with atomic_folder(target) as folder:
+            (folder / "a").write_text("half")
+            raise RuntimeError("halfway")
+
+    with pytest.raises(RuntimeError, match="halfway"):
+        write_half()
+    assert names(target.parent) == set()
+    with atomic_folder(target) as folder:
+        (folder / "a").write_text("whole")
+        (folder / "inside").mkdir()
+        (folder / "inside" / "b").write_text("too")
+        assert not target.exists()
+    assert names(target.parent) == {"folder"}
+    assert ((target / "a").read_text(), (target / "inside" / "b").read_text()) == ("whole", "too")
+
+
+def test_a_folder_replaces_one_with_the_same_files_alone(tmp_path: Path) -> None:
+    target = tmp_path / "folder"
+    target.mkdir()
+    for text in ("first", "second"):  # an empty one, and that of the time before
+        with atomic_folder(target, replace=text == "second") as folder:
+            (folder / "a").write_text(text)
+        assert (target / "a").read_text() == text
+    with pytest.raises(FileExistsError, match=r"has other files \(a\)"), atomic_folder(target) as folder:
+        (folder / "a").write_text("third")
+    (target / "mine").touch()
+    with (
+        pytest.raises(FileExistsError, match=r"has other files \(mine\), which are not replaced"),
+        atomic_folder(target, replace=True) as folder,
+    ):
+        (folder / "a").write_text("third")
+    assert (target / "a").read_text() == "second"
+    assert names(tmp_path) == {"folder"}
+
+
+def test_a_folder_of_a_killed_process_is_removed_by_the_next(tmp_path: Path) -> None:
+    code = """
+from utils.files import atomic_folder
+with atomic_folder(sys.argv[1]) as folder:
+    (folder / "a").write_text("half")
+    print("inside", flush=True)
+    sys.stdin.readline()
+"""
+    process = python(code, tmp_path / "folder")
+    assert process.stdout is not None
+    assert process.stdout.readline() == "inside\n"
+    kill(process)
+    assert len(names(tmp_path)) == 1
+    with atomic_folder(tmp_path / "folder") as folder:
+        (folder / "a").write_text("whole")
+    assert names(tmp_path) == {"folder"}

@@ -1,0 +1,177 @@
+"""Write a trained model in the format of another program: ONNX, torch.export, Hugging Face, CTranslate2.
+
+What is written is compared with the checkpoint before it appears under its name. Image classifiers are exported as onnx
+or pt2, T5 as hf or ctranslate2. The weights are those that `oneforall test` uses: with EMA, the averages.
+"""
+
+from __future__ import annotations
+
+from argparse import ArgumentParser, Namespace
+from collections.abc import Iterator
+from importlib import import_module
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from command_line.paths import checkpoint_file
+from utils.files import atomic_folder, atomic_path, require_checkpoint
+
+if TYPE_CHECKING:
+    from exports.exported import Exported
+    from lightning_modules.training_module import TrainingModule
+
+EXAMPLES = (
+    "oneforall export --ckpt_path runs/resnet20 --format onnx",
+    "oneforall export --ckpt_path runs/en-de --format ctranslate2 --quantization int8 --output en-de-int8",
+)
+
+IMAGES, TEXTS = ("onnx", "pt2"), ("hf", "ctranslate2")
+"""Formats of image classifiers, each a file, and of T5, each a folder."""
+
+
+def add_arguments(parser: ArgumentParser) -> None:
+    """Add the checkpoint, the format and the target."""
+    parser.add_argument(
+        "--ckpt_path",
+        required=True,
+        metavar="PATH",
+        help="a checkpoint, or a run folder: its best.ckpt, else its last.ckpt",
+    )
+    parser.add_argument(
+        "--format",
+        required=True,
+        choices=(*IMAGES, *TEXTS),
+        help="an ONNX file, a file of torch.export, a folder for Hugging Face's transformers, a folder for CTranslate2",
+    )
+    parser.add_argument(
+        "--output",
+        metavar="PATH",
+        help="where to write; by default model.onnx, model.pt2, hf or ctranslate2 in the run folder",
+    )
+    parser.add_argument(
+        "--quantization",
+        choices=("int8", "int16", "float16", "bfloat16"),
+        help="type of the weights for CTranslate2; float32 if left out",
+    )
+    parser.add_argument("--overwrite", action="store_true", help="replace an earlier export at the same place")
+    parser.add_argument(
+        "--trust_checkpoint",
+        action="store_true",
+        help="let the config of the checkpoint name any class, and run its code",
+    )
+
+
+def run(options: Namespace) -> None:
+    """Write the export, and print what it takes and gives, and how to run it.
+
+    Raises:
+        ValueError: The format is not for such a model, a package is missing, or the checkpoint cannot be used.
+        OSError: The checkpoint does not exist, or the target exists or cannot be written.
+    """
+    if options.quantization and options.format != "ctranslate2":
+        raise ValueError(f"--quantization is for --format ctranslate2, not for {options.format}; leave it out")
+    checkpoint = Path(checkpoint_file(options.ckpt_path))
+    require_checkpoint(checkpoint)
+    target = (
+        Path(options.output) if options.output else default_target(checkpoint, options.format, options.quantization)
+    )
+    check_target(target, options.format, options.overwrite)
+
+    module = load(checkpoint, options.trust_checkpoint)
+    check_format(module, options.format, checkpoint)
+    write = write_images if options.format in IMAGES else write_texts
+    exported = write(module, target, checkpoint, options)
+    print(*report(exported, target), sep="\n")
+
+
+def default_target(checkpoint: Path, format: str, quantization: str | None) -> Path:
+    """Return where an export is by default: in the folder of the run, or beside a checkpoint that is in none."""
+    folder = checkpoint.parent.parent if checkpoint.parent.name == "checkpoints" else checkpoint.parent
+    if format in IMAGES:
+        return folder / f"model.{format}"
+    return folder / (f"{format}-{quantization}" if quantization else format)
+
+
+def check_target(target: Path, format: str, overwrite: bool) -> None:
+    """Raise OSError if something is at the target already that must not be replaced."""
+    if format in IMAGES and target.is_dir():
+        raise IsADirectoryError(f"--output {target} is a folder: name a file in it")
+    if format in TEXTS and target.is_file():
+        raise NotADirectoryError(f"--output {target} is a file: name a folder")
+    taken = any(target.iterdir()) if target.is_dir() else target.exists()
+    if taken and not overwrite:
+        raise FileExistsError(f"{target} exists: pass --overwrite to replace it, or another --output")
+
+
+def load(checkpoint: Path, trusted: bool) -> TrainingModule:
+    """Return the module of a checkpoint, in eval mode, with the weights that `test` uses.
+
+    Raises:
+        ValueError: It cannot be used, or names a class that is not on the list, or that cannot be imported.
+    """
+    from lightning_modules.training_module import TrainingModule  # takes seconds
+    from utils.checkpoints import read_config
+
+    if not trusted:
+        return TrainingModule.load_from_checkpoint(checkpoint)
+    class_path = read_config(checkpoint)["model"]["class_path"]
+    package, _, name = class_path.rpartition(".")
+    try:
+        found: type[TrainingModule] = getattr(import_module(package), name)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise ValueError(f"checkpoint {checkpoint} names {class_path}, which cannot be imported: {error}") from error
+    return found.load_from_checkpoint(checkpoint, trust_checkpoint=True)
+
+
+def check_format(module: TrainingModule, format: str, checkpoint: Path) -> None:
+    """Raise ValueError unless a model can be exported in a format; the message names those that it can."""
+    from lightning_modules.image_classifier import ImageClassifier
+    from lightning_modules.text_seq2seq import TextSeq2Seq
+
+    formats = IMAGES if isinstance(module, ImageClassifier) else TEXTS if isinstance(module, TextSeq2Seq) else ()
+    if format in formats:
+        return
+    fix = f"pass --format {' or '.join(formats)}" if formats else "only image classifiers and T5 can be exported"
+    network = type(module.architecture).__name__
+    raise ValueError(f"--format {format} is not for the {network} in checkpoint {checkpoint}; {fix}")
+
+
+def write_images(module: TrainingModule, target: Path, checkpoint: Path, options: Namespace) -> Exported:
+    """Write an image classifier as a file that appears when it is complete and has been compared."""
+    from exports.onnx_file import write_onnx
+    from exports.pt2_file import write_pt2
+    from lightning_modules.image_classifier import ImageClassifier
+
+    assert isinstance(module, ImageClassifier)
+    with atomic_path(target) as temporary:
+        return (write_onnx if options.format == "onnx" else write_pt2)(module, temporary)
+
+
+def write_texts(module: TrainingModule, target: Path, checkpoint: Path, options: Namespace) -> Exported:
+    """Write a T5 as a folder that appears when it is complete and has been compared."""
+    from exports.ctranslate2_folder import write_ctranslate2
+    from exports.hf_folder import write_hf
+    from exports.texts import text_settings
+    from lightning_modules.text_seq2seq import TextSeq2Seq
+    from utils.checkpoint_config import plain_config, taken_config
+    from utils.checkpoints import read_checkpoint
+
+    assert isinstance(module, TextSeq2Seq)
+    config = read_checkpoint(checkpoint)["config"]
+    trusted = options.trust_checkpoint
+    config = plain_config(config, checkpoint) if trusted else taken_config(config, "predict", checkpoint)
+    settings = text_settings(config["data"])
+    with atomic_folder(target, replace=options.overwrite) as temporary:
+        if options.format == "hf":
+            return write_hf(module, temporary, settings)
+        return write_ctranslate2(module, temporary, settings, options.quantization)
+
+
+def report(exported: Exported, target: Path) -> Iterator[str]:
+    """Yield the lines that say what was written, and how to run it."""
+    files = [target] if target.is_file() else [path for path in target.rglob("*") if path.is_file()]
+    yield f"exported {target} ({sum(path.stat().st_size for path in files) / 1e6:,.1f} MB)"
+    yield f"  input    {exported.takes}"
+    yield f"  output   {exported.gives}"
+    yield f"  checked  {exported.checked}"
+    yield "run it in Python:"
+    yield from (f"  {line.replace('PATH', str(target))}" for line in exported.usage)

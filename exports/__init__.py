@@ -1,0 +1,1 @@
+"""What `oneforall export` writes: a trained model in the format of another program, one file per format."""

@@ -1,0 +1,95 @@
+"""T5 as a folder that transformers opens by `AutoModelForSeq2SeqLM` and `AutoTokenizer`."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from architectures.t5.hf_weights import load_pretrained, save_pretrained
+from exports.exported import Exported
+from exports.texts import (
+    TextSettings,
+    decoding_options,
+    describe_source,
+    example_source,
+    sample_texts,
+    tokenizer_of,
+)
+from lightning_modules.text_seq2seq import TextSeq2Seq
+from utils.files import write_text
+from utils.tokenizer_files import EOS_ID, PAD_ID, load_tokenizer, unknown_id
+
+
+def write_hf(module: TextSeq2Seq, folder: Path, settings: TextSettings) -> Exported:
+    """Write config, weights, tokenizer and decoding options into a folder, and read all of it again.
+
+    Args:
+        module: The trained module.
+        folder: An empty folder.
+        settings: What the checkpoint says of its texts.
+
+    Raises:
+        ValueError: What is read differs from what was written.
+    """
+    network, tokenizer = module.architecture, tokenizer_of(module)
+    prefix = {"prefix": settings.prefixes[0]} if len(settings.prefixes) == 1 and settings.prefixes[0] else {}
+    save_pretrained(network, folder, dtype=str(network.embedding.weight.dtype).removeprefix("torch."), **prefix)
+    write_text(folder / "tokenizer.json", tokenizer.to_str())
+    _write_json(folder / "tokenizer_config.json", _tokenizer_config(module, settings))
+    _write_json(folder / "generation_config.json", _generation_config(module))
+
+    read, written = load_pretrained(folder).state_dict(), network.state_dict()
+    different = [name for name, weight in written.items() if not torch.equal(read[name], weight)]
+    again, texts = load_tokenizer(folder), sample_texts(tokenizer)
+    if different or [each.ids for each in again.encode_batch(texts)] != [
+        each.ids for each in tokenizer.encode_batch(texts)
+    ]:
+        raise ValueError(f"{folder}: {different or 'the tokenizer'} cannot be read as it was written: not exported")
+    return Exported(
+        takes=describe_source(settings),
+        gives=f"text of at most {module.max_length} tokens; generation_config.json has the options of `test`",
+        checked="read again: equal weights, equal tokens",
+        usage=(
+            "from transformers import AutoModelForSeq2SeqLM, AutoTokenizer",
+            'tokenizer = AutoTokenizer.from_pretrained("PATH")',
+            'model = AutoModelForSeq2SeqLM.from_pretrained("PATH")',
+            f'source = tokenizer({example_source(settings)}, return_tensors="pt")',
+            "print(tokenizer.decode(model.generate(**source)[0], skip_special_tokens=True))",
+        ),
+    )
+
+
+def _tokenizer_config(module: TextSeq2Seq, settings: TextSettings) -> dict[str, Any]:
+    tokenizer = tokenizer_of(module)
+    unknown = unknown_id(tokenizer)
+    numbers = tokenizer.get_vocab()
+    sentinels = [token for token in numbers if token.startswith("<extra_id_")]
+    config = {
+        # The class that takes tokenizer.json as it is; that of T5 builds a tokenizer of its own from the vocabulary
+        "tokenizer_class": "PreTrainedTokenizerFast",
+        "pad_token": tokenizer.id_to_token(PAD_ID),
+        "eos_token": tokenizer.id_to_token(EOS_ID),
+        "unk_token": None if unknown is None else tokenizer.id_to_token(unknown),
+        "additional_special_tokens": sorted(sentinels, key=numbers.__getitem__, reverse=True),
+        "model_input_names": ["input_ids", "attention_mask"],
+        "clean_up_tokenization_spaces": False,
+        "model_max_length": settings.max_source_length,
+    }
+    return {key: value for key, value in config.items() if value is not None}
+
+
+def _generation_config(module: TextSeq2Seq) -> dict[str, Any]:
+    """Return the options of `test`, which have transformers' names; its lengths count the start token too."""
+    config, options = module.architecture.config, decoding_options(module)
+    lengths = {name: options[name] + 1 for name in ("max_length", "min_length") if options.get(name)}
+    # With its cache, transformers cannot decode if the decoder is deeper than the encoder
+    without_cache = {"use_cache": False} if config.decoder_depth > config.num_layers else {}
+    ids = {name: getattr(config, name) for name in ("decoder_start_token_id", "eos_token_id", "pad_token_id")}
+    return ids | options | lengths | without_cache
+
+
+def _write_json(path: Path, content: dict[str, Any]) -> None:
+    write_text(path, json.dumps(content, indent=2, ensure_ascii=False) + "\n")

@@ -1,0 +1,73 @@
+"""Image classifiers as ONNX files, which onnxruntime runs in many languages and on many devices."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from exports.exported import Exported, require
+from exports.raw_images import (
+    INPUT,
+    OUTPUTS,
+    READ_IMAGE,
+    cannot_export,
+    class_names,
+    compare,
+    describe_input,
+    describe_outputs,
+    image_size,
+    program_of,
+)
+from lightning_modules.image_classifier import ImageClassifier
+
+
+def write_onnx(classifier: ImageClassifier, path: Path) -> Exported:
+    """Write a classifier as an ONNX file, and compare it with the classifier.
+
+    The file's metadata have `class_names`, a JSON list, and `input`, a description.
+
+    Args:
+        classifier: The trained classifier, in eval mode.
+        path: The file.
+
+    Raises:
+        ValueError: A package is missing, the network cannot be exported, or outputs differ.
+    """
+    require("onnx", "onnxruntime", "onnxscript")
+    program = program_of(classifier)
+    try:
+        exported = torch.onnx.export(
+            program,
+            input_names=[INPUT],
+            output_names=OUTPUTS,
+            dynamic_shapes={INPUT: {0: "batch"}},
+            verbose=False,
+        )
+    except Exception as error:  # of a network that is not ours, which may do anything
+        raise cannot_export(classifier, error) from error
+    assert exported is not None
+    exported.model.metadata_props.update(
+        class_names=json.dumps(class_names(classifier), ensure_ascii=False), input=describe_input(classifier)
+    )
+    exported.save(path, external_data=False)
+    return Exported(
+        takes=describe_input(classifier),
+        gives=f"{describe_outputs(classifier)}; the metadata have class_names, a JSON list",
+        checked=compare(classifier, lambda images: _run(path, images), "onnxruntime"),
+        usage=(
+            *(line.format(size=image_size(classifier)) for line in READ_IMAGE),
+            "import onnxruntime",
+            'session = onnxruntime.InferenceSession("PATH")',
+            f'print(session.run(["{OUTPUTS[0]}"], {{"{INPUT}": images}}))',
+        ),
+    )
+
+
+def _run(path: Path, images: Tensor) -> dict[str, Tensor]:
+    import onnxruntime
+
+    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+    return dict(zip(OUTPUTS, map(torch.from_numpy, session.run(OUTPUTS, {INPUT: images.numpy()})), strict=True))

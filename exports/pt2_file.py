@@ -1,0 +1,52 @@
+"""Image classifiers as .pt2 files of torch.export, which need torch and none of our code."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import torch
+
+from exports.exported import Exported
+from exports.raw_images import (
+    OUTPUTS,
+    READ_IMAGE,
+    class_names,
+    compare,
+    describe_input,
+    describe_outputs,
+    image_size,
+    program_of,
+)
+from lightning_modules.image_classifier import ImageClassifier
+
+NAMES_FILE = "class_names.json"
+"""Name, within a .pt2 file, of the list of class names."""
+
+
+def write_pt2(classifier: ImageClassifier, path: Path) -> Exported:
+    """Write a classifier as a .pt2 file, and compare it with the classifier.
+
+    Args:
+        classifier: The trained classifier, in eval mode.
+        path: The file.
+
+    Raises:
+        ValueError: The network cannot be exported, or outputs differ.
+    """
+    names = json.dumps(class_names(classifier), ensure_ascii=False)
+    with path.open("wb") as file:  # of any name: for a path, torch asks for one that ends in .pt2
+        torch.export.save(program_of(classifier), file, extra_files={NAMES_FILE: names})
+    with path.open("rb") as file:
+        program = torch.export.load(file).module()
+    return Exported(
+        takes=describe_input(classifier),
+        gives=f"{describe_outputs(classifier)}, by name; the extra file {NAMES_FILE} has the class names",
+        checked=compare(classifier, program, "torch.export"),
+        usage=(
+            *(line.format(size=image_size(classifier)) for line in READ_IMAGE),
+            "import torch",
+            'program = torch.export.load("PATH").module()',
+            f'print(program(torch.tensor(images))["{OUTPUTS[0]}"])',
+        ),
+    )

@@ -1,0 +1,122 @@
+"""An image classifier as a program of its own, from raw pixels to probabilities: what ONNX and .pt2 files hold."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+from torch.export import Dim, ExportedProgram
+
+from exports.exported import check_close
+from lightning_modules.image_classifier import ImageClassifier
+from utils.batches import ImagePredictionBatch
+
+INPUT, OUTPUTS = "images", ("probabilities", "logits")
+LIMIT = 1e-4
+"""Greatest difference of an output that is put down to the order of additions; of logits above 1, relative to them."""
+
+BATCH_SIZES = (1, 2, 5)
+"""Sizes of the batches on which an export is compared."""
+
+READ_IMAGE = (
+    "import numpy, PIL.Image, PIL.ImageOps",
+    'image = PIL.Image.open("image.png").convert("RGB")',
+    "image = PIL.ImageOps.fit(image, ({size}, {size}), PIL.Image.Resampling.BICUBIC)",
+    "images = numpy.asarray(image).transpose(2, 0, 1)[None]",
+)
+"""Lines of Python that read an image as `predict` does."""
+
+
+class RawImages(nn.Module):
+    """uint8 images [B, 3, H, W] -> probabilities and logits, float [B, num_classes], as `predict` computes them.
+
+    Args:
+        classifier: The trained classifier.
+    """
+
+    def __init__(self, classifier: ImageClassifier) -> None:
+        super().__init__()
+        self.classifier = classifier
+
+    def forward(self, images: Tensor) -> dict[str, Tensor]:
+        """Return the two outputs by name."""
+        logits = self.classifier(images).float()
+        return dict(zip(OUTPUTS, (logits.softmax(1), logits), strict=True))
+
+
+def image_size(classifier: ImageClassifier) -> int:
+    """Return the height and width of the images that a classifier was trained on.
+
+    Raises:
+        ValueError: It was trained on none.
+    """
+    if classifier.input_size is None:
+        raise ValueError("the checkpoint does not know the size of its images: it has not been trained")
+    return classifier.input_size
+
+
+def program_of(classifier: ImageClassifier) -> ExportedProgram:
+    """Return a classifier as a program of torch.export, for batches of any size.
+
+    Raises:
+        ValueError: torch cannot export the network.
+    """
+    net = RawImages(classifier).eval().requires_grad_(False)
+    try:
+        return torch.export.export(net, (noise(image_size(classifier), 2),), dynamic_shapes={INPUT: {0: Dim("batch")}})
+    except Exception as error:  # of a network that is not ours, which may do anything
+        raise cannot_export(classifier, error) from error
+
+
+def cannot_export(classifier: ImageClassifier, error: Exception) -> ValueError:
+    """Return the error that names the network which torch cannot export, and why."""
+    reason = next(filter(str.strip, str(error).splitlines()), type(error).__name__)
+    return ValueError(f"model.architecture {type(classifier.architecture).__name__} cannot be exported: {reason}")
+
+
+def noise(size: int, number: int) -> Tensor:
+    """Return random images, uint8 [number, 3, size, size], the same each time."""
+    generator = torch.Generator().manual_seed(number)
+    return torch.randint(0, 256, (number, 3, size, size), dtype=torch.uint8, generator=generator)
+
+
+def compare(classifier: ImageClassifier, run: Callable[[Tensor], dict[str, Tensor]], where: str) -> str:
+    """Compare the outputs of an export with those of `predict`, on random images, and return the result in words.
+
+    Args:
+        classifier: The classifier, in eval mode.
+        run: Returns the export's outputs for images.
+        where: What runs it.
+
+    Raises:
+        ValueError: An output differs by more than `LIMIT`.
+    """
+    greatest = 0.0
+    for number in BATCH_SIZES:
+        images, unknown = noise(image_size(classifier), number), torch.full((number,), -1)
+        outputs = run(images)
+        with torch.no_grad():
+            predicted = classifier.predict_step(ImagePredictionBatch(images, unknown, torch.arange(number)), 0)
+            expected = {"probabilities": predicted["probabilities"], "logits": classifier(images).float()}
+        for name, values in expected.items():
+            difference = float((outputs[name] - values).abs().max() / values.abs().max().clamp(min=1))
+            check_close(difference, LIMIT, f"{name} in {where}")
+            greatest = max(greatest, difference)
+    return f"in {where} on random images, greatest difference {greatest:.1e}"
+
+
+def describe_input(classifier: ImageClassifier) -> str:
+    """Return what the export takes, in words."""
+    size = image_size(classifier)
+    return f"{INPUT}: uint8 [batch, 3, {size}, {size}], RGB, 0 to 255 (normalisation is inside)"
+
+
+def describe_outputs(classifier: ImageClassifier) -> str:
+    """Return what the export gives, in words."""
+    return f"{' and '.join(OUTPUTS)}: float32 [batch, {classifier.architecture.num_classes}]"
+
+
+def class_names(classifier: ImageClassifier) -> list[str]:
+    """Return a name for each class: its number, if it has no other."""
+    return classifier.class_names or [str(number) for number in range(classifier.architecture.num_classes)]
