@@ -107,8 +107,8 @@ def check_callbacks(callbacks: list[Callback]) -> None:
         name = type(callback).__name__
         if isinstance(callback, LearningRateFinder):
             raise ValueError(
-                f"{name} cannot set the rates of model.optimizer; remove it from trainer.callbacks and compare short "
-                "runs with --model.optimizer.lr"
+                f"{name} gives all parameter groups one rate, which is not how model.optimizer works; remove it from "
+                "trainer.callbacks and add --config sweeps/lr_range.yaml, which scales all rates together"
             )
         if isinstance(callback, BatchSizeFinder):
             raise ValueError(

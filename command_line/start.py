@@ -6,7 +6,8 @@ import signal
 import sys
 from importlib import import_module
 
-from command_line.help_pages import page_asked_for
+from command_line.configs import option_values
+from command_line.help_pages import help_option, page_asked_for
 from command_line.mistakes import mistake_in
 from command_line.streams import mend_streams
 from command_line.tools import TOOLS, run_tool
@@ -17,6 +18,8 @@ PACKAGE = "one-for-all"
 def main() -> None:
     """Run the command line."""
     mend_streams()
+    if wants_seeds(sys.argv[1:]):
+        sys.exit(import_module("sweeps.seeds").run_seeds(sys.argv[1:]))
     answer_early(sys.argv[1:])
     if sys.argv[1] in TOOLS:
         sys.exit(run_tool(sys.argv[1:]))
@@ -24,6 +27,11 @@ def main() -> None:
     program = import_module("cli")
     signal.signal(signal.SIGINT, earlier)
     program.main()
+
+
+def wants_seeds(args: list[str]) -> bool:
+    """Return whether a command line is to run once per seed (`sweeps/seeds.py`)."""
+    return args[:1] in (["fit"], ["test"]) and bool(option_values([*args, ""], "--seeds")) and not help_option(args)
 
 
 def answer_early(args: list[str]) -> None:

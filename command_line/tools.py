@@ -13,6 +13,7 @@ from types import ModuleType
 from typing import NoReturn
 
 TOOLS = {
+    "sweep": "try settings of a training and name the best",
     "configs": "list the shipped configs",
 }
 """The commands, and what each does."""
@@ -51,7 +52,10 @@ def run_tool(args: list[str]) -> int:
         SystemExit: After a help page, or a mistake that the parser found.
     """
     tool: ModuleType = import_module(f"commands.{args[0]}")
-    options = parser_of(args[0]).parse_args(args[1:])
+    parser = parser_of(args[0])
+    options, options.flags = parser.parse_known_args(args[1:])
+    if options.flags and not getattr(tool, "TAKES_FLAGS_OF_FIT", False):
+        parser.error(f"unrecognized arguments: {' '.join(options.flags)}")
     try:
         tool.run(options)
         sys.stdout.flush()
