@@ -27,10 +27,10 @@ FEWEST = 10
 
 
 class LearningRateRange(Callback):
-    """Learning-rate range test (Smith 2017, arXiv:1506.01186, section 3.3), for a short run with the schedule `RangeTest`.
+    """Learning-rate range test (Smith 2017, arXiv:1506.01186, section 3.3), for a run with the schedule `RangeTest`.
 
-    The schedule raises the rates of all parameter groups by the same factor, so that it serves every optimizer. When the
-    loss explodes or all steps are made, the run ends; `lr-finder.png` in the run folder shows the loss, and the flags
+    The schedule raises the rates of all parameter groups by the same factor, so that it serves every optimizer. The run
+    ends when the loss explodes or all steps are made; `lr-finder.png` in the run folder shows the loss, and the flags
     that set the rates at which it fell fastest are printed. `configs/sweeps/lr_range.yaml` sets up all that is needed.
 
     Args:
@@ -52,7 +52,9 @@ class LearningRateRange(Callback):
         if trainer.ckpt_path is not None:
             raise ValueError("a learning-rate range test cannot resume; start it again without --resume")
         if not isinstance(pl_module, ShowsTraining):
-            raise ValueError(f"LearningRateRange needs the loss of each step: {type(pl_module).__name__} has no `latest`")
+            raise ValueError(
+                f"LearningRateRange needs the loss of each step: {type(pl_module).__name__} has no `latest`"
+            )
         self.factors, self.losses = [], []
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
@@ -124,9 +126,15 @@ def rates_in(config: Mapping[str, Any]) -> dict[str, float]:
 def advice(factor: float | None, rates: Mapping[str, float]) -> str:
     """Return what the test suggests, in one line."""
     if factor is None:
-        return "learning-rate range test: the loss does not fall; try other bounds with --model.schedule.lowest and highest"
+        return (
+            "learning-rate range test: the loss does not fall; try other bounds by --model.schedule.lowest and .highest"
+        )
     flags = " ".join(f"--model.optimizer.{name} {rate * factor:.3g}" for name, rate in rates.items())
-    return f"learning-rate range test: the loss falls fastest at {factor:.3g} times the configured rate: {flags}".rstrip(": ")
+    return (
+        f"learning-rate range test: the loss falls fastest at {factor:.3g} times the configured rate: {flags}".rstrip(
+            ": "
+        )
+    )
 
 
 def draw(factors: Sequence[float], losses: Sequence[float], factor: float | None, rate: float | None) -> Figure:

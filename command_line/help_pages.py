@@ -207,6 +207,8 @@ def _page(command: str) -> Iterator[str]:
     yield from ("", "More:")
     yield from _row(f"oneforall {command} {ALL}", "Every option.", 54)
     yield from _row(f"oneforall {command} --model.help ImageClassifier", "The fields of a class; so --data.help.", 54)
+    if command in ("fit", "test"):
+        yield from _row(f"oneforall {command} ... --seeds 0..4", "One run per seed; their mean and spread.", 54)
 
 
 def _row(name: str, text: str, column: int = COLUMN) -> Iterator[str]:

@@ -14,8 +14,8 @@ PERIOD = 0.5
 
 
 def stop_without_parent() -> None:
-    """Have this process save and stop, as after SIGTERM, once the one that waits for it has died; not those it starts."""
-    parent = os.environ.pop(PARENT_VARIABLE, "")
+    """Have this process save and stop, as after SIGTERM, once the one that waits for it has died."""
+    parent = os.environ.pop(PARENT_VARIABLE, "")  # processes that this one starts watch this one
     if parent.isdigit():
         threading.Thread(target=_watch, args=(int(parent),), daemon=True, name="oneforall-parent").start()
 

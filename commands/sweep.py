@@ -6,9 +6,9 @@ SPACE is a YAML file with a line per field:
     model.label_smoothing: [0.0, 0.2]         between two bounds; whole numbers if both are
     data.batch_size: {choices: [32, 64]}      one of several values
 
-Every trial is `oneforall fit` with a value per field; its run folder is runs/NAME/trial-001 and so on. Values are chosen
-by Optuna (TPE); if all fields have choices and --trials is enough, each combination is tried once. Trials are compared
-by the config's checkpoint.monitor. One that is worse than the median of those before, at the same epoch, is stopped.
+Every trial is `oneforall fit` with a value per field, in runs/NAME/trial-001 and so on. Optuna (TPE) chooses the
+values; if all fields have choices and --trials is enough, each combination is tried once. Trials are compared by the
+config's checkpoint.monitor, and one that is worse than the median of those before, at the same epoch, is stopped.
 Flags of fit may follow, such as --trainer.max_epochs 3, and hold for all trials.
 
 The same command resumes a sweep that was stopped, at any moment, and prints the table of one that is done.

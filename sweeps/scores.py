@@ -49,7 +49,9 @@ def validations(folder: Path, metric: str) -> list[Validation]:
     with path.open(newline="", encoding="utf-8") as file:
         rows = [dict(_numbers(row)) for row in csv.DictReader(file)]
     return [
-        Validation(int(row.get("epoch", 0)) + 1, {name: value for name, value in row.items() if name.startswith("val/")})
+        Validation(
+            int(row.get("epoch", 0)) + 1, {name: value for name, value in row.items() if name.startswith("val/")}
+        )
         for row in rows
         if metric in row
     ]

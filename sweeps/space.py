@@ -1,8 +1,8 @@
 """The search space of a sweep: a YAML file with a line per field.
 
-    model.optimizer.lr: [0.01, 1.0, log]      between two bounds, on a logarithmic scale
-    model.label_smoothing: [0.0, 0.2]         between two bounds; whole numbers if both are
-    data.batch_size: {choices: [32, 64]}      one of several values
+model.optimizer.lr: [0.01, 1.0, log]      between two bounds, on a logarithmic scale
+model.label_smoothing: [0.0, 0.2]         between two bounds; whole numbers if both are
+data.batch_size: {choices: [32, 64]}      one of several values
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import json
 import math
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from command_line.yaml_files import line_of, read_yaml
 
@@ -155,7 +155,9 @@ def _number(given: object) -> float:
 def _choices(given: object) -> Choices:
     if not isinstance(given, list) or len(given) < 2:
         raise ValueError("choices must be a list of at least two values, such as {choices: [32, 64]}")
-    values = tuple(each if each is None or isinstance(each, bool | int | float | str) else json.dumps(each) for each in given)
+    values = tuple(
+        each if each is None or isinstance(each, bool | int | float | str) else json.dumps(each) for each in given
+    )
     if len({(type(value), value) for value in values}) < len(values):
         raise ValueError(f"{given} has a value twice; remove one")
     return Choices(values)

@@ -104,8 +104,8 @@ def _require_same(plan: Plan, before: dict[str, Any], now: dict[str, Any]) -> No
     for part, text in (("config", "config"), ("flags", "flags"), ("space", "search space")):
         if before[part] != now[part]:
             raise ValueError(
-                f"{plan.folder} has a sweep with another {text}, {_shown(before[part])} instead of {_shown(now[part])}; "
-                f"choose another folder with --name NAME, or remove {plan.folder}"
+                f"{plan.folder} has a sweep with another {text}, {_shown(before[part])} instead of "
+                f"{_shown(now[part])}; choose another folder with --name NAME, or remove {plan.folder}"
             )
 
 

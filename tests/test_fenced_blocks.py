@@ -140,6 +140,7 @@ def test_the_network_of_the_tutorial_trains(workspace: Path, monkeypatch: pytest
         "configs",
         "datamodules",
         "lightning_modules",
+        "sweeps",
         "utils",
     ):
         subprocess.run(["cp", "-r", str(ROOT / name), "."], check=True)

@@ -18,6 +18,7 @@ PACKAGES = (
     "configs",
     "datamodules",
     "lightning_modules",
+    "sweeps",
     "utils",
 )
 
