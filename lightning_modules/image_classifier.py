@@ -43,8 +43,8 @@ class ImageClassifier(TrainingModule, ClassifiesImages, HasTestSettings):
     """Image classifier: normalisation, loss, optimizer, schedule and metrics around an architecture.
 
     It takes mean and standard deviation, image size and class names from the datamodule when training starts and keeps
-    them in its checkpoint, so that it can be used with any datamodule that yields uint8 images afterwards. Validations of
-    a fit set the temperature that divides the logits of the probabilities that `predict` gives.
+    them in its checkpoint, so that it can be used with any datamodule that yields uint8 images afterwards. Each
+    validation of a fit sets the temperature, which divides the logits of the probabilities that `predict` gives.
 
     Args:
         architecture: The network, such as `ResNet` with `depth: 18`.

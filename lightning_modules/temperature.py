@@ -24,9 +24,9 @@ AT_ONCE = 2**25
 class FittedTemperature(Metric):
     """The temperature of a classifier (Guo et al. 2017, arXiv:1706.04599, section 4.2): it minimizes the mean loss.
 
-    Guo et al. optimize it on all logits of the validation set, which are not kept here. The losses at a few temperatures
-    are summed, as integers, so that the result depends neither on the order of the examples nor on the number of
-    processes. The result is the minimum of the parabola, over the logarithm of the temperature, through the lowest sums.
+    Guo et al. optimize it on all logits of the validation set, which are not kept here: losses are summed at a few
+    temperatures, as integers, so that the result depends neither on the order of the examples nor on the number of
+    processes. It is the minimum of the parabola, over the logarithm of the temperature, through the lowest sums.
 
     It is 1, which leaves probabilities as they are, with fewer than 100 examples, or if there is no minimum between 1/8
     and 8, as where every example is classified correctly.

@@ -157,7 +157,7 @@ def _report(command: str, seeds: Sequence[int], folders: Sequence[Path]) -> Iter
     spreads = {name: mean_and_spread(values) for name, values in columns.items()}
     rows = [[str(seed), *(number(columns[name][place]) for name in names)] for place, seed in enumerate(seeds)]
     rows.append(["mean", *(f"{mean:.5g}" for mean, _ in spreads.values())])
-    rows.append(["spread", *("" if spread is None else f"{spread:.2g}" for _, spread in spreads.values())])
+    rows.append(["spread", *("" if spread is None else f"{spread:.3g}" for _, spread in spreads.values())])
     yield from table(["seed", *names], rows)
     yield f"spread: sample standard deviation over {len(seeds)} seeds"
 
