@@ -112,8 +112,8 @@ def check_callbacks(callbacks: list[Callback]) -> None:
             )
         if isinstance(callback, BatchSizeFinder):
             raise ValueError(
-                f"{name} changes the batch size after config.yaml is written; remove it from trainer.callbacks and "
-                "pass --data.batch_size (or --data.batch_tokens)"
+                f"{name} changes the batch size after config.yaml is written; remove it from trainer.callbacks, "
+                "try sizes with --batch_sizes 64..1024, and pass one as --data.batch_size (or --data.batch_tokens)"
             )
 
 

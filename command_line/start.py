@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 import sys
 from importlib import import_module
+from typing import NamedTuple
 
 from command_line.configs import option_values
 from command_line.help_pages import help_option, page_asked_for
@@ -15,11 +16,25 @@ from command_line.tools import TOOLS, run_tool
 PACKAGE = "one-for-all"
 
 
+class Series(NamedTuple):
+    """A flag that makes a command several runs: the module that makes them, and a value of the flag."""
+
+    module: str
+    example: str
+
+
+SERIES = {
+    "--seeds": Series("sweeps.seeds", "0..4"),
+    "--batch_sizes": Series("sweeps.batch_sizes", "64..1024"),
+}
+"""Flags of `fit` (and `--seeds` of `test`) that the parser does not know."""
+
+
 def main() -> None:
     """Run the command line."""
     mend_streams()
-    if wants_seeds(sys.argv[1:]):
-        sys.exit(import_module("sweeps.seeds").run_seeds(sys.argv[1:]))
+    if is_series(sys.argv[1:]):
+        sys.exit(import_module("sweeps.series").run_series(sys.argv[1:]))
     answer_early(sys.argv[1:])
     if sys.argv[1] in TOOLS:
         sys.exit(run_tool(sys.argv[1:]))
@@ -29,9 +44,9 @@ def main() -> None:
     program.main()
 
 
-def wants_seeds(args: list[str]) -> bool:
-    """Return whether a command line is to run once per seed (`sweeps/seeds.py`)."""
-    return args[:1] in (["fit"], ["test"]) and bool(option_values([*args, ""], "--seeds")) and not help_option(args)
+def is_series(args: list[str]) -> bool:
+    """Return whether a command line stands for several runs (`sweeps/series.py`)."""
+    return args[:1] in (["fit"], ["test"]) and bool(option_values([*args, ""], *SERIES)) and not help_option(args)
 
 
 def answer_early(args: list[str]) -> None:

@@ -19,6 +19,7 @@ from __future__ import annotations
 import shlex
 import sys
 from argparse import ArgumentParser, Namespace
+from collections.abc import Mapping
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -75,7 +76,7 @@ def run(options: Namespace) -> None:
         raise SystemExit(1) from None
 
 
-def _check(options: Namespace, config: Path, space: dict[str, object]) -> None:
+def _check(options: Namespace, config: Path, space: Mapping[str, object]) -> None:
     """Raise ValueError for what is wrong with the arguments."""
     from sweeps.space import OF_THE_SWEEP
 

@@ -22,8 +22,28 @@ def resolved_config(config: str, flags: Sequence[str], space_file: Path, space: 
     Raises:
         ValueError: A field does not exist or does not take a value; the message names its file and line.
     """
-    printed = [_print_config(config, flags, space_file, values) for values in _values_to_check(space)]
-    resolved: dict[str, Any] = yaml.safe_load(printed[0])
+    first, *_ = [_with_values(config, flags, space_file, values) for values in _values_to_check(space)]
+    return first
+
+
+def print_config(args: Sequence[str]) -> dict[str, Any]:
+    """Return the resolved config of a command as plain values.
+
+    Raises:
+        ValueError: The command line has a mistake; the message is the line that the command prints.
+    """
+    done = subprocess.run(
+        [sys.executable, str(PROGRAM), *args, "--print_config"],
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    interruption.raise_requested()
+    if done.returncode:
+        said = (done.stderr.strip().splitlines() or ["the config cannot be read"])[-1]
+        raise ValueError(said.removeprefix("oneforall: error: "))
+    resolved: dict[str, Any] = yaml.safe_load(done.stdout)
     return resolved
 
 
@@ -42,16 +62,11 @@ def _all_numbers(choices: Choices) -> bool:
     return types in ({int}, {float}, {int, float}) and isinstance(choices.first, float | int)
 
 
-def _print_config(config: str, flags: Sequence[str], space_file: Path, values: dict[str, Value]) -> str:
-    args = ["fit", "--config", config, *flags, *(as_flag(*pair) for pair in values.items()), "--print_config"]
-    done = subprocess.run(
-        [sys.executable, str(PROGRAM), *args], stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False
-    )
-    interruption.raise_requested()
-    if done.returncode == 0:
-        return done.stdout
-    said = (done.stderr.strip().splitlines() or ["it cannot be read"])[-1].removeprefix("oneforall: error: ")
-    guilty = next((field for field in values if field in said), None)
-    if guilty is None:
-        raise ValueError(said)
-    raise ValueError(f"{space_file}, line {line_of(space_file, guilty)}: {said}")
+def _with_values(config: str, flags: Sequence[str], space_file: Path, values: dict[str, Value]) -> dict[str, Any]:
+    try:
+        return print_config(["fit", "--config", config, *flags, *(as_flag(*pair) for pair in values.items())])
+    except ValueError as error:
+        guilty = next((field for field in values if field in str(error)), None)
+        if guilty is None:
+            raise
+        raise ValueError(f"{space_file}, line {line_of(space_file, guilty)}: {error}") from error

@@ -67,7 +67,7 @@ def best(found: Iterable[Validation], monitor: Monitor) -> Validation | None:
     return best_one
 
 
-def test_scores(folder: Path) -> dict[str, float]:
+def scores_of_test(folder: Path) -> dict[str, float]:
     """Return the figures in a run's `test_metrics.json`, without those per class."""
     path = folder / "test_metrics.json"
     content = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}

@@ -14,9 +14,10 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from command_line.configs import given_configs, option_values
-from command_line.mistakes import mistake_in, wants_traceback
+from command_line.mistakes import mistake_in
 from sweeps import training
-from sweeps.scores import best, mean_and_spread, monitor_in, test_scores, validations
+from sweeps.scores import best, mean_and_spread, monitor_in, scores_of_test, validations
+from sweeps.series import without
 from sweeps.table import number, table
 from utils import interruption
 
@@ -26,25 +27,33 @@ SET_HERE = ("--run_dir", "--seed_everything", "--output")
 """Flags that would be the same for all runs."""
 
 
-def run_seeds(args: list[str]) -> int:
-    """Run `oneforall fit` or `oneforall test` once per seed of `--seeds`; return the exit code.
+def run(command: str, args: Sequence[str], given: str) -> int:
+    """Run `oneforall fit` or `oneforall test` once per seed, print the table, and return the exit code.
 
     Args:
-        args: The command line.
+        command: Which of the two.
+        args: Its arguments, without the seeds.
+        given: The seeds, as in `seeds_of`.
+
+    Raises:
+        ValueError: A mistake on the command line.
     """
-    try:
-        with interruption.signals_raise():
-            interruption.defer(True)
-            return _run(args, seeds_of(option_values(args, FLAG)[-1]))
-    except interruption.Interrupted as interrupted:
-        print(f"\nstopped by {interrupted}\nresume:  {shlex.join(['oneforall', *args])}", flush=True)
-        return interrupted.exit_code
-    except (ValueError, OSError, IndexError) as error:
-        if wants_traceback(args):
-            raise
-        said = f"{FLAG} needs a value, such as 0..4" if isinstance(error, IndexError) else error
-        print(f"oneforall: error: {said}", file=sys.stderr, flush=True)
-        return 2
+    seeds = seeds_of(given)
+    if taken := [flag for flag in SET_HERE if option_values(list(args), flag)]:
+        raise ValueError(f"{taken[0]} is the same for all runs of {FLAG}; leave it out (--name NAME names them)")
+    name = _name(command, args)
+    folders = [Path(f"{name}-seed{seed}") for seed in seeds]
+    for seed, folder in zip(seeds, folders, strict=True):
+        print(f"seed {seed}  -> {folder}", flush=True)
+        code = training.follow([command, *_of_one(command, args, seed, folder)], folder, _look(command, folder))
+        interruption.raise_requested()
+        if code:
+            print(f"oneforall: error: seed {seed}: {training.last_line(folder)}", file=sys.stderr, flush=True)
+            return code if code > 0 else 1
+    print("", *_report(command, seeds, folders), sep="\n", flush=True)
+    if command == "fit":
+        print(f"test them:  oneforall test --ckpt_path {shlex.quote(name)} {FLAG} {given}")
+    return 0
 
 
 def seeds_of(text: str) -> list[int]:
@@ -64,37 +73,6 @@ def seeds_of(text: str) -> list[int]:
     if not seeds or len(set(seeds)) < len(seeds):
         raise ValueError(f"{FLAG} {text} has {'a seed twice' if seeds else 'no seed'}; write it as 0..4 or 0,3,7")
     return seeds
-
-
-def _run(args: list[str], seeds: Sequence[int]) -> int:
-    command, rest = args[0], without(args[1:], FLAG)
-    if taken := [flag for flag in SET_HERE if option_values(rest, flag)]:
-        raise ValueError(f"{taken[0]} is the same for all runs of {FLAG}; leave it out (--name NAME names them)")
-    name = _name(command, rest)
-    folders = [Path(f"{name}-seed{seed}") for seed in seeds]
-    for seed, folder in zip(seeds, folders, strict=True):
-        print(f"seed {seed}  -> {folder}", flush=True)
-        code = training.follow([command, *_of_one(command, rest, seed, folder)], folder, _look(command, folder))
-        interruption.raise_requested()
-        if code:
-            print(f"oneforall: error: seed {seed}: {training.last_line(folder)}", file=sys.stderr, flush=True)
-            return code if code > 0 else 1
-    print("", *_report(command, seeds, folders), sep="\n", flush=True)
-    if command == "fit":
-        print(f"test them:  oneforall test --ckpt_path {shlex.quote(name)} {FLAG} {option_values(args, FLAG)[-1]}")
-    return 0
-
-
-def without(args: Sequence[str], *flags: str) -> list[str]:
-    """Return a command line without some flags and their values."""
-    left, kept = iter(args), []
-    for arg in left:
-        name, equals, _ = arg.partition("=")
-        if name not in flags:
-            kept.append(arg)
-        elif not equals:
-            next(left, None)
-    return kept
 
 
 def _name(command: str, rest: Sequence[str]) -> str:
@@ -148,7 +126,7 @@ def _report(command: str, seeds: Sequence[int], folders: Sequence[Path]) -> Iter
 
     The figures of a fit are those of the validation that chose best.ckpt.
     """
-    scores = [test_scores(folder) if command == "test" else _best_scores(folder) for folder in folders]
+    scores = [scores_of_test(folder) if command == "test" else _best_scores(folder) for folder in folders]
     names = [name for name in scores[0] if all(name in each for each in scores)]
     if not names:
         yield f"no score that all {len(seeds)} runs have"

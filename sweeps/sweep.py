@@ -101,10 +101,10 @@ def _study(plan: Plan) -> Study:
 
 
 def _require_same(plan: Plan, before: dict[str, Any], now: dict[str, Any]) -> None:
-    for part, text in (("config", "config"), ("flags", "flags"), ("space", "search space")):
+    for part, text in (("config", "another config"), ("flags", "other flags"), ("space", "another search space")):
         if before[part] != now[part]:
             raise ValueError(
-                f"{plan.folder} has a sweep with another {text}, {_shown(before[part])} instead of "
+                f"{plan.folder} has a sweep with {text}, {_shown(before[part])} instead of "
                 f"{_shown(now[part])}; choose another folder with --name NAME, or remove {plan.folder}"
             )
 
@@ -167,7 +167,7 @@ def _report(plan: Plan, study: Study) -> Iterator[str]:
     yield from table(["trial", monitor.metric, "", *names.values()], rows)
     if (winner := study.best()) is not None:
         folder = trial_folder(plan, winner.number)
-        yield f"\nbest: trial {winner.number + 1}, {monitor.metric} {number(winner.value)}, {folder}"
+        yield f"\nbest: trial {winner.number + 1}, {monitor.metric} {_outcome(winner)[0]}, {folder}"
         yield f"test it:  oneforall test --ckpt_path {shlex.quote(str(folder))}"
 
 

@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from command_line.start import wants_seeds
-from sweeps.seeds import run_seeds, seeds_of
+from command_line.start import is_series
+from sweeps.seeds import seeds_of
+from sweeps.series import run_series
 from tests.sweeps.conftest import FakeTrainings, Killed, flags_of
 
 FIT = ["fit", "--config", "quickstart/images.yaml", "--model.optimizer.lr", "0.2"]
@@ -26,7 +27,7 @@ def figures(out: str, row: str) -> list[float]:
 def test_mean_and_spread_are_those_computed_by_hand(
     trainings: FakeTrainings, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert run_seeds([*FIT, "--name", "x", "--seeds", "0..2"]) == 0
+    assert run_series([*FIT, "--name", "x", "--seeds", "0..2"]) == 0
     out = capsys.readouterr().out
     assert trainings.started == [
         [*FIT, "--seed_everything", str(seed), "--run_dir", f"runs/x-seed{seed}", "--resume"] for seed in (0, 1, 2)
@@ -40,15 +41,15 @@ def test_mean_and_spread_are_those_computed_by_hand(
 
 
 def test_the_name_is_that_of_the_config_and_a_list_will_do(trainings: FakeTrainings) -> None:
-    assert run_seeds([*FIT, "--seeds=2,0"]) == 0
+    assert run_series([*FIT, "--seeds=2,0"]) == 0
     assert [flags_of(args)["run_dir"] for args in trainings.started] == ["runs/images-seed2", "runs/images-seed0"]
 
 
 def test_it_resumes_where_it_was_killed(trainings: FakeTrainings, capsys: pytest.CaptureFixture[str]) -> None:
     trainings.kill_at = 1
     with pytest.raises(Killed):
-        run_seeds([*FIT, "--seeds", "0..2"])
-    assert run_seeds([*FIT, "--seeds", "0..2"]) == 0
+        run_series([*FIT, "--seeds", "0..2"])
+    assert run_series([*FIT, "--seeds", "0..2"]) == 0
     assert {flags_of(args)["run_dir"][-1] for args in trainings.started} == {"0", "1", "2"}
     assert figures(capsys.readouterr().out, "mean ") == [pytest.approx(0.93, rel=1e-4)]
 
@@ -62,7 +63,7 @@ def test_a_test_of_all_seeds_has_mean_and_spread_too(
         content = {"test/accuracy": accuracy, "test/class_accuracy/cat": 1.0, "examples": 5, "signature": None}
         (folder / "test_metrics.json").write_text(json.dumps(content))
     trainings.score = lambda flags: 0.0
-    assert run_seeds(["test", "--ckpt_path", "runs/x/", "--seeds", "0,3", "--trainer.devices", "1"]) == 0
+    assert run_series(["test", "--ckpt_path", "runs/x/", "--seeds", "0,3", "--trainer.devices", "1"]) == 0
     assert trainings.started == [["test", "--trainer.devices", "1", "--ckpt_path", f"runs/x-seed{n}"] for n in (0, 3)]
     out = capsys.readouterr().out
     assert figures(out, "mean ") == [0.6]
@@ -72,7 +73,7 @@ def test_a_test_of_all_seeds_has_mean_and_spread_too(
 
 def test_a_run_that_fails_ends_all_with_its_code(trainings: FakeTrainings, capsys: pytest.CaptureFixture[str]) -> None:
     trainings.codes = {1: 2}
-    assert run_seeds([*FIT, "--seeds", "0..2"]) == 2
+    assert run_series([*FIT, "--seeds", "0..2"]) == 2
     assert capsys.readouterr().err == "oneforall: error: seed 1: training 1 failed\n"
 
 
@@ -91,7 +92,7 @@ def test_a_run_that_fails_ends_all_with_its_code(trainings: FakeTrainings, capsy
 def test_a_mistake_ends_in_one_line_and_trains_nothing(
     trainings: FakeTrainings, args: list[str], words: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert run_seeds([*FIT, *args]) == 2
+    assert run_series([*FIT, *args]) == 2
     error = capsys.readouterr().err
     assert words in error
     assert error.count("\n") == 1
@@ -105,8 +106,8 @@ def test_seeds_are_a_range_or_a_list() -> None:
 
 
 def test_the_command_line_asks_for_them_only_in_fit_and_test() -> None:
-    assert wants_seeds([*FIT, "--seeds", "0..4"])
-    assert wants_seeds(["test", "--seeds=0,1", "--ckpt_path", "runs/x"])
-    assert not wants_seeds([*FIT, "--seeds", "0..4", "--help"])
-    assert not wants_seeds(FIT)
-    assert not wants_seeds(["predict", "--seeds", "0..4"])
+    assert is_series([*FIT, "--seeds", "0..4"])
+    assert is_series(["test", "--seeds=0,1", "--ckpt_path", "runs/x"])
+    assert not is_series([*FIT, "--seeds", "0..4", "--help"])
+    assert not is_series(FIT)
+    assert not is_series(["predict", "--seeds", "0..4"])

@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
-ROOMS = {"architectures", "callbacks", "cli", "command_line", "commands", "datamodules", "lightning_modules"}
+ROOMS = {"architectures", "callbacks", "cli", "command_line", "commands", "datamodules", "lightning_modules", "sweeps"}
 
 # In a fresh interpreter: the packages that torch brings, those with the modules that architectures/ uses, and those
 # with all modules.
