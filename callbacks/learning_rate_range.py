@@ -66,7 +66,9 @@ class LearningRateRange(Callback):
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         """Note the loss; end the run if it has exploded."""
-        loss = float(trainer.strategy.reduce(pl_module.latest["train/loss"], reduce_op="mean"))  # type: ignore[union-attr]
+        if not isinstance(pl_module, ShowsTraining):
+            return
+        loss = float(trainer.strategy.reduce(pl_module.latest["train/loss"], reduce_op="mean"))
         if math.isfinite(loss):
             self.factors.append(self._factor)
             self.losses.append(loss)

@@ -53,9 +53,10 @@ def run_tool(args: list[str]) -> int:
     """
     tool: ModuleType = import_module(f"commands.{args[0]}")
     parser = parser_of(args[0])
-    options, options.flags = parser.parse_known_args(args[1:])
-    if options.flags and not getattr(tool, "TAKES_FLAGS_OF_FIT", False):
-        parser.error(f"unrecognized arguments: {' '.join(options.flags)}")
+    options, unknown = parser.parse_known_args(args[1:])
+    options.flags = unknown
+    if unknown and not getattr(tool, "TAKES_FLAGS_OF_FIT", False):
+        parser.error(f"unrecognized arguments: {' '.join(unknown)}")
     try:
         tool.run(options)
         sys.stdout.flush()

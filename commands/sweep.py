@@ -60,10 +60,8 @@ def run(options: Namespace) -> None:
     _check(options, config, space)
     name = options.name or f"{config.stem}-{space_file.stem}"
     again = shlex.join(["oneforall", *sys.argv[1:]])
-    plan = Plan(
-        *(str(config), space_file, space, tuple(options.flags)),
-        *(Path("runs") / name, options.trials, not options.no_pruning, again),
-    )
+    folder, prune = Path("runs") / name, not options.no_pruning
+    plan = Plan(str(config), space_file, space, tuple(options.flags), folder, options.trials, prune, again)
     try:
         with interruption.signals_raise():
             interruption.defer(True)

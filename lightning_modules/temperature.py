@@ -64,7 +64,7 @@ class FittedTemperature(Metric):
 
     def compute(self) -> Tensor:
         """Return the temperature, float []."""
-        sums = self.losses.double().cpu()
+        sums = self.losses.cpu().double()
         lowest = int(sums.argmin())
         if int(self.examples) < FEWEST or lowest in (0, len(sums) - 1):
             return torch.ones(())

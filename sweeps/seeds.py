@@ -105,13 +105,13 @@ def _of_one(command: str, rest: Sequence[str], seed: int, folder: Path) -> list[
 
 def _look(command: str, folder: Path) -> training.Look:
     """Return what prints the scores of each validation of a fit."""
-    seen = 0
+    metric, seen = "", 0
 
     def look() -> bool:
-        nonlocal seen
-        if command != "fit" or not (config := folder / "config.yaml").is_file() or not config.stat().st_size:
+        nonlocal metric, seen
+        if command != "fit" or not (folder / "metrics.csv").is_file():
             return False
-        metric = monitor_in(folder).metric
+        metric = metric or monitor_in(folder).metric
         found = validations(folder, metric)
         for each in found[seen:]:
             print(f"  epoch {each.epochs}: {metric} {number(each.scores[metric])}", flush=True)
