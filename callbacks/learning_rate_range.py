@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from lightning.pytorch import Callback, LightningModule, Trainer
-from lightning.pytorch.utilities import rank_zero_info
 
 from callbacks.plots.drawing import drawing
 from callbacks.run.run_folder import RunFolder
@@ -86,7 +85,7 @@ class LearningRateRange(Callback):
         path = Path(trainer.default_root_dir) / "lr-finder.png"
         with atomic_path(path) as temporary, drawing():
             draw(self.factors, self.losses, factor, rates.get("lr")).savefig(temporary, dpi=110)
-        rank_zero_info(f"{advice(factor, rates)}; {path}")
+        print(f"{advice(factor, rates)}; {path}", flush=True)
 
 
 def smoothed(losses: Sequence[float]) -> list[float]:
