@@ -58,8 +58,13 @@ def has_begun(folder: Path) -> bool:
 @pytest.mark.parametrize("code", [0, 2])
 def test_the_exit_code_is_returned_and_the_output_kept(tmp_path: Path, code: int) -> None:
     looks = []
+
+    def look() -> bool:
+        looks.append(1)
+        return False
+
     for _ in range(2):
-        assert training.follow([str(code), "x"], tmp_path / "run", lambda: bool(looks.append(1))) == code
+        assert training.follow([str(code), "x"], tmp_path / "run", look) == code
     assert (tmp_path / "run" / "output.log").read_text() == 2 * f"args: {code} x\n"
     assert len(looks) >= 2
     assert training.last_line(tmp_path / "run") == f"args: {code} x"
