@@ -21,7 +21,7 @@ from sweeps.space import Choices, Space, Value
 from utils.random_streams import stream_seed
 
 ENDED = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL)
-DIRECTIONS = {"max": "maximize", "min": "minimize"}
+DIRECTIONS = {"max": optuna.study.StudyDirection.MAXIMIZE, "min": optuna.study.StudyDirection.MINIMIZE}
 UNPRUNED = 4
 """Number of trials that are never pruned, since there is no median to speak of."""
 
