@@ -223,6 +223,10 @@ def _page(command: str) -> Iterator[str]:
     yield from ("", "More:")
     yield from _row(f"oneforall {command} {ALL}", "Every option.", 54)
     yield from _row(f"oneforall {command} --model.help ImageClassifier", "The fields of a class; so --data.help.", 54)
+    if command in ("fit", "test"):
+        yield from _row(f"oneforall {command} ... --seeds 0..4", "One run per seed; their mean and spread.", 54)
+    if command == "fit":
+        yield from _row(f"oneforall {command} ... --batch_sizes 64..1024", "How fast each is, and which fit.", 54)
 
 
 def _row(name: str, text: str, column: int = COLUMN) -> Iterator[str]:

@@ -107,13 +107,13 @@ def check_callbacks(callbacks: list[Callback]) -> None:
         name = type(callback).__name__
         if isinstance(callback, LearningRateFinder):
             raise ValueError(
-                f"{name} cannot set the rates of model.optimizer; remove it from trainer.callbacks and compare short "
-                "runs with --model.optimizer.lr"
+                f"{name} gives all parameter groups one rate, which is not how model.optimizer works; remove it from "
+                "trainer.callbacks and add --config sweeps/lr_range.yaml, which scales all rates together"
             )
         if isinstance(callback, BatchSizeFinder):
             raise ValueError(
-                f"{name} changes the batch size after config.yaml is written; remove it from trainer.callbacks and "
-                "pass --data.batch_size (or --data.batch_tokens)"
+                f"{name} changes the batch size after config.yaml is written; remove it from trainer.callbacks, "
+                "try sizes with --batch_sizes 64..1024, and pass one as --data.batch_size (or --data.batch_tokens)"
             )
 
 

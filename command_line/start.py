@@ -5,8 +5,10 @@ from __future__ import annotations
 import signal
 import sys
 from importlib import import_module
+from typing import NamedTuple
 
-from command_line.help_pages import page_asked_for
+from command_line.configs import option_values
+from command_line.help_pages import help_option, page_asked_for
 from command_line.mistakes import mistake_in
 from command_line.streams import mend_streams
 from command_line.tools import TOOLS, run_tool
@@ -14,9 +16,25 @@ from command_line.tools import TOOLS, run_tool
 PACKAGE = "one-for-all"
 
 
+class Series(NamedTuple):
+    """A flag that makes a command several runs: the module that makes them, and a value of the flag."""
+
+    module: str
+    example: str
+
+
+SERIES = {
+    "--seeds": Series("sweeps.seeds", "0..4"),
+    "--batch_sizes": Series("sweeps.batch_sizes", "64..1024"),
+}
+"""Flags of `fit` (and `--seeds` of `test`) that the parser does not know."""
+
+
 def main() -> None:
     """Run the command line."""
     mend_streams()
+    if is_series(sys.argv[1:]):
+        sys.exit(import_module("sweeps.series").run_series(sys.argv[1:]))
     answer_early(sys.argv[1:])
     if sys.argv[1] in TOOLS:
         sys.exit(run_tool(sys.argv[1:]))
@@ -24,6 +42,11 @@ def main() -> None:
     program = import_module("cli")
     signal.signal(signal.SIGINT, earlier)
     program.main()
+
+
+def is_series(args: list[str]) -> bool:
+    """Return whether a command line stands for several runs (`sweeps/series.py`)."""
+    return args[:1] in (["fit"], ["test"]) and bool(option_values([*args, ""], *SERIES)) and not help_option(args)
 
 
 def answer_early(args: list[str]) -> None:

@@ -16,6 +16,7 @@ TOOLS = {
     "classify": "name what is on images",
     "translate": "translate texts, line by line",
     "export": "write a model as ONNX, torch.export, Hugging Face or CTranslate2",
+    "sweep": "try settings of a training and name the best",
     "configs": "list the shipped configs",
 }
 """The commands, and what each does."""
@@ -54,7 +55,11 @@ def run_tool(args: list[str]) -> int:
         SystemExit: After a help page, or a mistake that the parser found.
     """
     tool: ModuleType = import_module(f"commands.{args[0]}")
-    options = parser_of(args[0]).parse_args(args[1:])
+    parser = parser_of(args[0])
+    options, unknown = parser.parse_known_args(args[1:])
+    options.flags = unknown
+    if unknown and not getattr(tool, "TAKES_FLAGS_OF_FIT", False):
+        parser.error(f"unrecognized arguments: {' '.join(unknown)}")
     try:
         tool.run(options)
         sys.stdout.flush()

@@ -16,6 +16,7 @@ from collections.abc import Callable
 
 from lightning.pytorch.strategies.launchers import subprocess_script as launcher
 
+from command_line.watch_parent import stop_without_parent
 from utils import interruption
 
 FIRST_PROCESS_VARIABLE = "ONEFORALL_FIRST_PROCESS"
@@ -28,6 +29,7 @@ GRACE = 20.0
 
 def watch_processes() -> None:
     """Watch the first process from those that it starts, and, when it starts them, those from the first."""
+    stop_without_parent()
     first = os.getppid()
     if os.environ.get(FIRST_PROCESS_VARIABLE) == str(first) and "LOCAL_RANK" in os.environ:
         _start(lambda: _watch_first(first))

@@ -33,7 +33,7 @@ def run(options: Namespace) -> None:
 
 def shipped() -> list[Path]:
     """Return the shipped configs: those that train something first, then the presets to add to them."""
-    presets = ("trainer", "logger")
+    presets = ("trainer", "logger", "sweeps")
     return sorted(SHIPPED.rglob("*.yaml"), key=lambda path: (path.parent.name in presets, path.parent.name, path.name))
 
 

@@ -24,6 +24,7 @@ from lightning_modules.library_nets import LibraryNet
 from lightning_modules.optim.parameter_groups import parameter_groups
 from lightning_modules.pretrained import load_network
 from lightning_modules.published_weights import Offline, check_all_start_alike, weights_file
+from lightning_modules.temperature import FittedTemperature
 from lightning_modules.training_module import TrainingModule
 from lightning_modules.tta import tta_views
 from utils.batches import Classified, ImageBatch, ImagePredictionBatch
@@ -46,7 +47,8 @@ class ImageClassifier(TrainingModule, ClassifiesImages, HasTestSettings):
     """Image classifier: normalisation, loss, optimizer, schedule and metrics around an architecture.
 
     It takes mean and standard deviation, image size and class names from the datamodule when training starts and keeps
-    them in its checkpoint, so that it can be used with any datamodule that yields uint8 images afterwards.
+    them in its checkpoint, so that it can be used with any datamodule that yields uint8 images afterwards. Each
+    validation of a fit sets the temperature, which divides the logits of the probabilities that `predict` gives.
 
     Args:
         architecture: The network, such as `ResNet` with `depth: 18`.
@@ -77,7 +79,12 @@ class ImageClassifier(TrainingModule, ClassifiesImages, HasTestSettings):
     unit = "images"
     sums: ClassVar[tuple[str, ...]] = ("loss", "correct", "examples")
     state_key = "image_classifier"
-    state_types: ClassVar[dict[str, Any]] = {"class_names": list[str] | None, "input_size": int | None}
+    state_types: ClassVar[dict[str, Any]] = {
+        "class_names": list[str] | None,
+        "input_size": int | None,
+        "temperature": float,
+    }
+    state_added: ClassVar[tuple[str, ...]] = ("temperature",)
 
     mean: Tensor
     std: Tensor
@@ -116,6 +123,7 @@ class ImageClassifier(TrainingModule, ClassifiesImages, HasTestSettings):
         self.register_buffer("std", torch.full((3,), 0.5))
         self.class_names: list[str] | None = None
         self.input_size: int | None = None
+        self.temperature = 1.0  # of the last validation
 
         # torchmetrics needs at least two classes; a network with one class is legal, if dull.
         classes = max(2, architecture.num_classes)
@@ -130,6 +138,8 @@ class ImageClassifier(TrainingModule, ClassifiesImages, HasTestSettings):
         self.test_metrics = self.val_metrics.clone(prefix="test/")
         self.test_class_counts = MulticlassStatScores(classes, average="none")
         self.test_accuracy_tta = MulticlassAccuracy(classes, average="micro")
+        self.val_temperature = FittedTemperature()
+        self.test_scaled_error = CalibrationError()
 
     # --- before the first step ---------------------------------------------------------------------------------
 
@@ -243,6 +253,7 @@ class ImageClassifier(TrainingModule, ClassifiesImages, HasTestSettings):
         if outputs is None:
             return None
         images, labels = batch
+        self.test_scaled_error.update(_for_metrics(outputs["probabilities"]), labels)
         self.test_class_counts.update(_for_metrics(outputs["probabilities"]), labels)
         if self.tta != "none":
             outputs["probabilities_tta"] = self.predict_with_tta(images)
@@ -254,7 +265,11 @@ class ImageClassifier(TrainingModule, ClassifiesImages, HasTestSettings):
         images, labels, index = batch
         # A process has an empty batch where the others have one batch more
         logits = self(images) if len(images) else self.mean.new_zeros(0, self.architecture.num_classes)
-        return {"probabilities": logits.float().softmax(1), "labels": labels, "index": index}
+        return {"probabilities": self.probabilities_of(logits), "labels": labels, "index": index}
+
+    def probabilities_of(self, logits: Tensor) -> Tensor:
+        """Return calibrated class probabilities, float32, of logits, both [B, num_classes]."""
+        return (logits.float() / self.temperature).softmax(1)
 
     def predict_with_tta(self, images: Tensor) -> Tensor:
         """Return probabilities [B, num_classes] of the mean logits over the views of each image."""
@@ -269,8 +284,10 @@ class ImageClassifier(TrainingModule, ClassifiesImages, HasTestSettings):
         logits = self(images).float()
         loss = F.cross_entropy(logits, labels, reduction="sum")  # not smoothed: it can be compared between recipes
         self.eval_sums.add(loss, len(images))
-        probabilities = logits.softmax(1)
-        metrics.update(_for_metrics(probabilities), labels)
+        metrics.update(_for_metrics(logits.softmax(1)), labels)
+        if metrics is self.val_metrics:
+            self.val_temperature.update(logits, labels)
+        probabilities = self.probabilities_of(logits)
         return {"loss": loss / len(images), "probabilities": probabilities, "labels": labels, "images": images}
 
     # --- one evaluation ----------------------------------------------------------------------------------------
@@ -292,8 +309,9 @@ class ImageClassifier(TrainingModule, ClassifiesImages, HasTestSettings):
 
     def _reset_evaluation(self) -> None:
         self.eval_sums.reset()
-        for metric in (self.val_metrics, self.test_metrics, self.test_accuracy_tta, self.test_class_counts):
-            metric.reset()
+        for metric in self.children():
+            if isinstance(metric, Metric | MetricCollection):
+                metric.reset()
 
     def _mean_loss(self) -> float:
         """Return the mean loss over all evaluated images; every process must call this."""
@@ -301,8 +319,8 @@ class ImageClassifier(TrainingModule, ClassifiesImages, HasTestSettings):
         return totals["loss"] / max(1.0, totals["examples"])
 
     def test_settings(self) -> dict[str, str | float]:
-        """Return the views of test-time augmentation."""
-        return {"tta": self.tta}
+        """Return the views of test-time augmentation, and the temperature."""
+        return {"tta": self.tta, "temperature": self.temperature}
 
     def metrics_of(self, totals: dict[str, float]) -> dict[str, float]:
         """Return mean loss and accuracy."""
@@ -310,7 +328,9 @@ class ImageClassifier(TrainingModule, ClassifiesImages, HasTestSettings):
         return {"loss": totals["loss"] / examples, "accuracy": totals["correct"] / examples}
 
     def on_validation_epoch_end(self) -> None:
-        """Log the validation's metrics; the progress bar shows the accuracy."""
+        """Log the validation's metrics; the progress bar shows the accuracy. In a fit, set the temperature."""
+        if self.trainer.state.fn == "fit" and not self.trainer.sanity_checking:
+            self.temperature = float(self.val_temperature.compute())
         scores = {"val/loss": self._mean_loss(), **self.val_metrics.compute()}
         self._reset_evaluation()
         self.log_dict({k: v for k, v in scores.items() if k != "val/accuracy"})
@@ -319,6 +339,7 @@ class ImageClassifier(TrainingModule, ClassifiesImages, HasTestSettings):
     def on_test_epoch_end(self) -> None:
         """Log the test's metrics, with the accuracy per class: NaN for a class without images, which has none."""
         scores = {"test/loss": self._mean_loss(), **self.test_metrics.compute()}
+        scores["test/calibration_error_scaled"] = self.test_scaled_error.compute()
         if self.tta != "none":
             scores["test/accuracy_tta"] = self.test_accuracy_tta.compute()
         names = self.class_names or [str(k) for k in range(self.architecture.num_classes)]
@@ -331,12 +352,13 @@ class ImageClassifier(TrainingModule, ClassifiesImages, HasTestSettings):
     # --- checkpoints -------------------------------------------------------------------------------------------
 
     def checkpoint_state(self) -> dict[str, Any]:
-        """Return class names and image size; the pixel statistics are buffers."""
-        return {"class_names": self.class_names, "input_size": self.input_size}
+        """Return class names, image size and temperature; the pixel statistics are buffers."""
+        return {"class_names": self.class_names, "input_size": self.input_size, "temperature": self.temperature}
 
     def load_checkpoint_state(self, state: dict[str, Any]) -> None:
-        """Restore class names and image size."""
+        """Restore class names, image size and temperature; raise ValueError if that is not above 0."""
         self.class_names, self.input_size = state["class_names"], state["input_size"]
+        self.temperature = check_positive("temperature", state.get("temperature", 1.0))
 
 
 def _for_metrics(probabilities: Tensor) -> Tensor:

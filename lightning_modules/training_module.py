@@ -70,6 +70,9 @@ class TrainingModule(
     state_types: ClassVar[dict[str, Any]] = {}
     """The types of what `checkpoint_state` returns."""
 
+    state_added: ClassVar[tuple[str, ...]] = ()
+    """Entries of `state_types` that checkpoints of earlier versions lack."""
+
     compile_network: CompileMode = "none"
     """How the network is compiled in a fit; set by modules whose network can be."""
 
@@ -238,7 +241,7 @@ class TrainingModule(
         Raises:
             ValueError: Its weights were altered or are not finite, or it is of another module, or malformed.
         """
-        verify_loaded(checkpoint, self.state_key, self.state_types, self._trainer)
+        verify_loaded(checkpoint, self.state_key, self.state_types, self._trainer, optional=self.state_added)
         state = checkpoint[self.state_key]
         self.load_checkpoint_state(state)
         if self._trainer is not None and self.trainer.state.fn == "fit":

@@ -27,7 +27,7 @@ from utils.trust import PACKAGES
 
 ROOT = Path(__file__).parents[1]
 CONFIGS = ROOT / "configs"
-PRESETS = ("trainer", "logger", "cifar10/short")  # what is added to the config of a run
+PRESETS = ("trainer", "logger", "sweeps", "cifar10/short")  # what is added to the config of a run, or tried with it
 BASE = "cifar10/resnet20.yaml"
 TOKENIZER_FIELDS = ("tokenizer", "tokenizer_model", "vocab_size", "num_sentinels")
 

@@ -148,6 +148,7 @@ def test_the_examples_of_the_tutorial_train(workspace: Path, monkeypatch: pytest
         "datamodules",
         "exports",
         "lightning_modules",
+        "sweeps",
         "utils",
     ):
         subprocess.run(["cp", "-r", str(ROOT / name), "."], check=True)

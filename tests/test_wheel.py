@@ -20,6 +20,7 @@ PACKAGES = (
     "exports",
     "lightning_modules",
     "oneforall",
+    "sweeps",
     "utils",
 )
 

@@ -168,3 +168,22 @@ class MultiStep(LambdaLR):
             return math.pow(gamma, sum(step >= drop for drop in drops))
 
         super().__init__(optimizer, after_warmup(warmup_steps(warmup, total_steps), stairs))
+
+
+class RangeTest(LambdaLR):
+    """A learning rate that rises exponentially, for a range test (Smith 2017, arXiv:1506.01186, section 3.3).
+
+    `LearningRateRange` observes it; `configs/sweeps/lr_range.yaml` sets up both.
+
+    Args:
+        optimizer: The optimizer whose learning rates are scaled.
+        total_steps: Number of optimizer steps of the run.
+        lowest: Factor on the learning rates at the first step, above 0.
+        highest: Factor at the last step, above `lowest`.
+    """
+
+    def __init__(self, optimizer: Optimizer, total_steps: int, lowest: float = 1e-3, highest: float = 100.0):
+        if not 0 < lowest < highest:
+            raise ValueError(f"lowest must be above 0 and below highest, got {lowest} and {highest}")
+        last = max(1, total_steps - 1)
+        super().__init__(optimizer, lambda step: lowest * (highest / lowest) ** (step / last))

@@ -80,7 +80,8 @@ def test_more_gpus_than_there_are_are_refused(gpus: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    ("callback", "fix"), [(LearningRateFinder(), "--model.optimizer.lr"), (BatchSizeFinder(), "--data.batch_size")]
+    ("callback", "fix"),
+    [(LearningRateFinder(), "--config sweeps/lr_range.yaml"), (BatchSizeFinder(), "--data.batch_size")],
 )
 def test_callbacks_that_search_settings_are_refused(callback: Any, fix: str) -> None:
     check_callbacks([EarlyStopping("val/loss")])

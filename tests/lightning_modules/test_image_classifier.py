@@ -214,12 +214,15 @@ def test_mixed_targets_are_scored_as_distributions():
 @pytest.mark.parametrize("classes", [3, 10])
 def test_test_metrics_against_sklearn(trainer, classes):
     data, model = Data(classes), classifier(classes, tta="flip")
+    model.temperature = 2.5
     metrics = trainer().test(model, datamodule=data, verbose=False)[0]
     probabilities, labels = by_hand(model, data.images).numpy(), data.labels.numpy()
+    scaled = probabilities**0.4 / (probabilities**0.4).sum(1, keepdims=True)
     answers = probabilities.argmax(1)
     expected = {
         "test/accuracy": accuracy_score(labels, answers),
         "test/calibration_error": calibration_error(probabilities, labels),
+        "test/calibration_error_scaled": calibration_error(scaled, labels),
         "test/loss": -np.log(probabilities[np.arange(len(labels)), labels]).mean(),
         "test/accuracy_tta": accuracy_score(labels, model.predict_with_tta(data.images).argmax(1)),
     }
@@ -229,6 +232,39 @@ def test_test_metrics_against_sklearn(trainer, classes):
         expected["test/accuracy_top5"] = top_k_accuracy_score(labels, probabilities, k=5, labels=range(classes))
     assert metrics == pytest.approx(expected, rel=1e-5, abs=1e-5)
     assert 0 < expected["test/accuracy"] < 1
+
+
+def test_the_temperature_of_the_last_validation_is_kept_and_used(trainer, tmp_path):
+    data, model = (
+        Data(5, count=400),
+        classifier(5, optimizer=lambda groups: torch.optim.SGD(groups, lr=0.0), tta="none"),
+    )
+    log_p = by_hand(model, data.images, Data.mean, Data.std).log()
+    data.labels = torch.multinomial((log_p / 2).softmax(1), 1, generator=torch.Generator().manual_seed(0))[:, 0]
+    trained = trainer()
+    trained.fit(model, datamodule=data)
+
+    log_p = by_hand(model, data.images, Data.mean, Data.std).log()
+    losses = {t: F.cross_entropy(log_p / t, data.labels).item() for t in np.linspace(0.3, 7, 700)}
+    best = min(losses, key=lambda t: losses[t])
+    assert best > 1.2
+    assert model.temperature == pytest.approx(best, rel=0.02)
+    outputs = trainer().predict(model, datamodule=data)
+    assert_close(torch.cat([each["probabilities"] for each in outputs]), (log_p / model.temperature).softmax(1))
+
+    trained.save_checkpoint(tmp_path / "a.ckpt")
+    checkpoint = torch.load(tmp_path / "a.ckpt", weights_only=False)
+    state = checkpoint["image_classifier"]
+    again = classifier(5)
+    again.on_load_checkpoint(checkpoint)
+    assert again.temperature == model.temperature
+    for wrong, words in ((-1.0, "temperature must be a number above 0"), ("x", "temperature must be of type float")):
+        state["temperature"] = wrong
+        with pytest.raises(ValueError, match=words):
+            again.on_load_checkpoint(checkpoint)
+    del state["temperature"]  # as in a checkpoint of an earlier version
+    again.on_load_checkpoint(checkpoint)
+    assert again.temperature == 1.0
 
 
 def test_classes_named_like_metrics_and_classes_without_images(trainer):

@@ -8,7 +8,7 @@ from pathlib import Path
 ROOT = Path(__file__).parents[2]
 ROOMS = {
     *("architectures", "callbacks", "cli", "command_line", "commands"),
-    *("datamodules", "exports", "lightning_modules", "oneforall"),
+    *("datamodules", "exports", "lightning_modules", "oneforall", "sweeps"),
 }
 
 # In a fresh interpreter: the packages that torch brings, those with the modules that architectures/ uses, and those

@@ -13,6 +13,7 @@ from lightning_modules.optim.schedules import (
     InverseSqrt,
     MultiStep,
     OneCycle,
+    RangeTest,
     WarmupCosine,
     after_warmup,
     warmup_steps,
@@ -181,3 +182,15 @@ def test_a_schedule_resumes_from_its_state(schedule):
     second.load_state_dict(first.state_dict())
     second.optimizer.load_state_dict(first.optimizer.state_dict())
     assert rates(second, 6) == expected[4:]
+
+
+def test_the_rates_of_a_range_test_rise_by_the_same_factor_at_each_step_and_for_all_groups():
+    both = optimizer(0.5, 2.0)
+    seen = rates(RangeTest(both, 101, lowest=1e-2, highest=1.0), 101)
+    assert seen == pytest.approx([0.5 * 10 ** (-2 + step / 50) for step in range(101)])
+    again = optimizer(0.5, 2.0)
+    RangeTest(again, 101, lowest=0.25)
+    assert [group["lr"] for group in again.param_groups] == [0.125, 0.5]
+    for lowest, highest in ((0.0, 1.0), (1.0, 1.0), (2.0, 1.0)):
+        with pytest.raises(ValueError, match="lowest must be above 0 and below highest"):
+            RangeTest(optimizer(1.0), 10, lowest=lowest, highest=highest)

@@ -1,0 +1,95 @@
+"""Try settings of a training, each in a run of its own, and name the best.
+
+SPACE is a YAML file with a line per field:
+
+    model.optimizer.lr: [0.01, 1.0, log]      between two bounds, on a logarithmic scale
+    model.label_smoothing: [0.0, 0.2]         between two bounds; whole numbers if both are
+    data.batch_size: {choices: [32, 64]}      one of several values
+
+Every trial is `oneforall fit` with a value per field, in runs/NAME/trial-001 and so on. Optuna (TPE) chooses the
+values; if all fields have choices and --trials is enough, each combination is tried once. Trials are compared by the
+config's checkpoint.monitor, and one that is worse than the median of those before, at the same epoch, is stopped.
+Flags of fit may follow, such as --trainer.max_epochs 3, and hold for all trials.
+
+The same command resumes a sweep that was stopped, at any moment, and prints the table of one that is done.
+"""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from argparse import ArgumentParser, Namespace
+from collections.abc import Mapping
+from importlib.util import find_spec
+from pathlib import Path
+
+from command_line.configs import find_config
+from command_line.mistakes import mistake_in
+from utils import interruption
+
+EXAMPLES = (
+    "oneforall sweep quickstart/images.yaml sweeps/lr_and_decay.yaml --trials 8",
+    "oneforall sweep cifar10/resnet20.yaml my_space.yaml --name first --trainer.max_epochs 10",
+)
+
+TAKES_FLAGS_OF_FIT = True
+
+
+def add_arguments(parser: ArgumentParser) -> None:
+    """Add what is trained, what is tried, and how often."""
+    parser.add_argument("config", metavar="CONFIG", help="config of the training, a file or a shipped one")
+    parser.add_argument("space", metavar="SPACE", help="search space, a file or a shipped one")
+    parser.add_argument("--trials", type=int, default=20, metavar="N", help="number of trials (default: 20)")
+    parser.add_argument("--name", metavar="NAME", help="the folder is runs/NAME (default: CONFIG-SPACE, as file names)")
+    parser.add_argument("--no_pruning", action="store_true", help="train every trial to its end")
+
+
+def run(options: Namespace) -> None:
+    """Run the trials that are missing, and print the table of all.
+
+    Raises:
+        ValueError: A mistake in the space or the flags; the message names file, line and field.
+        OSError: A file does not exist.
+        SystemExit: After a signal (130, 143), or if a trial was killed or none has a score (1).
+    """
+    from sweeps.space import read_space
+    from sweeps.sweep import Plan, run_sweep
+
+    config, space_file = find_config(options.config), find_config(options.space)
+    space = read_space(space_file)
+    _check(options, config, space)
+    name = options.name or f"{config.stem}-{space_file.stem}"
+    again = shlex.join(["oneforall", *sys.argv[1:]])
+    folder, prune = Path("runs") / name, not options.no_pruning
+    plan = Plan(str(config), space_file, space, tuple(options.flags), folder, options.trials, prune, again)
+    try:
+        with interruption.signals_raise():
+            interruption.defer(True)
+            run_sweep(plan)
+    except interruption.Interrupted as interrupted:
+        print(f"\nstopped by {interrupted}; the trial in progress is saved\nresume:  {again}", flush=True)
+        raise SystemExit(interrupted.exit_code) from None
+    except RuntimeError as error:
+        print(f"oneforall: error: {error}", file=sys.stderr, flush=True)
+        raise SystemExit(1) from None
+
+
+def _check(options: Namespace, config: Path, space: Mapping[str, object]) -> None:
+    """Raise ValueError for what is wrong with the arguments."""
+    from sweeps.space import OF_THE_SWEEP
+
+    if options.trials < 1:
+        raise ValueError(f"--trials must be at least 1, got {options.trials}")
+    if options.name is not None and (".." in Path(options.name).parts or Path(options.name).is_absolute()):
+        raise ValueError(f"--name {options.name} leads out of runs/; give a name within it")
+    if find_spec("optuna") is None:
+        raise ValueError("optuna is not installed; pip install 'one-for-all[sweep]'")
+    names = [flag.partition("=")[0].removeprefix("--").rstrip("+") for flag in options.flags if flag.startswith("--")]
+    if "seeds" in names:
+        raise ValueError(f"--seeds is a flag of fit: `oneforall fit --config {config} --seeds 0..4`")
+    if taken := [name for name in names if name in OF_THE_SWEEP and name != "config"]:
+        raise ValueError(f"--{taken[0]} is set by the sweep for each trial; leave it out (--name NAME names the sweep)")
+    if twice := [name for name in names if name in space]:
+        raise ValueError(f"--{twice[0]} is in the search space; remove it there or here")
+    if mistake := mistake_in(["fit", "--config", str(config), *options.flags]):
+        raise ValueError(mistake)

@@ -1,0 +1,106 @@
+"""How fast a training is at rising batch sizes, and which fit into memory: `oneforall fit ... --batch_sizes 64..1024`.
+
+Each size is tried by a short `oneforall fit` in a process of its own: one that runs out of memory leaves nothing.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import NamedTuple
+
+from command_line.mistakes import mistake_in
+from sweeps import training
+from sweeps.first_check import print_config
+from sweeps.table import table
+from utils import interruption
+
+RANGE = re.compile(r"(\d+)\.\.(\d+)")
+STEPS = 20
+"""Number of optimizer steps that a size is tried for."""
+
+SHORT = (
+    *("--trainer.max_epochs=-1", f"--trainer.max_steps={STEPS}", "--trainer.limit_val_batches=1"),
+    *("--model.schedule=Constant", "--model.schedule.warmup=0.0"),  # a longer warm-up than the run would be refused
+)
+THROUGHPUT = re.compile(r"\| throughput \| ([\d,]+) (\S+)/s ")
+
+
+class Trial(NamedTuple):
+    """A batch size, its throughput as in `summary.md`, and why it cannot be trained with, if it cannot."""
+
+    size: int
+    throughput: int
+    unit: str
+    failure: str
+
+
+def run(command: str, args: Sequence[str], sizes: str) -> int:
+    """Try the batch sizes, each twice the one before, until one fails; print the table, and return the exit code.
+
+    Raises:
+        ValueError: A mistake on the command line, or the first size cannot be trained with.
+    """
+    wanted = sizes_of(sizes)
+    if command != "fit":
+        raise ValueError(f"--batch_sizes is a flag of fit, not of {command}")
+    if mistake := mistake_in([command, *args]):
+        raise ValueError(mistake)
+    field = field_of(args)
+    trials: list[Trial] = []
+    for size in wanted:
+        trials.append(_try(args, field, size))
+        print(_said(field, trials[-1]), flush=True)
+        if trials[-1].failure:
+            break
+    if trials[0].failure:
+        raise ValueError(f"--{field} {trials[0].size} cannot be trained with: {trials[0].failure}")
+    print("", *_report(field, [trial for trial in trials if not trial.failure]), sep="\n", flush=True)
+    return 0
+
+
+def sizes_of(text: str) -> list[int]:
+    """Return the sizes of `64..1024`: 64, 128, 256, 512, 1024.
+
+    Raises:
+        ValueError: It is no range of positive numbers.
+    """
+    found = RANGE.fullmatch(text.strip())
+    low, high = (int(found[1]), int(found[2])) if found else (0, 0)
+    if not 0 < low <= high:
+        raise ValueError(f"--batch_sizes is {text}, but must be a range such as 64..1024, which is tried by doubling")
+    return [low * 2**power for power in range((high // low).bit_length())]
+
+
+def field_of(args: Sequence[str]) -> str:
+    """Return the field with the batch size: `data.batch_tokens` where the data has one, else `data.batch_size`."""
+    data = print_config(["fit", *args]).get("data") or {}
+    return "data.batch_tokens" if "batch_tokens" in (data.get("init_args") or {}) else "data.batch_size"
+
+
+def _try(args: Sequence[str], field: str, size: int) -> Trial:
+    with TemporaryDirectory(prefix="oneforall-") as place:
+        folder = Path(place) / "run"
+        short = ["fit", *args, *SHORT, f"--{field}={size}", "--run_dir", str(folder), "--resume"]
+        code = training.follow(short, folder, lambda: False)
+        interruption.raise_requested()
+        if code:
+            return Trial(
+                size, 0, "", "it was killed, as when memory runs out" if code < 0 else training.last_line(folder)
+            )
+        found = THROUGHPUT.search((folder / "summary.md").read_text(encoding="utf-8"))
+        return Trial(size, int(found[1].replace(",", "")) if found else 0, found[2] if found else "examples", "")
+
+
+def _said(field: str, trial: Trial) -> str:
+    return f"{field} {trial.size}: {trial.failure or f'{trial.throughput:,} {trial.unit}/s'}"
+
+
+def _report(field: str, trials: Sequence[Trial]) -> Iterator[str]:
+    """Yield the lines of the table, and which sizes are the fastest and the largest."""
+    yield from table([field, f"{trials[0].unit}/s"], [[str(each.size), f"{each.throughput:,}"] for each in trials])
+    fastest = max(trials, key=lambda trial: trial.throughput)
+    yield f"\nfastest: --{field} {fastest.size}; largest that was trained with: {trials[-1].size}"
+    yield "a larger batch needs another learning rate: docs/cluster.md, or --config sweeps/lr_range.yaml"

@@ -1,0 +1,93 @@
+"""The scores of a run, read from its folder, and their mean and spread over several runs."""
+
+from __future__ import annotations
+
+import csv
+import json
+import math
+import statistics
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import yaml
+
+
+class Monitor(NamedTuple):
+    """The metric that chooses `best.ckpt`, and whether its best value is the maximum (`max`) or the minimum (`min`)."""
+
+    metric: str
+    mode: str
+
+    def is_better(self, value: float, other: float) -> bool:
+        """Return whether a value is better than another one."""
+        return value > other if self.mode == "max" else value < other
+
+
+class Validation(NamedTuple):
+    """The scores of a validation, and the number of epochs done by then."""
+
+    epochs: int
+    scores: dict[str, float]
+
+
+def monitor_of(config: Mapping[str, Any]) -> Monitor:
+    """Return the monitor that the resolved config of a run names."""
+    return Monitor(config["checkpoint"]["monitor"], config["checkpoint"]["mode"])
+
+
+def monitor_in(folder: Path) -> Monitor:
+    """Return the monitor of the run in a folder."""
+    return monitor_of(yaml.safe_load((folder / "config.yaml").read_text(encoding="utf-8")))
+
+
+def validations(folder: Path, metric: str) -> list[Validation]:
+    """Return the validations in a run's `metrics.csv` that have a finite value of a metric, in their order."""
+    path = folder / "metrics.csv"
+    if not path.is_file():
+        return []
+    with path.open(newline="", encoding="utf-8") as file:
+        rows = [dict(_numbers(row)) for row in csv.DictReader(file)]
+    return [
+        Validation(
+            int(row.get("epoch", 0)) + 1, {name: value for name, value in row.items() if name.startswith("val/")}
+        )
+        for row in rows
+        if metric in row
+    ]
+
+
+def best(found: Iterable[Validation], monitor: Monitor) -> Validation | None:
+    """Return the first of the best validations, whose weights `best.ckpt` has; None without any."""
+    best_one: Validation | None = None
+    for each in found:
+        value = each.scores[monitor.metric]
+        if best_one is None or monitor.is_better(value, best_one.scores[monitor.metric]):
+            best_one = each
+    return best_one
+
+
+def scores_of_test(folder: Path) -> dict[str, float]:
+    """Return the figures in a run's `test_metrics.json`, without those per class."""
+    path = folder / "test_metrics.json"
+    content = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    return {
+        name: float(value)
+        for name, value in content.items()
+        if name.startswith("test/") and name.count("/") == 1 and isinstance(value, int | float)
+    }
+
+
+def mean_and_spread(values: list[float]) -> tuple[float, float | None]:
+    """Return the mean and the sample standard deviation (divisor n - 1), which a single value does not have."""
+    return statistics.fmean(values), statistics.stdev(values) if len(values) > 1 else None
+
+
+def _numbers(row: Mapping[str, object]) -> Iterator[tuple[str, float]]:
+    for name, text in row.items():
+        try:
+            value = float(text) if isinstance(text, str) and text else math.nan
+        except ValueError:  # half a line of a killed process
+            continue
+        if math.isfinite(value):
+            yield name, value

@@ -1,0 +1,147 @@
+"""One run per seed, one after the other, then the mean and the spread of their scores: `--seeds 0..4`.
+
+`oneforall fit ... --seeds 0..4` trains runs/NAME-seed0 to runs/NAME-seed4, `oneforall test --ckpt_path runs/NAME
+--seeds 0..4` tests them. Each run is what the command does with one seed, and resumes as that does: the same command
+continues where it was stopped.
+"""
+
+from __future__ import annotations
+
+import re
+import shlex
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from command_line.configs import given_configs, option_values
+from command_line.mistakes import mistake_in
+from sweeps import training
+from sweeps.scores import best, mean_and_spread, monitor_in, scores_of_test, validations
+from sweeps.series import without
+from sweeps.table import number, table
+from utils import interruption
+
+FLAG = "--seeds"
+RANGE = re.compile(r"(\d+)\.\.(\d+)")
+SET_HERE = ("--run_dir", "--seed_everything", "--output")
+"""Flags that would be the same for all runs."""
+
+
+def run(command: str, args: Sequence[str], given: str) -> int:
+    """Run `oneforall fit` or `oneforall test` once per seed, print the table, and return the exit code.
+
+    Args:
+        command: Which of the two.
+        args: Its arguments, without the seeds.
+        given: The seeds, as in `seeds_of`.
+
+    Raises:
+        ValueError: A mistake on the command line.
+    """
+    seeds = seeds_of(given)
+    if taken := [flag for flag in SET_HERE if option_values(list(args), flag)]:
+        raise ValueError(f"{taken[0]} is the same for all runs of {FLAG}; leave it out (--name NAME names them)")
+    name = _name(command, args)
+    folders = [Path(f"{name}-seed{seed}") for seed in seeds]
+    for seed, folder in zip(seeds, folders, strict=True):
+        print(f"seed {seed}  -> {folder}", flush=True)
+        code = training.follow([command, *_of_one(command, args, seed, folder)], folder, _look(command, folder))
+        interruption.raise_requested()
+        if code:
+            print(f"oneforall: error: seed {seed}: {training.last_line(folder)}", file=sys.stderr, flush=True)
+            return code if code > 0 else 1
+    print("", *_report(command, seeds, folders), sep="\n", flush=True)
+    if command == "fit":
+        print(f"test them:  oneforall test --ckpt_path {shlex.quote(name)} {FLAG} {given}")
+    return 0
+
+
+def seeds_of(text: str) -> list[int]:
+    """Return the seeds of `0..4` or `0,3,7`.
+
+    Raises:
+        ValueError: It is neither, or has a seed twice.
+    """
+    seeds: list[int] = []
+    for part in text.split(","):
+        if found := RANGE.fullmatch(part.strip()):
+            seeds += range(int(found[1]), int(found[2]) + 1)
+        elif part.strip().isdigit():
+            seeds.append(int(part))
+        else:
+            raise ValueError(f"{FLAG} is {text}, but must be a range such as 0..4 or a list such as 0,3,7")
+    if not seeds or len(set(seeds)) < len(seeds):
+        raise ValueError(f"{FLAG} {text} has {'a seed twice' if seeds else 'no seed'}; write it as 0..4 or 0,3,7")
+    return seeds
+
+
+def _name(command: str, rest: Sequence[str]) -> str:
+    """Return the beginning of the folders' names, which `-seed0` and so on follow.
+
+    Raises:
+        ValueError: There is none, or the command line has another mistake.
+    """
+    if command == "test":
+        given = option_values(list(rest), "--ckpt_path")
+        if not given:
+            raise ValueError(f"oneforall test {FLAG} needs --ckpt_path runs/NAME, for runs/NAME-seed0 and so on")
+        return given[-1].rstrip("/")
+    if mistake := mistake_in([command, *rest]):
+        raise ValueError(mistake)
+    name = option_values(list(rest), "--name")[-1:]
+    configs = [Path(path).absolute() for path in given_configs(list(rest))[:1]]
+    name = name or [path.parent.name if path.name == "config.yaml" else path.stem for path in configs]
+    if not name:
+        raise ValueError(f"{FLAG} needs a name for its runs: pass --name NAME")
+    return str(Path("runs") / name[0])
+
+
+def _of_one(command: str, rest: Sequence[str], seed: int, folder: Path) -> list[str]:
+    """Return the arguments of the command for one seed."""
+    if command == "test":
+        return [*without(rest, "--ckpt_path"), "--ckpt_path", str(folder)]
+    return [*without(rest, "--name"), "--seed_everything", str(seed), "--run_dir", str(folder), "--resume"]
+
+
+def _look(command: str, folder: Path) -> training.Look:
+    """Return what prints the scores of each validation of a fit."""
+    metric, seen = "", 0
+
+    def look() -> bool:
+        nonlocal metric, seen
+        if command != "fit" or not (folder / "metrics.csv").is_file():
+            return False
+        metric = metric or monitor_in(folder).metric
+        found = validations(folder, metric)
+        for each in found[seen:]:
+            print(f"  epoch {each.epochs}: {metric} {number(each.scores[metric])}", flush=True)
+        seen = max(seen, len(found))
+        return False
+
+    return look
+
+
+def _report(command: str, seeds: Sequence[int], folders: Sequence[Path]) -> Iterator[str]:
+    """Yield the lines of the table: a row per seed, then mean and spread.
+
+    The figures of a fit are those of the validation that chose best.ckpt.
+    """
+    scores = [scores_of_test(folder) if command == "test" else _best_scores(folder) for folder in folders]
+    names = [name for name in scores[0] if all(name in each for each in scores)]
+    if not names:
+        yield f"no score that all {len(seeds)} runs have"
+        return
+    columns = {name: [each[name] for each in scores] for name in names}
+    spreads = {name: mean_and_spread(values) for name, values in columns.items()}
+    rows = [[str(seed), *(number(columns[name][place]) for name in names)] for place, seed in enumerate(seeds)]
+    rows.append(["mean", *(f"{mean:.5g}" for mean, _ in spreads.values())])
+    rows.append(["spread", *("" if spread is None else f"{spread:.3g}" for _, spread in spreads.values())])
+    yield from table(["seed", *names], rows)
+    yield f"spread: sample standard deviation over {len(seeds)} seeds"
+
+
+def _best_scores(folder: Path) -> dict[str, float]:
+    """Return the scores of the validation that chose a run's best.ckpt, the monitor first."""
+    monitor = monitor_in(folder)
+    found = best(validations(folder, monitor.metric), monitor)
+    return {monitor.metric: found.scores[monitor.metric], **found.scores} if found else {}

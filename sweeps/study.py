@@ -1,0 +1,158 @@
+"""The trials of a sweep, kept by Optuna in an SQLite file: what each tries, its scores, and how it ended.
+
+A sweep that is killed at any moment has lost nothing: a trial is in the file before it trains, and one that has not
+ended is the next to run, with the same values. What a trial tries depends on the seed, its number and the trials before
+it, so that a sweep that was interrupted tries what one that was not would have tried.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import optuna
+from optuna.trial import FrozenTrial, Trial, TrialState
+
+from sweeps.scores import Monitor
+from sweeps.space import Choices, Space, Value
+from utils.random_streams import stream_seed
+
+ENDED = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL)
+DIRECTIONS = {"max": optuna.study.StudyDirection.MAXIMIZE, "min": optuna.study.StudyDirection.MINIMIZE}
+UNPRUNED = 4
+"""Number of trials that are never pruned, since there is no median to speak of."""
+
+
+class Study:
+    """A sweep's trials.
+
+    Args:
+        file: The SQLite file.
+        space: What each field may be.
+        seed: Seed of what is tried.
+        prune: Whether trials that are worse than the median of those before, at the same epoch, are stopped.
+    """
+
+    def __init__(self, file: Path, space: Space, seed: int = 0, prune: bool = True):
+        optuna.logging.set_verbosity(optuna.logging.WARNING)
+        self.file, self.space, self.seed = file, space, seed
+        self.pruner: optuna.pruners.BasePruner = optuna.pruners.NopPruner()
+        if prune:  # after the first validation, which says little
+            self.pruner = optuna.pruners.MedianPruner(n_startup_trials=UNPRUNED, n_warmup_steps=1)
+        self._study: optuna.Study | None = None
+
+    # --- the sweep -------------------------------------------------------------------------------------------------
+
+    def exists(self) -> bool:
+        """Return whether the file has a study that was begun."""
+        if not self.file.is_file():
+            return False
+        names = optuna.get_all_study_names(self._storage())
+        return bool(names) and "monitor" in self._open().user_attrs
+
+    def begin(self, what: Mapping[str, Any], monitor: Monitor, trials: int) -> None:
+        """Create the study.
+
+        Args:
+            what: What the sweep is, as plain values, so that it is resumed as nothing else.
+            monitor: What its trials are compared by.
+            trials: Number of trials; if that is enough for all combinations of choices, each is tried once.
+        """
+        self._study = optuna.create_study(
+            storage=self._storage(),
+            study_name="sweep",
+            direction=DIRECTIONS[monitor.mode],
+            pruner=self.pruner,
+            load_if_exists=True,
+        )
+        for values in self._grid(trials):
+            self._study.enqueue_trial(values, skip_if_exists=True)
+        self._study.set_user_attr("what", dict(what))
+        self._study.set_user_attr("monitor", list(monitor))  # the last: now it has begun
+
+    @property
+    def what(self) -> dict[str, Any]:
+        """What the sweep is."""
+        return dict(self._open().user_attrs["what"])
+
+    @property
+    def monitor(self) -> Monitor:
+        """What trials are compared by."""
+        return Monitor(*self._open().user_attrs["monitor"])
+
+    # --- its trials ------------------------------------------------------------------------------------------------
+
+    def ended(self) -> list[FrozenTrial]:
+        """Return the trials that have ended, in the order of their numbers."""
+        return self._open().get_trials(deepcopy=False, states=ENDED)
+
+    def best(self) -> FrozenTrial | None:
+        """Return the best trial that has trained to its end; None without one."""
+        complete = self._open().get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
+        return self._open().best_trial if complete else None
+
+    def next_trial(self) -> Trial:
+        """Return the trial that has not ended or, without one, a new one."""
+        study = self._open()
+        unfinished = study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
+        number = unfinished[0].number if unfinished else len(self.ended())
+        study.sampler = optuna.samplers.TPESampler(seed=stream_seed("sweep", self.seed, number) % 2**32)
+        return Trial(study, unfinished[0]._trial_id) if unfinished else study.ask()
+
+    def values(self, trial: Trial) -> dict[str, Value]:
+        """Return what a trial tries: chosen now, or what it has tried before."""
+        return {field: self._suggest(trial, field) for field in self.space}
+
+    def report(self, trial: Trial, scores: list[float]) -> bool:
+        """Note the scores of a trial's validations so far; return whether it is pruned.
+
+        The scores are looked at one after the other: what is pruned does not depend on when they are read.
+        """
+        known = self._open().trials[trial.number].intermediate_values
+        for step, score in enumerate(scores):
+            if step not in known:
+                trial.report(score, step)
+            if trial.should_prune():
+                return True
+        return False
+
+    def tell(self, trial: Trial, value: float | None, pruned: bool = False, reason: str = "") -> None:
+        """Note how a trial has ended: with its best score, pruned, or failed for a reason."""
+        if pruned:
+            self._open().tell(trial, state=TrialState.PRUNED)
+        elif value is not None:
+            self._open().tell(trial, value)
+        else:
+            trial.set_user_attr("reason", reason)
+            self._open().tell(trial, state=TrialState.FAIL)
+
+    def _suggest(self, trial: Trial, field: str) -> Value:
+        dimension = self.space[field]
+        if isinstance(dimension, Choices):
+            chosen: Value = trial.suggest_categorical(field, dimension.values)
+            return chosen
+        if dimension.whole:
+            return trial.suggest_int(field, int(dimension.low), int(dimension.high), log=dimension.log)
+        return trial.suggest_float(field, dimension.low, dimension.high, log=dimension.log)
+
+    def _grid(self, trials: int) -> list[dict[str, Value]]:
+        """Return all combinations of choices if there are enough trials for them; otherwise nothing."""
+        choices = {field: each.values for field, each in self.space.items() if isinstance(each, Choices)}
+        combined = [dict(zip(choices, values, strict=True)) for values in itertools.product(*choices.values())]
+        return combined if len(choices) == len(self.space) and len(combined) <= trials else []
+
+    def _open(self) -> optuna.Study:
+        if self._study is None:
+            self._study = optuna.load_study(study_name="sweep", storage=self._storage(), pruner=self.pruner)
+        return self._study
+
+    def _storage(self) -> str:
+        return f"sqlite:///{self.file.absolute()}"
+
+
+def plain_space(space: Space) -> dict[str, Any]:
+    """Return a search space as plain values."""
+    return {field: json.loads(json.dumps(each)) for field, each in space.items()}

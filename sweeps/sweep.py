@@ -1,0 +1,221 @@
+"""A sweep: trials one after the other, each an `oneforall fit` in a run folder of its own, until there are enough."""
+
+from __future__ import annotations
+
+import math
+import shlex
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from sweeps import training
+from sweeps.first_check import resolved_config
+from sweeps.scores import Monitor, best, monitor_of, validations
+from sweeps.space import Space, Value, as_flag, combinations, short_names
+from sweeps.table import number, table
+from utils import interruption
+from utils.lock import NAME as LOCK
+from utils.lock import FolderLock
+
+if TYPE_CHECKING:
+    from optuna.trial import FrozenTrial, Trial
+
+    from sweeps.study import Study
+
+FILE = "sweep.db"
+"""File of a sweep's folder with its trials."""
+
+MISTAKE = 2
+"""Exit code of a command that a user's mistake has ended."""
+
+
+class Plan(NamedTuple):
+    """What a sweep is to do.
+
+    Attributes:
+        config: The config that all trials share.
+        space_file: The file of the search space.
+        space: What each field may be.
+        flags: More flags of all trials.
+        folder: The sweep's folder.
+        trials: Number of trials.
+        prune: Whether to stop trials that are worse than the median of those before.
+        again: The command line that resumes the sweep.
+    """
+
+    config: str
+    space_file: Path
+    space: Space
+    flags: tuple[str, ...]
+    folder: Path
+    trials: int
+    prune: bool
+    again: str
+
+
+def run_sweep(plan: Plan) -> None:
+    """Run the trials that are missing, and print the table of all.
+
+    Raises:
+        ValueError: The folder is taken by something else, or the first trial cannot start.
+        interruption.Interrupted: A signal; the trial in progress is saved.
+        RuntimeError: A trial was killed, or none has a score.
+    """
+    lock = _lock(plan.folder)
+    try:
+        study = _study(plan)
+        total = min(plan.trials, combinations(plan.space) or plan.trials)
+        while len(study.ended()) < total:
+            interruption.raise_requested()
+            _run_trial(plan, study, study.next_trial(), total)
+    finally:
+        lock.release()
+    print(*_report(plan, study), sep="\n", flush=True)
+    if study.best() is None:
+        raise RuntimeError(f"no trial has trained to its end; {plan.folder}/trial-*/{training.LOG} say why")
+
+
+def trial_folder(plan: Plan, trial: int) -> Path:
+    """Return the run folder of a trial, given by its number from 0."""
+    return plan.folder / f"trial-{trial + 1:03}"
+
+
+def _study(plan: Plan) -> Study:
+    """Return the study in the sweep's folder, begun if it is new."""
+    from sweeps.study import Study, plain_space
+
+    study = Study(plan.folder / FILE, plan.space, prune=plan.prune)
+    what = {"config": plan.config, "flags": list(plan.flags), "space": plain_space(plan.space)}
+    if study.exists():
+        _require_same(plan, study.what, what)
+        return study
+    print(f"checking {plan.config} with {plan.space_file}", flush=True)
+    try:
+        config = resolved_config(plan.config, plan.flags, plan.space_file, plan.space)
+    except BaseException:
+        _forget(plan)
+        raise
+    study.begin(what, monitor_of(config), plan.trials)
+    return study
+
+
+def _require_same(plan: Plan, before: dict[str, Any], now: dict[str, Any]) -> None:
+    for part, text in (("config", "another config"), ("flags", "other flags"), ("space", "another search space")):
+        if before[part] != now[part]:
+            raise ValueError(
+                f"{plan.folder} has a sweep with {text}, {_shown(before[part])} instead of "
+                f"{_shown(now[part])}; choose another folder with --name NAME, or remove {plan.folder}"
+            )
+
+
+def _run_trial(plan: Plan, study: Study, trial: Trial, total: int) -> None:
+    values, folder = study.values(trial), trial_folder(plan, trial.number)
+    monitor, seen = study.monitor, 0
+    print(f"trial {trial.number + 1} of {total}: {_described(values)}  -> {folder}", flush=True)
+    pruned = False
+
+    def look() -> bool:
+        nonlocal seen, pruned
+        found = validations(folder, monitor.metric)
+        for each in found[seen:]:
+            print(f"  epoch {each.epochs}: {monitor.metric} {number(each.scores[monitor.metric])}", flush=True)
+        if len(found) > seen:
+            seen = len(found)
+            pruned = pruned or study.report(trial, [each.scores[monitor.metric] for each in found])
+        return pruned
+
+    args = ["fit", "--config", plan.config, *plan.flags, *(as_flag(*pair) for pair in values.items())]
+    code = training.follow([*args, "--run_dir", str(folder), "--resume"], folder, look)
+    _note_end(plan, study, trial, code, pruned)
+
+
+def _note_end(plan: Plan, study: Study, trial: Trial, code: int, pruned: bool) -> None:
+    """Note how a trial has ended, unless it is to continue when the sweep is resumed."""
+    folder, monitor = trial_folder(plan, trial.number), study.monitor
+    stopped = {128 + signal for signal in interruption.SIGNALS}
+    if pruned:
+        study.tell(trial, None, pruned=True)
+        print("  stopped: worse than the median of the trials before", flush=True)
+        return
+    interruption.raise_requested()
+    if code < 0 or code in stopped:
+        raise RuntimeError(f"trial {trial.number + 1} was killed; resume the sweep with: {plan.again}")
+    if code == MISTAKE and not study.ended():
+        reason = training.last_line(folder)
+        _forget(plan)
+        raise ValueError(f"the first trial cannot start: {reason}")
+    found = best(validations(folder, monitor.metric), monitor) if code == 0 else None
+    reason = training.last_line(folder) if code else f"it has no {monitor.metric}"
+    study.tell(trial, found.scores[monitor.metric] if found else None, reason=reason)
+    print(f"  failed: {reason}" if found is None else _ended(found.scores[monitor.metric], found.epochs), flush=True)
+
+
+def _ended(score: float, epochs: int) -> str:
+    return f"  best {number(score)} after epoch {epochs}"
+
+
+def _report(plan: Plan, study: Study) -> Iterator[str]:
+    """Yield the lines of the table of trials, the best one first, and the command that tests the best one."""
+    monitor, names = study.monitor, short_names(plan.space)
+    trials = sorted(study.ended(), key=lambda trial: _rank(trial, monitor))
+    rows = [
+        [str(trial.number + 1), *_outcome(trial), *(_cell(trial.params.get(field)) for field in plan.space)]
+        for trial in trials
+    ]
+    yield ""
+    yield from table(["trial", monitor.metric, "", *names.values()], rows)
+    if (winner := study.best()) is not None:
+        folder = trial_folder(plan, winner.number)
+        yield f"\nbest: trial {winner.number + 1}, {monitor.metric} {_outcome(winner)[0]}, {folder}"
+        yield f"test it:  oneforall test --ckpt_path {shlex.quote(str(folder))}"
+
+
+def _rank(trial: FrozenTrial, monitor: Monitor) -> tuple[int, float, int]:
+    """Return what sorts trials: those that ended, by their score, then pruned ones, then failed ones."""
+    group = ("COMPLETE", "PRUNED", "FAIL").index(trial.state.name)
+    value = math.inf if trial.value is None else trial.value
+    return group, -value if monitor.mode == "max" and trial.value is not None else value, trial.number
+
+
+def _outcome(trial: FrozenTrial) -> tuple[str, str]:
+    """Return a trial's score and, if it has not trained to its end, why."""
+    score = "" if trial.value is None else number(trial.value)
+    return score, {"COMPLETE": "", "PRUNED": "pruned", "FAIL": "failed"}[trial.state.name]
+
+
+def _described(values: dict[str, Value]) -> str:
+    names = short_names(values)
+    return ", ".join(f"{names[field]} {_cell(value)}" for field, value in values.items())
+
+
+def _cell(value: object) -> str:
+    return number(value) if isinstance(value, float) else str(value)
+
+
+def _shown(value: object) -> str:
+    return shlex.join(value) or "none" if isinstance(value, list) else str(value)
+
+
+def _lock(folder: Path) -> FolderLock:
+    """Return the lock on the sweep's folder, which is created if missing.
+
+    Raises:
+        ValueError: Something else is in the folder, or another process runs the sweep.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    names = {path.name for path in folder.iterdir()}
+    if names - {LOCK} and FILE not in names:
+        raise ValueError(f"{folder} is taken by another run; choose another folder with --name NAME")
+    try:
+        return FolderLock(folder)
+    except BlockingIOError as error:
+        raise ValueError(
+            f"another process runs the sweep in {folder}; wait until it has ended, or choose another folder with --name"
+        ) from error
+
+
+def _forget(plan: Plan) -> None:
+    """Remove the folder of a sweep that has not trained anything."""
+    if not any(plan.folder.glob("trial-*/checkpoints/*")):
+        shutil.rmtree(plan.folder, ignore_errors=True)
