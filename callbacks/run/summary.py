@@ -53,7 +53,7 @@ class Summary(Callback):
     def state_dict(self) -> dict[str, Any]:
         """Return times and number of examples so far."""
         return {
-            "seconds": self._training_seconds(),
+            "seconds": self.training_seconds(),
             "validation_seconds": self._validation_seconds,
             "examples": self._examples,
         }
@@ -92,7 +92,7 @@ class Summary(Callback):
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Stop the clock."""
-        self._seconds = self._training_seconds()
+        self._seconds = self.training_seconds()
         self._started = None
 
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -107,7 +107,8 @@ class Summary(Callback):
             state = f"Training was interrupted after {_epochs(trainer)} ({reason})."
             self._write(trainer, pl_module, state)
 
-    def _training_seconds(self) -> float:
+    def training_seconds(self) -> float:
+        """Return the time of the training so far, validation included, over all sessions."""
         return self._seconds + (self.clock() - self._started if self._started is not None else 0.0)
 
     def _write(self, trainer: Trainer, pl_module: LightningModule, state: str) -> None:
@@ -143,7 +144,7 @@ class Summary(Callback):
 
     def _training_section(self, trainer: Trainer, pl_module: LightningModule) -> str:
         rows = []
-        seconds = self._training_seconds()
+        seconds = self.training_seconds()
         if self._examples:
             unit = pl_module.unit if isinstance(pl_module, HasUnit) else "examples"
             learning = max(seconds - self._validation_seconds, 1e-9)
