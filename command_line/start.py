@@ -28,7 +28,7 @@ def main() -> None:
 
 
 def answer_early(args: list[str]) -> None:
-    """Print the version, a help page or a completion script and exit, or exit with what is wrong; return if all that needs the libraries.
+    """Print the version, a help page or a completion script and exit, or exit with what is wrong; else return.
 
     Raises:
         SystemExit: After an answer: 0 for the version and a help page, 2 for a mistake.

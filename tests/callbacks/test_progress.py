@@ -65,15 +65,16 @@ def test_figures_that_a_module_keeps_instead_of_logging_are_shown(make_trainer, 
 
 
 def test_plain_lines_of_a_fit(make_trainer, tiny_data, timed, capsys, tmp_path):
-    # Time: batches end at 2, 4, 6, validation at 9; 11, 13, 15 and 18. A line for the first batch, after 6 s without one,
-    # and for each epoch
+    # Time: batches end at 2, 4, 6, validation at 9; 11, 13, 15 and 18. A line for the first batch, after 5 s without
+    # one, and for each epoch
     clock, model = timed
-    callback = plain(6, clock)
+    callback = plain(5, clock)
     logger = CSVLogger(tmp_path, version=7)  # its version is not a metric to show
     trainer = make_trainer(callback, max_epochs=2, enable_progress_bar=True, logger=logger, log_every_n_steps=1)
     trainer.fit(model, tiny_data())
     assert printed(capsys) == [
         "step 1/3 of epoch 1/2  33%  train/loss 1.235",
+        "validate  step 1/3  33%",
         "epoch 1/2  train/loss 1.235  val/accuracy 0.71  0:09  0:10 left",
         "step 3/3 of epoch 2/2  100%  train/loss 1.235  val/accuracy 0.71  0:00 left",
         "epoch 2/2  train/loss 1.235  val/accuracy 0.71  0:09  0:00 left",
@@ -125,8 +126,8 @@ def test_rich_bar_shows_rate_and_time_left(make_trainer, tiny_data, tiny_classif
         assert "Epoch 2/2" in text
 
 
-def screen(written, columns=100):
-    """The lines that a terminal shows after it was sent `written`: a cursor that moves up, and lines that are erased."""
+def screen(written):
+    """The lines that a terminal shows that was sent `written`: the cursor moves up, and lines are erased."""
     lines, row, column = [""], 0, 0
     for control, number, letter, text in re.findall(r"(\x1b\[\??([\d;]*)([A-Za-z]))|([^\x1b]+)", written):
         if control and letter == "A":
