@@ -225,8 +225,9 @@ class RichProgress(PacedProgress, RichProgressBar):
         return {name: value for name, value in metrics.items() if not name.startswith("val/")}
 
     def _init_progress(self, trainer: Trainer) -> None:
+        before = self.progress
         super()._init_progress(trainer)
-        if self.progress is not None:
+        if self.progress is not None and self.progress is not before:
             self.progress.live.transient = not self._leave
             self._logging_above.enter_context(log_to_current_stderr())
 
