@@ -21,7 +21,9 @@ html_copy_source = False
 myst_enable_extensions = ["colon_fence", "deflist"]
 myst_heading_anchors = 3
 
+default_role = "code"  # what docstrings have in single backticks, as Markdown has it
 autodoc_member_order = "bysource"
+autodoc_inherit_docstrings = False  # torch's and Lightning's are theirs
 autodoc_typehints = "none"  # what a field takes is in the configuration reference
 napoleon_use_ivar = True
 
