@@ -122,7 +122,7 @@ class Sums(TorchDispatchMode):
     """Counter of the sums of two tensors of one shape, by that shape, since the last `clear`."""
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.counts: Counter[tuple[int, ...]] = Counter()
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:

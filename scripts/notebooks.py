@@ -46,5 +46,5 @@ def without_traces(notebook: nbformat.NotebookNode) -> nbformat.NotebookNode:
 
 
 if __name__ == "__main__":
-    for name in sys.argv[1:] or sorted(ROOT.glob("notebooks/*.ipynb")):
-        run(Path(name).resolve())
+    for path in [Path(name) for name in sys.argv[1:]] or sorted(ROOT.glob("notebooks/*.ipynb")):
+        run(path.resolve())
