@@ -47,7 +47,7 @@ def _label(name: str) -> str:
 
 def _text(name: str, value: float) -> str:
     name = name.removesuffix("_tta")
-    return f"{value:{HEADLINE[name][1] if name in HEADLINE else '.4g'}}"
+    return f"{value:{HEADLINE[name][1] if name in HEADLINE else '.2%' if 'accuracy' in name else '.4g'}}"
 
 
 def _aligned(rows: Sequence[tuple[str, str]]) -> list[str]:

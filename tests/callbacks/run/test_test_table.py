@@ -37,7 +37,7 @@ def test_more_than_twenty_classes_are_not_listed():
 def test_text():
     assert table_of_test({"test/bleu": 38.774, "test/token_accuracy": 0.612345}) == [
         "  BLEU            38.77",
-        "  token accuracy  0.6123",
+        "  token accuracy  61.23%",
     ]
 
 
