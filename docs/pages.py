@@ -14,13 +14,11 @@ from jsonargparse import Namespace
 from jsonargparse._typehints import type_to_str
 from lightning.pytorch.cli import LightningArgumentParser
 
-from command_line.classes import known_classes
 from command_line.help_pages import COMMANDS, page
 from command_line.options import class_fields, command_parser
 from command_line.parser import Parser
 from command_line.tools import TOOLS, parser_of
-from scripts.flags import whole_parser
-from utils.trust import PACKAGES
+from scripts.flags import our_classes, whole_parser
 
 ROOT = Path(__file__).parents[1]
 
@@ -104,7 +102,7 @@ def configuration() -> str:
     ]
     seen: set[str] = set()
     for field, type_ in class_fields(parser).items():
-        paths = [path for path in known_classes(type_).values() if path.split(".")[0] in PACKAGES and path not in seen]
+        paths = [path for path in our_classes(type_) if path not in seen]
         seen.update(paths)
         if paths:
             parts += [f"## {field}", *(_class_section(path) for path in paths)]

@@ -13,10 +13,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from jsonargparse._typehints import get_all_subclass_paths
 from lightning.pytorch.cli import LightningArgumentParser
 
 from cli import OneForAllCLI
-from command_line.classes import known_classes
+from command_line.classes import bases_of
 from command_line.help_pages import COMMANDS
 from command_line.options import class_fields, command_parser
 from command_line.parser import Parser
@@ -71,10 +72,14 @@ def options(parser: argparse.ArgumentParser) -> Iterator[str]:
 
 def class_options(parser: LightningArgumentParser) -> Iterator[str]:
     """Yield a line per field of each class of ours that a config may name, such as `WarmupCosine.warmup = 0.05`."""
-    types = class_fields(parser).values()
-    for path in sorted({path for type_ in types for path in known_classes(type_).values()}):
-        if path.split(".")[0] in PACKAGES:
-            yield from _fields(path)
+    for path in sorted({path for type_ in class_fields(parser).values() for path in our_classes(type_)}):
+        yield from _fields(path)
+
+
+def our_classes(type_: Any) -> list[str]:
+    """Return the class paths of ours that a field of a type takes, also where torch has a class of the same name."""
+    bases = {f"{base.__module__}.{base.__qualname__}" for base in bases_of(type_)}
+    return [path for path in get_all_subclass_paths(type_) if path.split(".")[0] in PACKAGES and path not in bases]
 
 
 def _fields(path: str) -> Iterator[str]:
