@@ -14,7 +14,7 @@ OMP_NUM_THREADS ?= 1
 PYTEST := OMP_NUM_THREADS=$(OMP_NUM_THREADS) $(BIN)/python -m pytest --numprocesses auto --maxprocesses 8
 
 .DEFAULT_GOAL := help
-.PHONY: help quickstart test slow slurm notebooks bench results lint format types lock clean
+.PHONY: help quickstart test slow slurm notebooks bench results docs flags lint format types lock clean
 
 help:  ## Show what there is
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
@@ -47,6 +47,13 @@ bench: $(STAMP)  ## Measure speed beside other programs, in up to 20 minutes, an
 results: $(STAMP)  ## Write the tables and plots of RESULTS.md from the files in results/
 	$(BIN)/python -m scripts.results
 
+docs: $(STAMP)  ## Build the documentation into build/docs; a warning is an error
+	$(BIN)/python -m sphinx -W --keep-going -q -b html docs build/docs
+	@echo "open build/docs/index.html"
+
+flags: $(STAMP)  ## Write down all options of all commands anew, after a change of the command line
+	$(BIN)/python -m scripts.flags
+
 lint: $(STAMP)  ## Check style and format
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -66,7 +73,7 @@ lock: $(STAMP)  ## Write requirements.txt from pyproject.toml
 		--output-file requirements.txt $(LOCK_ARGS)
 
 clean:  ## Remove the environment and all caches; runs and data stay
-	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache build *.egg-info
+	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache build docs/_generated *.egg-info
 	find . -name __pycache__ -not -path './.git/*' -prune -exec rm -rf {} +
 
 # One environment for everything, rebuilt only when what it holds has changed. uv installs the same pinned, hashed

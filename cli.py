@@ -29,6 +29,7 @@ from callbacks.non_finite import NonFinite, NonFiniteError
 from callbacks.plots.curves import Curves
 from callbacks.run.best_checkpoint import BestCheckpoint
 from callbacks.run.observers import observers
+from callbacks.run.outcome import best_so_far, outcome
 from callbacks.run.resume_checkpoint import ResumeCheckpoint
 from callbacks.run.run_folder import (
     contents,
@@ -44,6 +45,7 @@ from callbacks.run.run_folder import (
 from callbacks.run.saved_position import is_finished
 from callbacks.run.summary import repeatable
 from callbacks.run.test_metrics import headline
+from callbacks.run.test_table import table_of_test
 from callbacks.trackers.test_figures import add_trackers_of
 from callbacks.trackers.wandb_run import WandbRun
 from command_line import slurm
@@ -134,6 +136,12 @@ class OneForAllCLI(LightningCLI):
         parser.add_lightning_class_args(Curves, "curves")
         parser.link_arguments("seed_everything", "model.init_args.seed")
         parser.link_arguments("seed_everything", "data.init_args.seed")
+
+    def _prepare_subcommand_parser(self, klass: type, subcommand: str, **kwargs: Any) -> LightningArgumentParser:
+        parser = super()._prepare_subcommand_parser(klass, subcommand, **kwargs)
+        if subcommand in ("validate", "test"):
+            parser.set_defaults({"verbose": False})  # Lightning's table of all metrics: ours is smaller
+        return parser
 
     def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
         """Parse, expand `~` in what a config says, and refuse settings that cannot work."""
@@ -265,16 +273,23 @@ class OneForAllCLI(LightningCLI):
         self._print(f"{type(network).__name__}, {parameters:,} parameters; run folder: {self.run_dir}")
 
     def after_fit(self) -> None:
-        """Print where everything is and what to do next."""
+        """Print what came of it, where everything is and what to do next."""
         tests = [f"  oneforall test --ckpt_path {path}  # {what}" for path, what in weights_in(self.run_dir)]
-        self._print(f"\nrun folder: {self.run_dir}", *self._tracked(), *(["next:", *tests] if tests else []))
+        where = [f"run folder: {self.run_dir}", *self._tracked()]
+        self._print(*outcome(self.trainer), "", *where, *(["next:", *tests] if tests else []))
+
+    def after_validate(self) -> None:
+        """Print the figures."""
+        metrics = self.trainer.callback_metrics
+        loss = f"loss {float(metrics['val/loss']):.4g}" if "val/loss" in metrics else ""
+        self._print("val " + ", ".join(filter(None, [headline(metrics, "val").removeprefix("val "), loss])))
 
     def after_test(self) -> None:
         """Print the figures, what the run folder holds, and what to do next."""
-        figures = headline(self.trainer.callback_metrics)
+        metrics = self.trainer.callback_metrics
+        figures = ["", *table_of_test(metrics), "", *filter(None, [headline(metrics)])]
         predict = f"oneforall predict --ckpt_path {self.config[self.subcommand].ckpt_path} --data.predict_path PATH"
-        self._print("", *([figures] if figures else []), f"run folder: {self.run_dir}", *contents(self.run_dir))
-        self._print(f"next: {predict}")
+        self._print(*figures, f"run folder: {self.run_dir}", *contents(self.run_dir), f"next: {predict}")
 
     def after_predict(self) -> None:
         """Print where the predictions are."""
@@ -287,7 +302,7 @@ class OneForAllCLI(LightningCLI):
         said[0] += f" at epoch {self.trainer.current_epoch + 1}, step {self.trainer.global_step}"
         said[0] += "; last.ckpt is saved" if interrupted.saved_steps is not None else "; last.ckpt is from before"
         again = ["oneforall", *repeatable(sys.argv[1:]), "--run_dir", str(self.run_dir), "--resume"]
-        return [*said, *self._tracked(), f"resume:  {shlex.join(again)}"]
+        return [*said, best_so_far(self.trainer), *self._tracked(), f"resume:  {shlex.join(again)}"]
 
     def _tracked(self) -> list[str]:
         return [f"W&B: {logger.where}" for logger in self.trainer.loggers if isinstance(logger, WandbRun)]

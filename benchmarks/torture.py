@@ -46,7 +46,7 @@ EMA = "trainer:\n  callbacks+:\n    - class_path: EMA\n      init_args: {decay: 
 STOPS = ("KILL", "TERM", "INT", "USR1", "DISK")
 EXIT_CODES = {"KILL": (-signal.SIGKILL,), "TERM": (143,), "INT": (130,), "USR1": (138,), "DISK": (1, 2)}
 CONNECTED = b"All distributed processes registered"
-TRAINING = "epoch 1/"  # of the first progress line
+TRAINING = " of epoch 1/"  # of the first progress line
 MOST_SECONDS = 60.0  # from the death of one process to the end of the others
 COMPARED = ("state_dict", "current_model_state", "averaging_state", "optimizer_states", "lr_schedulers", "global_step")
 

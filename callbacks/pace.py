@@ -80,9 +80,14 @@ def format_time_left(pace: Pace) -> str:
     """Return a remaining time such as `12:34 left` or `1:02:03 left`, or an empty string if it is unknown."""
     if pace.seconds_left is None:
         return ""
-    minutes, seconds = divmod(round(pace.seconds_left), 60)
+    return f"{format_duration(pace.seconds_left)} left"
+
+
+def format_duration(seconds: float) -> str:
+    """Return a time such as `12:34` or `1:02:03`."""
+    minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02}:{seconds:02} left" if hours else f"{minutes}:{seconds:02} left"
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
 
 
 def fit_batches(trainer: Trainer, batch_idx: int) -> tuple[int, float]:

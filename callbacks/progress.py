@@ -1,9 +1,11 @@
-"""Progress of a run: a bar in a terminal, plain lines elsewhere."""
+"""Progress of a run: a lasting line per epoch, and until then a bar in a terminal, plain lines elsewhere."""
 
-import math
+import logging
 import sys
 import time
-from collections.abc import Callable, Sequence
+from abc import abstractmethod
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 from lightning.pytorch import LightningModule, Trainer
@@ -13,6 +15,7 @@ from rich.progress import ProgressColumn, Task
 from rich.style import Style
 from rich.text import Text
 
+from callbacks.epoch_line import EpochLine, format_epoch, format_step
 from callbacks.pace import Clock, Pace, fit_batches, format_throughput, format_time_left
 from callbacks.throttle import Throttle
 from utils.batches import count_examples
@@ -21,10 +24,22 @@ from utils.contracts import HasUnit, ShowsTraining
 
 
 class PacedProgress(ProgressBar):
-    """Progress bar that keeps the pace of each stage: `paces` has `train`, `validate`, `test` and `predict`."""
+    """Progress bar that prints a line per epoch and keeps the pace of each stage.
+
+    `paces` has `train`, `validate`, `test` and `predict`. The line is that of `EpochLine`, printed when the next epoch
+    begins or the training ends: only then has Lightning the epoch's training metrics.
+    """
 
     clock: Clock = staticmethod(time.monotonic)
     unit = "examples"
+    _ended: EpochLine | None = None  # whose line is still to be printed
+    _began = 0.0  # time at which the epoch, or the part of it that this run has trained, began
+    _validated = False  # in this epoch
+
+    @property
+    @abstractmethod
+    def is_enabled(self) -> bool:
+        """Whether this process shows anything."""
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Take the name of the examples from the module."""
@@ -46,9 +61,40 @@ class PacedProgress(ProgressBar):
         super().on_train_start(trainer, pl_module)
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Leave the time between epochs out of the throughput."""
+        """Print the line of the epoch before; leave the time between epochs out of the throughput."""
+        self._print_ended(trainer, pl_module)
+        self._began, self._validated = self.clock(), False
         self.paces["train"].skip()
         super().on_train_epoch_start(trainer, pl_module)
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Keep what only now is known of the epoch."""
+        super().on_train_epoch_end(trainer, pl_module)
+        if self.is_enabled:
+            self._ended = EpochLine(trainer, self._validated, self.clock() - self._began)
+
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Print the line of the last epoch."""
+        self._print_ended(trainer, pl_module)
+        super().on_train_end(trainer, pl_module)
+
+    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
+        """Print the line of an epoch after which the training was stopped."""
+        self._print_ended(trainer, pl_module)
+        super().on_exception(trainer, pl_module, exception)
+
+    def _print_ended(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if self._ended is not None:
+            ended, self._ended = self._ended, None
+            self.print_line(*ended.parts(trainer, pl_module), *self._after_epoch())
+
+    def _after_epoch(self) -> tuple[str, ...]:
+        """Return what an epoch's line ends with."""
+        return ()
+
+    def print_line(self, *parts: str) -> None:
+        """Print a line that stays: above the bar, if there is one."""
+        print("  ".join(part for part in parts if part), flush=True)
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: STEP_OUTPUT, batch: object, batch_idx: int
@@ -79,6 +125,7 @@ class PacedProgress(ProgressBar):
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Leave the time of a validation out of the training throughput."""
+        self._validated = not trainer.sanity_checking
         if "train" in self.paces:
             self.paces["train"].skip()
         super().on_validation_end(trainer, pl_module)
@@ -136,7 +183,8 @@ class PacedProgress(ProgressBar):
 class RichProgress(PacedProgress, RichProgressBar):
     """Rich progress bar with the throughput and the remaining time, during a fit that of the whole fit.
 
-    The throughput counts what the module's `unit` names ("images"), or "examples".
+    The throughput counts what the module's `unit` names ("images"), or "examples". The bar is removed when the stage
+    ends; what stays is a line per epoch.
 
     Args:
         refresh_rate: How often the bar is redrawn, per second.
@@ -146,6 +194,12 @@ class RichProgress(PacedProgress, RichProgressBar):
     def __init__(self, refresh_rate: int = 10, leave: bool = False) -> None:
         super().__init__(refresh_rate=refresh_rate, leave=leave)
         self._metrics_throttle = Throttle(0.5)
+        self._logging_above = ExitStack()
+
+    @property
+    def is_enabled(self) -> bool:
+        """Whether this process shows a bar."""
+        return self._enabled and self.refresh_rate > 0
 
     def pace_of(self, task: Task) -> Pace | None:
         """Return the pace of the stage that a bar shows."""
@@ -165,10 +219,21 @@ class RichProgress(PacedProgress, RichProgressBar):
         time_left = _PaceColumn(self, format_time_left, self.theme.time)
         return [description, bar, batches, throughput, time_left]
 
-    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Show the epoch's metrics, even if others were shown just before."""
-        self._metrics_throttle = Throttle(0.5)
-        super().on_train_epoch_end(trainer, pl_module)
+    def get_metrics(self, trainer: Trainer, pl_module: LightningModule) -> dict[str, Any]:
+        """Return the metrics to show beside the bar: the scores of a validation are in the line of its epoch."""
+        metrics = super().get_metrics(trainer, pl_module)
+        return {name: value for name, value in metrics.items() if not name.startswith("val/")}
+
+    def _init_progress(self, trainer: Trainer) -> None:
+        before = self.progress
+        super()._init_progress(trainer)
+        if self.progress is not None and self.progress is not before:
+            self.progress.live.transient = not self._leave
+            self._logging_above.enter_context(log_to_current_stderr())
+
+    def _stop_progress(self) -> None:
+        super()._stop_progress()
+        self._logging_above.close()
 
     def _update_metrics(self, trainer: Trainer, pl_module: LightningModule) -> None:
         # Reading a metric waits for the GPU: not at every batch
@@ -192,14 +257,15 @@ class _PaceColumn(ProgressColumn):
 
 
 class PlainProgress(PacedProgress):
-    """Progress as plain lines, at intervals and at the end of each epoch, for output that is not a terminal.
+    """Progress as plain lines for output that is not a terminal: one per epoch, and others within long epochs.
 
-    `epoch 3/20  step 120/980  12%  train/loss 1.234  val/accuracy 0.71  460 images/s  12:34 left`: steps are batches,
-    metrics are those logged with `prog_bar=True`, and the remaining time is that of the whole fit. Only the first
-    process prints.
+    `epoch 3/20  train/loss 1.234  val/loss 0.98  val/accuracy 0.7101  0:42  460 images/s  12:34 left` ends an epoch;
+    the remaining time is that of the whole fit. The first batch, and then each time that nothing was printed for a
+    while, has a line such as `step 120/980 of epoch 3/20  12%  train/loss 1.234  460 images/s  12:34 left`: steps are
+    batches, and metrics those logged with `prog_bar=True`. Only the first process prints.
 
     Args:
-        every_n_seconds: Minimum time between two lines, in seconds.
+        every_n_seconds: Minimum time without a line before one within an epoch, in seconds.
     """
 
     def __init__(self, every_n_seconds: float = 30.0) -> None:
@@ -233,11 +299,13 @@ class PlainProgress(PacedProgress):
         if self._enabled and self._throttle.due():
             self._print_fit(trainer, pl_module, batch_idx + 1)
 
-    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Print a line about the epoch."""
-        super().on_train_epoch_end(trainer, pl_module)
-        if self._enabled:
-            self._print_fit(trainer, pl_module, trainer.fit_loop.epoch_loop.batch_progress.current.completed)
+    def _print_ended(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if self._ended is not None:
+            self._throttle.restart()
+        super()._print_ended(trainer, pl_module)
+
+    def _after_epoch(self) -> tuple[str, ...]:
+        return self._format_pace("train")
 
     def _batch(
         self,
@@ -254,35 +322,31 @@ class PlainProgress(PacedProgress):
         if self._enabled and not trainer.sanity_checking and (self._throttle.due() or last):
             step = format_step(batch_idx + 1, batches[dataloader_idx])
             loader = [f"loader {dataloader_idx + 1}/{len(batches)}"] if len(batches) > 1 else []
-            self._print(stage, *loader, step, *self._format_pace(stage))
+            self.print_line(stage, *loader, step, *self._format_pace(stage))
 
     def _print_fit(self, trainer: Trainer, pl_module: LightningModule, done: int) -> None:
         metrics = [f"{name} {float(value):.4g}" for name, value in self.get_metrics(trainer, pl_module).items()]
-        step = format_step(done, trainer.num_training_batches)
-        epoch = f"epoch {format_epoch(trainer, trainer.current_epoch)}"
-        self._print(epoch, step, *metrics, *self._format_pace("train"))
+        step, *percent = format_step(done, trainer.num_training_batches).split("  ")
+        place = f"{step} of epoch {format_epoch(trainer, trainer.current_epoch)}"
+        self.print_line(place, *percent, *metrics, *self._format_pace("train"))
 
     def _format_pace(self, stage: str) -> tuple[str, str]:
         pace = self.paces[stage]
         return format_throughput(pace, self.unit), format_time_left(pace)
 
-    def _print(self, *parts: str) -> None:
-        print("  ".join(part for part in parts if part), flush=True)
+
+@contextmanager
+def log_to_current_stderr() -> Iterator[None]:
+    """Let Lightning's messages go where `sys.stderr` leads now, such as above a bar: its logger keeps the first one."""
+    handlers = [each for each in logging.getLogger("lightning.pytorch").handlers if type(each) is logging.StreamHandler]
+    before = [handler.setStream(sys.stderr) for handler in handlers]
+    try:
+        yield
+    finally:
+        for handler, stream in zip(handlers, before, strict=True):
+            handler.setStream(stream or handler.stream)  # None if it was there already
 
 
 def default_progress() -> ProgressBar:
     """Return a bar if standard output is a terminal, else plain lines."""
     return RichProgress() if sys.stdout.isatty() else PlainProgress()
-
-
-def format_epoch(trainer: Trainer, epoch: int) -> str:
-    """Return `3/20` for the third epoch of twenty, `3` if the number of epochs is unknown."""
-    known = trainer.max_epochs is not None and trainer.max_epochs >= 0
-    return f"{epoch + 1}/{trainer.max_epochs}" if known else str(epoch + 1)
-
-
-def format_step(done: int, total: float) -> str:
-    """Return `step 120/980  12%`, or `step 120` if the total is unknown."""
-    if not math.isfinite(total):
-        return f"step {done}"
-    return f"step {done}/{int(total)}  {int(100 * done / max(total, 1))}%"

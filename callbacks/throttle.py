@@ -26,3 +26,7 @@ class Throttle:
             return False
         self._last = now
         return True
+
+    def restart(self) -> None:
+        """Start the interval again."""
+        self._last = self._clock()

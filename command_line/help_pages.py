@@ -11,6 +11,7 @@ import textwrap
 from collections.abc import Iterator
 from typing import NamedTuple
 
+from command_line.configs import SHIPPED
 from command_line.run_options import RUN_OPTIONS
 from command_line.tools import TOOLS
 
@@ -154,7 +155,7 @@ def with_full_help(args: list[str]) -> list[str]:
 
 
 def overview() -> str:
-    """Return the help page of the program: its commands."""
+    """Return the help page of the program: its commands, examples, and where configs are."""
     return "\n".join(
         [
             "usage: oneforall COMMAND [OPTIONS]",
@@ -163,11 +164,15 @@ def overview() -> str:
             "",
             *(f"  {name:<12}{what}" for name, what in (COMMANDS | TOOLS).items()),
             "",
-            "For example:",
+            "For example (the first one trains for two minutes and downloads nothing):",
             "",
-            *(f"  {EXAMPLES[command][0]}" for command in COMMANDS),
+            *(f"  {EXAMPLES[command][0]}" for command in ("fit", "test", "predict")),
             "",
-            "`oneforall COMMAND --help` explains a command, `oneforall --version` prints the version.",
+            "A config is a YAML file that says what to train. `oneforall configs` lists the shipped ones, which are in",
+            f"  {SHIPPED}",
+            "",
+            "`oneforall COMMAND --help` explains a command, `oneforall --version` prints the version,",
+            "`oneforall --print_shtab bash` (or zsh, tcsh) a script that completes commands and options.",
         ]
     )
 
@@ -177,15 +182,20 @@ def page(command: str) -> str:
     return "\n".join(_page(command))
 
 
+def rows(command: str) -> Rows:
+    """Return the options of a command's page."""
+    return [row for section in _sections(command) for row in section.rows]
+
+
 def flags(command: str) -> list[str]:
-    """Return the options that a command's page names."""
-    return [name.split()[0] for section in _sections(command) for name, _ in section.rows]
+    """Return the names of the options of a command's page."""
+    return [name.split()[0] for name, _ in rows(command)]
 
 
 def defaults(command: str) -> dict[str, str]:
     """Return the defaults that a command's page gives, by option."""
-    rows = [(name.split()[0], DEFAULT.search(text)) for section in _sections(command) for name, text in section.rows]
-    return {flag: default[1] for flag, default in rows if default}
+    found = {name.split()[0]: DEFAULT.search(text) for name, text in rows(command)}
+    return {flag: default[1] for flag, default in found.items() if default}
 
 
 def _sections(command: str) -> list[Section]:

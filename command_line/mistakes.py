@@ -59,7 +59,7 @@ def mistake_in_command(args: list[str]) -> str | None:
     listed = ", ".join(f"{name} ({what})" for name, what in (COMMANDS | TOOLS).items())
     if not args:
         return f"a command is missing; commands are {listed}; for example: {EXAMPLE}"
-    if args[0] in COMMANDS or args[0] in TOOLS or args[0].startswith(("-h", "--help", "--print_shtab")):
+    if args[0] in COMMANDS or args[0] in TOOLS or args[0].startswith(("-h", "--help")):
         return None
     if args[0].startswith("-"):
         return f"the command comes first, before {args[0]}; commands are {listed}; for example: {EXAMPLE}"

@@ -65,7 +65,7 @@ def quieten() -> None:
         "It is recommended to use .*sync_dist=True",  # what is logged is the same on all processes already
     ):
         warnings.filterwarnings("ignore", message=text)
-    hints = ("litlogger", "LitLogger", "estimate number of stepping batches")
+    hints = ("litlogger", "LitLogger", "estimate number of stepping batches", "`Trainer.fit` stopped: `max_epochs")
     for name in ("lightning.pytorch.utilities.rank_zero", "lightning.fabric.utilities.seed"):
         logging.getLogger(name).addFilter(lambda record: not any(hint in record.getMessage() for hint in hints))
 

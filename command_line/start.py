@@ -7,6 +7,7 @@ import sys
 from importlib import import_module
 from typing import NamedTuple
 
+from command_line.completion import completion_script, shell_asked_for
 from command_line.configs import option_values
 from command_line.help_pages import help_option, page_asked_for
 from command_line.mistakes import mistake_in
@@ -50,16 +51,22 @@ def is_series(args: list[str]) -> bool:
 
 
 def answer_early(args: list[str]) -> None:
-    """Print the version or a help page and exit, or exit with what is wrong; return if all that needs the libraries.
+    """Print the version, a help page or a completion script and exit, or exit with what is wrong; else return.
 
     Raises:
         SystemExit: After an answer: 0 for the version and a help page, 2 for a mistake.
     """
     answer = f"oneforall {program_version()}" if args == ["--version"] else page_asked_for(args)
+    mistake = None
+    if (shell := shell_asked_for(args)) is not None:
+        try:
+            answer = completion_script(shell)
+        except ValueError as error:
+            mistake = str(error)
     if answer is not None:
         print(answer, flush=True)
         sys.exit(0)
-    if mistake := mistake_in(args):
+    if mistake := mistake or mistake_in(args):
         print(f"oneforall: error: {mistake}", file=sys.stderr, flush=True)
         sys.exit(2)
 

@@ -1,17 +1,34 @@
-"""List the shipped configs, each with the first line of its description.
+"""List the shipped configs, each with the first sentence of its description.
 
 Any of them can be passed by the name that is listed: oneforall fit --config NAME
 """
 
 from __future__ import annotations
 
+import re
+import shutil
+import sys
+import textwrap
 from argparse import ArgumentParser, Namespace
 from collections.abc import Iterator
 from pathlib import Path
 
 from command_line.configs import SHIPPED
+from utils.natural_order import natural_key
 
 EXAMPLES = ("oneforall configs", "oneforall configs cifar10")
+
+TRAINS, PRESETS = "What trains (oneforall fit --config NAME):", "Presets, to add after one of them (--config NAME):"
+"""Headings of the list."""
+
+NETWORK_OR_BASE = re.compile(r"^(model:\n +class_path:|base:)", re.MULTILINE)
+"""What a config has that trains on its own: a model, or another config that it changes."""
+
+SENTENCE = re.compile(r"(.+?(?<!\bal)[.!?][\")]?)(?= |$)")
+"""The first sentence of a text. `et al. 2020` does not end it."""
+
+LEAST_WIDTH = 30
+"""Columns that a description has even in a narrow terminal."""
 
 
 def add_arguments(parser: ArgumentParser) -> None:
@@ -25,27 +42,55 @@ def run(options: Namespace) -> None:
     Raises:
         ValueError: No config has the word in its name.
     """
-    found = [path for path in shipped() if options.word in path.relative_to(SHIPPED).as_posix()]
+    found = [path for path in shipped() if options.word in name_of(path)]
     if not found:
         raise ValueError(f"no shipped config has {options.word} in its name; `oneforall configs` lists them all")
-    print(*lines(found), sep="\n")
+    # A program that reads the list gets one line per config
+    width = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
+    print(*lines(found, width), sep="\n")
+
+
+def name_of(config: Path) -> str:
+    """Return the name by which a shipped config is passed, such as `cifar10/resnet20.yaml`."""
+    return config.relative_to(SHIPPED).as_posix()
 
 
 def shipped() -> list[Path]:
-    """Return the shipped configs: those that train something first, then the presets to add to them."""
-    presets = ("trainer", "logger", "sweeps")
-    return sorted(SHIPPED.rglob("*.yaml"), key=lambda path: (path.parent.name in presets, path.parent.name, path.name))
+    """Return the shipped configs: the quickstart first, then all others in natural order."""
+    return sorted(
+        SHIPPED.rglob("*.yaml"), key=lambda path: (path.parent.name != "quickstart", natural_key(name_of(path)))
+    )
 
 
-def lines(configs: list[Path]) -> Iterator[str]:
-    """Yield a line per config: its name and its promise."""
-    names = [path.relative_to(SHIPPED).as_posix() for path in configs]
-    width = max(map(len, names)) + 2
-    for name, path in zip(names, configs, strict=True):
-        yield f"{name:<{width}}{promise(path)}"
+def lines(configs: list[Path], width: int | None) -> Iterator[str]:
+    """Yield the list: under a heading each, what trains and the presets, with the name and the promise of each.
+
+    Args:
+        configs: The configs.
+        width: Columns of the terminal, in which promises are wrapped; if None, each has one line.
+    """
+    column = max(len(name_of(path)) for path in configs) + 4
+    texts = {path: path.read_text(encoding="utf-8") for path in configs}
+    groups = {TRAINS: [path for path in configs if NETWORK_OR_BASE.search(texts[path])]}
+    groups[PRESETS] = [path for path in configs if path not in groups[TRAINS]]
+    gap = ""
+    for heading, group in groups.items():
+        if group:
+            yield f"{gap}{heading}"
+            gap = "\n"
+        for path in group:
+            first, *others = _wrapped(promise(texts[path]), width and max(width - column, LEAST_WIDTH))
+            yield f"  {name_of(path):<{column - 2}}{first}".rstrip()
+            yield from (f"{'':{column}}{line}" for line in others)
 
 
-def promise(config: Path) -> str:
-    """Return the first line of the comment that a config begins with, without `# `."""
-    first, *_ = config.read_text(encoding="utf-8").splitlines() or [""]
-    return first.removeprefix("#").strip()
+def promise(text: str) -> str:
+    """Return the first sentence of the comment that a config begins with; empty if it begins with none."""
+    comment = re.match(r"(#[^\n]*\n)*", text)
+    words = " ".join(line.lstrip("#").strip() for line in (comment[0] if comment else "").splitlines())
+    sentence = SENTENCE.match(words)
+    return sentence[1] if sentence else words
+
+
+def _wrapped(text: str, width: int | None) -> list[str]:
+    return (textwrap.wrap(text, width, break_long_words=False, break_on_hyphens=False) if width else [text]) or [""]

@@ -2,11 +2,13 @@
 
     python -m scripts.diagrams [FOLDER]
 
-All figures are read from the code. CNNs are drawn for one image of 32x32 pixels, T5 for a source and a target of 32
-tokens, and the character LSTM for 64 characters.
+All figures are read from the code, and shortcuts from what it computes: sums of two tensors of the shape of a part's
+output. CNNs are drawn for one image of 32x32 pixels, T5 for a source and a target of 32 tokens, and the character LSTM
+for 64 characters.
 """
 
 import sys
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from html import escape
 from itertools import groupby
@@ -16,6 +18,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import FlopCounterMode
 
 from architectures.char_rnn import CharRNN, RecurrentLayer
@@ -24,8 +27,12 @@ from architectures.mobilenet_v1 import MobileNetV1
 from architectures.mobilenet_v2 import MobileNetV2
 from architectures.mobinet import MobiNet
 from architectures.resnet import ResNet
+from architectures.t5.attention import RelativePositionBias
 from architectures.t5.config import T5Config
 from architectures.t5.model import T5
+
+SHORTCUT = "downsample"
+"""What blocks call the branch beside their layers, as torchvision does."""
 
 
 class Row(NamedTuple):
@@ -61,11 +68,33 @@ def parts(module: nn.Module, prefix: str = "") -> Iterator[tuple[str, nn.Module]
             yield path, child
 
 
-def content(module: nn.Module) -> str:
-    """Return the layers with weights inside a part, in order, without norms: "3x3 conv 16, linear 16 to 10"."""
-    leaves = [text for leaf in module.modules() if (text := layer(leaf))]
+def content(module: nn.Module, shortcuts: int = 0) -> str:
+    """Return the layers with weights inside a part, in order, without norms: "3x3 conv 16, linear 16 to 10".
+
+    Args:
+        module: The part.
+        shortcuts: Number of sums in it with what came before.
+    """
+    branch = getattr(module, SHORTCUT, None)
+    beside = {id(leaf) for leaf in branch.modules()} if isinstance(branch, nn.Module) else set()
+    leaves = [text for leaf in module.modules() if id(leaf) not in beside and (text := layer(leaf))]
     grouped = [(text, len(list(group))) for text, group in groupby(leaves)]
-    return ", ".join(f"{count} x {text}" if count > 1 else text for text, count in grouped)
+    pieces = [f"{count} x {text}" if count > 1 else text for text, count in grouped]
+    if isinstance(module, RelativePositionBias):
+        pieces.append("added to the scores of self-attention in every block")
+    if shortcuts > 1:
+        pieces.append(f"{shortcuts} shortcuts")
+    elif shortcuts == 1:
+        pieces.append(f"shortcut{_by(branch)}")
+    return ", ".join(pieces)
+
+
+def _by(branch: object) -> str:
+    """Return what a shortcut passes through, such as ` by 1x1 conv 128 /2`; empty if that is nothing."""
+    if not isinstance(branch, nn.Module) or isinstance(branch, nn.Identity):
+        return ""
+    layers = [text for leaf in branch.modules() if (text := layer(leaf))]
+    return f" by {' and '.join(layers) or type(branch).__name__}"
 
 
 def layer(module: nn.Module) -> str:
@@ -74,14 +103,34 @@ def layer(module: nn.Module) -> str:
         kernel, stride = module.kernel_size[0], module.stride[0]
         depthwise = module.groups == module.in_channels > 1
         kind = "depthwise" if depthwise else "conv" if module.groups == 1 else f"conv in {module.groups} groups"
-        return f"{kernel}x{kernel} {kind} {module.out_channels}" + (f" /{stride}" if stride > 1 else "")
+        return f"{kernel}x{kernel} {kind} {module.out_channels}" + (f" /{stride}" if stride > 1 else "") + bias(module)
     if isinstance(module, nn.Linear):
-        return f"linear {module.in_features} to {module.out_features}"
+        return f"linear {module.in_features} to {module.out_features}{bias(module)}"
     if isinstance(module, RecurrentLayer):
-        return f"{module.gates} gates of {module.hidden_size}"
+        return f"{module.gates} gates of {module.hidden_size}{bias(module)}"
     if isinstance(module, nn.Embedding):
         return f"{module.num_embeddings} rows of {module.embedding_dim}"
     return ""
+
+
+def bias(module: nn.Module) -> str:
+    """Return ` + bias` for a layer that has one."""
+    return " + bias" if isinstance(module.bias, Tensor) else ""
+
+
+class Sums(TorchDispatchMode):
+    """Counter of the sums of two tensors of one shape, by that shape, since the last `clear`."""
+
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.counts: Counter[tuple[int, ...]] = Counter()
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if func in (torch.ops.aten.add.Tensor, torch.ops.aten.add_.Tensor):
+            first, second = args[:2]
+            if isinstance(second, Tensor) and first.shape == second.shape:
+                self.counts[tuple(first.shape)] += 1
+        return func(*args, **(kwargs or {}))
 
 
 def outline(title: str, inputs: str, network: nn.Module, arguments: Sequence[Tensor], result: str = "") -> Outline:
@@ -95,19 +144,26 @@ def outline(title: str, inputs: str, network: nn.Module, arguments: Sequence[Ten
         result: Name of what `forward` computes after the last part, such as T5's logits; "" if nothing.
     """
     shapes: dict[str, tuple[int, ...]] = {}
+    shortcuts: dict[str, int] = {}
+    sums = Sums()
     chosen = list(parts(network))
+
+    def begin(module: nn.Module, given: Any) -> None:
+        sums.counts.clear()
 
     def note(name: str) -> Callable[..., None]:
         def hook(module: nn.Module, given: Any, put_out: Any) -> None:
             first = put_out[0] if isinstance(put_out, tuple) else put_out
             shapes.setdefault(name, tuple(first.shape))
+            shortcuts.setdefault(name, sums.counts[tuple(first.shape)])
 
         return hook
 
-    handles = [part.register_forward_hook(note(name)) for name, part in chosen]
+    handles = [part.register_forward_pre_hook(begin) for _, part in chosen]
+    handles += [part.register_forward_hook(note(name)) for name, part in chosen]
     network.eval()
     # The math backend computes attention as two matrix products, which the counter can count.
-    with torch.no_grad(), sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
+    with torch.no_grad(), sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter, sums:
         output = network(*arguments)
     for handle in handles:
         handle.remove()
@@ -117,7 +173,7 @@ def outline(title: str, inputs: str, network: nn.Module, arguments: Sequence[Ten
         Row(
             name,
             type(part).__name__,
-            content(part),
+            content(part, shortcuts[name]),
             shapes[name],
             sum(parameter.numel() for parameter in part.parameters()),
             sum(costs.get(f"{type(network).__name__}.{name}", {}).values()) // 2,
@@ -269,7 +325,8 @@ def main(folder: Path) -> None:
     for name, drawn in drawings.items():
         (folder / f"{name}.svg").write_text(svg(drawn), encoding="utf-8")
     shown = "\n\n".join(f"![{drawn.title}]({name}.svg)" for name, drawn in drawings.items())
-    note = "Generated by `python -m scripts.diagrams`. Shapes omit the batch; bars show shares of the multiply-adds."
+    note = "Generated by `python -m scripts.diagrams`. Shapes omit the batch; bars show shares of the multiply-adds.\n"
+    note += "A shortcut adds the input of a block, or of a layer within a block of T5, to its output."
     (folder / "README.md").write_text(f"# The networks\n\n{note}\n\n{shown}\n", encoding="utf-8")
 
 

@@ -1,4 +1,4 @@
-"""Every shell block of README.md and CONTRIBUTING.md runs, line by line, in the order of the page.
+"""Every shell block of README.md, CONTRIBUTING.md and docs/ runs, line by line, in the order of the page.
 
 A comment above a block says how the tests shorten it: `tests add to fit: FLAGS`, `tests replace: THIS -> THAT`, and
 `tests run first: COMMAND`. Nothing else about a block is changed. `make` targets are only resolved (`make --dry-run`).
@@ -122,7 +122,11 @@ def run(line: str, monkeypatch: pytest.MonkeyPatch) -> None:
     assert outcome.returncode == 0, f"{line}\n{outcome.stderr[-2000:]}"
 
 
-@pytest.mark.parametrize("page", ["README.md", "CONTRIBUTING.md"])
+WRITTEN = [page for page in (ROOT / "docs").rglob("*.md") if "_generated" not in page.parts]
+DOCS = sorted(str(page.relative_to(ROOT)) for page in WRITTEN if "```bash" in page.read_text(encoding="utf-8"))
+
+
+@pytest.mark.parametrize("page", ["README.md", "CONTRIBUTING.md", *DOCS])
 def test_every_shell_block_runs(page: str, workspace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     found = list(blocks(page))
     assert len(found) == (ROOT / page).read_text(encoding="utf-8").count("```bash")

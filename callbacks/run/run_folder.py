@@ -47,7 +47,7 @@ CONTENTS = {
 
 _NUMBERED = re.compile(r"config-(\d+)\.yaml")
 
-WEIGHTS = {"best.ckpt": "the best weights on validation", "last.ckpt": "the weights at the end of training"}
+WEIGHTS = {"best.ckpt": "best score", "last.ckpt": "last epoch"}
 PREDICTIONS = ("predictions.csv", "predictions.txt", "predictions.jsonl")  # of images, of text
 
 

@@ -57,7 +57,7 @@ class Summary(Callback):
     def state_dict(self) -> dict[str, Any]:
         """Return times and number of examples so far."""
         return {
-            "seconds": self._training_seconds(),
+            "seconds": self.training_seconds(),
             "validation_seconds": self._validation_seconds,
             "examples": self._examples,
             "epoch_seconds": dict(self._epoch_seconds),
@@ -101,11 +101,11 @@ class Summary(Callback):
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Keep the time after an epoch and its validation."""
-        self._epoch_seconds[trainer.current_epoch + 1] = self._training_seconds()
+        self._epoch_seconds[trainer.current_epoch + 1] = self.training_seconds()
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Stop the clock."""
-        self._seconds = self._training_seconds()
+        self._seconds = self.training_seconds()
         self._started = None
 
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -120,7 +120,8 @@ class Summary(Callback):
             state = f"Training was interrupted after {_epochs(trainer)} ({reason})."
             self._write(trainer, pl_module, state)
 
-    def _training_seconds(self) -> float:
+    def training_seconds(self) -> float:
+        """Return the time of the training so far, validation included, over all sessions."""
         return self._seconds + (self.clock() - self._started if self._started is not None else 0.0)
 
     def _write(self, trainer: Trainer, pl_module: LightningModule, state: str, ended: bool = False) -> None:
@@ -159,7 +160,7 @@ class Summary(Callback):
             "steps": trainer.global_step,
             "examples": self._examples,
             "unit": pl_module.unit if isinstance(pl_module, HasUnit) else "examples",
-            "seconds": self._training_seconds(),
+            "seconds": self.training_seconds(),
             "validation_seconds": self._validation_seconds,
             "epoch_seconds": self._epoch_seconds,
             "limits": active_limits(trainer, ("train", "val")),  # overfit_batches and fast_dev_run set them too

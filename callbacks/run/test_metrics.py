@@ -30,16 +30,21 @@ HEADLINE = {
 """Names and formats of the metrics shown in the terminal; the file has all others too."""
 
 
-def headline(metrics: Mapping[str, Tensor | float]) -> str:
-    """Return the main metrics of a test in one line, such as `test BLEU 31.25, chrF 55.02`; empty if there are none."""
+def headline(metrics: Mapping[str, Tensor | float], stage: str = "test") -> str:
+    """Return the main metrics of an evaluation in one line, such as `test BLEU 31.25, chrF 55.02`; empty without any.
+
+    Args:
+        metrics: All metrics by name, such as a Trainer's `callback_metrics`.
+        stage: Which begin with `test/`, or `val/`.
+    """
     parts = []
     for name, (words, form) in HEADLINE.items():
-        if f"test/{name}" in metrics:
-            part = f"{words} {float(metrics[f'test/{name}']):{form}}"
-            augmented = metrics.get(f"test/{name}_tta")
+        if f"{stage}/{name}" in metrics:
+            part = f"{words} {float(metrics[f'{stage}/{name}']):{form}}"
+            augmented = metrics.get(f"{stage}/{name}_tta")
             with_tta = "" if augmented is None else f" ({float(augmented):{form}} with test-time augmentation)"
             parts.append(part + with_tta)
-    return f"test {', '.join(parts)}" if parts else ""
+    return f"{stage} {', '.join(parts)}" if parts else ""
 
 
 class TestMetrics(Callback):

@@ -1,9 +1,11 @@
+import contextlib
 import io
 import re
 
 import pytest
 import rich
 import torch
+from lightning.pytorch import Callback
 from lightning.pytorch.loggers import CSVLogger
 from torch.utils.data import DataLoader
 
@@ -43,7 +45,9 @@ def plain(every_n_seconds, clock):
 
 def printed(capsys):
     """The lines of the progress, without the throughput, whose smoothing test_pace.py tests."""
-    lines = [line for line in capsys.readouterr().out.splitlines() if re.match("epoch|validate|test|predict", line)]
+    lines = [
+        line for line in capsys.readouterr().out.splitlines() if re.match("epoch|step|validate|test|predict", line)
+    ]
     assert all(re.search(r"  [\d.,]+ images/s( |$)", line) for line in lines)
     return [re.sub(r"  [\d.,]+ images/s", "", line) for line in lines]
 
@@ -61,19 +65,19 @@ def test_figures_that_a_module_keeps_instead_of_logging_are_shown(make_trainer, 
 
 
 def test_plain_lines_of_a_fit(make_trainer, tiny_data, timed, capsys, tmp_path):
-    # Time: batches end at 2, 4, 6, validation at 9; 11, 13, 15 and 18. A line after 4 s and after each epoch
+    # Time: batches end at 2, 4, 6, validation at 9; 11, 13, 15 and 18. A line for the first batch, after 5 s without
+    # one, and for each epoch
     clock, model = timed
-    callback = plain(4, clock)
+    callback = plain(5, clock)
     logger = CSVLogger(tmp_path, version=7)  # its version is not a metric to show
     trainer = make_trainer(callback, max_epochs=2, enable_progress_bar=True, logger=logger, log_every_n_steps=1)
     trainer.fit(model, tiny_data())
     assert printed(capsys) == [
-        "epoch 1/2  step 1/3  33%  train/loss 1.235",
-        "epoch 1/2  step 3/3  100%  train/loss 1.235  0:06 left",
-        "epoch 1/2  step 3/3  100%  train/loss 1.235  val/accuracy 0.71  0:10 left",
-        "epoch 2/2  step 1/3  33%  train/loss 1.235  val/accuracy 0.71  0:06 left",
-        "epoch 2/2  step 3/3  100%  train/loss 1.235  val/accuracy 0.71  0:00 left",
-        "epoch 2/2  step 3/3  100%  train/loss 1.235  val/accuracy 0.71  0:00 left",
+        "step 1/3 of epoch 1/2  33%  train/loss 1.235",
+        "validate  step 1/3  33%",
+        "epoch 1/2  train/loss 1.235  val/accuracy 0.71  0:09  0:10 left",
+        "step 3/3 of epoch 2/2  100%  train/loss 1.235  val/accuracy 0.71  0:00 left",
+        "epoch 2/2  train/loss 1.235  val/accuracy 0.71  0:09  0:00 left",
     ]
 
 
@@ -97,10 +101,11 @@ def test_unknown_length(make_trainer, timed, capsys):
     clock, model = timed
     trainer = make_trainer(plain(0, clock), enable_progress_bar=True, max_epochs=-1, max_steps=3)
     trainer.fit(model, DataLoader(Endless(), batch_size=4))
-    assert printed(capsys)[:3] == [
-        "epoch 1  step 1  train/loss 1.235",
-        "epoch 1  step 2  train/loss 1.235  0:02 left",
-        "epoch 1  step 3  train/loss 1.235  0:00 left",
+    assert printed(capsys) == [
+        "step 1 of epoch 1  train/loss 1.235",
+        "step 2 of epoch 1  train/loss 1.235  0:02 left",
+        "step 3 of epoch 1  train/loss 1.235  0:00 left",
+        "epoch 1  step 3  train/loss 1.235  0:06  0:00 left",
     ]
 
 
@@ -119,6 +124,78 @@ def test_rich_bar_shows_rate_and_time_left(make_trainer, tiny_data, tiny_classif
     if stage == "fit":
         assert "Epoch 1/2" in text
         assert "Epoch 2/2" in text
+
+
+def screen(written):
+    """The lines that a terminal shows that was sent `written`: the cursor moves up, and lines are erased."""
+    lines, row, column = [""], 0, 0
+    for control, number, letter, text in re.findall(r"(\x1b\[\??([\d;]*)([A-Za-z]))|([^\x1b]+)", written):
+        if control and letter == "A":
+            row -= int(number or 1)
+        elif control and letter == "K":
+            lines[row] = "" if number == "2" else lines[row][:column]
+        for character in text:
+            if character == "\r":
+                column = 0
+            elif character == "\n":
+                row, column = row + 1, 0
+                lines += [""] * (row + 1 - len(lines))
+            else:
+                lines[row] = lines[row].ljust(column)[:column] + character + lines[row][column + 1 :]
+                column += 1
+    return [line.rstrip() for line in lines if line.strip()]
+
+
+def test_what_stays_on_the_screen_is_a_line_per_epoch(make_trainer, tiny_data, timed, monkeypatch):
+    out = io.StringIO()
+    clock, model = timed
+    callback = RichProgress()
+    callback.clock = clock
+    callback._console_kwargs = {"file": out, "force_terminal": True, "width": 100}
+    monkeypatch.setattr(callback, "print_line", lambda *parts: callback.progress.console.print("  ".join(parts)))
+    try:
+        make_trainer(callback, enable_progress_bar=True, max_epochs=2).fit(model, tiny_data())
+    finally:
+        rich.reconfigure()
+    assert [line for line in screen(out.getvalue()) if not line.startswith("`Trainer.fit` stopped")] == [
+        "epoch 1/2  train/loss 1.235  val/accuracy 0.71  0:09",
+        "epoch 2/2  train/loss 1.235  val/accuracy 0.71  0:09",
+    ]
+
+
+def test_the_line_of_an_epoch_without_validation_repeats_no_score(make_trainer, tiny_data, timed, capsys):
+    clock, model = timed
+    trainer = make_trainer(plain(100, clock), enable_progress_bar=True, max_epochs=3, check_val_every_n_epoch=2)
+    trainer.fit(model, tiny_data())
+    lines = [line for line in printed(capsys) if line.startswith("epoch")]
+    assert [("val/accuracy" in line) for line in lines] == [False, True, False]
+
+
+def test_the_line_of_an_epoch_after_which_the_run_is_stopped_is_printed(make_trainer, tiny_data, timed, capsys):
+    class Stop(Callback):
+        def on_train_epoch_start(self, trainer, pl_module):
+            if trainer.current_epoch == 1:
+                raise KeyboardInterrupt
+
+    clock, model = timed
+    trainer = make_trainer(Stop(), plain(100, clock), enable_progress_bar=True, max_epochs=3)
+    with contextlib.suppress(SystemExit, KeyboardInterrupt):
+        trainer.fit(model, tiny_data())
+    assert [line.split("  ")[0] for line in printed(capsys) if line.startswith("epoch")] == ["epoch 1/3"]
+
+
+def test_the_line_of_an_epoch_has_the_means_over_the_epoch(make_trainer, tiny_data, tiny_classifier, capsys):
+    class Means(tiny_classifier):
+        def on_train_epoch_end(self):
+            self.log("train/loss", 7.5)
+
+        def training_step(self, batch, batch_idx):
+            self.latest = {"train/loss": torch.tensor(1.0)}
+            return self.architecture(batch[0].float()).square().mean()
+
+    make_trainer(PlainProgress(100), enable_progress_bar=True).fit(Means(), tiny_data())
+    (line,) = [line for line in capsys.readouterr().out.splitlines() if line.startswith("epoch")]
+    assert line.startswith("epoch 1/1  train/loss 7.5  val/loss 0.")
 
 
 def test_bar_or_lines(monkeypatch):

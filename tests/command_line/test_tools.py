@@ -63,4 +63,4 @@ def test_a_reader_that_stops_reading_is_no_error() -> None:
         f"{sys.executable} -m cli configs | head -n 1", shell=True, capture_output=True, text=True, cwd=ROOT, check=True
     )
     assert done.stderr == ""
-    assert done.stdout.startswith("cifar10/")
+    assert done.stdout.startswith("What trains")

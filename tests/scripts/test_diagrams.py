@@ -5,6 +5,7 @@ from xml.etree import ElementTree
 
 import torch
 
+from architectures.mobilenet_v2 import MobileNetV2
 from architectures.resnet import ResNet
 from architectures.t5.config import T5Config
 from architectures.t5.model import T5
@@ -38,6 +39,29 @@ def test_t5_counts_attention_and_the_tied_output() -> None:
     attention = 4 * 6 * 8 * 8 + 2 * 2 * 6 * 6 * 4  # four projections; scores and sums of two heads
     feed_forward = 2 * 6 * 8 * 16
     assert multiply_adds == 2 * (attention + feed_forward) + 2 * (2 * attention + feed_forward) + 6 * 8 * 50
+
+
+def test_shortcuts_and_biases_are_where_the_papers_have_them() -> None:
+    """He et al. 2015, section 3.3 and 4.2: one per block; MobileNetV2, table 2: none where shape or width changes."""
+    resnet20 = [row.content for row in folded(cnn_outline("", ResNet(20)).rows)]
+    assert resnet20[1] == "2 x 3x3 conv 16, shortcut"
+    assert resnet20[2].startswith("3x3 conv 32 /2, 3x3 conv 32, shortcut by ")
+    assert resnet20[-1] == "linear 64 to 10 + bias"
+    resnet18 = [row.content for row in folded(cnn_outline("", ResNet(18)).rows)]
+    assert resnet18[2] == "3x3 conv 128 /2, 3x3 conv 128, shortcut by 1x1 conv 128 /2"
+    mobile = [row.content.endswith("shortcut") for row in cnn_outline("", MobileNetV2()).rows if "Inverted" in row.kind]
+    assert sum(mobile) == 10
+    assert len(mobile) == 17
+
+
+def test_t5_has_a_shortcut_around_each_layer_and_its_bias_in_the_attention() -> None:
+    config = T5Config(vocab_size=50, d_model=8, d_kv=4, d_ff=16, num_layers=1, num_heads=2)
+    tokens = torch.ones(1, 6, dtype=torch.int64)
+    rows = outline("", "", T5(config), [tokens, tokens.bool(), tokens], "logits").rows
+    blocks = [row.content.rsplit(", ", 1)[-1] for row in rows if row.kind == "Block"]
+    assert blocks == ["2 shortcuts", "3 shortcuts"]
+    biases = [row.content for row in rows if row.kind == "RelativePositionBias"]
+    assert biases == ["32 rows of 2, added to the scores of self-attention in every block"] * 2
 
 
 def test_the_drawings_in_the_documentation_are_those_of_the_code(tmp_path: Path) -> None:

@@ -1,0 +1,60 @@
+"""What a training has come to: why it stopped early, and its best score, in a line each for the terminal."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TypeVar
+
+from lightning.pytorch import Callback, Trainer
+from lightning.pytorch.callbacks import EarlyStopping
+
+from callbacks.pace import format_duration
+from callbacks.plots.curves import read_columns
+from callbacks.run.best_checkpoint import BestCheckpoint
+from callbacks.run.saved_position import is_out_of_time
+from callbacks.run.summary import Summary
+
+C = TypeVar("C", bound=Callback)
+
+
+def outcome(trainer: Trainer) -> list[str]:
+    """Return the last lines about a training: why it stopped early, if it did, then its best score and its time."""
+    reason = early_stop_reason(trainer)
+    return [*([f"stopped early: {reason}"] if reason else []), best_so_far(trainer)]
+
+
+def early_stop_reason(trainer: Trainer) -> str:
+    """Return why `EarlyStopping` has ended the training, now or before it was resumed; empty if it has not."""
+    if not trainer.should_stop or is_out_of_time(trainer):
+        return ""
+    reasons = [callback.stopping_reason_message or "" for callback in _of_class(trainer, EarlyStopping)]
+    return next(filter(None, reasons), "").removesuffix(" Signaling Trainer to stop.")
+
+
+def best_so_far(trainer: Trainer) -> str:
+    """Return such as `best val/accuracy 0.9722 after epoch 7, 12:34`: the time is that of the training so far.
+
+    The epoch is that of `metrics.csv`, in which several validations within an epoch are parts of it; it is left out
+    if there is no such file. A training without a best score has only its time.
+    """
+    seconds = [summary.training_seconds() for summary in _of_class(trainer, Summary)]
+    time = format_duration(seconds[0]) if seconds else ""
+    for checkpoint in _of_class(trainer, BestCheckpoint):
+        if checkpoint.best_model_score is not None:
+            score = float(checkpoint.best_model_score)
+            after = _epoch_of(str(checkpoint.monitor), score, Path(trainer.default_root_dir) / "metrics.csv")
+            return ", ".join(filter(None, [f"best {checkpoint.monitor} {score:.4g}{after}", time]))
+    return f"trained {time}".rstrip()
+
+
+def _epoch_of(metric: str, score: float, metrics_csv: Path) -> str:
+    """Return ` after epoch 7` for the first epoch with a score; empty if the file does not have it."""
+    if not metrics_csv.is_file():
+        return ""
+    epochs, values = read_columns(metrics_csv).get(metric, ([], []))
+    return f" after epoch {epochs[values.index(score)]:.4g}" if score in values else ""
+
+
+def _of_class(trainer: Trainer, cls: type[C]) -> list[C]:
+    callbacks: list[Callback] = trainer.callbacks  # type: ignore[attr-defined]
+    return [callback for callback in callbacks if isinstance(callback, cls)]

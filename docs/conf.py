@@ -1,0 +1,30 @@
+"""Configuration of Sphinx for the documentation: `make docs` builds it into `build/docs`."""
+
+import sys
+from pathlib import Path
+
+DOCS = Path(__file__).parent
+sys.path[:0] = [str(DOCS.parent), str(DOCS)]  # the program, and the generator of pages
+
+from pages import write_pages  # noqa: E402
+
+project = "One for All"
+author = "the authors of One for All"
+extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon"]
+exclude_patterns = ["diagrams/README.md"]
+suppress_warnings = ["myst.strikethrough"]
+
+html_theme = "furo"
+html_title = "One for All"
+html_copy_source = False
+
+myst_enable_extensions = ["colon_fence", "deflist"]
+myst_heading_anchors = 3
+
+default_role = "code"  # what docstrings have in single backticks, as Markdown has it
+autodoc_member_order = "bysource"
+autodoc_inherit_docstrings = False  # torch's and Lightning's are theirs
+autodoc_typehints = "none"  # what a field takes is in the configuration reference
+napoleon_use_ivar = True
+
+write_pages(DOCS / "_generated")

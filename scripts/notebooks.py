@@ -1,0 +1,50 @@
+"""Run notebooks and keep their outputs, which GitHub shows.
+
+    python -m scripts.notebooks [notebooks/presentation.ipynb ...]
+
+runs the given notebooks, or all, from a fresh kernel. What tells of this machine (times of cells, warnings, the folder
+of the checkout) is left out. Tests hold the outputs to a size and to be those of one whole run.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import nbformat
+from nbclient import NotebookClient
+
+ROOT = Path(__file__).parents[1]
+CELL_SECONDS = 1800
+
+
+def run(path: Path) -> None:
+    """Run a notebook from its first cell to its last, and write it back with its outputs.
+
+    Raises:
+        nbclient.exceptions.CellExecutionError: A cell failed; the file stays as it was.
+    """
+    notebook = nbformat.read(path, as_version=4)
+    NotebookClient(notebook, timeout=CELL_SECONDS, resources={"metadata": {"path": str(path.parent)}}).execute()
+    nbformat.write(without_traces(notebook), path)
+
+
+def without_traces(notebook: nbformat.NotebookNode) -> nbformat.NotebookNode:
+    """Return a notebook without what its cells printed to standard error, their times, and the checkout's folder."""
+    for cell in notebook.cells:
+        cell.metadata.pop("execution", None)
+        if cell.cell_type != "code":
+            continue
+        cell.outputs = [output for output in cell.outputs if output.get("name") != "stderr"]
+        for output in cell.outputs:
+            if "text" in output:
+                output.text = output.text.replace(f"{ROOT}/", "")
+            for kind, value in output.get("data", {}).items():
+                if isinstance(value, str) and kind.startswith("text/"):
+                    output.data[kind] = value.replace(f"{ROOT}/", "")
+    return notebook
+
+
+if __name__ == "__main__":
+    for path in [Path(name) for name in sys.argv[1:]] or sorted(ROOT.glob("notebooks/*.ipynb")):
+        run(path.resolve())
