@@ -9,7 +9,7 @@ from lightning.pytorch import Callback, Trainer
 from lightning.pytorch.callbacks import EarlyStopping
 
 from callbacks.pace import format_duration
-from callbacks.plots.curves import read_columns
+from callbacks.plots.metric_lines import read_columns
 from callbacks.run.best_checkpoint import BestCheckpoint
 from callbacks.run.saved_position import is_out_of_time
 from callbacks.run.summary import Summary
