@@ -1,11 +1,10 @@
 """Progress of a run: a lasting line per epoch, and until then a bar in a terminal, plain lines elsewhere."""
 
-import logging
 import sys
 import time
 from abc import abstractmethod
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from typing import Any
 
 from lightning.pytorch import LightningModule, Trainer
@@ -16,6 +15,7 @@ from rich.style import Style
 from rich.text import Text
 
 from callbacks.epoch_line import EpochLine, format_epoch, format_step
+from callbacks.log_stream import log_to_current_stderr
 from callbacks.pace import Clock, Pace, fit_batches, format_throughput, format_time_left
 from callbacks.throttle import Throttle
 from utils.batches import count_examples
@@ -333,18 +333,6 @@ class PlainProgress(PacedProgress):
     def _format_pace(self, stage: str) -> tuple[str, str]:
         pace = self.paces[stage]
         return format_throughput(pace, self.unit), format_time_left(pace)
-
-
-@contextmanager
-def log_to_current_stderr() -> Iterator[None]:
-    """Let Lightning's messages go where `sys.stderr` leads now, such as above a bar: its logger keeps the first one."""
-    handlers = [each for each in logging.getLogger("lightning.pytorch").handlers if type(each) is logging.StreamHandler]
-    before = [handler.setStream(sys.stderr) for handler in handlers]
-    try:
-        yield
-    finally:
-        for handler, stream in zip(handlers, before, strict=True):
-            handler.setStream(stream or handler.stream)  # None if it was there already
 
 
 def default_progress() -> ProgressBar:

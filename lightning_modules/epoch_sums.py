@@ -59,6 +59,11 @@ class EpochSums:
         """Return the sums over all processes, rounded once, by name; every process must call this."""
         return {name: math.fsum(parts) for name, parts in self.parts().items()}
 
+    def mean(self, name: str, count: str = "examples") -> float:
+        """Return a sum over all processes per example, 0 without any; every process must call this."""
+        total = self.total()
+        return total[name] / max(1.0, total[count])
+
     def load(self, parts: Mapping[str, list[float] | float], rank: int) -> None:
         """Continue from what `parts` returned: the first process holds it, the others, however many, nothing.
 

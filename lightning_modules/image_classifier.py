@@ -20,6 +20,7 @@ from lightning_modules.compilation import CompileMode, compile_for_fit, compile_
 from lightning_modules.distillation import Teacher, load_teacher
 from lightning_modules.epoch_sums import EpochSums
 from lightning_modules.image_config import complete_image_config
+from lightning_modules.image_metrics import image_metrics, with_two_classes
 from lightning_modules.library_nets import LibraryNet
 from lightning_modules.optim.parameter_groups import parameter_groups
 from lightning_modules.pretrained import load_network
@@ -125,16 +126,9 @@ class ImageClassifier(TrainingModule, ClassifiesImages, HasTestSettings):
         self.input_size: int | None = None
         self.temperature = 1.0  # of the last validation
 
-        # torchmetrics needs at least two classes; a network with one class is legal, if dull.
-        classes = max(2, architecture.num_classes)
-        scores: dict[str, Metric | MetricCollection] = {
-            "accuracy": MulticlassAccuracy(classes, average="micro"),
-            "calibration_error": CalibrationError(),
-        }
-        if classes >= 10:  # with fewer classes, the best five are most of them
-            scores["accuracy_top5"] = MulticlassAccuracy(classes, average="micro", top_k=5)
+        classes = max(2, architecture.num_classes)  # fewer have no metrics; one class is legal, if dull
         self.eval_sums = EpochSums("loss", "examples")
-        self.val_metrics = MetricCollection(scores, prefix="val/", compute_groups=False)
+        self.val_metrics = image_metrics(classes, prefix="val/")
         self.test_metrics = self.val_metrics.clone(prefix="test/")
         self.test_class_counts = MulticlassStatScores(classes, average="none")
         self.test_accuracy_tta = MulticlassAccuracy(classes, average="micro")
@@ -253,11 +247,11 @@ class ImageClassifier(TrainingModule, ClassifiesImages, HasTestSettings):
         if outputs is None:
             return None
         images, labels = batch
-        self.test_scaled_error.update(_for_metrics(outputs["probabilities"]), labels)
-        self.test_class_counts.update(_for_metrics(outputs["probabilities"]), labels)
+        self.test_scaled_error.update(with_two_classes(outputs["probabilities"]), labels)
+        self.test_class_counts.update(with_two_classes(outputs["probabilities"]), labels)
         if self.tta != "none":
             outputs["probabilities_tta"] = self.predict_with_tta(images)
-            self.test_accuracy_tta.update(_for_metrics(outputs["probabilities_tta"]), labels)
+            self.test_accuracy_tta.update(with_two_classes(outputs["probabilities_tta"]), labels)
         return outputs
 
     def predict_step(self, batch: ImagePredictionBatch, batch_idx: int) -> Classified:
@@ -284,7 +278,7 @@ class ImageClassifier(TrainingModule, ClassifiesImages, HasTestSettings):
         logits = self(images).float()
         loss = F.cross_entropy(logits, labels, reduction="sum")  # not smoothed: it can be compared between recipes
         self.eval_sums.add(loss, len(images))
-        metrics.update(_for_metrics(logits.softmax(1)), labels)
+        metrics.update(with_two_classes(logits.softmax(1)), labels)
         if metrics is self.val_metrics:
             self.val_temperature.update(logits, labels)
         probabilities = self.probabilities_of(logits)
@@ -313,11 +307,6 @@ class ImageClassifier(TrainingModule, ClassifiesImages, HasTestSettings):
             if isinstance(metric, Metric | MetricCollection):
                 metric.reset()
 
-    def _mean_loss(self) -> float:
-        """Return the mean loss over all evaluated images; every process must call this."""
-        totals = self.eval_sums.total()
-        return totals["loss"] / max(1.0, totals["examples"])
-
     def test_settings(self) -> dict[str, str | float]:
         """Return the views of test-time augmentation, and the temperature."""
         return {"tta": self.tta, "temperature": self.temperature}
@@ -331,14 +320,14 @@ class ImageClassifier(TrainingModule, ClassifiesImages, HasTestSettings):
         """Log the validation's metrics; the progress bar shows the accuracy. In a fit, set the temperature."""
         if self.trainer.state.fn == "fit" and not self.trainer.sanity_checking:
             self.temperature = float(self.val_temperature.compute())
-        scores = {"val/loss": self._mean_loss(), **self.val_metrics.compute()}
+        scores = {"val/loss": self.eval_sums.mean("loss"), **self.val_metrics.compute()}
         self._reset_evaluation()
         self.log_dict({k: v for k, v in scores.items() if k != "val/accuracy"})
         self.log("val/accuracy", scores["val/accuracy"], prog_bar=True)
 
     def on_test_epoch_end(self) -> None:
         """Log the test's metrics, with the accuracy per class: NaN for a class without images, which has none."""
-        scores = {"test/loss": self._mean_loss(), **self.test_metrics.compute()}
+        scores = {"test/loss": self.eval_sums.mean("loss"), **self.test_metrics.compute()}
         scores["test/calibration_error_scaled"] = self.test_scaled_error.compute()
         if self.tta != "none":
             scores["test/accuracy_tta"] = self.test_accuracy_tta.compute()
@@ -359,8 +348,3 @@ class ImageClassifier(TrainingModule, ClassifiesImages, HasTestSettings):
         """Restore class names, image size and temperature; raise ValueError if that is not above 0."""
         self.class_names, self.input_size = state["class_names"], state["input_size"]
         self.temperature = check_positive("temperature", state.get("temperature", 1.0))
-
-
-def _for_metrics(probabilities: Tensor) -> Tensor:
-    """Return probabilities [B, C], with an impossible second class if C is 1: torchmetrics wants at least two."""
-    return F.pad(probabilities, (0, 1)) if probabilities.shape[1] == 1 else probabilities
