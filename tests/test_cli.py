@@ -48,6 +48,7 @@ def checkpoint_of(folder: Path, name: str = "best.ckpt") -> str:
 def test_fit_fills_one_folder(finished_run):
     there = {path.name for path in finished_run.iterdir()}
     assert {"config.yaml", "metrics.csv", "checkpoints", "curves.png", "confusion_matrix.png", "summary.md"} <= there
+    assert {"report.html", "throughput.csv", "reliability.json"} <= there
     assert {path.name for path in (finished_run / "checkpoints").iterdir()} >= {"best.ckpt", "last.ckpt"}
     with (finished_run / "metrics.csv").open() as file:
         rows = list(csv.DictReader(file))
@@ -178,6 +179,7 @@ def test_16014_20801_a_checkpoint_is_enough_to_test(oneforall, finished_run):
     assert (finished_run / "metrics.csv").read_bytes() == metrics
     figures = json.loads(results[0])
     assert figures["examples"] == 360
+    assert f"{figures['test/loss']:.4g}" in (finished_run / "report.html").read_text(encoding="utf-8")
     assert figures["checkpoint"] == "checkpoints/best.ckpt"
     assert "test/accuracy_tta" not in figures  # the quickstart has tta: none
 
