@@ -24,7 +24,7 @@ def run(options: Namespace) -> None:
 
     Raises:
         FileNotFoundError: One of the folders is not that of a run.
-        ValueError: A file in one is damaged, or there is but one run.
+        ValueError: A file in one is damaged, there is but one run, or a page needs the extra `report`.
     """
     from reports.comparison import compare
     from reports.comparison_page import as_text, write_page

@@ -21,7 +21,7 @@ def run(options: Namespace) -> None:
 
     Raises:
         FileNotFoundError: It is no run folder.
-        ValueError: A file in it is damaged.
+        ValueError: A file in it is damaged, or the extra `report` is not installed.
     """
     from reports.run_report import write_report
 

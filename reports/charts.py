@@ -1,4 +1,4 @@
-"""Interactive charts as plain data, which `charts.js` draws with uPlot."""
+"""Interactive charts as plain data, which `charts.js` draws with Plotly."""
 
 from __future__ import annotations
 
@@ -100,9 +100,14 @@ def reliability_chart(bins: Sequence[Mapping[str, float]]) -> Chart:
 
 
 def confidence_chart(bins: Sequence[Mapping[str, float]]) -> Chart:
-    """Return the chart of how many predictions each bin of confidence has."""
-    x, y = [each["confidence"] for each in bins], [each["examples"] for each in bins]
-    return Chart("predictions by confidence", "mean confidence", [Series("predictions", x, y, "bars")])
+    """Return the chart of how many predictions each bin of confidence has, with the empty bins."""
+    from utils.confidence_bins import BINS  # imports torch, which a comparison of runs does without
+
+    counts = [0.0] * BINS
+    for each in bins:
+        counts[min(int(each["confidence"] * BINS), BINS - 1)] += each["examples"]
+    middles = [(place + 0.5) / BINS for place in range(BINS)]
+    return Chart("predictions by confidence", "confidence", [Series("predictions", middles, counts, "bars")])
 
 
 def calibration_error(bins: Sequence[Mapping[str, float]]) -> float:

@@ -52,6 +52,8 @@ def report_after(folder: Path) -> None:
     """Write the report at the end of a fit or a test, which never fails because of it: it then says why in one line."""
     try:
         print(f"report: {write_report(folder)}", flush=True)
+    except (ValueError, OSError) as error:  # what a user can mend, such as a missing extra
+        print(f"no report: {' '.join(str(error).split())}", flush=True)
     except Exception as error:  # whatever it is, the run is done and its files are there
         again = shlex.join(["oneforall", "report", str(folder), "--debug"])
         print(f"no report ({type(error).__name__}: {' '.join(str(error).split())}); `{again}` shows more", flush=True)

@@ -1,111 +1,98 @@
-// Draws every `.chart` of the page with uPlot; the data of a chart is the JSON beside its place.
+// Draws every `.chart` of the page with Plotly; the data of a chart is the JSON beside its place.
 "use strict";
 
-const HEIGHT = 230;
 const FEW_POINTS = 40; // up to which each point of a line has a dot
+const FEW_LINES = 4; // up to which the pointer shows the values of all lines, if their labels are short
+const SHORT = 24;
 const COLOURS = 8; // --c0 ... of page.css
 const PLACES = { train: 0, val: 1, training: 0, reference: 0, output: 1, source: 4 }; // the same colour in every chart
+const FINGER = matchMedia("(pointer: coarse)").matches; // it scrolls the page, and does not zoom into a chart
 
-function colour(name) {
+function style(name) {
   return getComputedStyle(document.documentElement).getPropertyValue(name).trim();
 }
 
-function number(value) {
-  if (value == null) return "";
-  const size = Math.abs(value);
-  if (size !== 0 && (size < 1e-3 || size >= 1e7)) return value.toExponential(2);
-  return size >= 1000 ? Math.round(value).toLocaleString("en") : String(Number(value.toPrecision(4)));
+function literal(text) {
+  return text.replaceAll("&", "&amp;").replaceAll("<", "&lt;"); // Plotly takes tags in a text for markup
 }
 
-function last(values) {
-  for (let place = values.length - 1; place >= 0; place--) if (values[place] != null) return values[place];
-  return null;
+function colourOf(line, place) {
+  return style(`--c${(PLACES[line.label] ?? place) % COLOURS}`);
 }
 
-function seriesOf(chart, line, place) {
-  const stroke = colour(`--c${(PLACES[line.label] ?? place) % COLOURS}`);
-  const series = {
-    label: line.label,
-    stroke,
-    width: 1.8,
-    points: { show: line.kind === "points" || (line.kind === "line" && line.x.length <= FEW_POINTS), size: 6, fill: stroke },
-    value: (plot, value, index) => number(value ?? last(plot.data[index])), // without a cursor, the last value
-  };
-  if (line.kind === "bars") {
-    series.paths = uPlot.paths.bars({ size: [0.8, 48] });
-    series.fill = stroke;
-    series.points.show = false;
-  }
-  return series;
-}
-
-const WHOLE = [1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000, 10000, 20000, 50000, 100000]; // steps of an axis
-
-function axis(label, log, whole) {
-  const filter = log ? (plot, splits) => splits.map((value) => (isPower(value) ? value : null)) : undefined;
+function traceOf(line, place) {
+  const color = colourOf(line, place);
+  const trace = { name: literal(line.label), x: line.x, y: line.y };
+  if (line.kind === "bars") return { ...trace, type: "bar", marker: { color } };
+  const dots = line.x.length <= FEW_POINTS ? "lines+markers" : "lines";
   return {
-    ...(whole ? { incrs: WHOLE } : {}),
-    ...(log ? { filter } : {}),
-    label,
-    labelSize: label ? 22 : 0,
-    labelFont: "12px system-ui, sans-serif",
-    font: "12px system-ui, sans-serif",
-    stroke: colour("--quiet"),
-    grid: { stroke: colour("--line"), width: 1, ...(log ? { filter } : {}) },
-    ticks: { stroke: colour("--line"), width: 1, size: 4, ...(log ? { filter } : {}) },
-    size: label ? 34 : 58,
-    values: (plot, values) => values.map(number),
+    ...trace,
+    type: "scatter",
+    mode: line.kind === "points" ? "markers" : dots,
+    line: { color, width: 1.8 },
+    marker: { color, size: line.kind === "points" ? 9 : 5 },
   };
 }
 
-function isPower(value) {
-  const exponent = Math.log10(value);
-  return Math.abs(exponent - Math.round(exponent)) < 1e-6;
+function axis(more) {
+  const line = style("--line");
+  return { gridcolor: line, linecolor: line, zeroline: false, automargin: true, exponentformat: "e", ...more };
+}
+
+function xAxis(chart) {
+  const xs = chart.series.flatMap((line) => line.x);
+  const most = Math.max(...xs);
+  const few = most >= 2 && most - Math.min(...xs) <= 8;
+  const title = { text: literal(chart.x), font: { color: style("--quiet"), size: 12 }, standoff: 8 };
+  return axis({ title, showgrid: false, unifiedhovertitle: { text: `${literal(chart.x)} %{x}` }, ...(few ? { dtick: 1 } : {}) });
+}
+
+function yAxis(chart) {
+  const ys = chart.series.flatMap((line) => line.y);
+  const room = Math.abs(ys[0]) * 0.1 || 1; // above and below a line without any rise
+  const flat = ys.every((y) => y === ys[0]) && chart.series.every((line) => line.kind !== "bars");
+  return axis({ type: chart.log ? "log" : "linear", hoverformat: ".4~g", ...(flat ? { range: [ys[0] - room, ys[0] + room] } : {}) });
+}
+
+function legendEntry(plot, line, place) {
+  const entry = Object.assign(document.createElement("button"), { type: "button", textContent: line.label });
+  entry.style.setProperty("--colour", colourOf(line, place));
+  entry.setAttribute("aria-pressed", "true");
+  entry.addEventListener("click", () => {
+    const visible = entry.getAttribute("aria-pressed") === "false";
+    entry.setAttribute("aria-pressed", String(visible));
+    Plotly.restyle(plot, { visible }, [place]);
+  });
+  return entry;
 }
 
 function draw(figure) {
   const chart = JSON.parse(figure.querySelector("script").textContent);
-  const box = figure.querySelector(".plot");
-  const [xs, ys] = ["x", "y"].map((name) => chart.series.flatMap((line) => line[name]));
-  const bars = chart.series.some((line) => line.kind === "bars");
-  const flat = !bars && !chart.log && ys.every((value) => value === ys[0]);
-  const room = Math.abs(ys[0]) * 0.1 || 1; // above and below a line without any rise
-  const least = Math.min(...xs);
-  const margin = (Math.max(...xs) - least) * 0.06 || 0.06; // for half a bar on either side
-  const scales = { x: { time: false }, y: { distr: chart.log ? 3 : 1 } };
-  if (flat) scales.y.range = [ys[0] - room, ys[0] + room];
-  if (bars) {
-    scales.x.range = [least - margin, Math.max(...xs) + margin];
-    scales.y.range = [0, Math.max(...ys) * 1.08];
-  }
-  const options = {
-    width: box.clientWidth,
-    height: HEIGHT,
-    cursor: { drag: { x: true, y: false }, points: { size: 7 } },
-    scales,
-    axes: [axis(chart.x, false, Math.max(...xs) >= 2), axis("", chart.log, false)],
-    series: [{ label: chart.x, value: (plot, value) => number(value) || "–" }],
-    legend: { markers: { width: 0, fill: (plot, index) => options.series[index].stroke } },
+  const text = style("--text");
+  const easy = chart.series.every((line) => line.kind !== "points" && line.label.length <= SHORT);
+  const together = easy && chart.series.length <= FEW_LINES;
+  const hovertemplate = `%{fullData.name}${together ? "" : `<br>${literal(chart.x)} %{x}`}: %{y}<extra></extra>`;
+  const layout = {
+    paper_bgcolor: "transparent",
+    plot_bgcolor: "transparent",
+    font: { family: getComputedStyle(document.body).fontFamily, size: 12, color: text },
+    margin: { l: 8, r: 12, t: 8, b: 8 },
+    xaxis: xAxis(chart),
+    yaxis: yAxis(chart),
+    showlegend: false, // Plotly's takes its room from the chart
+    hovermode: together ? "x unified" : "closest",
+    hoverlabel: { bgcolor: style("--raised"), bordercolor: style("--line"), font: { color: text } },
+    dragmode: FINGER ? false : "zoom",
   };
-  options.series.push(...chart.series.map((line, place) => seriesOf(chart, line, place)));
-  const data = uPlot.join(chart.series.map((line) => [line.x, line.y]));
-  const plot = new uPlot(options, data, box);
-  const observer = new ResizeObserver(() => {
-    if (box.clientWidth && box.clientWidth !== plot.width) plot.setSize({ width: box.clientWidth, height: HEIGHT });
-  });
-  observer.observe(box);
-  return () => {
-    observer.disconnect();
-    plot.destroy();
-  };
+  const plot = figure.querySelector(".plot");
+  const traces = chart.series.map((line, place) => ({ ...traceOf(line, place), hovertemplate }));
+  Plotly.react(plot, traces, layout, { displayModeBar: false, responsive: true });
+  figure.querySelector(".legend").replaceChildren(...chart.series.map((line, place) => legendEntry(plot, line, place)));
 }
 
 function drawAll() {
-  return Array.from(document.querySelectorAll(".chart"), draw);
+  document.querySelectorAll(".chart").forEach(draw);
 }
 
-let undo = drawAll();
-matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => {
-  undo.forEach((each) => each());
-  undo = drawAll();
-});
+drawAll();
+matchMedia("(prefers-color-scheme: dark)").addEventListener("change", drawAll);

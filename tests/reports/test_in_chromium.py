@@ -11,21 +11,34 @@ from reports.comparison import compare
 from reports.comparison_page import write_page
 from reports.run_report import write_report
 
+pytest.importorskip("plotly")
 pytestmark = pytest.mark.slow
 
 PROBE = """<script>
 addEventListener("load", () => setTimeout(() => {
   const root = document.documentElement;
+  drawAll(); // as when the colour scheme changes
+  const [first] = document.querySelectorAll(".legend button");
+  first.click();
+  const hidden = document.querySelectorAll(".chart")[0].querySelectorAll(".trace").length;
+  first.click();
   const drawn = [...document.querySelectorAll(".chart")].map((chart) => {
-    const canvas = chart.querySelector("canvas");
-    return canvas && canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height).data.some((byte) => byte);
+    const { series } = JSON.parse(chart.querySelector("script").textContent);
+    const room = chart.querySelector(".main-svg").getBoundingClientRect();
+    const traces = [...chart.querySelectorAll(".trace")].filter((trace) => {
+      const box = trace.getBoundingClientRect();
+      return box.width > 50 && box.left >= room.left && box.right <= room.right;
+    });
+    const names = [...chart.querySelectorAll(".legend button")].map((entry) => entry.textContent);
+    return traces.length === series.length && names.join() === series.map((line) => line.label).join();
   });
   const wide = [...document.querySelectorAll("main *")].filter((element) =>
-    !element.closest(".wide, pre, .u-over, .u-under") && element.getBoundingClientRect().right > innerWidth + 1);
+    !element.closest(".wide, pre, svg") && element.getBoundingClientRect().right > innerWidth + 1);
   const answer = document.createElement("pre");
   answer.id = "probe";
   answer.textContent = JSON.stringify({
-    drawn, width: innerWidth, scroll: root.scrollWidth, wide: wide.map((element) => element.outerHTML.slice(0, 80)),
+    drawn, hidden, width: innerWidth, scroll: root.scrollWidth,
+    wide: wide.map((element) => element.outerHTML.slice(0, 80)),
     broken: [...document.images].filter((image) => !image.naturalWidth).length,
     coloured: document.querySelectorAll(".source span[style]").length,
     pressed: document.querySelectorAll('.generated button[aria-pressed="true"]').length,
@@ -80,6 +93,7 @@ def test_every_plot_is_drawn_and_nothing_is_too_wide(chromium, kind, width, requ
     assert seen["broken"] == 0
     assert len(seen["drawn"]) >= 5
     assert all(seen["drawn"])
+    assert seen["hidden"] == (2 if kind == "compare" else 1)  # of the lines of the first chart, one by its legend
     if kind == "text":
         assert seen["coloured"] == 120  # every source token, by the first generated one
         assert seen["pressed"] == 1
