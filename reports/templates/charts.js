@@ -44,14 +44,16 @@ function xAxis(chart) {
   const most = Math.max(...xs);
   const few = most >= 2 && most - Math.min(...xs) <= 8;
   const title = { text: literal(chart.x), font: { color: style("--quiet"), size: 12 }, standoff: 8 };
-  return axis({ title, showgrid: false, unifiedhovertitle: { text: `${literal(chart.x)} %{x}` }, ...(few ? { dtick: 1 } : {}) });
+  const unifiedhovertitle = { text: `${literal(chart.x)} %{x}` };
+  return axis({ title, showgrid: false, unifiedhovertitle, ...(few ? { dtick: 1 } : {}) });
 }
 
 function yAxis(chart) {
   const ys = chart.series.flatMap((line) => line.y);
   const room = Math.abs(ys[0]) * 0.1 || 1; // above and below a line without any rise
   const flat = ys.every((y) => y === ys[0]) && chart.series.every((line) => line.kind !== "bars");
-  return axis({ type: chart.log ? "log" : "linear", hoverformat: ".4~g", ...(flat ? { range: [ys[0] - room, ys[0] + room] } : {}) });
+  const range = flat ? { range: [ys[0] - room, ys[0] + room] } : {};
+  return axis({ type: chart.log ? "log" : "linear", hoverformat: ".4~g", ...range });
 }
 
 function legendEntry(plot, line, place) {

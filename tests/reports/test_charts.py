@@ -8,6 +8,7 @@ from reports.charts import (
     Chart,
     Series,
     calibration_error,
+    confidence_chart,
     length_chart,
     reliability_chart,
     side_by_side,
@@ -41,6 +42,10 @@ def test_the_calibration_error_of_the_bins_equals_torchmetrics():
         int((probabilities.argmax(1) == labels).sum())
     )
     assert list(diagonal.x) == list(diagonal.y) == [0, 1]
+    (bars,) = confidence_chart(bins).series
+    counts, edges = np.histogram(probabilities.max(1).values.numpy(), bins=len(bars.x), range=(0, 1))
+    assert list(bars.y) == counts.tolist()
+    assert list(bars.x) == pytest.approx((edges[:-1] + edges[1:]) / 2)
 
 
 def test_the_histogram_of_lengths_equals_numpy():
