@@ -28,11 +28,11 @@ from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from callbacks.non_finite import NonFinite, NonFiniteError
 from callbacks.plots.curves import Curves
 from callbacks.run.best_checkpoint import BestCheckpoint
+from callbacks.run.folder_contents import contents
 from callbacks.run.observers import observers
 from callbacks.run.outcome import best_so_far, outcome
 from callbacks.run.resume_checkpoint import ResumeCheckpoint
 from callbacks.run.run_folder import (
-    contents,
     default_name,
     evaluation_folder,
     lock_run,
@@ -43,6 +43,7 @@ from callbacks.run.run_folder import (
     weights_in,
 )
 from callbacks.run.saved_position import is_finished
+from callbacks.run.sections import SECTIONS
 from callbacks.run.summary import repeatable
 from callbacks.run.test_metrics import headline
 from callbacks.run.test_table import table_of_test
@@ -65,6 +66,7 @@ from command_line.start import answer_early
 from command_line.streams import mend_streams
 from command_line.watch import watch_processes
 from lightning_modules.training_module import check_optimizer
+from reports.run_report import report_after
 from utils import interruption
 from utils.checkpoint_io import WholeFileIO
 from utils.checkpoints import explain_restore, newest_intact_checkpoint, read_config
@@ -72,15 +74,6 @@ from utils.contracts import network_of
 from utils.lock import FolderLock
 from utils.lost_processes import LostProcessError, leave_note, settle_with_others
 from utils.trust import PACKAGES
-
-SECTIONS = {
-    "trainer": Trainer,
-    "checkpoint": BestCheckpoint,
-    "resume_checkpoint": ResumeCheckpoint,
-    "non_finite": NonFinite,
-    "curves": Curves,
-}
-"""Parts of a config whose class it does not name."""
 
 
 class OneForAllCLI(LightningCLI):
@@ -274,6 +267,7 @@ class OneForAllCLI(LightningCLI):
 
     def after_fit(self) -> None:
         """Print what came of it, where everything is and what to do next."""
+        self._report()
         tests = [f"  oneforall test --ckpt_path {path}  # {what}" for path, what in weights_in(self.run_dir)]
         where = [f"run folder: {self.run_dir}", *self._tracked()]
         self._print(*outcome(self.trainer), "", *where, *(["next:", *tests] if tests else []))
@@ -286,6 +280,7 @@ class OneForAllCLI(LightningCLI):
 
     def after_test(self) -> None:
         """Print the figures, what the run folder holds, and what to do next."""
+        self._report()
         metrics = self.trainer.callback_metrics
         figures = ["", *table_of_test(metrics), "", *filter(None, [headline(metrics)])]
         predict = f"oneforall predict --ckpt_path {self.config[self.subcommand].ckpt_path} --data.predict_path PATH"
@@ -303,6 +298,11 @@ class OneForAllCLI(LightningCLI):
         said[0] += "; last.ckpt is saved" if interrupted.saved_steps is not None else "; last.ckpt is from before"
         again = ["oneforall", *repeatable(sys.argv[1:]), "--run_dir", str(self.run_dir), "--resume"]
         return [*said, best_so_far(self.trainer), *self._tracked(), f"resume:  {shlex.join(again)}"]
+
+    @rank_zero_only
+    def _report(self) -> None:
+        if self.config[self.subcommand].report is not False:
+            report_after(self.run_dir)
 
     def _tracked(self) -> list[str]:
         return [f"W&B: {logger.where}" for logger in self.trainer.loggers if isinstance(logger, WandbRun)]

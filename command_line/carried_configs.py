@@ -14,7 +14,7 @@ from command_line.yaml_files import read_yaml
 from utils.checkpoint_config import plain_config, taken_config
 from utils.checkpoints import read_config
 
-TRANSIENT = ("name", "run_dir", "resume", "ckpt_path", "output", "debug", "trust_checkpoint", BASE)
+TRANSIENT = ("name", "run_dir", "resume", "ckpt_path", "output", "report", "debug", "trust_checkpoint", BASE)
 """What a single invocation asks for; a saved config must not ask for it again."""
 
 

@@ -200,7 +200,8 @@ def defaults(command: str) -> dict[str, str]:
 
 def _sections(command: str) -> list[Section]:
     """Return the sections of a command's page: what most runs need comes first."""
-    alien = {"fit": {"output"}, "predict": {"resume"}}.get(command, {"output", "resume"})
+    own = {"fit": {"resume", "report"}, "test": {"report"}, "predict": {"output"}}.get(command, set())
+    alien = {"resume", "report", "output"} - own
     run = [(f"--{name} {value}".rstrip(), text) for name, value, text in RUN_OPTIONS if name not in alien]
     if command == "fit":
         return [

@@ -16,6 +16,8 @@ TOOLS = {
     "classify": "name what is on images",
     "translate": "translate texts, line by line",
     "export": "write a model as ONNX, torch.export, Hugging Face or CTranslate2",
+    "report": "write report.html: a run on one page",
+    "compare": "compare runs: scores, seeds, what differs",
     "sweep": "try settings of a training and name the best",
     "configs": "list the shipped configs",
 }

@@ -111,7 +111,7 @@ def configuration() -> str:
 
 
 def _sections() -> list[str]:
-    from cli import SECTIONS
+    from callbacks.run.sections import SECTIONS
 
     return [f"{cls.__module__}.{cls.__name__}" for name, cls in SECTIONS.items() if name != "trainer"]
 

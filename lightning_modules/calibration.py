@@ -6,8 +6,7 @@ import torch
 from torch import Tensor
 from torchmetrics import Metric
 
-FIXED_POINT = 2.0**32
-"""One, as an integer: the confidences of 2 ** 31 examples can be summed."""
+from utils.confidence_bins import BINS, FIXED_POINT, confidence_bins
 
 
 class CalibrationError(Metric):
@@ -28,7 +27,7 @@ class CalibrationError(Metric):
     correct: Tensor
     confidence: Tensor
 
-    def __init__(self, n_bins: int = 15):
+    def __init__(self, n_bins: int = BINS):
         super().__init__()
         self.n_bins = n_bins
         for name in ("examples", "correct", "confidence"):  # per bin; a confidence of exactly 1 has a bin of its own
@@ -41,15 +40,11 @@ class CalibrationError(Metric):
             probabilities: float [B, C].
             labels: int64 [B].
         """
-        confidence, predicted = probabilities.max(1)
-        boundaries = torch.linspace(0, 1, self.n_bins + 1, device=confidence.device, dtype=confidence.dtype)
-        of_example = torch.bucketize(confidence, boundaries, right=True) - 1
-        in_bin = of_example[:, None] == torch.arange(self.n_bins + 1, device=confidence.device)  # [B, n_bins + 1]
-        fixed = (confidence.double().nan_to_num() * FIXED_POINT).round().long()
+        examples, correct, confidence = confidence_bins(probabilities, labels, self.n_bins)
         # Not in place: what was added up in a test cannot be changed in a training
-        self.examples = self.examples + in_bin.sum(0)
-        self.correct = self.correct + (in_bin & (predicted == labels)[:, None]).sum(0)
-        self.confidence = self.confidence + (in_bin * fixed[:, None]).sum(0)
+        self.examples = self.examples + examples
+        self.correct = self.correct + correct
+        self.confidence = self.confidence + confidence
 
     def compute(self) -> Tensor:
         """Return the mean over all examples of the distance between accuracy and mean confidence of their bins."""

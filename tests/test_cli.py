@@ -1,6 +1,7 @@
 """The command line as a user meets it: run folders, checkpoints that describe themselves, resuming, and errors."""
 
 import csv
+import importlib.util
 import json
 import os
 import pickle
@@ -24,6 +25,7 @@ from command_line.help_pages import help_option
 ROOT = Path(__file__).parents[1]
 QUICKSTART = str(ROOT / "configs/quickstart/images.yaml")
 SEQ2SEQ = str(ROOT / "configs/quickstart/seq2seq.yaml")
+HAS_REPORTS = all(map(importlib.util.find_spec, ("jinja2", "plotly")))
 # a net and an epoch small enough for seconds
 SMALL = ["--model.architecture.widths", "[8,8,8]", "--trainer.limit_train_batches", "4", "--trainer.max_epochs", "2"]
 
@@ -48,6 +50,8 @@ def checkpoint_of(folder: Path, name: str = "best.ckpt") -> str:
 def test_fit_fills_one_folder(finished_run):
     there = {path.name for path in finished_run.iterdir()}
     assert {"config.yaml", "metrics.csv", "checkpoints", "curves.png", "confusion_matrix.png", "summary.md"} <= there
+    assert {"throughput.csv", "reliability.json"} <= there
+    assert ("report.html" in there) == HAS_REPORTS
     assert {path.name for path in (finished_run / "checkpoints").iterdir()} >= {"best.ckpt", "last.ckpt"}
     with (finished_run / "metrics.csv").open() as file:
         rows = list(csv.DictReader(file))
@@ -178,6 +182,8 @@ def test_16014_20801_a_checkpoint_is_enough_to_test(oneforall, finished_run):
     assert (finished_run / "metrics.csv").read_bytes() == metrics
     figures = json.loads(results[0])
     assert figures["examples"] == 360
+    if HAS_REPORTS:
+        assert f"{figures['test/loss']:.4g}" in (finished_run / "report.html").read_text(encoding="utf-8")
     assert figures["checkpoint"] == "checkpoints/best.ckpt"
     assert "test/accuracy_tta" not in figures  # the quickstart has tta: none
 

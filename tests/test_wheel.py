@@ -20,6 +20,7 @@ PACKAGES = (
     "exports",
     "lightning_modules",
     "oneforall",
+    "reports",
     "sweeps",
     "utils",
 )
@@ -50,7 +51,7 @@ def test_a_wheel_holds_every_module_config_and_marker_of_types(wheel: Path) -> N
         path.relative_to(ROOT).as_posix()
         for package in PACKAGES
         for path in (ROOT / package).rglob("*")
-        if path.suffix in (".py", ".yaml") or path.name == "py.typed"
+        if path.suffix in (".py", ".yaml", ".html", ".css", ".js") or path.name == "py.typed"
     }
     assert expected | {"cli.py"} <= names
     assert not any(name.startswith(("tests/", "benchmarks/", "scripts/")) for name in names)

@@ -36,7 +36,7 @@ class Change(NamedTuple):
 
     def describe(self) -> str:
         """Return the change as text, such as "model.optimizer.lr 0.1 -> 0.01"."""
-        old, new = _text(self.old), _text(self.new)
+        old, new = value_text(self.old), value_text(self.new)
         if old == new:  # two classes of the same name, or values too long to show
             old, new = (str(each.get("class_path")) if _names_class(each) else "..." for each in (self.old, self.new))
         return f"{self.field} {old} -> {new}"
@@ -58,6 +58,37 @@ def config_changes(
         if name in old
         for change in _compare(name, old[name], new[name], (sections or {}).get(name))
     ]
+
+
+def changes_from_defaults(config: Mapping[str, Any], sections: Mapping[str, type]) -> list[Change]:
+    """Return the fields of a config that are not as their classes have them by default, which is each change's `old`.
+
+    It is `MISSING` where a class has no default, or is not imported.
+
+    Args:
+        config: A resolved config.
+        sections: As for `config_changes`.
+    """
+    return [
+        change for name, value in config.items() for change in _beside_default(name, value, MISSING, sections.get(name))
+    ]
+
+
+def _beside_default(field: str, value: Any, default: Any, owner: type | None) -> Iterator[Change]:
+    """Yield how a value differs from its default; `owner` is the class whose arguments it is, if it is a mapping."""
+    if isinstance(value, dict) and (_names_class(value) or owner is not None):
+        if _names_class(value):
+            if not (_names_class(default) and _class_of(default) == _class_of(value)):
+                yield Change(field, default, value)
+            owner, value = class_of(value), _arguments(value)
+        for name, argument in value.items():
+            usual = default_of(owner, name)
+            yield from _beside_default(f"{field}.{name}", argument, usual, _type_of(owner, name, usual))
+    elif value != default and not (value is None and default is MISSING):
+        yield Change(field, default, value)
+        for each in value if isinstance(value, list) else []:
+            if _names_class(each):
+                yield from _beside_default(f"{field}.{_class_name(each)}", each, each, None)
 
 
 def _compare(field: str, old: Any, new: Any, owner: type | None) -> Iterator[Change]:
@@ -184,7 +215,7 @@ def _plain(value: Any) -> Any:
 # --- text ----------------------------------------------------------------------------------------------------------
 
 
-def _text(value: Any) -> str:
+def value_text(value: Any) -> str:
     """Return a value as a config would have it, on one line; of a class its name."""
     if value is MISSING:
         return "(unset)"

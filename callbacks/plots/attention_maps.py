@@ -1,14 +1,17 @@
 """attention.png: the source tokens that the model attends to as it generates each token."""
 
+import base64
 import warnings
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, runtime_checkable
 
 import torch
 from lightning.pytorch import LightningModule, Trainer
 from torch import Tensor, nn
 
-from callbacks.plots.evaluation_plot import EvaluationPlot, Step
+from callbacks.plots.evaluation_files import Step
+from callbacks.plots.evaluation_plot import EvaluationPlot
 from callbacks.text_lines import shorten, visible
 from utils.batches import Seq2SeqBatch
 from utils.contracts import GeneratesText, UsesTokenizer, network_of
@@ -149,10 +152,26 @@ class AttentionMaps(EvaluationPlot[list[AttentionMap]]):
         """Return the figure of the maps."""
         return draw(collected, title)
 
-    def _draw(self, trainer: Trainer, pl_module: LightningModule) -> None:
+    def data(self, collected: list[AttentionMap], class_names: Sequence[str] | None) -> dict[str, Any]:
+        """Return tokens and weights of each map, whole; the weights of a layer as bytes [target, source] in base64."""
+        return {
+            "maps": [
+                {
+                    "index": each.index,
+                    "source": each.source,
+                    "target": each.target,
+                    "depth": each.depth,
+                    "layers": {layer: in_bytes(weights) for layer, weights in each.layers.items()},
+                }
+                for each in collected
+            ]
+        }
+
+    def write(self, folder: Path, collected: list[AttentionMap], class_names: Sequence[str] | None, title: str) -> None:
+        """Draw the figure, and write what it shows."""
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", message="Glyph")  # a script that the font lacks shows as boxes
-            super()._draw(trainer, pl_module)
+            super().write(folder, collected, class_names, title)
 
 
 def _excess(source: Tensor, target: list[int]) -> int:
@@ -198,6 +217,11 @@ def _label(tokenizer: "Tokenizer", token: int) -> str:
     """Return a token as a tick label: the mark of a word's start as an open box, control characters as escapes."""
     text = tokenizer.id_to_token(token)
     return shorten(visible(str(token) if text is None else text).replace("▁", "␣"), 14)
+
+
+def in_bytes(weights: Tensor) -> str:
+    """Return weights from 0 to 1, each as a byte, all in base64."""
+    return base64.b64encode((weights * 255).round().to(torch.uint8).numpy().tobytes()).decode()
 
 
 def draw(maps: list[AttentionMap], title: str) -> "Figure":

@@ -1,14 +1,17 @@
 """mistakes.png: the most confident errors."""
 
+import base64
+import io
 import math
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from lightning.pytorch import LightningModule, Trainer
 from torch import Tensor
 
-from callbacks.plots.evaluation_plot import EvaluationPlot, Step
+from callbacks.plots.evaluation_files import Step
+from callbacks.plots.evaluation_plot import EvaluationPlot
 from callbacks.text_lines import class_name, shorten
 from utils.batches import is_classified
 from utils.checks import check_positive_int
@@ -16,6 +19,9 @@ from utils.distributed import gather_parts
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
+
+MAX_SIDE = 160
+"""Of an image for the report, in pixels."""
 
 
 class Mistakes(NamedTuple):
@@ -78,6 +84,20 @@ class ConfidentMistakes(EvaluationPlot[Mistakes]):
         """Return the figure of the errors."""
         return draw(collected, class_names, title)
 
+    def data(self, collected: Mistakes, class_names: Sequence[str] | None) -> dict[str, Any]:
+        """Return true and predicted class, confidence and image (PNG in base64) of each error."""
+        return {
+            "mistakes": [
+                {
+                    "true": class_name(class_names, int(collected.labels[place])),
+                    "predicted": class_name(class_names, int(collected.predicted[place])),
+                    "confidence": round(float(collected.confidence[place]), 4),
+                    "image": png(collected.images[place]),
+                }
+                for place in range(int((collected.confidence >= 0).sum()))
+            ]
+        }
+
 
 def errors_of(probabilities: Tensor, labels: Tensor, images: Tensor, number: int) -> Mistakes:
     """Return what a batch has of errors, in the order of the batch, with a confidence below 0 for correct answers.
@@ -107,6 +127,17 @@ def _first(mistakes: Mistakes, count: int) -> Mistakes:
     order = mistakes.places.argsort()
     order = order[mistakes.confidence[order].argsort(descending=True, stable=True)][:count]
     return Mistakes(*(part[order] for part in mistakes))
+
+
+def png(image: Tensor) -> str:
+    """Return an image, uint8 [3, H, W], as a PNG file in base64, with at most `MAX_SIDE` pixels per side."""
+    from PIL import Image
+
+    picture = Image.fromarray(image.permute(1, 2, 0).contiguous().numpy())
+    picture.thumbnail((MAX_SIDE, MAX_SIDE))
+    file = io.BytesIO()
+    picture.save(file, "PNG")
+    return base64.b64encode(file.getvalue()).decode()
 
 
 def draw(mistakes: Mistakes, class_names: Sequence[str] | None, title: str) -> "Figure":

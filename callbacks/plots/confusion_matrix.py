@@ -1,14 +1,15 @@
 """confusion_matrix.png: class confusions."""
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from lightning.pytorch import LightningModule, Trainer
 from torch import Tensor
 from torchmetrics.functional.classification import multiclass_confusion_matrix
 
-from callbacks.plots.evaluation_plot import EvaluationPlot, Step
+from callbacks.plots.evaluation_files import Step
+from callbacks.plots.evaluation_plot import EvaluationPlot
 from callbacks.text_lines import class_name, shorten
 from utils.batches import is_classified
 
@@ -68,6 +69,12 @@ class ConfusionMatrix(EvaluationPlot[Tensor]):
     def figure(self, collected: Tensor, class_names: Sequence[str] | None, title: str) -> "Figure":
         """Return the figure of the counts."""
         return draw(collected, class_names, title)
+
+    def data(self, collected: Tensor, class_names: Sequence[str] | None) -> dict[str, Any]:
+        """Return the classes, and (true, predicted, count) where the count is not 0."""
+        places = collected.nonzero()
+        cells = torch.cat([places, collected[places[:, 0], places[:, 1], None]], 1)
+        return {"classes": [class_name(class_names, index) for index in range(len(collected))], "cells": cells.tolist()}
 
 
 def draw(counts: Tensor, class_names: Sequence[str] | None, title: str) -> "Figure":

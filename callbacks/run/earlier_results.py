@@ -10,7 +10,13 @@ from pathlib import Path
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.utilities import rank_zero_info
 
-ALSO_OF_A_FIT = ("confusion_matrix.png", "mistakes.png")
+ALSO_OF_A_FIT = (
+    "confusion_matrix.png",
+    "confusion_matrix.json",
+    "mistakes.png",
+    "mistakes.json",
+    "reliability.json",
+)
 """Files that do not show that there was a test."""
 
 RESULTS = {

@@ -7,6 +7,7 @@ from typing import Any
 
 from lightning.pytorch import Callback
 
+from callbacks.plots.reliability import Reliability
 from callbacks.predictions.image_predictions import Predictions
 from callbacks.predictions.text_outputs import TextOutputs
 from callbacks.predictions.text_predictions import TextPredictions
@@ -17,6 +18,7 @@ from callbacks.run.resumed_settings import ResumedSettings
 from callbacks.run.run_folder import RunFolder
 from callbacks.run.summary import Summary
 from callbacks.run.test_metrics import TestMetrics
+from callbacks.run.throughput import Throughput
 from callbacks.trackers.test_figures import TestFigures
 from callbacks.trackers.trackers import Trackers
 
@@ -39,7 +41,9 @@ def observers(
         EarlyEnd(changed=bool(changes)),
         Trackers(config),
         Summary(),
+        Throughput(),
         TestMetrics(),
+        Reliability(),
         TextOutputs(),
         Predictions(output),
         TextPredictions(output),

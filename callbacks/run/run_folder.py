@@ -22,38 +22,10 @@ from utils.resume_position import position_of
 RUN_DIR_VARIABLE = "ONEFORALL_RUN_DIR"
 """Environment variable that tells the processes that Lightning starts for more GPUs which folder it is."""
 
-CONTENTS = {
-    "config.yaml": "the resolved config; `oneforall fit --config` repeats the run",
-    "config-1.yaml": "the config before the run was first resumed with another; config-2.yaml, ... likewise",
-    "metrics.csv": "losses, scores and learning rate of every epoch",
-    "checkpoints": "best.ckpt (best on validation), last.ckpt and previous.ckpt (for --resume)",
-    "tokenizer.json": "the vocabulary and the rules that split text into tokens",
-    "curves.png": "the metrics over the epochs",
-    "confusion_matrix.png": "class confusions",
-    "mistakes.png": "the most confident errors",
-    "samples.md": "text generated at each validation, beside the references",
-    "attention.png": "the source tokens attended to for each generated token",
-    "summary.md": "the run on one page: model size, scores, time, hardware, command",
-    "run.json": "the same for programs, with the time after each epoch",
-    "test_metrics.json": "all test metrics, unrounded, and the data they were measured on",
-    "test_hypotheses.txt": "the text generated for each test example, one per line",
-    "test_outputs.jsonl": "the same with source, references and score",
-    "model.onnx": "the network for onnxruntime",
-    "model.pt2": "the network for torch.export.load",
-    "hf": "the model and its tokenizer for transformers",
-    "ctranslate2": "the model and its tokenizer for CTranslate2",
-}
-"""What each file of a run folder is, for a user who opens it for the first time."""
-
 _NUMBERED = re.compile(r"config-(\d+)\.yaml")
 
 WEIGHTS = {"best.ckpt": "best score", "last.ckpt": "last epoch"}
 PREDICTIONS = ("predictions.csv", "predictions.txt", "predictions.jsonl")  # of images, of text
-
-
-def contents(folder: Path) -> list[str]:
-    """Return one line per known file in a run folder: its name and what it is."""
-    return [f"  {name:<22}{what}" for name, what in CONTENTS.items() if (folder / name).exists()]
 
 
 def weights_in(folder: Path) -> list[tuple[Path, str]]:

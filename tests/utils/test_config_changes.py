@@ -8,7 +8,7 @@ import pytest
 import torch  # noqa: F401 (a config names its classes)
 from lightning.pytorch import Trainer
 
-from utils.config_changes import config_changes, default_of
+from utils.config_changes import MISSING, changes_from_defaults, config_changes, default_of
 
 
 @dataclasses.dataclass(frozen=True)
@@ -99,3 +99,24 @@ def test_values_are_shown_as_a_config_has_them():
     assert differences(thing("one.Net"), thing("other.Net")) == ["x one.Net -> other.Net"]
     (text,) = differences([1], list(range(100)))
     assert len(text) < 100
+
+
+def test_what_is_not_the_default_is_found_at_any_depth():
+    config = {
+        "seed_everything": 0,
+        "name": None,
+        "trainer": {"max_epochs": 3, "precision": None, "callbacks": [thing(needed=1, seed=7)]},
+        "model": thing(needed=4, pair=[1, 2], seed=5, options={"size": 4, "names": ["a"], "more": [1]}),
+    }
+    found = {change.field: (change.old, change.new) for change in changes_from_defaults(config, {"trainer": Trainer})}
+    assert found == {
+        "seed_everything": (MISSING, 0),
+        "trainer.max_epochs": (None, 3),
+        "trainer.callbacks": (None, [thing(needed=1, seed=7)]),
+        "trainer.callbacks.Thing.needed": (MISSING, 1),
+        "trainer.callbacks.Thing.seed": (0, 7),
+        "model": (MISSING, config["model"]),
+        "model.needed": (MISSING, 4),
+        "model.seed": (0, 5),
+        "model.options.size": (3, 4),
+    }

@@ -1,5 +1,8 @@
+import base64
+import json
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from lightning.pytorch import Callback
@@ -47,6 +50,11 @@ def test_a_test_draws_the_first_examples(make_trainer, tmp_path):
     for layer in (1, 2, 3):
         heads = [(head * layer * (before[:, None] + 1) * read / 50).softmax(1) for head in (1, 3)]
         torch.testing.assert_close(maps[0].layers[layer], (heads[0] + heads[1]) / 2)
+    for each, data in zip(maps, json.loads((tmp_path / "attention.json").read_text())["maps"], strict=True):
+        assert (data["index"], data["source"], data["target"]) == (each.index, each.source, each.target)
+        for layer, weights in each.layers.items():
+            kept = np.frombuffer(base64.b64decode(data["layers"][str(layer)]), np.uint8).reshape(weights.shape)
+            np.testing.assert_allclose(kept / 255, weights, atol=0.5 / 255 + 1e-6)
     height, width = imread(tmp_path / "attention.png").shape[:2]
     assert 300 < height < 2000
     assert 300 < width < 2000

@@ -1,8 +1,14 @@
+import base64
+import io
+import json
+
+import numpy as np
 import pytest
 import torch
 from matplotlib.image import imread
+from PIL import Image
 
-from callbacks.plots.confident_mistakes import ConfidentMistakes, Mistakes, draw, errors_of, most_confident
+from callbacks.plots.confident_mistakes import ConfidentMistakes, Mistakes, draw, errors_of, most_confident, png
 
 
 def test_the_most_confident_errors_over_batches_equal_a_sort_of_all():
@@ -60,6 +66,21 @@ def test_an_evaluation_draws_the_count_most_confident(make_trainer, tiny_data, t
     assert names == ["ant", "bee", "cow"]
     assert title == "test"
     assert imread(tmp_path / "mistakes.png").shape[0] > 100
+    data = json.loads((tmp_path / "mistakes.json").read_text())
+    images = [each.pop("image") for each in data["mistakes"]]
+    assert data["mistakes"] == [{"true": "bee", "predicted": "cow", "confidence": each} for each in (0.9, 0.89)]
+    assert all((pixels(image) == 20).all() for image in images)
+
+
+def pixels(image):
+    return np.asarray(Image.open(io.BytesIO(base64.b64decode(image))))
+
+
+def test_images_for_the_report_are_small_and_those_of_cifar_exact():
+    draw = torch.Generator().manual_seed(0)
+    small = torch.randint(0, 256, (3, 32, 32), generator=draw, dtype=torch.uint8)
+    assert (pixels(png(small)) == small.permute(1, 2, 0).numpy()).all()
+    assert pixels(png(torch.zeros(3, 300, 600, dtype=torch.uint8))).shape == (80, 160, 3)
 
 
 def test_each_error_has_its_classes_and_probability():

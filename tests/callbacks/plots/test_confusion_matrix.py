@@ -1,3 +1,4 @@
+import json
 from typing import Any
 
 import pytest
@@ -6,7 +7,7 @@ from matplotlib.image import imread
 from sklearn.metrics import confusion_matrix
 
 from callbacks.plots.confusion_matrix import ConfusionMatrix, draw
-from callbacks.plots.evaluation_plot import Step
+from callbacks.plots.evaluation_files import Step
 
 
 class Recording(ConfusionMatrix):
@@ -29,6 +30,10 @@ def test_counts_equal_sklearn(make_trainer, tiny_data, tiny_classifier, tmp_path
     assert counts.tolist() == confusion_matrix(labels, torch.tensor([0, 2, 2])[labels]).tolist()
     assert names == ["a", "b", "c"]
     assert title == "test"
+    data = json.loads((tmp_path / "confusion_matrix.json").read_text())
+    assert data["of"] == "test"
+    assert data["classes"] == ["a", "b", "c"]
+    assert sorted(data["cells"]) == [[i, j, int(counts[i, j])] for i, j in counts.nonzero().tolist()]
     height, width = imread(tmp_path / "confusion_matrix.png").shape[:2]
     assert 300 < height < 2000
     assert 300 < width < 2000

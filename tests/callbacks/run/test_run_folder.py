@@ -13,7 +13,6 @@ from callbacks.run.run_folder import (
     RUN_DIR_VARIABLE,
     RunFolder,
     claim_folder,
-    contents,
     default_name,
     earlier_config_files,
     evaluation_folder,
@@ -139,13 +138,11 @@ def test_a_training_claims_its_folder_or_continues_in_it(tmp_path, monkeypatch):
 
 
 def test_only_what_is_there_is_listed(tmp_path):
-    assert contents(tmp_path) == []
     assert weights_in(tmp_path) == []
     assert newest_predictions(tmp_path) is None
     (tmp_path / "checkpoints").mkdir()
     for name in ("tokenizer.json", "notes.txt", "predictions.csv", "predictions.txt", "checkpoints/last.ckpt"):
         (tmp_path / name).write_text("")
-    assert [line.split()[0] for line in contents(tmp_path)] == ["checkpoints", "tokenizer.json"]
     assert [path for path, _ in weights_in(tmp_path)] == [tmp_path / "checkpoints" / "last.ckpt"]
     for newest, older in (("csv", "txt"), ("txt", "csv")):
         os.utime(tmp_path / f"predictions.{older}", (1, 1))

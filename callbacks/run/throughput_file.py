@@ -1,0 +1,26 @@
+"""What is in `throughput.csv`, which `Throughput` writes."""
+
+import csv
+from pathlib import Path
+
+Row = tuple[int, float, int]
+"""Epochs done, seconds of training without validation, examples of all processes."""
+
+
+def read_throughput(path: Path) -> tuple[str, list[Row]]:
+    """Return what the examples of a `throughput.csv` are called, and its rows; no rows without a file.
+
+    A line that is damaged is left out.
+    """
+    if not path.is_file():
+        return "examples", []
+    rows = []
+    with path.open(newline="", encoding="utf-8", errors="replace") as file:
+        reader = csv.reader(file)
+        header = next(reader, [])
+        for cells in reader:
+            try:
+                rows.append((int(cells[0]), float(cells[1]), int(cells[2])))
+            except (ValueError, IndexError):
+                continue
+    return header[2] if len(header) > 2 else "examples", rows

@@ -1,0 +1,28 @@
+"""Write report.html into a run folder: the run on one page, for any browser, without a network.
+
+It shows what was run and where, curves, and what is known of validation and test; what is missing, it says how to get.
+`fit` and `test` write it at their end unless they are given --report false.
+"""
+
+from __future__ import annotations
+
+from argparse import ArgumentParser, Namespace
+
+EXAMPLES = ("oneforall report runs/resnet20",)
+
+
+def add_arguments(parser: ArgumentParser) -> None:
+    """Add the run folder."""
+    parser.add_argument("run", metavar="RUN", help="the run folder, such as runs/resnet20")
+
+
+def run(options: Namespace) -> None:
+    """Write the page, and print where it is.
+
+    Raises:
+        FileNotFoundError: It is no run folder.
+        ValueError: A file in it is damaged, or the extra `report` is not installed.
+    """
+    from reports.run_report import write_report
+
+    print(write_report(options.run))

@@ -1,0 +1,80 @@
+"""What a report shows of a classifier's answers: confusions, scores per class."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+MAX_CLASSES = 30
+"""Number of classes up to which the whole matrix is shown."""
+MAX_CONFUSIONS = 20
+"""Number of the most frequent confusions that are listed."""
+
+
+class ClassScores(NamedTuple):
+    """Scores of one class, from 0 to 1; None where they are undefined.
+
+    Attributes:
+        name: The class.
+        examples: Number of examples of the class.
+        recall: Share of its examples that were predicted as it: its accuracy.
+        precision: Share of the predictions of it that were right.
+        f1: Harmonic mean of both.
+    """
+
+    name: str
+    examples: int
+    recall: float | None
+    precision: float | None
+    f1: float | None
+
+
+class Confusions(NamedTuple):
+    """Confusions of a validation or a test.
+
+    Attributes:
+        of: What was evaluated.
+        classes: Names of the classes.
+        counts: How often each true class (row) was predicted as each class (column); empty with many classes.
+        pairs: True class, predicted class and count of the most frequent confusions.
+        scores: Scores of each class.
+    """
+
+    of: str
+    classes: list[str]
+    counts: list[list[int]]
+    pairs: list[tuple[str, str, int]]
+    scores: list[ClassScores]
+
+
+def confusions_of(data: Mapping[str, Any]) -> Confusions:
+    """Return what `confusion_matrix.json` holds."""
+    classes = [str(name) for name in data["classes"]]
+    cells = [(int(true), int(predicted), int(count)) for true, predicted, count in data["cells"]]
+    number = len(classes)
+    counts = [[0] * number for _ in range(number)] if number <= MAX_CLASSES else []
+    hits, examples, answers = [0] * number, [0] * number, [0] * number
+    for true, predicted, count in cells:
+        examples[true] += count
+        answers[predicted] += count
+        hits[true] += count if true == predicted else 0
+        if counts:
+            counts[true][predicted] = count
+    wrong = sorted((cell for cell in cells if cell[0] != cell[1]), key=lambda cell: -cell[2])
+    pairs = [(classes[true], classes[predicted], count) for true, predicted, count in wrong[:MAX_CONFUSIONS]]
+    return Confusions(str(data["of"]), classes, counts, pairs, _scores(classes, hits, examples, answers))
+
+
+def _scores(
+    classes: Sequence[str], hits: Sequence[int], examples: Sequence[int], answers: Sequence[int]
+) -> list[ClassScores]:
+    return [
+        ClassScores(
+            name,
+            examples[place],
+            hits[place] / examples[place] if examples[place] else None,
+            hits[place] / answers[place] if answers[place] else None,
+            2 * hits[place] / (examples[place] + answers[place]) if examples[place] + answers[place] else None,
+        )
+        for place, name in enumerate(classes)
+    ]

@@ -1,0 +1,67 @@
+"""A comparison of runs as text for a terminal, and as a page."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from urllib.parse import quote
+
+from reports.charts import side_by_side
+from reports.comparison import UNKNOWN, Comparison
+from reports.page import render
+from utils.files import write_text
+
+
+def as_text(comparison: Comparison) -> Iterator[str]:
+    """Yield the lines of a comparison: the runs, the groups of seeds, what differs in the configs."""
+    rows = [["run", *comparison.header], *([name, *cells] for name, cells in comparison.rows.items())]
+    for group in comparison.groups:
+        cells = [group.scores.get(column, "") for column in comparison.header]
+        rows.append([f"mean of {len(group.runs)} seeds", *cells])
+    yield from aligned(rows)
+    for group in comparison.groups:
+        yield f"seeds of one config: {', '.join(group.runs)} (mean ± sample standard deviation)"
+    yield ""
+    if not comparison.differences:
+        known = all(run.config for run in comparison.runs.values())
+        yield "the configs are the same" if known else "not every run has a config.yaml to compare"
+        return
+    yield "what differs in the configs:"
+    width = max(map(len, comparison.differences)) + 2
+    for field, values in comparison.differences.items():
+        yield f"  {field:<{width}}" + "; ".join(f"{value} ({', '.join(names)})" for value, names in values.items())
+
+
+def aligned(rows: Sequence[Sequence[str]]) -> list[str]:
+    """Return rows of a table as lines: the first column to the left, the others to the right."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return [
+        "  ".join(
+            cell.rjust(width) if place else cell.ljust(width)
+            for place, (cell, width) in enumerate(zip(row, widths, strict=True))
+        ).rstrip()
+        for row in rows
+    ]
+
+
+def write_page(comparison: Comparison, path: str | os.PathLike[str]) -> None:
+    """Write a comparison as a page, with the curves of all runs in the same charts."""
+    charts = side_by_side({name: run.columns for name, run in comparison.runs.items()})
+    links = {name: _link(run.folder, Path(path).parent) for name, run in comparison.runs.items()}
+    write_text(
+        path,
+        render(
+            "compare.html",
+            comparison=comparison,
+            unknown=UNKNOWN,
+            links=links,
+            charts=[chart.plain() for chart in charts if not chart.title.startswith("test/")],
+        ),
+    )
+
+
+def _link(folder: Path, beside: Path) -> str:
+    """Return the address of a run's report, or of its folder, from a page in another folder."""
+    target = folder / "report.html" if (folder / "report.html").is_file() else folder
+    return quote(Path(os.path.relpath(target, beside)).as_posix())

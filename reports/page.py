@@ -1,0 +1,49 @@
+"""HTML pages that are one file each: styles, scripts and Plotly are inlined, and every value is escaped."""
+
+from __future__ import annotations
+
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from jinja2 import Environment
+
+TEMPLATES = Path(__file__).parent / "templates"
+
+
+def render(template: str, **content: Any) -> str:
+    """Return a page.
+
+    Args:
+        template: Name of a file in `templates/`.
+        content: What it shows.
+
+    Raises:
+        ValueError: The extra `report` is not installed.
+    """
+    return _environment().get_template(template).render(**content)
+
+
+@cache
+def _environment() -> Environment:
+    try:
+        from jinja2 import Environment, FileSystemLoader, StrictUndefined
+        from markupsafe import Markup
+        from plotly.offline import get_plotlyjs
+    except ImportError as error:
+        raise ValueError("a page needs jinja2 and plotly: pip install 'one-for-all[report]'") from error
+
+    environment = Environment(
+        loader=FileSystemLoader(TEMPLATES),
+        autoescape=True,
+        undefined=StrictUndefined,  # a name that a template has wrong is an error, not a gap in the page
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.globals["asset"] = lambda name: Markup((TEMPLATES / name).read_text(encoding="utf-8"))  # as it is
+    environment.globals["plotly"] = lambda: Markup(get_plotlyjs())
+    environment.filters["percent"] = lambda share: "-" if share is None else f"{share:.1%}"
+    environment.filters["score"] = lambda value: "-" if value is None else f"{value:.4g}"
+    environment.filters["thousands"] = lambda number: f"{number:,}"
+    return environment

@@ -1,0 +1,151 @@
+"""report.html: a run on one page."""
+
+from __future__ import annotations
+
+import base64
+import os
+import shlex
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import yaml
+
+from callbacks.plots.metric_lines import read_panels
+from callbacks.run.folder_contents import CONTENTS
+from callbacks.run.throughput_file import read_throughput
+from reports.charts import (
+    Chart,
+    calibration_error,
+    confidence_chart,
+    metric_charts,
+    reliability_chart,
+    throughput_chart,
+)
+from reports.classes import confusions_of
+from reports.page import render
+from reports.run_files import RunFiles
+from reports.settings import settings_of
+from reports.texts import read_examples
+from utils.files import write_text
+
+NAME = "report.html"
+
+KINDS = {"ImageClassifier": "images", "TextSeq2Seq": "text"}
+"""What the sections of a run are about, by the class of its model."""
+
+
+def write_report(folder: str | os.PathLike[str]) -> Path:
+    """Write `report.html` into a run folder, and return its path.
+
+    Raises:
+        FileNotFoundError: It is no run folder.
+        ValueError: A file in it is damaged.
+    """
+    run = RunFiles(folder)
+    path = run.folder / NAME
+    write_text(path, render("report.html", **content_of(run)))
+    return path
+
+
+def report_after(folder: Path) -> None:
+    """Write the report at the end of a fit or a test, which never fails because of it: it then says why in one line."""
+    try:
+        print(f"report: {write_report(folder)}", flush=True)
+    except (ValueError, OSError) as error:  # what a user can mend, such as a missing extra
+        print(f"no report: {' '.join(str(error).split())}", flush=True)
+    except Exception as error:  # whatever it is, the run is done and its files are there
+        again = shlex.join(["oneforall", "report", str(folder), "--debug"])
+        print(f"no report ({type(error).__name__}: {' '.join(str(error).split())}); `{again}` shows more", flush=True)
+
+
+def content_of(run: RunFiles) -> dict[str, Any]:
+    """Return what the page shows."""
+    return {
+        "run": run,
+        "command": _Commands(run),
+        "kind": _kind(run),
+        "headline": _headline(run),
+        "settings": settings_of(run.config),
+        "config": yaml.safe_dump(run.config, sort_keys=False, allow_unicode=True) if run.config else "",
+        "charts": [chart.plain() for chart in _curves(run)],
+        "links": [(name, quote(name), what) for name, what in CONTENTS.items() if run.has(name) and name != NAME],
+        **_of_images(run),
+        **_of_text(run),
+    }
+
+
+class _Commands:
+    """Command lines that fill what a page lacks."""
+
+    def __init__(self, run: RunFiles) -> None:
+        folder = str(run.folder)
+        self.test = shlex.join(["oneforall", "test", "--ckpt_path", folder])
+        self.report = shlex.join(["oneforall", "report", folder])
+
+    def test_with(self, callback: str) -> str:
+        """Return the command that tests with one more callback."""
+        return f"{self.test} --trainer.callbacks+={callback}"
+
+
+def _kind(run: RunFiles) -> str:
+    """Return `images`, `text`, or an empty string for a model that has no sections of its own."""
+    model = str((run.config.get("model") or {}).get("class_path")).rpartition(".")[2]
+    if model in KINDS:
+        return KINDS[model]
+    return "images" if run.has("reliability.json") else "text" if run.has("test_outputs.jsonl") else ""
+
+
+def _headline(run: RunFiles) -> list[tuple[str, str, str]]:
+    """Return the figures at the top of the page: name, value and a note."""
+    found = []
+    if run.monitor in run.scores:
+        score = run.scores[str(run.monitor)]
+        found.append((f"best {run.monitor}", f"{score.best:.4g}", f"epoch {score.best_epoch:g}"))
+    for name, value in (run.test or {}).items():
+        if name.startswith("test/") and name.count("/") == 1 and isinstance(value, float | int):
+            found.append((name, f"{value:.4g}", ""))
+    facts = {"epochs": str(run.epochs or ""), "time": run.summary.time}
+    if run.summary.parameters is not None:
+        facts["parameters"] = f"{run.summary.parameters:,}"
+    return found + [(name, value, "") for name, value in facts.items() if value]
+
+
+def _curves(run: RunFiles) -> list[Chart]:
+    charts = metric_charts(read_panels(run.folder / "metrics.csv")) if run.has("metrics.csv") else []
+    unit, rows = read_throughput(run.folder / "throughput.csv")
+    return [*charts, throughput_chart(unit, rows)] if rows else charts
+
+
+def _of_images(run: RunFiles) -> dict[str, Any]:
+    confusion, mistakes, reliability = (
+        run.data(f"{name}.json") for name in ("confusion_matrix", "mistakes", "reliability")
+    )
+    bins = reliability["bins"] if reliability else []
+    return {
+        "confusions": confusions_of(confusion) if confusion else None,
+        "confusion_png": None if confusion else _data_uri(run, "confusion_matrix.png"),
+        "mistakes": mistakes,
+        "mistakes_png": None if mistakes else _data_uri(run, "mistakes.png"),
+        "reliability": reliability,
+        "calibration_error": calibration_error(bins) if bins else None,
+        "reliability_charts": [reliability_chart(bins).plain(), confidence_chart(bins).plain()] if bins else [],
+    }
+
+
+def _of_text(run: RunFiles) -> dict[str, Any]:
+    attention = run.data("attention.json")
+    examples = read_examples(run.folder / "test_outputs.jsonl") if run.has("test_outputs.jsonl") else None
+    return {
+        "examples": examples,
+        "length_chart": examples.lengths.plain() if examples else None,
+        "attention": attention,
+        "attention_png": None if attention else _data_uri(run, "attention.png"),
+    }
+
+
+def _data_uri(run: RunFiles, name: str) -> str | None:
+    """Return a PNG file of the run as an address that holds the image itself; None if there is no such file."""
+    if not run.has(name):
+        return None
+    return f"data:image/png;base64,{base64.b64encode((run.folder / name).read_bytes()).decode()}"
