@@ -27,7 +27,7 @@ NETWORK_OR_BASE = re.compile(r"^(model:\n +class_path:|base:)", re.MULTILINE)
 SENTENCE = re.compile(r"(.+?(?<!\bal)[.!?][\")]?)(?= |$)")
 """The first sentence of a text. `et al. 2020` does not end it."""
 
-LEAST_WIDTH = 30
+LEAST_WIDTH = 28
 """Columns that a description has even in a narrow terminal."""
 
 

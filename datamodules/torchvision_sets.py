@@ -59,7 +59,7 @@ class TorchvisionDataModule(ImageDataModule):
         self.class_names = list(self.names)
 
     @abstractmethod
-    def open(self, train: bool, download: bool) -> tuple[Any, Any]:
+    def read_split(self, train: bool, download: bool) -> tuple[Any, Any]:
         """Return training or test images, uint8 [N, H, W] or [N, 3, H, W], and labels [N]; arrays or tensors.
 
         Args:
@@ -102,7 +102,7 @@ class TorchvisionDataModule(ImageDataModule):
     def _read(self, train: bool, download: bool = False) -> ImageSet:
         try:
             with impatient():
-                images, labels = self.open(train, download)
+                images, labels = self.read_split(train, download)
         except (RuntimeError, OSError) as error:
             reason = " ".join(str(error).split())
             raise FileNotFoundError(
@@ -129,7 +129,7 @@ class CIFAR100DataModule(TorchvisionDataModule):
     folder = ""
     names: ClassVar[list[str]] = CIFAR100_NAMES.split()
 
-    def open(self, train: bool, download: bool) -> tuple[Any, Any]:
+    def read_split(self, train: bool, download: bool) -> tuple[Any, Any]:
         """Return images and fine labels; the pickles are read only if they are the originals, byte by byte."""
         from torchvision.datasets import CIFAR100
 
@@ -154,7 +154,7 @@ class MNISTDataModule(TorchvisionDataModule):
     folder = "MNIST/raw"
     names: ClassVar[list[str]] = DIGITS
 
-    def open(self, train: bool, download: bool) -> tuple[Any, Any]:
+    def read_split(self, train: bool, download: bool) -> tuple[Any, Any]:
         """Return images and labels."""
         data = self._dataset()(self.root, train=train, download=download)
         return data.data, data.targets
@@ -203,7 +203,7 @@ class SVHNDataModule(TorchvisionDataModule):
     folder = "svhn"
     names: ClassVar[list[str]] = DIGITS
 
-    def open(self, train: bool, download: bool) -> tuple[Any, Any]:
+    def read_split(self, train: bool, download: bool) -> tuple[Any, Any]:
         """Return images and labels."""
         from torchvision.datasets import SVHN
 

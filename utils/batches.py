@@ -152,8 +152,7 @@ class Hypotheses(TypedDict):
     Keys:
         index: Number of each source's line, from 0, int64 [B].
         hypotheses: What the model generated for each: the best text.
-        n_best: All texts that were asked for, best first in a search, for each source; left out by models without
-            scores.
+        n_best: All texts that were asked for, best first in a search; left out by models without scores.
         sources: What the model read, without the task's prefix; left out with `n_best`.
     """
 

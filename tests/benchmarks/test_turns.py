@@ -49,7 +49,6 @@ def test_processes_take_turns_and_the_slower_takes_longer():
         # Nobody has gone on while the other had its turn: a turn that was half over would be short
         assert min(found.times["ours"]) >= 4 * 0.05
         assert min(found.times["theirs"]) >= 4 * 0.15
-        assert found.ratio("theirs") > 1.5
     assert not ours._process.is_alive()
 
 

@@ -43,7 +43,7 @@ def last_line(capsys, monkeypatch, tmp_path):
         ("--trainer.max_epochs", "--trainer.max_epochs needs a value"),
         ("--model.tta flop", "model.tta: expected one of none, flip, flip_translate, got flop"),
         ("--model.schedule Nope", "known LRScheduler: Constant, WarmupCosine, InverseSqrt, OneCycle, MultiStep, "),
-        ("--model.optimizer Nope", "known Optimizer: Muon, ScaledAdamW, "),
+        ("--model.optimizer Nope", "known Optimizer: Adafactor, Muon, ScaledAdamW, "),
         ("--model.architecture Nope", "MobileNetV1, MobileNetV2, MobiNet, ResNet"),
         ("--model.architecture torch.nn.Nope", "no ImageClassifierNet named torch.nn.Nope"),
         ("--model.architecture ResNet --model.architecture.depth 19", "depth must be one of 18, 20, 32, 34, "),
