@@ -9,6 +9,7 @@ import warnings
 import zlib
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -96,9 +97,7 @@ def _map_cache(cache: Path, shape: tuple[int, ...]) -> Tensor | None:
             checksum = file.read()
     except (OSError, ValueError, EOFError):
         return None
-    if array.dtype != np.uint8 or array.shape != shape or checksum != _checksum(array):
-        return None
-    return torch.from_numpy(array)
+    return _intact(array, shape, checksum)
 
 
 def _state(path: Path) -> tuple[str, int, int, int]:
@@ -121,6 +120,11 @@ def _read_cache(cache: Path, shape: tuple[int, ...]) -> Tensor | None:
             checksum = file.read()
     except (OSError, ValueError, EOFError):
         return None
+    return _intact(array, shape, checksum)
+
+
+def _intact(array: np.ndarray[Any, Any], shape: tuple[int, ...], checksum: bytes) -> Tensor | None:
+    """Return what was read as a tensor; None if it is not what was written."""
     if array.dtype != np.uint8 or array.shape != shape or checksum != _checksum(array):
         return None
     return torch.from_numpy(array)
