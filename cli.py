@@ -2,7 +2,8 @@
 
 LightningCLI, and what belongs to no single run of a Trainer: a folder for the run, `--resume` (what is restored:
 `callbacks/run/resume_checkpoint.py`), and checkpoints that describe themselves (what they may do: `utils/trust.py`).
-`command_line/` has the parser, the search for configs and the explanation of errors.
+`command_line/` has the parser, the search for configs and the explanation of errors; `commands/` has the commands that
+run no Trainer, such as `oneforall export`.
 """
 
 import sys

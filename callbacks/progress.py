@@ -27,7 +27,7 @@ class PacedProgress(ProgressBar):
     """Progress bar that prints a line per epoch and keeps the pace of each stage.
 
     `paces` has `train`, `validate`, `test` and `predict`. The line is that of `EpochLine`, printed when the next epoch
-    begins or the training ends: only then has Lightning the epoch's training metrics.
+    begins or the training ends: only then does Lightning have the epoch's training metrics.
     """
 
     clock: Clock = staticmethod(time.monotonic)
@@ -68,7 +68,7 @@ class PacedProgress(ProgressBar):
         super().on_train_epoch_start(trainer, pl_module)
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Keep what only now is known of the epoch."""
+        """Record what is known only when the epoch ends."""
         super().on_train_epoch_end(trainer, pl_module)
         if self.is_enabled:
             self._ended = EpochLine(trainer, self._validated, self.clock() - self._began)

@@ -30,7 +30,7 @@ class Rule(NamedTuple):
 
 
 SPLIT = "training examples would move into validation or test"
-NOT_THE_START = "only the start of a run uses it"
+ONLY_AT_THE_START = "only the start of a run uses it"
 OTHER_EXAMPLES = "it may decide which examples are for training, and which for validation"
 OTHER_STATE = "the optimizer's state in the checkpoint is of another kind"
 HORIZON = "changes the length of the schedule"
@@ -43,7 +43,7 @@ RULES = (
     Rule(("model.architecture.*dropout*", "model.architecture.*drop_path*", "model.architecture.*stochastic_depth*")),
     Rule(("model.architecture.*activation_checkpointing",)),
     Rule(("model.architecture", "model.architecture.*"), "the weights belong to the network"),
-    Rule(("model.init_from",), NOT_THE_START),
+    Rule(("model.init_from",), ONLY_AT_THE_START),
     Rule(("model.seed",), "the dropout of all epochs follows from it"),
     Rule(("model.optimizer",), OTHER_STATE),
     Rule(("model.optimizer.amsgrad", "model.optimizer.centered"), OTHER_STATE),

@@ -27,7 +27,7 @@ from lightning_modules.image_classifier import ImageClassifier
 def write_onnx(classifier: ImageClassifier, path: Path) -> Exported:
     """Write a classifier as an ONNX file, and compare it with the classifier.
 
-    The file's metadata have `class_names`, a JSON list, and `input`, a description.
+    The file's metadata contains `class_names`, a JSON list, and `input`, a description.
 
     Args:
         classifier: The trained classifier, in eval mode.

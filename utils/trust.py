@@ -59,13 +59,13 @@ def _plain(value: object, field: str, depth: int, budget: Iterator[int]) -> Any:
         raise Refusal(field, "is nested too deeply or has too many values")
     if isinstance(value, dict):
         if not all(type(name) is str for name in value):
-            raise Refusal(field, "has keys that are no names")
+            raise Refusal(field, "has keys that are not names")
         return {name: _plain(each, f"{field}.{name}", depth + 1, budget) for name, each in value.items()}
     if isinstance(value, list | tuple):
         return [_plain(each, f"{field}[{place}]", depth + 1, budget) for place, each in enumerate(value)]
     if value is None or type(value) in (bool, int, float, str):
         return value
-    raise Refusal(field, f"is a {type(value).__name__}, which is no plain value")
+    raise Refusal(field, f"is a {type(value).__name__}, which is not a plain value")
 
 
 def resolve(class_path: object, base: type, field: str) -> type:
@@ -77,10 +77,10 @@ def resolve(class_path: object, base: type, field: str) -> type:
     found = _find(class_path, base) if isinstance(class_path, str) else None
     if not isinstance(found, type) or not _is_listed(found.__module__):
         raise Refusal(
-            field, f"names {_shown(class_path)}, which is no class of this program, torch.optim or torchmetrics"
+            field, f"names {_shown(class_path)}, which is not a class of this program, torch.optim or torchmetrics"
         )
     if not issubclass(found, base):
-        raise Refusal(field, f"names {_shown(class_path)}, which is no {base.__name__}")
+        raise Refusal(field, f"names {_shown(class_path)}, which is not a {base.__name__}")
     return found
 
 

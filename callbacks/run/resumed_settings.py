@@ -95,7 +95,7 @@ class ResumedSettings(Callback):
 
     def _renew(self, trainer: Trainer, checkpoint: dict[str, Any]) -> None:
         _check_data(trainer, checkpoint.get(DATA_KEY), self._data)
-        _say_processes(trainer, checkpoint)
+        _report_processes(trainer, checkpoint)
         _renew_position(trainer, checkpoint)
         if self.changed:
             self._renew_optimizers(trainer, checkpoint)
@@ -194,11 +194,13 @@ def _check_groups(saved: Settings, now: Settings, trainer: Trainer) -> None:
         )
 
 
-def _say_processes(trainer: Trainer, checkpoint: dict[str, Any]) -> None:
-    """Say if there are more or fewer processes than before: with `devices: auto` the config does not."""
+def _report_processes(trainer: Trainer, checkpoint: dict[str, Any]) -> None:
+    """Report a changed number of processes: with `devices: auto` the config does not."""
     before = checkpoint.get(PLAN_KEY, {}).get("world_size", trainer.world_size)
     if before != trainer.world_size:
-        rank_zero_info(f"resuming with {trainer.world_size} processes instead of {before}: batches have another size")
+        rank_zero_info(
+            f"resuming with {trainer.world_size} processes instead of {before}: the total batch size changes"
+        )
 
 
 def _renew_position(trainer: Trainer, checkpoint: dict[str, Any]) -> None:

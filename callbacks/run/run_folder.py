@@ -24,7 +24,7 @@ RUN_DIR_VARIABLE = "ONEFORALL_RUN_DIR"
 
 _NUMBERED = re.compile(r"config-(\d+)\.yaml")
 
-WEIGHTS = {"best.ckpt": "best score", "last.ckpt": "last epoch"}
+WEIGHTS = {"best.ckpt": "best score", "last.ckpt": "latest state"}
 PREDICTIONS = ("predictions.csv", "predictions.txt", "predictions.jsonl")  # of images, of text
 
 

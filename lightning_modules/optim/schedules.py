@@ -39,7 +39,9 @@ def with_schedule(
     """
     steps = planned_steps(trainer, checkpoint)
     if steps == float("inf"):
-        raise ValueError("a schedule needs an end: set trainer.max_epochs or trainer.max_steps, -1 is neither")
+        raise ValueError(
+            "a schedule must know the length of the run: set trainer.max_epochs or trainer.max_steps; -1 is no limit"
+        )
     return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule(optimizer, int(steps)), "interval": "step"}}
 
 
@@ -81,7 +83,7 @@ class WarmupCosine(LambdaLR):
         optimizer: The optimizer whose learning rates are scaled.
         total_steps: Number of optimizer steps of the run.
         warmup: Length of the linear warm-up, as a fraction of the run (below 1) or in steps (1 or more).
-        final_factor: Share of the learning rate that remains at the last step.
+        final_factor: Share of the learning rate that is approached at the end of the run.
     """
 
     def __init__(self, optimizer: Optimizer, total_steps: int, warmup: float = 0.05, final_factor: float = 0.0):
@@ -119,7 +121,7 @@ class OneCycle(LambdaLR):
         total_steps: Number of optimizer steps of the run.
         peak: Position of the peak, as a fraction of the run in [0, 1). 0 is a plain linear decay.
         initial_factor: Share of the learning rate at the first step.
-        final_factor: Share of the learning rate at the last step.
+        final_factor: Share of the learning rate that is approached at the end of the run.
     """
 
     def __init__(
