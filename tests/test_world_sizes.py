@@ -133,6 +133,7 @@ def test_12862_images_have_the_same_figures_and_files(tmp_path: Path, count: int
         ]
 
     files = {"test_metrics.json", "summary.md", "confusion_matrix.png", "mistakes.png", "predictions.csv"}
+    files |= {"confusion_matrix.json", "mistakes.json"}
     found = compare_world_sizes(tmp_path, parts, files)
     assert json.loads(found["test_metrics.json"])["examples"] == count
     rows = found["predictions.csv"].decode().splitlines()[1:]
@@ -162,7 +163,7 @@ def test_5257_texts_have_the_same_figures_and_files(tmp_path: Path, count: int) 
         return [model, data, TestMetrics(), TextOutputs(), TextPredictions(), AttentionMaps()]
 
     files = {"test_metrics.json", "summary.md", "predictions.txt", "attention.png"}
-    files |= {"test_hypotheses.txt", "test_references.txt", "test_outputs.jsonl"}
+    files |= {"attention.json", "test_hypotheses.txt", "test_references.txt", "test_outputs.jsonl"}
     found = compare_world_sizes(tmp_path, parts, files)
     assert json.loads(found["test_metrics.json"])["examples"] == count
     assert len(set(found["predictions.txt"].splitlines())) > 1

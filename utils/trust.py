@@ -80,7 +80,7 @@ def resolve(class_path: object, base: type, field: str) -> type:
             field, f"names {_shown(class_path)}, which is not a class of this program, torch.optim or torchmetrics"
         )
     if not issubclass(found, base):
-        raise Refusal(field, f"names {_shown(class_path)}, which is not a {base.__name__}")
+        raise Refusal(field, f"names {_shown(class_path)}, which is not a subclass of {base.__name__}")
     return found
 
 

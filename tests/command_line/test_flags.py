@@ -1,15 +1,25 @@
 """All options of every command, with their defaults, are those last written down: `make flags` renews them."""
 
 import difflib
+import json
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 
-from scripts.flags import FOLDER, frozen
+from scripts.flags import FOLDER
+
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture(scope="module")
 def texts() -> dict[str, str]:
-    return frozen()
+    """What a new process writes: other tests import modules, and define classes, that the program does not."""
+    code = "import json; from scripts.flags import frozen; print(json.dumps(frozen()))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=True)
+    read: dict[str, str] = json.loads(done.stdout.splitlines()[-1])
+    return read
 
 
 def test_there_is_a_file_for_each_command(texts: dict[str, str]) -> None:
