@@ -137,7 +137,11 @@ ATTACKS = {
         "names 'utils.files.write_text'",
     ),
     "a function of the list": (OPTIMIZER, {"class_path": "torch.optim.swa_utils.update_bn"}, "swa_utils.update_bn"),
-    "a class of another kind": (OPTIMIZER, {"class_path": "callbacks.weight_averaging.EMA"}, "is not a subclass of Optimizer"),
+    "a class of another kind": (
+        OPTIMIZER,
+        {"class_path": "callbacks.weight_averaging.EMA"},
+        "is not a subclass of Optimizer",
+    ),
     "a class at a number": ((*OPTIMIZER, "init_args", "lr"), RUN, "model.optimizer.lr"),
     "a name at a number": ((*OPTIMIZER, "init_args", "lr"), "os.system", "model.optimizer.lr is 'os.system'"),
     "keywords without a signature": (
