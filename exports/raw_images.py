@@ -42,7 +42,7 @@ class RawImages(nn.Module):
     def forward(self, images: Tensor) -> dict[str, Tensor]:
         """Return the two outputs by name."""
         logits = self.classifier(images).float()
-        return dict(zip(OUTPUTS, (logits.softmax(1), logits), strict=True))
+        return dict(zip(OUTPUTS, (self.classifier.probabilities_of(logits), logits), strict=True))
 
 
 def image_size(classifier: ImageClassifier) -> int:

@@ -90,7 +90,7 @@ class ImageModel(Model):
             images: uint8 [B, 3, size, size].
         """
         with torch.inference_mode():
-            probabilities = self.module(images.to(self.module.device)).float().softmax(1)
+            probabilities = self.module.probabilities_of(self.module(images.to(self.module.device)))
         order = probabilities.sort(dim=1, descending=True, stable=True)
         return [
             [Prediction(self.class_names[label], probability) for label, probability in zip(*row, strict=True)]

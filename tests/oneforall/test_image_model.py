@@ -86,3 +86,14 @@ def test_a_broken_file_is_an_error_here_and_a_line_there(
     assert first[0].name == expected[0].name  # type: ignore[union-attr]
     assert first[0].probability == pytest.approx(expected[0].probability)  # type: ignore[union-attr]
     assert isinstance(second, str) and "broken.png cannot be read" in second
+
+
+def test_probabilities_are_calibrated_by_the_temperature_of_the_checkpoint(
+    classifier: ImageModel, pictures: list[Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(classifier.module, "temperature", 1.0)
+    before = {each.name: each.probability for each in classifier.predict(pictures[0])}
+    monkeypatch.setattr(classifier.module, "temperature", 2.0)
+    after = {each.name: each.probability for each in classifier.predict(pictures[0])}
+    halved = np.array([before[name] for name in after]) ** 0.5  # half the logits
+    assert list(after.values()) == pytest.approx(list(halved / halved.sum()), rel=1e-4)
