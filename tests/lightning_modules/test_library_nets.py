@@ -86,7 +86,7 @@ def test_a_checkpoint_names_a_network_as_data() -> None:
         bad = {"class_path": path, "init_args": {"name": "squeezenet1_1", "options": {"dropout": value}}}
         with pytest.raises(Refusal, match=r"options.dropout"):
             admit_object(bad, nn.Module, "model.architecture")
-    with pytest.raises(Refusal, match=r"torchvision.models.resnet18.*no class of this program"):
+    with pytest.raises(Refusal, match=r"torchvision.models.resnet18.*not a class of this program"):
         admit_object({"class_path": "torchvision.models.resnet18"}, nn.Module, "model.architecture")
 
 
