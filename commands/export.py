@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from argparse import ArgumentParser, Namespace
 from collections.abc import Iterator
-from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -76,7 +75,9 @@ def run(options: Namespace) -> None:
     )
     check_target(target, options.format, options.overwrite)
 
-    module = load(checkpoint, options.trust_checkpoint)
+    from oneforall.loading import load_module  # takes seconds
+
+    module = load_module(str(checkpoint), "cpu", options.trust_checkpoint)
     check_format(module, options.format, checkpoint)
     write = write_images if options.format in IMAGES else write_texts
     exported = write(module, target, checkpoint, options)
@@ -100,26 +101,6 @@ def check_target(target: Path, format: str, overwrite: bool) -> None:
     taken = any(target.iterdir()) if target.is_dir() else target.exists()
     if taken and not overwrite:
         raise FileExistsError(f"{target} exists: pass --overwrite to replace it, or another --output")
-
-
-def load(checkpoint: Path, trusted: bool) -> TrainingModule:
-    """Return the module of a checkpoint, in eval mode, with the weights that `test` uses.
-
-    Raises:
-        ValueError: It cannot be used, or names a class that is not on the list, or that cannot be imported.
-    """
-    from lightning_modules.training_module import TrainingModule  # takes seconds
-    from utils.checkpoints import read_config
-
-    if not trusted:
-        return TrainingModule.load_from_checkpoint(checkpoint)
-    class_path = read_config(checkpoint)["model"]["class_path"]
-    package, _, name = class_path.rpartition(".")
-    try:
-        found: type[TrainingModule] = getattr(import_module(package), name)
-    except (ImportError, AttributeError, ValueError) as error:
-        raise ValueError(f"checkpoint {checkpoint} names {class_path}, which cannot be imported: {error}") from error
-    return found.load_from_checkpoint(checkpoint, trust_checkpoint=True)
 
 
 def check_format(module: TrainingModule, format: str, checkpoint: Path) -> None:

@@ -44,8 +44,7 @@ def load(
     file = checkpoint_file(os.fspath(path))
     require_checkpoint(Path(file))
     _check_device(device)
-    base = _class_named_in(file) if trust_checkpoint else TrainingModule
-    module = base.load_from_checkpoint(file, device, trust_checkpoint=trust_checkpoint)
+    module = load_module(file, device, trust_checkpoint)
     if isinstance(module, ImageClassifier):
         return ImageModel(module, file)
     if isinstance(module, TextSeq2Seq):
@@ -58,6 +57,16 @@ def load(
         f"{file} holds {name}: use `oneforall predict`, or {name}.load_from_checkpoint in Python; `classify` and "
         "`translate` are for ImageClassifier and TextSeq2Seq"
     )
+
+
+def load_module(path: str, device: str | torch.device, trusted: bool) -> TrainingModule:
+    """Return the module of a checkpoint, in eval mode, with the weights that `test` uses.
+
+    Raises:
+        ValueError: It cannot be used, or names a class that is not on the list or, trusted, cannot be imported.
+    """
+    base = _class_named_in(path) if trusted else TrainingModule
+    return base.load_from_checkpoint(path, device, trust_checkpoint=trusted)
 
 
 def _check_device(device: str | torch.device) -> None:
