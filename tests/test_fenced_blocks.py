@@ -22,6 +22,7 @@ from PIL import Image
 import cli
 from command_line.tools import TOOLS, run_tool
 from datamodules.images.cifar10_files import FOLDER, TEST_FILE, TRAIN_FILES
+from tests.test_wheel import PACKAGES
 
 ROOT = Path(__file__).parents[1]
 FENCE = re.compile(r"((?:<!-- tests [^\n]*-->\n)*)\n?```bash\n(.*?)```", re.DOTALL)
@@ -143,18 +144,7 @@ def test_every_shell_block_runs(page: str, workspace: Path, monkeypatch: pytest.
 def test_the_examples_of_the_tutorial_train(workspace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The Python and YAML of CONTRIBUTING.md become files of a checkout, and its commands run there."""
     (workspace / "configs").unlink()
-    for name in (
-        "architectures",
-        "callbacks",
-        "command_line",
-        "commands",
-        "configs",
-        "datamodules",
-        "exports",
-        "lightning_modules",
-        "sweeps",
-        "utils",
-    ):
+    for name in PACKAGES:
         subprocess.run(["cp", "-r", str(ROOT / name), "."], check=True)
     text = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
     for name, content in re.findall(r"`([\w/]+\.(?:py|yaml))`:\n\n```\w+\n(.*?)```", text, re.DOTALL):

@@ -19,6 +19,22 @@ class FakeClock:
         return self.now
 
 
+def timed_model(base: type[Any], validation_seconds: float) -> tuple[FakeClock, Any]:
+    """Return a clock, and a model that takes 2 s of it per training batch, and the given time per validation batch."""
+    clock = FakeClock()
+
+    class Timed(base):
+        def training_step(self, batch, batch_idx):
+            clock.now += 2
+            return super().training_step(batch, batch_idx)
+
+        def validation_step(self, batch, batch_idx):
+            clock.now += validation_seconds
+            return super().validation_step(batch, batch_idx)
+
+    return clock, Timed()
+
+
 class Endless(IterableDataset):
     """Black images of class 0, without end."""
 

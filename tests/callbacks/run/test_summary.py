@@ -9,7 +9,7 @@ from lightning.pytorch.loggers import CSVLogger
 
 from callbacks.run.summary import Summary, repeatable
 from callbacks.run.test_metrics import TestMetrics
-from tests.callbacks.fakes import FakeClock
+from tests.callbacks.fakes import timed_model
 from utils.machine import commit
 
 FIT = ["fit", "--config", "my file.yaml"]
@@ -23,19 +23,7 @@ def summary(clock):
 
 @pytest.fixture
 def timed(tiny_classifier):
-    """A clock, and a model that takes 2 s of it per training batch and 1 s per validation batch."""
-    clock = FakeClock()
-
-    class Timed(tiny_classifier):
-        def training_step(self, batch, batch_idx):
-            clock.now += 2
-            return super().training_step(batch, batch_idx)
-
-        def validation_step(self, batch, batch_idx):
-            clock.now += 1
-            return super().validation_step(batch, batch_idx)
-
-    return clock, Timed()
+    return timed_model(tiny_classifier, validation_seconds=1)
 
 
 def test_fit_and_test_fill_the_summary(make_trainer, tiny_data, timed, tmp_path, monkeypatch):

@@ -3,24 +3,12 @@ from lightning.pytorch import Callback
 
 from callbacks.run.throughput import Throughput
 from callbacks.run.throughput_file import read_throughput
-from tests.callbacks.fakes import FakeClock
+from tests.callbacks.fakes import timed_model
 
 
 @pytest.fixture
 def timed(tiny_classifier):
-    """A clock, and a model that takes 2 s of it per training batch and 5 s per validation batch."""
-    clock = FakeClock()
-
-    class Timed(tiny_classifier):
-        def training_step(self, batch, batch_idx):
-            clock.now += 2
-            return super().training_step(batch, batch_idx)
-
-        def validation_step(self, batch, batch_idx):
-            clock.now += 5
-            return super().validation_step(batch, batch_idx)
-
-    return clock, Timed()
+    return timed_model(tiny_classifier, validation_seconds=5)
 
 
 def throughput(clock, every_n_seconds=0.0):
