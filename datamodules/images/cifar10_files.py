@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import pickle
-import socket
 import tarfile
 import tempfile
 from pathlib import Path
@@ -13,6 +12,8 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
+
+from utils.downloads import impatient
 
 URL = "https://www.cs.toronto.edu/~kriz/cifar-10-python.tar.gz"
 ARCHIVE = "cifar-10-python.tar.gz"
@@ -217,14 +218,11 @@ def _download(archive: Path, root: Path) -> None:
     """Download the archive; `root` is where the user wants the data, for the error."""
     from torchvision.datasets.utils import download_url
 
-    timeout = socket.getdefaulttimeout()
-    socket.setdefaulttimeout(20)  # torchvision sets none: behind a firewall it would wait forever
     try:
-        download_url(URL, str(archive.parent), filename=archive.name, md5=MD5[ARCHIVE])
+        with impatient():
+            download_url(URL, str(archive.parent), filename=archive.name, md5=MD5[ARCHIVE])
     except (OSError, RuntimeError) as error:
         raise FileNotFoundError(
             f"{root / FOLDER} is missing and the download failed ({error}): download {URL}, unpack it into {root}, "
             f"or point --data.root at a folder that contains {FOLDER}"
         ) from error
-    finally:
-        socket.setdefaulttimeout(timeout)
