@@ -72,8 +72,8 @@ def position_of(checkpoint: dict[str, Any]) -> Position:
 def goes_on_within_epoch(trainer: Trainer, checkpoint: dict[str, Any]) -> bool:
     """Return whether the epoch in progress can go on where it stood; every process must call this.
 
-    It can if the same processes have the same batches, and the next one begins an optimizer step. A checkpoint of an
-    earlier version, which does not say what its batches were, is assumed to have the same ones.
+    It can if the same processes have the same batches, and the next one, if any, begins an optimizer step. A
+    checkpoint of an earlier version, which does not say what its batches were, is assumed to have the same ones.
     """
     saved = checkpoint.get(PLAN_KEY)
     if saved is None:
@@ -82,23 +82,34 @@ def goes_on_within_epoch(trainer: Trainer, checkpoint: dict[str, Any]) -> bool:
     same = all(saved[key] == now[key] for key in ("world_size", "digest"))
     if saved["digest"] is None:
         same = same and saved["batches"] == now["batches"]
-    goes_on = same and batches <= now["batches"] and batches % now["accumulate_grad_batches"] == 0
-    return bool(trainer.strategy.broadcast(goes_on))
+    begins_a_step = batches == now["batches"] or batches % now["accumulate_grad_batches"] == 0
+    return bool(trainer.strategy.broadcast(same and batches <= now["batches"] and begins_a_step))
+
+
+def lacks_no_batch(checkpoint: dict[str, Any]) -> bool:
+    """Return whether the epoch in progress has had all of its batches: its validation is to come."""
+    return 0 < checkpoint[PLAN_KEY]["batches"] <= position_of(checkpoint).batches
 
 
 def next_whole_epoch(checkpoint: dict[str, Any]) -> int:
     """Return the epoch that begins if the one in progress cannot go on: the same one, unless it lacks no batch."""
-    epochs, batches, _ = position_of(checkpoint)
-    return epochs + (batches > 0 and batches >= checkpoint[PLAN_KEY]["batches"])
+    return position_of(checkpoint).epochs + lacks_no_batch(checkpoint)
 
 
-def begin_whole_epoch(checkpoint: dict[str, Any]) -> None:
-    """Move the position of a checkpoint to the beginning of `next_whole_epoch`; optimizer steps stay counted."""
-    epoch, fit_loop = next_whole_epoch(checkpoint), checkpoint["loops"]["fit_loop"]
-    moved = epoch - position_of(checkpoint).epochs
+def renew_position(trainer: Trainer, checkpoint: dict[str, Any]) -> None:
+    """Move a checkpoint whose epoch cannot go on, because the batches have changed; optimizer steps stay counted.
+
+    The position becomes the beginning of the epoch or, if that lacks no batch, the end of as many as an epoch has now:
+    the validation follows.
+    """
+    fit_loop = checkpoint["loops"]["fit_loop"]
+    batches, now = fit_loop["epoch_loop.batch_progress"]["current"], trainer.num_training_batches
+    if lacks_no_batch(checkpoint):
+        if not math.isinf(now):
+            batches.update(dict.fromkeys(batches, now))
+        return
     for counts in fit_loop["epoch_progress"].values():
-        counts.update(dict.fromkeys(counts, counts["processed"] + moved))
-    batches = fit_loop["epoch_loop.batch_progress"]["current"]
+        counts.update(dict.fromkeys(counts, counts["processed"]))
     batches.update(dict.fromkeys(batches, 0))
 
 
@@ -119,6 +130,6 @@ def planned_steps(trainer: Trainer, checkpoint: dict[str, Any] | None) -> float:
     if not goes_on_within_epoch(trainer, checkpoint):
         epochs, batches = next_whole_epoch(checkpoint), 0
     per_epoch = math.ceil(trainer.num_training_batches / trainer.accumulate_grad_batches)
-    to_come = (trainer.max_epochs - epochs) * per_epoch - batches // trainer.accumulate_grad_batches
+    to_come = (trainer.max_epochs - epochs) * per_epoch - math.ceil(batches / trainer.accumulate_grad_batches)
     planned = done + max(0, to_come)
     return min(planned, trainer.max_steps) if trainer.max_steps != -1 else planned

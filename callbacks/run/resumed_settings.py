@@ -17,10 +17,10 @@ from utils.contracts import IdentifiesTrainingData, datamodule_of
 from utils.resume_position import (
     PLAN_KEY,
     batch_plan,
-    begin_whole_epoch,
     goes_on_within_epoch,
-    next_whole_epoch,
+    lacks_no_batch,
     position_of,
+    renew_position,
 )
 
 SETTINGS_KEY = "optimizer_settings"
@@ -212,9 +212,9 @@ def _renew_position(trainer: Trainer, checkpoint: dict[str, Any]) -> None:
         trainer.fit_loop.setup_data()
     if goes_on_within_epoch(trainer, checkpoint):
         return
-    if next_whole_epoch(checkpoint) == position.epochs:
+    if not lacks_no_batch(checkpoint):
         rank_zero_info(
             f"the batches of an epoch have changed: epoch {position.epochs} begins again, and the data of the "
             f"{position.batches} batches that it was trained on are repeated"
         )
-    begin_whole_epoch(checkpoint)
+    renew_position(trainer, checkpoint)

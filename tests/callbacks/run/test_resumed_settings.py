@@ -1,6 +1,8 @@
 """A run resumed with other settings, against one whose settings are changed by hand, and against formulas."""
 
 import csv
+import os
+import signal
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -24,6 +26,7 @@ from lightning_modules.optim.muon import Muon
 from lightning_modules.optim.scaled_adamw import ScaledAdamW
 from lightning_modules.optim.schedules import Constant, OneCycle
 from utils.batches import ImageBatch, RawImageBatch
+from utils.interruption import Interrupted, signals_raise
 from utils.resume_position import PLAN_KEY, batch_plan, goes_on_within_epoch
 
 IMAGES, CLASSES, BATCHES = 40, 10, 5  # batches of 8 in an epoch
@@ -328,6 +331,32 @@ def test_the_same_batches_go_on_within_the_epoch(tmp_path, caplog):
     data = Noise()
     fit(tmp_path / "odd", data=data, max_epochs=1, accumulate_grad_batches=2)
     assert len(data.seen) == BATCHES  # a group of two would have lacked its first batch
+
+
+class CutInValidation(Callback):
+    """Asks the run to stop in its n-th validation (counted from 1)."""
+
+    def __init__(self, number: int) -> None:
+        self.left = number
+
+    def on_validation_batch_start(self, trainer: Trainer, *args: Any) -> None:
+        self.left -= not trainer.sanity_checking
+        if self.left == 0:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+
+@pytest.mark.parametrize("number", [1, 2])
+def test_an_epoch_that_lacked_only_its_validation_is_validated_although_the_batches_have_changed(tmp_path, number):
+    """No row of metrics is missing, and no batch is repeated."""
+    with signals_raise(), pytest.raises(Interrupted):
+        fit(tmp_path, CutInValidation(number))
+    data = Noise(batch_size=4)
+    fit(tmp_path, data=data)
+    assert sorted(examples(data)) == sorted([*range(IMAGES)] * (2 - number))
+    with (tmp_path / "metrics.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert [row["epoch"] for row in rows] == ["0", "1"]
+    assert all(row["val/loss"] and row["train/loss"] for row in rows)
 
 
 def test_a_limit_may_be_lifted_in_mid_epoch(tmp_path):

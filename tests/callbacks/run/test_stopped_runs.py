@@ -51,6 +51,7 @@ MOMENTS = [
 WAYS: dict[str, dict[str, Any]] = {
     "plain": {},
     "accumulation": {"accumulate_grad_batches": 2, "val_check_interval": 0.5},
+    "accumulation-that-an-epoch-cuts-short": {"accumulate_grad_batches": 2},
     "validation-every-step": {"val_check_interval": 1},
     "validation-every-other-epoch": {"check_val_every_n_epoch": 2},
     "validation-over-epochs": {"val_check_interval": 3, "check_val_every_n_epoch": None},
