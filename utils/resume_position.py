@@ -88,7 +88,7 @@ def goes_on_within_epoch(trainer: Trainer, checkpoint: dict[str, Any]) -> bool:
 
 def lacks_no_batch(checkpoint: dict[str, Any]) -> bool:
     """Return whether the epoch in progress has had all of its batches: its validation is to come."""
-    return 0 < checkpoint[PLAN_KEY]["batches"] <= position_of(checkpoint).batches
+    return bool(0 < checkpoint[PLAN_KEY]["batches"] <= position_of(checkpoint).batches)
 
 
 def next_whole_epoch(checkpoint: dict[str, Any]) -> int:
