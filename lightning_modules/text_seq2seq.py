@@ -20,7 +20,7 @@ from lightning_modules.pretrained_t5 import load_weights
 from lightning_modules.special_ids import check_special_ids
 from lightning_modules.t5_config import complete_t5_config
 from lightning_modules.text_generation import Seed
-from lightning_modules.text_scores import BleuTokenizer, ScoreName, names_of, score_texts, signature
+from lightning_modules.text_metrics import BleuTokenizer, ScoreName, names_of, score_texts, signature
 from lightning_modules.translator import SAMPLING, Translator, text_search
 from utils.batches import GeneratedText, Hypotheses, Seq2SeqBatch
 from utils.checks import check_at_least, check_fraction, check_int

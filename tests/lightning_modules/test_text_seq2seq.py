@@ -22,7 +22,7 @@ from architectures.t5.model import T5
 from callbacks.run.resume_checkpoint import ResumeCheckpoint
 from callbacks.weight_averaging import EMA
 from lightning_modules.optim.scaled_adamw import ScaledAdamW
-from lightning_modules.text_scores import score_texts
+from lightning_modules.text_metrics import score_texts
 from lightning_modules.text_seq2seq import TextSeq2Seq
 from tests.close import assert_close
 from tests.lightning_modules.helpers import quiet_trainer

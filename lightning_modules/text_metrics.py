@@ -1,4 +1,4 @@
-"""Scores of generated text against references: exact match, BLEU, chrF and ROUGE."""
+"""Metrics of generated text against references: exact match, BLEU, chrF and ROUGE."""
 
 from __future__ import annotations
 

@@ -8,7 +8,7 @@ from typing import get_args
 
 import pytest
 
-from lightning_modules.text_scores import BleuTokenizer, ScoreName, names_of, score_texts, signature
+from lightning_modules.text_metrics import BleuTokenizer, ScoreName, names_of, score_texts, signature
 
 HYPOTHESES = [
     "Ein Mann fährt Fahrrad, und ein Hund läuft nebenher.",
