@@ -1,7 +1,7 @@
 """The command line: `oneforall fit | validate | test | predict`.
 
-LightningCLI, and what belongs to no single run of a Trainer: a folder for the run, `--resume` (what is restored:
-`callbacks/run/resume_checkpoint.py`), and checkpoints that describe themselves (what they may do: `utils/trust.py`).
+LightningCLI, and what belongs to no single run of a Trainer: a folder for the run, `--resume` (what happens then:
+`callbacks/run/resume.py`), and checkpoints that describe themselves (what they may do: `utils/trust.py`).
 `command_line/` has the parser, the search for configs and the explanation of errors; `commands/` has the commands that
 run no Trainer, such as `oneforall export`.
 """
@@ -32,6 +32,7 @@ from callbacks.run.best_checkpoint import BestCheckpoint
 from callbacks.run.folder_contents import contents
 from callbacks.run.observers import observers
 from callbacks.run.outcome import best_so_far, outcome
+from callbacks.run.resume import checkpoint_to_resume
 from callbacks.run.resume_checkpoint import ResumeCheckpoint
 from callbacks.run.run_folder import (
     default_name,
@@ -39,7 +40,6 @@ from callbacks.run.run_folder import (
     lock_run,
     newest_predictions,
     release_folder,
-    resume_report,
     training_folder,
     weights_in,
 )
@@ -70,7 +70,7 @@ from lightning_modules.training_module import check_optimizer
 from reports.run_report import report_after
 from utils import interruption
 from utils.checkpoint_io import WholeFileIO
-from utils.checkpoints import explain_restore, newest_intact_checkpoint, read_config
+from utils.checkpoints import explain_restore, read_config
 from utils.contracts import network_of
 from utils.lock import FolderLock
 from utils.lost_processes import LostProcessError, leave_note, settle_with_others
@@ -196,8 +196,8 @@ class OneForAllCLI(LightningCLI):
         folder = self._fit_folder(options)
         if options.resume:
             self.lock = lock_run(folder)
-            newest = newest_intact_checkpoint(folder)
-            self._print(resume_report(folder, newest))
+            newest, report = checkpoint_to_resume(folder)
+            self._print(report)
             options.ckpt_path = newest or options.ckpt_path
         return read_config(options.ckpt_path, to_resume=True) if options.ckpt_path else None
 

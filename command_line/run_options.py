@@ -1,4 +1,4 @@
-"""The options of a run and its folder: for the parser, and for the help pages that are printed without it."""
+"""The options of a run and its folder, for the parser and the help pages: names and texts. `cli.py` acts on them."""
 
 from __future__ import annotations
 

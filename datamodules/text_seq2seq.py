@@ -1,4 +1,4 @@
-"""Text-to-text tasks: one datamodule for all of them."""
+"""Text-to-text tasks: one datamodule for all of them. A data set is a task (`text/tasks.py`): files need no code."""
 
 from __future__ import annotations
 

@@ -1,14 +1,8 @@
 """checkpoints/last.ckpt and previous.ckpt: what `--resume` resumes from, bit for bit.
 
-On `--resume` the newest intact one of them is chosen (`utils/checkpoints.py`). Lightning restores weights, optimizer,
-schedule and position; the LightningModule its tokenizer or vocabulary and the sums of the epoch so far
-(`lightning_modules/training_module.py`); this callback drops the rows of metrics.csv that were logged after it. Loaders
-start at the position (`datamodules/loader.py`), of which random numbers are a function: they need no state. Other
-callbacks have states of their own, which Lightning restores (`BestCheckpoint`, `EMA`).
-
-Before all that, the command line locks the run folder, so that no other process trains in it (`utils/lock.py`), and
-compares the config with that of the checkpoint: `command_line/resume_changes.py` says what may change, and
-`resumed_settings.py` puts it into force. A run that has not trained yet starts.
+`resume.py` says what happens when a run resumes. This callback saves: weights, optimizer, schedule and position, which
+Lightning knows; what the LightningModule and other callbacks add (`BestCheckpoint`, `EMA`); and how many rows of
+metrics.csv there are.
 """
 
 import os

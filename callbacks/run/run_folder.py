@@ -12,12 +12,11 @@ import yaml
 from lightning.fabric.utilities.rank_zero import rank_zero_only
 from lightning.pytorch import Callback, LightningModule, Trainer
 
-from utils.checkpoints import FORMAT, read_checkpoint, unreadable
+from utils.checkpoints import FORMAT
 from utils.distributed import gather_parts
 from utils.files import write_text
 from utils.lock import NAME as LOCK
 from utils.lock import FolderLock
-from utils.resume_position import position_of
 
 RUN_DIR_VARIABLE = "ONEFORALL_RUN_DIR"
 """Environment variable that tells the processes that Lightning starts for more GPUs which folder it is."""
@@ -88,32 +87,6 @@ def lock_run(folder: Path) -> FolderLock | None:
         return None
     make_folder(folder)
     return FolderLock(folder)
-
-
-def resume_report(folder: Path, checkpoint: str | None) -> str:
-    """Return what `--resume` is about to do in a run folder.
-
-    Args:
-        folder: The run folder.
-        checkpoint: The newest intact checkpoint in it; None if there is none.
-
-    Raises:
-        ValueError: The run has trained but has no checkpoint to resume from.
-    """
-    if checkpoint is not None:
-        try:
-            position = position_of(read_checkpoint(checkpoint))
-        except (KeyError, TypeError) as error:
-            raise unreadable(checkpoint, f"it does not say where the training was: {error!r}") from error
-        return f"resuming {folder} at epoch {position.epochs + 1}, step {position.steps} ({Path(checkpoint).name})"
-    best, metrics = folder / "checkpoints" / "best.ckpt", folder / "metrics.csv"
-    if best.exists() or (metrics.is_file() and len(metrics.read_text(encoding="utf-8").splitlines()) > 1):
-        way = f"start a new run from its best weights with --model.init_from {best}, " if best.exists() else ""
-        raise ValueError(
-            f"run folder {folder} has a run that has trained but no last.ckpt to resume from: {way}"
-            f"choose another --run_dir, or remove {folder} to start again"
-        )
-    return f"nothing to resume in {folder}: starting a new run"
 
 
 def claim_folder(wanted: Path, numbered: bool) -> Path:

@@ -1,4 +1,4 @@
-"""Augmentation of whole batches, on the device that the batch is on.
+"""Augmentation of whole batches, on the device that the batch is on; `ImageDataModule` (`base.py`) calls it.
 
 Legend of shapes: B images, C channels, H x W pixels, K classes. Images are uint8 until an operation blends or shrinks
 them; from then on they are float32, still from 0 to 255.

@@ -1,8 +1,9 @@
 """Learning-rate schedules, counted in optimizer steps.
 
-Each is a `LambdaLR` built as `Schedule(optimizer, total_steps, ...)`: the Lightning module fills in the first two, a
-config the rest. The factor multiplies the learning rate of every parameter group, so the rates of two groups keep their
-ratio. `warmup` is a fraction of `total_steps` if it is below 1, and a number of steps otherwise.
+Each is a `LambdaLR` built as `Schedule(optimizer, total_steps, ...)`: `TrainingModule.configure_optimizers`
+(`training_module.py`) fills in the first two, a config the rest. The factor multiplies the learning rate of every
+parameter group, so the rates of two groups keep their ratio. `warmup` is a fraction of `total_steps` if it is below 1,
+and a number of steps otherwise.
 """
 
 from __future__ import annotations
