@@ -463,11 +463,9 @@ def same(a, b) -> bool:
     return a == b
 
 
+@pytest.mark.slow
 @pytest.mark.first
-@pytest.mark.parametrize(
-    "recipe",
-    [pytest.param(IMAGES, id="images"), pytest.param(TEXTS, id="texts", marks=pytest.mark.slow)],
-)
+@pytest.mark.parametrize("recipe", [pytest.param(IMAGES, id="images"), pytest.param(TEXTS, id="texts")])
 def test_killed_and_resumed_equals_never_interrupted(tmp_path, recipe):
     (tmp_path / "ema.yaml").write_text(EMA)
     often = ["--resume_checkpoint.every_n_steps", "5", "--resume_checkpoint.every_n_seconds", "1000"]

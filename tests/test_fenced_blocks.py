@@ -141,6 +141,8 @@ def test_every_shell_block_runs(page: str, workspace: Path, monkeypatch: pytest.
                 raise AssertionError(f"{block.place}: {line}") from error
 
 
+@pytest.mark.slow
+@pytest.mark.first
 def test_the_examples_of_the_tutorial_train(workspace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The Python and YAML of CONTRIBUTING.md become files of a checkout, and its commands run there."""
     (workspace / "configs").unlink()
