@@ -20,7 +20,7 @@ def run(options: Namespace) -> None:
     """Write the page, and print where it is.
 
     Raises:
-        FileNotFoundError: It is no run folder.
+        FileNotFoundError: It is not a run folder.
         ValueError: A file in it is damaged, or the extra `report` is not installed.
     """
     from reports.run_report import write_report

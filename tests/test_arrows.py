@@ -24,7 +24,7 @@ MAY_IMPORT = {
     "exports": {"architectures", "lightning_modules", "utils"},
     "reports": {"callbacks", "utils"},
     "command_line": {"utils"},
-    "sweeps": {"command_line", "utils"},
+    "sweeps": {"callbacks", "command_line", "utils"},
     "commands": ROOMS - {"cli"},
     "cli": ROOMS,
 }

@@ -1,7 +1,8 @@
-"""The best and the last validation scores of a run."""
+"""The scores of a run: the best and the last of its validations, and those of its test."""
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from callbacks.plots.metric_lines import read_columns
 
@@ -30,3 +31,12 @@ def validation_scores(metrics_csv: Path) -> dict[str, Score]:
             best = min(values) if any(word in column for word in LOWER_IS_BETTER) else max(values)
             scores[column] = Score(values[-1], best, epochs[values.index(best)])
     return scores
+
+
+def overall_scores(test_metrics: Mapping[str, Any]) -> dict[str, float]:
+    """Return the scores in a `test_metrics.json` that are of the whole test, not of one class."""
+    return {
+        name: float(value)
+        for name, value in test_metrics.items()
+        if name.startswith("test/") and name.count("/") == 1 and isinstance(value, int | float)
+    }
