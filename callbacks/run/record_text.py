@@ -24,8 +24,9 @@ def training_facts(record: Record) -> list[tuple[str, str]]:
     """Return time, throughput, hardware and so on, by name."""
     facts = []
     if record["seconds"]:
-        validation = duration(record["validation_seconds"])
-        facts.append(("time", f"{duration(record['seconds'])}, including {validation} of validation"))
+        with_validation = "validation_seconds" in record
+        of_it = f", including {duration(record['validation_seconds'])} of validation" if with_validation else ""
+        facts.append(("time", duration(record["seconds"]) + of_it))
     if record.get("examples"):
         unit = record["unit"]
         facts.append(("throughput", f"{record['throughput']:,.0f} {unit}/s in training"))
