@@ -12,7 +12,7 @@ import yaml
 
 from callbacks.plots.metric_lines import Line, read_columns
 from callbacks.run.record_text import Record, duration
-from callbacks.run.scores import Score, overall_scores, validation_scores
+from callbacks.run.scores import Score, lower_is_better, overall_scores, score_of, validation_scores
 
 
 class RunFiles:
@@ -101,8 +101,14 @@ class RunFiles:
 
     @property
     def best(self) -> Score | None:
-        """The score that chose the best weights; None if it was not logged."""
-        return self.scores.get(self.monitor) if self.monitor else None
+        """The score of the monitor, whose best value chose the best weights; None if it was not logged."""
+        if self.monitor is None:
+            return None
+        checkpoint = self.config.get("checkpoint") or {}
+        lowest = lower_is_better(self.monitor)
+        if checkpoint.get("monitor") == self.monitor and "mode" in checkpoint:
+            lowest = checkpoint["mode"] == "min"
+        return score_of(self.columns[self.monitor], lowest)
 
     @property
     def test(self) -> dict[str, Any] | None:

@@ -1,4 +1,5 @@
 import pytest
+import yaml
 
 from reports.run_files import RunFiles
 
@@ -43,3 +44,11 @@ def test_an_empty_folder_with_a_config_has_nothing_else(tmp_path):
     run = RunFiles(tmp_path)
     assert (run.config, run.columns, run.scores, run.epochs, run.monitor) == ({}, {}, {}, 0, None)
     assert (run.record, run.time, run.parameters, run.best, run.test_scores) == ({}, "", "", None, {})
+
+
+def test_the_best_score_is_the_lowest_if_the_config_says_so(fitted):
+    folder = fitted()
+    config = yaml.safe_load((folder / "config.yaml").read_text())
+    config["checkpoint"] = {"monitor": "val/accuracy", "mode": "min"}
+    (folder / "config.yaml").write_text(yaml.safe_dump(config))
+    assert RunFiles(folder).best == (0.9, 0.5, 1)
