@@ -53,6 +53,7 @@ from callbacks.trackers.wandb_run import WandbRun
 from command_line import slurm
 from command_line.carried_configs import resolved_config, with_checkpoint_config, with_run_config
 from command_line.configs import BASE, forget, given_configs, with_found_configs
+from command_line.error_line import print_error
 from command_line.errors import explain, user_errors
 from command_line.help_pages import help_option, with_full_help
 from command_line.mistakes import wants_traceback
@@ -340,10 +341,10 @@ def main(args: list[str] | None = None) -> None:
     except (NonFiniteError, LostProcessError, MemoryError) as error:
         if wants_traceback(args):
             raise
-        print(f"oneforall: error: {error}", file=sys.stderr, flush=True)
+        print_error(error)
         sys.exit(1)  # the run failed, not the command
     except user_errors() as error:
         if wants_traceback(args):
             raise
-        print(f"oneforall: error: {explain(error, args, PACKAGES)}", file=sys.stderr, flush=True)
+        print_error(explain(error, args, PACKAGES))
         sys.exit(2)

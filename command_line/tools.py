@@ -12,6 +12,8 @@ from importlib import import_module
 from types import ModuleType
 from typing import NoReturn
 
+from command_line.error_line import print_error
+
 TOOLS = {
     "classify": "name what is on images",
     "translate": "translate texts, line by line",
@@ -29,7 +31,8 @@ class Arguments(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         """Exit with what is wrong and where the help is."""
-        self.exit(2, f"oneforall: error: {message}; `{self.prog} --help` explains it\n")
+        print_error(f"{message}; `{self.prog} --help` explains it")
+        self.exit(2)
 
 
 def parser_of(name: str) -> Arguments:
@@ -73,6 +76,6 @@ def run_tool(args: list[str]) -> int:
     except (ValueError, OSError) as error:
         if options.debug:
             traceback.print_exc()
-        print(f"oneforall: error: {' '.join(str(error).split())}", file=sys.stderr, flush=True)
+        print_error(error)
         return 2
     return 0

@@ -24,6 +24,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from command_line.configs import find_config
+from command_line.error_line import print_error
 from command_line.mistakes import mistake_in
 from utils import interruption
 
@@ -70,7 +71,7 @@ def run(options: Namespace) -> None:
         print(f"\nstopped by {interrupted}; the trial in progress is saved\nresume:  {again}", flush=True)
         raise SystemExit(interrupted.exit_code) from None
     except RuntimeError as error:
-        print(f"oneforall: error: {error}", file=sys.stderr, flush=True)
+        print_error(error)
         raise SystemExit(1) from None
 
 

@@ -15,8 +15,8 @@ from typing import NamedTuple
 from command_line.mistakes import mistake_in
 from sweeps import training
 from sweeps.first_check import print_config
-from sweeps.table import table
 from utils import interruption
+from utils.text_table import aligned
 
 RANGE = re.compile(r"(\d+)\.\.(\d+)")
 STEPS = 20
@@ -106,7 +106,8 @@ def _said(field: str, trial: Trial) -> str:
 
 def _report(field: str, trials: Sequence[Trial]) -> Iterator[str]:
     """Yield the lines of the table, and which sizes are the fastest and the largest."""
-    yield from table([field, f"{trials[0].unit}/s"], [[str(each.size), f"{each.throughput:,.0f}"] for each in trials])
+    rows = [[str(each.size), f"{each.throughput:,.0f}"] for each in trials]
+    yield from aligned([[field, f"{trials[0].unit}/s"], *rows])
     fastest = max(trials, key=lambda trial: trial.throughput)
     yield f"\nfastest: --{field} {fastest.size}; largest that was trained with: {trials[-1].size}"
     yield "a larger batch needs another learning rate: docs/cluster.md, or --config sweeps/lr_range.yaml"

@@ -10,6 +10,7 @@ from typing import Any
 
 import yaml
 
+from command_line.error_line import PREFIX
 from command_line.yaml_files import line_of
 from sweeps.space import Choices, Space, Value, as_flag
 from sweeps.training import PROGRAM
@@ -42,7 +43,7 @@ def print_config(args: Sequence[str]) -> dict[str, Any]:
     interruption.raise_requested()
     if done.returncode:
         said = (done.stderr.strip().splitlines() or ["the config cannot be read"])[-1]
-        raise ValueError(said.removeprefix("oneforall: error: "))
+        raise ValueError(said.removeprefix(PREFIX))
     resolved: dict[str, Any] = yaml.safe_load(done.stdout)
     return resolved
 

@@ -100,6 +100,7 @@ class Study:
         unfinished = study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
         number = unfinished[0].number if unfinished else len(self.ended())
         study.sampler = optuna.samplers.TPESampler(seed=stream_seed("sweep", self.seed, number) % 2**32)
+        # Optuna has no public way to continue a trial of another process
         return Trial(study, unfinished[0]._trial_id) if unfinished else study.ask()
 
     def values(self, trial: Trial) -> dict[str, Value]:

@@ -15,6 +15,7 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from command_line.error_line import PREFIX
 from command_line.watch_parent import PARENT_VARIABLE
 from utils import interruption
 from utils.lock import FolderLock
@@ -67,7 +68,7 @@ def last_line(folder: Path) -> str:
     """Return the last line that a command printed into a run folder, without what every error begins with."""
     lines = (folder / LOG).read_text(encoding="utf-8", errors="replace").split("\n") if (folder / LOG).is_file() else []
     said = [line.strip() for line in lines if line.strip()]
-    return said[-1].removeprefix("oneforall: error: ") if said else "it printed nothing"
+    return said[-1].removeprefix(PREFIX) if said else "it printed nothing"
 
 
 def _follow(process: subprocess.Popen[bytes], look: Look) -> None:

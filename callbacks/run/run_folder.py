@@ -14,7 +14,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 
 from utils.checkpoints import FORMAT
 from utils.distributed import gather_parts
-from utils.files import write_text
+from utils.files import run_folder_of, write_text
 from utils.lock import NAME as LOCK
 from utils.lock import FolderLock
 
@@ -178,8 +178,7 @@ def evaluation_folder(run_dir: str | None, name: str | None, ckpt_path: str, out
         folder = Path(run_dir) if run_dir else Path("runs") / str(name)
         make_folder(folder)
         return folder
-    folder = Path(ckpt_path).parent
-    folder = folder.parent if folder.name == "checkpoints" else folder
+    folder = run_folder_of(Path(ckpt_path))
     make_folder(folder)
     return folder
 
