@@ -12,7 +12,7 @@ from importlib import import_module
 from types import ModuleType
 from typing import NoReturn
 
-from command_line.error_line import print_error
+from command_line.error_line import print_error, wants_traceback
 
 TOOLS = {
     "classify": "name what is on images",
@@ -74,7 +74,7 @@ def run_tool(args: list[str]) -> int:
     except KeyboardInterrupt:
         return 130
     except (ValueError, OSError) as error:
-        if options.debug:
+        if wants_traceback(args):
             traceback.print_exc()
         print_error(error)
         return 2

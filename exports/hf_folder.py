@@ -44,9 +44,8 @@ def write_hf(model: TextModel, folder: Path) -> Exported:
     read, written = load_pretrained(folder).state_dict(), network.state_dict()
     different = [name for name, weight in written.items() if not torch.equal(read[name], weight)]
     again, texts = load_tokenizer(folder), sample_texts(tokenizer)
-    if different or [each.ids for each in again.encode_batch(texts)] != [
-        each.ids for each in tokenizer.encode_batch(texts)
-    ]:
+    equal = [each.ids for each in again.encode_batch(texts)] == [each.ids for each in tokenizer.encode_batch(texts)]
+    if different or not equal:
         raise ValueError(f"{folder}: {different or 'the tokenizer'} cannot be read as it was written: not exported")
     return Exported(
         takes=describe_source(model),

@@ -45,7 +45,7 @@ def write_page(comparison: Comparison, path: str | os.PathLike[str]) -> None:
             comparison=comparison,
             unknown=UNKNOWN,
             links=links,
-            charts=[chart.plain() for chart in charts if not chart.title.startswith("test/")],
+            charts=[chart.plain() for chart in charts],
         ),
     )
 

@@ -15,6 +15,7 @@ from pathlib import Path
 from command_line.configs import given_configs, option_values
 from command_line.error_line import print_error
 from command_line.mistakes import mistake_in
+from command_line.run_options import default_name, named_folder
 from sweeps import training
 from sweeps.scores import best, mean_and_spread, monitor_in, scores_of_test, validations
 from sweeps.series import without
@@ -88,12 +89,11 @@ def _name(command: str, rest: Sequence[str]) -> str:
         return given[-1].rstrip("/")
     if mistake := mistake_in([command, *rest]):
         raise ValueError(mistake)
-    name = option_values(list(rest), "--name")[-1:]
-    configs = [Path(path).absolute() for path in given_configs(list(rest))[:1]]
-    name = name or [path.parent.name if path.name == "config.yaml" else path.stem for path in configs]
+    named = option_values(list(rest), "--name")
+    name = named[-1] if named else default_name(given_configs(list(rest)), network="")
     if not name:
         raise ValueError(f"{FLAG} needs a name for its runs: pass --name NAME")
-    return str(Path("runs") / name[0])
+    return str(named_folder(name))
 
 
 def _of_one(command: str, rest: Sequence[str], seed: int, folder: Path) -> list[str]:

@@ -7,8 +7,7 @@ from collections.abc import Sequence
 from importlib import import_module
 
 from command_line.configs import option_values
-from command_line.error_line import print_error
-from command_line.mistakes import wants_traceback
+from command_line.error_line import print_error, wants_traceback
 from command_line.start import SERIES
 from utils import interruption
 

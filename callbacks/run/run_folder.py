@@ -39,20 +39,6 @@ def newest_predictions(folder: Path) -> Path | None:
     return max(files, key=lambda path: path.stat().st_mtime_ns, default=None)
 
 
-def default_name(configs: Sequence[str], network: str) -> str:
-    """Return the name of a run that was not given one.
-
-    Args:
-        configs: Config files of the command line. The run is named after the first one, or after its folder if it is
-            the config.yaml of a run folder.
-        network: Class path of the network, after which a run without configs is named.
-    """
-    if not configs:
-        return network.rsplit(".", 1)[-1].lower()
-    first = Path(configs[0]).absolute()
-    return first.parent.name if first.name == "config.yaml" else first.stem
-
-
 def training_folder(wanted: Path, resume: bool, numbered: bool) -> tuple[Path, bool]:
     """Return the folder that `fit` writes into, and whether this process has just claimed it for a new run.
 
