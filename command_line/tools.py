@@ -15,7 +15,7 @@ from typing import NoReturn
 from command_line.error_line import print_error, wants_traceback
 
 TOOLS = {
-    "classify": "name what is on images",
+    "classify": "name what is in images",
     "translate": "translate texts, line by line",
     "export": "write a model as ONNX, torch.export, Hugging Face or CTranslate2",
     "report": "write report.html: a run on one page",

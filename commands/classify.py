@@ -1,4 +1,4 @@
-"""Name what is on images, with the image classifier of a checkpoint.
+"""Name what is in images, with the image classifier of a checkpoint.
 
 On a terminal, each image is answered by its most probable classes with bars; in a pipe, by one line: the path, then
 classes and probabilities in turn, separated by tabs. An image that cannot be read is reported, and the others are still

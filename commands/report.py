@@ -1,6 +1,6 @@
 """Write report.html into a run folder: the run on one page, for any browser, without a network.
 
-It shows what was run and where, curves, and what is known of validation and test; what is missing, it says how to get.
+It shows what was run and where, curves, validation and test, and says how to get what is missing.
 `fit` and `test` write it at their end unless they are given --report false.
 """
 

@@ -1,4 +1,4 @@
-"""A run as its folder tells it."""
+"""A run, read from the files in its folder."""
 
 from __future__ import annotations
 

@@ -59,7 +59,7 @@ def run(command: str, args: Sequence[str], sizes: str) -> int:
     trials: list[Trial] = []
     for size in wanted:
         trials.append(_try(args, field, size))
-        print(_said(field, trials[-1]), flush=True)
+        print(_line(field, trials[-1]), flush=True)
         if trials[-1].failure:
             break
     if trials[0].failure:
@@ -100,7 +100,7 @@ def _try(args: Sequence[str], field: str, size: int) -> Trial:
         return Trial(size, record["throughput"], record["unit"])
 
 
-def _said(field: str, trial: Trial) -> str:
+def _line(field: str, trial: Trial) -> str:
     return f"{field} {trial.size}: {trial.failure or f'{trial.throughput:,.0f} {trial.unit}/s'}"
 
 

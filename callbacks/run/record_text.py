@@ -27,7 +27,7 @@ def training_facts(record: Record) -> list[tuple[str, str]]:
         with_validation = "validation_seconds" in record
         of_it = f", including {duration(record['validation_seconds'])} of validation" if with_validation else ""
         facts.append(("time", duration(record["seconds"]) + of_it))
-    if record.get("examples"):
+    if record.get("throughput"):
         unit = record["unit"]
         facts.append(("throughput", f"{record['throughput']:,.0f} {unit}/s in training"))
         facts.append(("steps", f"{record['steps']:,} optimizer steps, {record['examples']:,} {unit} seen"))
