@@ -84,7 +84,7 @@ def run(options: Namespace) -> None:
     changes = {name: value for name, value in vars(options).items() if name in (*DECODING, *SWITCHES)}
     several = changes.get("num_return_sequences", model.module.num_return_sequences) > 1
     number = 0
-    with answers() as output:
+    with utf8_output() as output:
         for sources in batches(options.text):
             found = model.n_best(sources, prefix=options.prefix, seed=options.seed, first=number, **changes)
             for place, (source, texts) in enumerate(zip(sources, found, strict=True), number):
@@ -93,7 +93,7 @@ def run(options: Namespace) -> None:
             number += len(sources)
 
 
-def answers() -> TextIO:
+def utf8_output() -> TextIO:
     """Return standard output as text in UTF-8, as files are, which fails once nobody reads it."""
     sys.stdout.flush()
     return os.fdopen(sys.stdout.fileno(), "w", encoding="utf-8", newline="\n", closefd=False)

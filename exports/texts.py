@@ -12,6 +12,9 @@ from oneforall.text_model import TextModel
 
 EXAMPLE = "A man is sleeping."
 
+SAMPLES, SAMPLE_LENGTH = 15, 12
+"""Number of random texts to compare an export on, and the length of each in tokens."""
+
 
 def describe_source(model: TextModel) -> str:
     """Return what an export takes, in words."""
@@ -41,9 +44,9 @@ def decoding_options(module: TextSeq2Seq) -> dict[str, Any]:
     return {name: value for name, value in module.test_settings().items() if name != "decode_precision"}
 
 
-def sample_texts(tokenizer: Tokenizer, number: int = 16, length: int = 12) -> list[str]:
-    """Return texts of random tokens of the vocabulary, the same each time, and the example."""
+def sample_texts(tokenizer: Tokenizer) -> list[str]:
+    """Return the example, and texts of random tokens of the vocabulary, the same each time."""
     generator = torch.Generator().manual_seed(0)
-    ids = torch.randint(tokenizer.get_vocab_size(), (number - 1, length), generator=generator)
+    ids = torch.randint(tokenizer.get_vocab_size(), (SAMPLES, SAMPLE_LENGTH), generator=generator)
     texts = tokenizer.decode_batch(ids.tolist(), skip_special_tokens=True)
     return [EXAMPLE, *(text for text in texts if text.strip())]

@@ -135,7 +135,7 @@ def _note_end(plan: Plan, study: Study, trial: Trial, code: int, pruned: bool) -
     folder, monitor = trial_folder(plan, trial.number), study.monitor
     stopped = {128 + signal for signal in interruption.SIGNALS}
     if pruned:
-        study.tell(trial, None, pruned=True)
+        study.prune(trial)
         print("  stopped: worse than the median of the trials before", flush=True)
         return
     interruption.raise_requested()
@@ -146,13 +146,14 @@ def _note_end(plan: Plan, study: Study, trial: Trial, code: int, pruned: bool) -
         _forget(plan)
         raise ValueError(f"the first trial cannot start: {reason}")
     found = best(validations(folder, monitor.metric), monitor) if code == 0 else None
-    reason = training.last_line(folder) if code else f"it has no {monitor.metric}"
-    study.tell(trial, found.scores[monitor.metric] if found else None, reason=reason)
-    print(f"  failed: {reason}" if found is None else _ended(found.scores[monitor.metric], found.epochs), flush=True)
-
-
-def _ended(score: float, epochs: int) -> str:
-    return f"  best {figure(score)} after epoch {epochs}"
+    if found is None:
+        reason = training.last_line(folder) if code else f"it has no {monitor.metric}"
+        study.fail(trial, reason)
+        print(f"  failed: {reason}", flush=True)
+        return
+    score = found.scores[monitor.metric]
+    study.complete(trial, score)
+    print(f"  best {figure(score)} after epoch {found.epochs}", flush=True)
 
 
 def _report(plan: Plan, study: Study) -> Iterator[str]:
