@@ -35,7 +35,6 @@ from callbacks.run.outcome import best_so_far, outcome
 from callbacks.run.resume import checkpoint_to_resume
 from callbacks.run.resume_checkpoint import ResumeCheckpoint
 from callbacks.run.run_folder import (
-    default_name,
     evaluation_folder,
     lock_run,
     newest_predictions,
@@ -53,16 +52,16 @@ from callbacks.trackers.wandb_run import WandbRun
 from command_line import slurm
 from command_line.carried_configs import resolved_config, with_checkpoint_config, with_run_config
 from command_line.configs import BASE, forget, given_configs, with_found_configs
+from command_line.error_line import print_error, wants_traceback
 from command_line.errors import explain, user_errors
 from command_line.help_pages import help_option, with_full_help
-from command_line.mistakes import wants_traceback
 from command_line.open_fields import fill_open_fields, given_fields
 from command_line.parser import Parser
 from command_line.paths import checkpoint_file, expand_flags, expand_home, with_checkpoint_files
 from command_line.process import import_packages, prepare_process, use_utf8
 from command_line.resume_changes import accepted_changes
 from command_line.run_checks import check_callbacks, check_data_fits_model, check_trainer_settings
-from command_line.run_options import RUN_OPTIONS
+from command_line.run_options import RUN_OPTIONS, default_name, named_folder
 from command_line.start import answer_early
 from command_line.streams import mend_streams
 from command_line.watch import watch_processes
@@ -187,9 +186,7 @@ class OneForAllCLI(LightningCLI):
 
     def _fit_folder(self, options: Any) -> Path:
         """Return the folder that a fit asks for."""
-        if ".." in Path(options.name or "").parts or Path(options.name or "").is_absolute():
-            raise ValueError(f"--name {options.name} leads out of runs/; choose another folder with --run_dir")
-        return Path(options.run_dir) if options.run_dir else Path("runs") / (options.name or self._default_name())
+        return Path(options.run_dir) if options.run_dir else named_folder(options.name or self._default_name())
 
     def _checkpoint_to_resume(self, options: Any) -> dict[str, Any] | None:
         """Lock the folder of `--resume`, and return the config of the checkpoint that a fit continues, if any."""
@@ -340,10 +337,10 @@ def main(args: list[str] | None = None) -> None:
     except (NonFiniteError, LostProcessError, MemoryError) as error:
         if wants_traceback(args):
             raise
-        print(f"oneforall: error: {error}", file=sys.stderr, flush=True)
+        print_error(error)
         sys.exit(1)  # the run failed, not the command
     except user_errors() as error:
         if wants_traceback(args):
             raise
-        print(f"oneforall: error: {explain(error, args, PACKAGES)}", file=sys.stderr, flush=True)
+        print_error(explain(error, args, PACKAGES))
         sys.exit(2)

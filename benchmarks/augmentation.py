@@ -65,7 +65,7 @@ def main(arguments: list[str] | None = None) -> None:
             possible = torch.stack([*crops, *(crop.flip(2) for crop in crops)])
             nearest = (possible - ours_first[place]).abs().amax((1, 2, 3)).min()
             if nearest > 1e-5:
-                raise AssertionError(f"image {place} is none that torchvision's transforms can give")
+                raise AssertionError(f"image {place} is not one that torchvision's transforms can give")
         return "each image is one that torchvision's transforms can give, to 1e-5"
 
     ours_first = ours()[0]

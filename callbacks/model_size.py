@@ -47,7 +47,7 @@ def image_multiply_adds(network: nn.Module, size: int) -> int | None:
             # `forward` itself: a network compiled in place would be compiled again for this input
             network.forward(zeros(1, 3, size, size, device=like.device, dtype=like.dtype))
     except (RuntimeError, TypeError, ValueError):
-        return None  # a summary is no reason to stop a training
+        return None  # a training does not stop because of its summary
     finally:
         for module, training in modes.items():
             module.training = training

@@ -1,4 +1,4 @@
-"""The classes that a field of a config takes, and what to say of a name that is none of them."""
+"""The classes that a field of a config takes, and what to say of a name that is not one of them."""
 
 from __future__ import annotations
 
@@ -53,10 +53,10 @@ def explain_class(name: str, typehint: Any, fields: dict[str, Any], packages: Se
         }
         homes = [field for field, bases_ in narrow.items() if issubclass(found, bases_)]
         if homes:
-            return f"{name} is no {bases}; it belongs to {homes[0]}{_choices(known, f'. Known {bases}')}"
+            return f"{name} is not a subclass of {bases}; it belongs to {homes[0]}{_choices(known, f'. Known {bases}')}"
         base = bases_of(typehint)[0]
         return (
-            f"{name} ({found.__module__}) is no {bases}: its base class must be {bases}, as in "
+            f"{name} ({found.__module__}) is not a subclass of {bases}: derive it, as in "
             f"`class {last}({base.__name__})` with `from {base.__module__} import {base.__name__}`"
         )
     near = nearest(last, known)

@@ -4,18 +4,16 @@ from __future__ import annotations
 
 import difflib
 import itertools
-import os
 from collections.abc import Iterable
 from pathlib import Path
 
-from command_line.configs import CONFIG_OPTIONS, is_on, option_values, with_found_configs
+from command_line.configs import CONFIG_OPTIONS, option_values, with_found_configs
+from command_line.error_line import wants_traceback
 from command_line.help_pages import COMMANDS, flags, help_option
 from command_line.paths import checkpoint_file, expand_flags
 from command_line.run_options import RUN_OPTIONS
 from command_line.tools import TOOLS
 from utils.files import require_checkpoint
-
-DEBUG_VARIABLE = "ONEFORALL_DEBUG"
 
 MEANT = {"train": "fit", "training": "fit", "run": "fit", "eval": "test", "evaluate": "test", "val": "validate"}
 MEANT |= {"infer": "predict", "inference": "predict", "generate": "translate"}
@@ -30,11 +28,6 @@ TOP_LEVEL = (
     *("verbose", "return_predictions"),
 )
 """Names of all options without a dot, of whichever command."""
-
-
-def wants_traceback(args: list[str]) -> bool:
-    """Return whether an error shall be shown with its traceback."""
-    return is_on(args, "--debug") or bool(os.environ.get(DEBUG_VARIABLE))
 
 
 def mistake_in(args: list[str]) -> str | None:

@@ -1,7 +1,9 @@
-"""The options of a run and its folder, for the parser and the help pages: names and texts. `cli.py` acts on them."""
+"""The options of a run and its name, for the parser and what answers without it. `cli.py` acts on them."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from pathlib import Path
 from typing import NamedTuple
 
 
@@ -42,3 +44,28 @@ RUN_OPTIONS = (
         "trust.",
     ),
 )
+
+
+def default_name(configs: Sequence[str], network: str) -> str:
+    """Return the name of a run that was not given one.
+
+    Args:
+        configs: Config files of the command line. The run is named after the first one, or after its folder if it is
+            the config.yaml of a run folder.
+        network: Class path of the network, after which a run without configs is named.
+    """
+    if not configs:
+        return network.rsplit(".", 1)[-1].lower()
+    first = Path(configs[0]).absolute()
+    return first.parent.name if first.name == "config.yaml" else first.stem
+
+
+def named_folder(name: str) -> Path:
+    """Return the folder of a name, runs/NAME.
+
+    Raises:
+        ValueError: It leads out of runs/.
+    """
+    if ".." in Path(name).parts or Path(name).is_absolute():
+        raise ValueError(f"--name {name} leads out of runs/; give a name within it (fit takes any folder as --run_dir)")
+    return Path("runs") / name

@@ -79,7 +79,7 @@ def tasks_per_node() -> list[int]:
 def is_one_of_tasks() -> bool:
     """Return whether `srun` has started this process as one of several.
 
-    In an interactive shell (`srun --ntasks 2 --pty bash`) a program is none of them. A batch job that was submitted
+    In an interactive shell (`srun --ntasks 2 --pty bash`) a program is not one of them. A batch job that was submitted
     from such a shell has inherited its variables.
     """
     if not in_job() or "SLURM_PROCID" not in os.environ or sum(tasks_per_node()) < 2:

@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 from command_line.completion import completion_script, shell_asked_for
 from command_line.configs import option_values
+from command_line.error_line import print_error
 from command_line.help_pages import help_option, page_asked_for
 from command_line.mistakes import mistake_in
 from command_line.streams import mend_streams
@@ -67,7 +68,7 @@ def answer_early(args: list[str]) -> None:
         print(answer, flush=True)
         sys.exit(0)
     if mistake := mistake or mistake_in(args):
-        print(f"oneforall: error: {mistake}", file=sys.stderr, flush=True)
+        print_error(mistake)
         sys.exit(2)
 
 

@@ -12,8 +12,10 @@ from importlib import import_module
 from types import ModuleType
 from typing import NoReturn
 
+from command_line.error_line import print_error, wants_traceback
+
 TOOLS = {
-    "classify": "name what is on images",
+    "classify": "name what is in images",
     "translate": "translate texts, line by line",
     "export": "write a model as ONNX, torch.export, Hugging Face or CTranslate2",
     "report": "write report.html: a run on one page",
@@ -29,7 +31,8 @@ class Arguments(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         """Exit with what is wrong and where the help is."""
-        self.exit(2, f"oneforall: error: {message}; `{self.prog} --help` explains it\n")
+        print_error(f"{message}; `{self.prog} --help` explains it")
+        self.exit(2)
 
 
 def parser_of(name: str) -> Arguments:
@@ -71,8 +74,8 @@ def run_tool(args: list[str]) -> int:
     except KeyboardInterrupt:
         return 130
     except (ValueError, OSError) as error:
-        if options.debug:
+        if wants_traceback(args):
             traceback.print_exc()
-        print(f"oneforall: error: {' '.join(str(error).split())}", file=sys.stderr, flush=True)
+        print_error(error)
         return 2
     return 0

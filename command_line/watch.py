@@ -9,13 +9,13 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable
 
 from lightning.pytorch.strategies.launchers import subprocess_script as launcher
 
+from command_line.error_line import print_error
 from command_line.watch_parent import stop_without_parent
 from utils import interruption
 
@@ -67,5 +67,5 @@ def _watch_children(children: list[subprocess.Popen[bytes]]) -> None:
 
 def _give_up(reason: str) -> None:
     """End this process, which does not do so by itself."""
-    print(f"oneforall: error: {reason}; this process did not end by itself", file=sys.stderr, flush=True)
+    print_error(f"{reason}; this process did not end by itself")
     os._exit(1)

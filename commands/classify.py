@@ -1,4 +1,4 @@
-"""Name what is on images, with the image classifier of a checkpoint.
+"""Name what is in images, with the image classifier of a checkpoint.
 
 On a terminal, each image is answered by its most probable classes with bars; in a pipe, by one line: the path, then
 classes and probabilities in turn, separated by tabs. An image that cannot be read is reported, and the others are still
@@ -13,6 +13,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from command_line.error_line import print_error
+from command_line.model_arguments import add_checkpoint, add_device
 from utils.file_names import readable
 
 if TYPE_CHECKING:
@@ -32,11 +34,10 @@ BAR = 30
 def add_arguments(parser: ArgumentParser) -> None:
     """Add the checkpoint, the images and the form of the answers."""
     parser.add_argument("images", nargs="+", metavar="IMAGE", help="an image file, or a folder of images")
-    parser.add_argument("--ckpt_path", required=True, metavar="PATH", help="the checkpoint, or a run folder")
+    add_checkpoint(parser)
     parser.add_argument("--top", type=int, default=5, metavar="K", help="number of classes per image (default: 5)")
     parser.add_argument("--format", choices=("bars", "tsv"), help="default: bars on a terminal, tsv elsewhere")
-    parser.add_argument("--device", default="cpu", help="cpu, cuda, cuda:1 or mps (default: cpu)")
-    parser.add_argument("--trust_checkpoint", action="store_true", help="let the checkpoint run any code")
+    add_device(parser)
 
 
 def run(options: Namespace) -> None:
@@ -63,7 +64,7 @@ def run(options: Namespace) -> None:
             if isinstance(answer, str):
                 failed = True
                 sys.stdout.flush()
-                print(f"oneforall: error: {answer}", file=sys.stderr, flush=True)
+                print_error(answer)
             else:
                 best = answer[: options.top]
                 print(*([readable(path), *bar_lines(best)] if bars else [tsv_line(path, best)]), sep="\n")

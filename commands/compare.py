@@ -23,8 +23,8 @@ def run(options: Namespace) -> None:
     """Print the table, and write the page if it is asked for.
 
     Raises:
-        FileNotFoundError: One of the folders is not that of a run.
-        ValueError: A file in one is damaged, there is but one run, or a page needs the extra `report`.
+        FileNotFoundError: One of the folders is not a run folder.
+        ValueError: A file in one is damaged, only one run is named, or a page needs the extra `report`.
     """
     from reports.comparison import compare
     from reports.comparison_page import as_text, write_page

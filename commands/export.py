@@ -11,12 +11,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from command_line.model_arguments import add_checkpoint
 from command_line.paths import checkpoint_file
-from utils.files import atomic_folder, atomic_path, require_checkpoint
+from utils.files import atomic_folder, atomic_path, require_checkpoint, run_folder_of
 
 if TYPE_CHECKING:
     from exports.exported import Exported
-    from lightning_modules.training_module import TrainingModule
+    from oneforall import ImageModel, TextModel
 
 EXAMPLES = (
     "oneforall export --ckpt_path runs/resnet20 --format onnx",
@@ -29,12 +30,7 @@ IMAGES, TEXTS = ("onnx", "pt2"), ("hf", "ctranslate2")
 
 def add_arguments(parser: ArgumentParser) -> None:
     """Add the checkpoint, the format and the target."""
-    parser.add_argument(
-        "--ckpt_path",
-        required=True,
-        metavar="PATH",
-        help="a checkpoint, or a run folder: its best.ckpt, else its last.ckpt",
-    )
+    add_checkpoint(parser)
     parser.add_argument(
         "--format",
         required=True,
@@ -52,11 +48,6 @@ def add_arguments(parser: ArgumentParser) -> None:
         help="type of the weights for CTranslate2; float32 if left out",
     )
     parser.add_argument("--overwrite", action="store_true", help="replace an earlier export at the same place")
-    parser.add_argument(
-        "--trust_checkpoint",
-        action="store_true",
-        help="let the config of the checkpoint name any class, and run its code",
-    )
 
 
 def run(options: Namespace) -> None:
@@ -75,18 +66,21 @@ def run(options: Namespace) -> None:
     )
     check_target(target, options.format, options.overwrite)
 
-    from oneforall.loading import load_module  # takes seconds
+    from oneforall import ImageModel, load  # takes seconds
 
-    module = load_module(str(checkpoint), "cpu", options.trust_checkpoint)
-    check_format(module, options.format, checkpoint)
-    write = write_images if options.format in IMAGES else write_texts
-    exported = write(module, target, checkpoint, options)
+    model = load(checkpoint, "cpu", options.trust_checkpoint)
+    check_format(model, options.format)
+    exported = (
+        write_images(model, target, options.format)
+        if isinstance(model, ImageModel)
+        else write_texts(model, target, options.format, options.quantization, options.overwrite)
+    )
     print(*report(exported, target), sep="\n")
 
 
 def default_target(checkpoint: Path, format: str, quantization: str | None) -> Path:
     """Return where an export is by default: in the folder of the run, or beside a checkpoint that is in none."""
-    folder = checkpoint.parent.parent if checkpoint.parent.name == "checkpoints" else checkpoint.parent
+    folder = run_folder_of(checkpoint)
     if format in IMAGES:
         return folder / f"model.{format}"
     return folder / (f"{format}-{quantization}" if quantization else format)
@@ -103,48 +97,33 @@ def check_target(target: Path, format: str, overwrite: bool) -> None:
         raise FileExistsError(f"{target} exists: pass --overwrite to replace it, or another --output")
 
 
-def check_format(module: TrainingModule, format: str, checkpoint: Path) -> None:
+def check_format(model: ImageModel | TextModel, format: str) -> None:
     """Raise ValueError unless a model can be exported in a format; the message names those that it can."""
-    from lightning_modules.image_classifier import ImageClassifier
-    from lightning_modules.text_seq2seq import TextSeq2Seq
+    from oneforall import ImageModel
 
-    formats = IMAGES if isinstance(module, ImageClassifier) else TEXTS if isinstance(module, TextSeq2Seq) else ()
-    if format in formats:
-        return
-    fix = f"pass --format {' or '.join(formats)}" if formats else "only image classifiers and T5 can be exported"
-    network = type(module.architecture).__name__
-    raise ValueError(f"--format {format} is not for the {network} in checkpoint {checkpoint}; {fix}")
+    formats = IMAGES if isinstance(model, ImageModel) else TEXTS
+    if format not in formats:
+        network = type(model.module.architecture).__name__
+        fix = f"pass --format {' or '.join(formats)}"
+        raise ValueError(f"--format {format} is not for the {network} in checkpoint {model.path}; {fix}")
 
 
-def write_images(module: TrainingModule, target: Path, checkpoint: Path, options: Namespace) -> Exported:
+def write_images(model: ImageModel, target: Path, format: str) -> Exported:
     """Write an image classifier as a file that appears when it is complete and has been compared."""
     from exports.onnx_file import write_onnx
     from exports.pt2_file import write_pt2
-    from lightning_modules.image_classifier import ImageClassifier
 
-    assert isinstance(module, ImageClassifier)
     with atomic_path(target) as temporary:
-        return (write_onnx if options.format == "onnx" else write_pt2)(module, temporary)
+        return (write_onnx if format == "onnx" else write_pt2)(model, temporary)
 
 
-def write_texts(module: TrainingModule, target: Path, checkpoint: Path, options: Namespace) -> Exported:
+def write_texts(model: TextModel, target: Path, format: str, quantization: str | None, overwrite: bool) -> Exported:
     """Write a T5 as a folder that appears when it is complete and has been compared."""
     from exports.ctranslate2_folder import write_ctranslate2
     from exports.hf_folder import write_hf
-    from exports.texts import text_settings
-    from lightning_modules.text_seq2seq import TextSeq2Seq
-    from utils.checkpoint_config import plain_config, taken_config
-    from utils.checkpoints import read_checkpoint
 
-    assert isinstance(module, TextSeq2Seq)
-    config = read_checkpoint(checkpoint)["config"]
-    trusted = options.trust_checkpoint
-    config = plain_config(config, checkpoint) if trusted else taken_config(config, "predict", checkpoint)
-    settings = text_settings(config["data"])
-    with atomic_folder(target, replace=options.overwrite) as temporary:
-        if options.format == "hf":
-            return write_hf(module, temporary, settings)
-        return write_ctranslate2(module, temporary, settings, options.quantization)
+    with atomic_folder(target, replace=overwrite) as temporary:
+        return write_hf(model, temporary) if format == "hf" else write_ctranslate2(model, temporary, quantization)
 
 
 def report(exported: Exported, target: Path) -> Iterator[str]:

@@ -1,6 +1,6 @@
 """Write report.html into a run folder: the run on one page, for any browser, without a network.
 
-It shows what was run and where, curves, and what is known of validation and test; what is missing, it says how to get.
+It shows what was run and where, curves, validation and test, and says how to get what is missing.
 `fit` and `test` write it at their end unless they are given --report false.
 """
 
@@ -20,7 +20,7 @@ def run(options: Namespace) -> None:
     """Write the page, and print where it is.
 
     Raises:
-        FileNotFoundError: It is no run folder.
+        FileNotFoundError: It is not a run folder.
         ValueError: A file in it is damaged, or the extra `report` is not installed.
     """
     from reports.run_report import write_report

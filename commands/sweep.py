@@ -24,7 +24,9 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from command_line.configs import find_config
+from command_line.error_line import print_error
 from command_line.mistakes import mistake_in
+from command_line.run_options import named_folder
 from utils import interruption
 
 EXAMPLES = (
@@ -58,9 +60,8 @@ def run(options: Namespace) -> None:
     config, space_file = find_config(options.config), find_config(options.space)
     space = read_space(space_file)
     _check(options, config, space)
-    name = options.name or f"{config.stem}-{space_file.stem}"
-    again = shlex.join(["oneforall", *sys.argv[1:]])
-    folder, prune = Path("runs") / name, not options.no_pruning
+    folder = named_folder(options.name or f"{config.stem}-{space_file.stem}")
+    again, prune = shlex.join(["oneforall", *sys.argv[1:]]), not options.no_pruning
     plan = Plan(str(config), space_file, space, tuple(options.flags), folder, options.trials, prune, again)
     try:
         with interruption.signals_raise():
@@ -70,7 +71,7 @@ def run(options: Namespace) -> None:
         print(f"\nstopped by {interrupted}; the trial in progress is saved\nresume:  {again}", flush=True)
         raise SystemExit(interrupted.exit_code) from None
     except RuntimeError as error:
-        print(f"oneforall: error: {error}", file=sys.stderr, flush=True)
+        print_error(error)
         raise SystemExit(1) from None
 
 
@@ -80,8 +81,6 @@ def _check(options: Namespace, config: Path, space: Mapping[str, object]) -> Non
 
     if options.trials < 1:
         raise ValueError(f"--trials must be at least 1, got {options.trials}")
-    if options.name is not None and (".." in Path(options.name).parts or Path(options.name).is_absolute()):
-        raise ValueError(f"--name {options.name} leads out of runs/; give a name within it")
     if find_spec("optuna") is None:
         raise ValueError("optuna is not installed; pip install 'one-for-all[sweep]'")
     names = [flag.partition("=")[0].removeprefix("--").rstrip("+") for flag in options.flags if flag.startswith("--")]

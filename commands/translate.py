@@ -15,6 +15,8 @@ from collections.abc import Iterator, Sequence
 from io import BufferedReader
 from typing import TYPE_CHECKING, TextIO, cast
 
+from command_line.model_arguments import add_checkpoint, add_device
+
 if TYPE_CHECKING:
     from utils.batches import ScoredText
 
@@ -48,7 +50,7 @@ SWITCHES = {
 def add_arguments(parser: ArgumentParser) -> None:
     """Add the checkpoint, the texts, and the options of decoding."""
     parser.add_argument("text", nargs="*", metavar="TEXT", help="a text; without one, the lines of standard input")
-    parser.add_argument("--ckpt_path", required=True, metavar="PATH", help="the checkpoint, or a run folder")
+    add_checkpoint(parser)
     parser.add_argument("--prefix", help="text put before each source (default: that of the checkpoint's task)")
     parser.add_argument(
         "--format",
@@ -57,8 +59,7 @@ def add_arguments(parser: ArgumentParser) -> None:
         help="text: a line per source or, of several texts, a line per text with number of the source, score and "
         "text, separated by tabs; jsonl: an object per source, as `predict` writes them (default: text)",
     )
-    parser.add_argument("--device", default="cpu", help="cpu, cuda, cuda:1 or mps (default: cpu)")
-    parser.add_argument("--trust_checkpoint", action="store_true", help="let the checkpoint run any code")
+    add_device(parser)
     decoding = parser.add_argument_group("decoding (default: as in the checkpoint)")
     for name, (kind, text) in DECODING.items():
         value = "N" if kind is int else "X"
@@ -72,7 +73,7 @@ def run(options: Namespace) -> None:
     """Print what the model generates for each source.
 
     Raises:
-        ValueError: An option is invalid, the input is no text, or the checkpoint holds no text-to-text model.
+        ValueError: An option is invalid, the input is not text, or the checkpoint holds no text-to-text model.
         OSError: There is no checkpoint, or nobody reads on.
     """
     from oneforall import TextModel, load
@@ -83,7 +84,7 @@ def run(options: Namespace) -> None:
     changes = {name: value for name, value in vars(options).items() if name in (*DECODING, *SWITCHES)}
     several = changes.get("num_return_sequences", model.module.num_return_sequences) > 1
     number = 0
-    with answers() as output:
+    with utf8_output() as output:
         for sources in batches(options.text):
             found = model.n_best(sources, prefix=options.prefix, seed=options.seed, first=number, **changes)
             for place, (source, texts) in enumerate(zip(sources, found, strict=True), number):
@@ -92,7 +93,7 @@ def run(options: Namespace) -> None:
             number += len(sources)
 
 
-def answers() -> TextIO:
+def utf8_output() -> TextIO:
     """Return standard output as text in UTF-8, as files are, which fails once nobody reads it."""
     sys.stdout.flush()
     return os.fdopen(sys.stdout.fileno(), "w", encoding="utf-8", newline="\n", closefd=False)
@@ -102,7 +103,7 @@ def batches(texts: Sequence[str]) -> Iterator[Sequence[str]]:
     """Yield the sources, in order: those of the command line, else those of standard input, as they arrive.
 
     Raises:
-        ValueError: Standard input is closed, or no text.
+        ValueError: Standard input is closed, or not text.
     """
     if texts:
         arriving: Iterator[Sequence[str]] = iter([texts])

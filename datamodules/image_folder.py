@@ -198,7 +198,7 @@ class ImageFolderDataModule(ImageDataModule):
         for name, folders in classes.items():
             if name not in known:
                 raise ValueError(
-                    f"{readable(folders[0])} is no class of this model or training set: rename or remove it"
+                    f"{readable(folders[0])} is not a class of this model or training set: rename or remove it"
                 )
             found = [list_images(each, within=folder) for each in folders]
             images = sorted(path for each in found for path in each.paths)

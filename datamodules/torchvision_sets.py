@@ -25,7 +25,8 @@ possum rabbit raccoon ray road rocket rose sea seal shark shrew skunk skyscraper
 sunflower sweet_pepper table tank telephone television tiger tractor train trout tulip turtle wardrobe whale
 willow_tree wolf woman worm
 """
-SIZE = 32  # pixels; smaller images get a black frame
+SIZE = 32
+"""Height and width of all images, in pixels; smaller ones get a black frame."""
 
 
 class TorchvisionDataModule(ImageDataModule):
@@ -44,6 +45,9 @@ class TorchvisionDataModule(ImageDataModule):
 
     title: ClassVar[str]
     """Name of the data set."""
+
+    library_class: ClassVar[str]
+    """Name of its class in `torchvision.datasets`."""
 
     names: ClassVar[list[str]]
     """Names of the classes."""
@@ -73,6 +77,13 @@ class TorchvisionDataModule(ImageDataModule):
     @abstractmethod
     def addresses(self) -> list[str]:
         """Return where the files can be downloaded by hand."""
+
+    @property
+    def dataset(self) -> Any:
+        """Its class in torchvision, which takes seconds to import."""
+        from torchvision import datasets
+
+        return getattr(datasets, self.library_class)
 
     def prepare_data(self) -> None:
         """Download missing files."""
@@ -106,7 +117,7 @@ class TorchvisionDataModule(ImageDataModule):
         except (RuntimeError, OSError) as error:
             reason = " ".join(str(error).split())
             raise FileNotFoundError(
-                f"{self.title} is not in {self.root / self.folder} and cannot be had ({reason}): download "
+                f"{self.title} cannot be read from {self.root / self.folder} or downloaded ({reason}): download "
                 f"{', '.join(self.addresses())} into {self.root / self.folder}, or point --data.root at another folder"
             ) from error
         pixels = torch.from_numpy(np.ascontiguousarray(images))
@@ -126,21 +137,18 @@ class CIFAR100DataModule(TorchvisionDataModule):
     """
 
     title = "CIFAR-100"
+    library_class = "CIFAR100"
     folder = ""
     names: ClassVar[list[str]] = CIFAR100_NAMES.split()
 
     def read_split(self, train: bool, download: bool) -> tuple[Any, Any]:
         """Return images and fine labels; the pickles are read only if they are the originals, byte by byte."""
-        from torchvision.datasets import CIFAR100
-
-        data = CIFAR100(self.root, train=train, download=download)
+        data = self.dataset(self.root, train=train, download=download)
         return data.data.transpose(0, 3, 1, 2), data.targets
 
     def addresses(self) -> list[str]:
         """Return the address of the archive."""
-        from torchvision.datasets import CIFAR100
-
-        return [CIFAR100.url]
+        return [self.dataset.url]
 
 
 class MNISTDataModule(TorchvisionDataModule):
@@ -151,22 +159,18 @@ class MNISTDataModule(TorchvisionDataModule):
     """
 
     title = "MNIST"
+    library_class = "MNIST"
     folder = "MNIST/raw"
     names: ClassVar[list[str]] = DIGITS
 
     def read_split(self, train: bool, download: bool) -> tuple[Any, Any]:
         """Return images and labels."""
-        data = self._dataset()(self.root, train=train, download=download)
+        data = self.dataset(self.root, train=train, download=download)
         return data.data, data.targets
 
     def addresses(self) -> list[str]:
         """Return the addresses of the four files."""
-        return [f"{self._dataset().mirrors[0]}{name}" for name, _ in self._dataset().resources]
-
-    def _dataset(self) -> Any:
-        from torchvision import datasets
-
-        return getattr(datasets, self.folder.partition("/")[0])
+        return [f"{self.dataset.mirrors[0]}{name}" for name, _ in self.dataset.resources]
 
 
 class FashionMNISTDataModule(MNISTDataModule):
@@ -177,6 +181,7 @@ class FashionMNISTDataModule(MNISTDataModule):
     """
 
     title = "Fashion-MNIST"
+    library_class = "FashionMNIST"
     folder = "FashionMNIST/raw"
     names: ClassVar[list[str]] = [
         "T-shirt/top",
@@ -200,18 +205,15 @@ class SVHNDataModule(TorchvisionDataModule):
     """
 
     title = "SVHN"
+    library_class = "SVHN"
     folder = "svhn"
     names: ClassVar[list[str]] = DIGITS
 
     def read_split(self, train: bool, download: bool) -> tuple[Any, Any]:
         """Return images and labels."""
-        from torchvision.datasets import SVHN
-
-        data = SVHN(self.root / self.folder, split="train" if train else "test", download=download)
+        data = self.dataset(self.root / self.folder, split="train" if train else "test", download=download)
         return data.data, data.labels
 
     def addresses(self) -> list[str]:
         """Return the addresses of both files."""
-        from torchvision.datasets import SVHN
-
-        return [SVHN.split_list[split][0] for split in ("train", "test")]
+        return [self.dataset.split_list[split][0] for split in ("train", "test")]

@@ -21,7 +21,6 @@ from architectures.t5.model import T5
 from architectures.t5.stack import Block, Stack
 from exports.exported import Exported, check_close, require
 from exports.texts import (
-    TextSettings,
     decoding_options,
     describe_source,
     example_source,
@@ -29,32 +28,27 @@ from exports.texts import (
     tokenizer_of,
 )
 from lightning_modules.text_seq2seq import TextSeq2Seq
+from oneforall.text_model import TextModel
 from utils.files import write_text
 from utils.tokenizer_files import unknown_id
-
-QUANTIZATIONS = ("int8", "int16", "float16", "bfloat16")
-"""Types of weights smaller than float32."""
 
 LIMIT = 1e-3
 """Greatest difference of a token's log-probability in float32 that is put down to the order of additions."""
 
 
-def write_ctranslate2(
-    module: TextSeq2Seq, folder: Path, settings: TextSettings, quantization: str | None = None
-) -> Exported:
+def write_ctranslate2(model: TextModel, folder: Path, quantization: str | None = None) -> Exported:
     """Write weights, vocabulary and tokenizer.json into a folder, and compare what CTranslate2 computes.
 
     Args:
-        module: The trained module.
+        model: The trained model.
         folder: An empty folder.
-        settings: What the checkpoint says of its texts.
-        quantization: One of `QUANTIZATIONS`; None for float32.
+        quantization: Type of the weights, such as `int8`; None for float32.
 
     Raises:
         ValueError: The package is missing, or log-probabilities in float32 differ.
     """
     require("ctranslate2")
-    tokenizer = tokenizer_of(module)
+    module, tokenizer = model.module, tokenizer_of(model.module)
     spec = _spec(copy.deepcopy(module.architecture), tokenizer)  # quantization scales weights in place
     spec.validate()
     spec.optimize(quantization=quantization)
@@ -70,14 +64,14 @@ def write_ctranslate2(
     if found["no_repeat_ngram_size"]:
         options += f", no_repeat_ngram_size={found['no_repeat_ngram_size']}"
     return Exported(
-        takes=f"{describe_source(settings)}, as tokens of its tokenizer.json",
+        takes=f"{describe_source(model)}, as tokens of its tokenizer.json",
         gives=f"tokens; the options of `test` are {options}",
         checked=f"in ctranslate2, greatest difference of a token's log-probability {difference:.1e}",
         usage=(
             "import ctranslate2, tokenizers",
             'translator = ctranslate2.Translator("PATH")',
             'tokenizer = tokenizers.Tokenizer.from_file("PATH/tokenizer.json")',
-            f"source = tokenizer.encode({example_source(settings)}).tokens",
+            f"source = tokenizer.encode({example_source(model)}).tokens",
             f"tokens = translator.translate_batch([source], {options})[0].hypotheses[0]",
             "print(tokenizer.decode(list(filter(None, map(tokenizer.token_to_id, tokens)))))",
         ),

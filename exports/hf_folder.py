@@ -11,7 +11,6 @@ import torch
 from architectures.t5.hf_weights import load_pretrained, save_pretrained
 from exports.exported import Exported
 from exports.texts import (
-    TextSettings,
     decoding_options,
     describe_source,
     example_source,
@@ -19,51 +18,51 @@ from exports.texts import (
     tokenizer_of,
 )
 from lightning_modules.text_seq2seq import TextSeq2Seq
+from oneforall.text_model import TextModel
 from utils.files import write_text
 from utils.tokenizer_files import EOS_ID, PAD_ID, load_tokenizer, unknown_id
 
 
-def write_hf(module: TextSeq2Seq, folder: Path, settings: TextSettings) -> Exported:
+def write_hf(model: TextModel, folder: Path) -> Exported:
     """Write config, weights, tokenizer and decoding options into a folder, and read all of it again.
 
     Args:
-        module: The trained module.
+        model: The trained model.
         folder: An empty folder.
-        settings: What the checkpoint says of its texts.
 
     Raises:
         ValueError: What is read differs from what was written.
     """
-    network, tokenizer = module.architecture, tokenizer_of(module)
-    prefix = {"prefix": settings.prefixes[0]} if len(settings.prefixes) == 1 and settings.prefixes[0] else {}
+    module, network = model.module, model.module.architecture
+    tokenizer = tokenizer_of(module)
+    prefix = {"prefix": model.prefixes[0]} if len(model.prefixes) == 1 and model.prefixes[0] else {}
     save_pretrained(network, folder, dtype=str(network.embedding.weight.dtype).removeprefix("torch."), **prefix)
     write_text(folder / "tokenizer.json", tokenizer.to_str())
-    _write_json(folder / "tokenizer_config.json", _tokenizer_config(module, settings))
+    _write_json(folder / "tokenizer_config.json", _tokenizer_config(model))
     _write_json(folder / "generation_config.json", _generation_config(module))
 
     read, written = load_pretrained(folder).state_dict(), network.state_dict()
     different = [name for name, weight in written.items() if not torch.equal(read[name], weight)]
     again, texts = load_tokenizer(folder), sample_texts(tokenizer)
-    if different or [each.ids for each in again.encode_batch(texts)] != [
-        each.ids for each in tokenizer.encode_batch(texts)
-    ]:
+    equal = [each.ids for each in again.encode_batch(texts)] == [each.ids for each in tokenizer.encode_batch(texts)]
+    if different or not equal:
         raise ValueError(f"{folder}: {different or 'the tokenizer'} cannot be read as it was written: not exported")
     return Exported(
-        takes=describe_source(settings),
+        takes=describe_source(model),
         gives=f"text of at most {module.max_length} tokens; generation_config.json has the options of `test`",
         checked="read again: equal weights, equal tokens",
         usage=(
             "from transformers import AutoModelForSeq2SeqLM, AutoTokenizer",
             'tokenizer = AutoTokenizer.from_pretrained("PATH")',
             'model = AutoModelForSeq2SeqLM.from_pretrained("PATH")',
-            f'source = tokenizer({example_source(settings)}, return_tensors="pt")',
+            f'source = tokenizer({example_source(model)}, return_tensors="pt")',
             "print(tokenizer.decode(model.generate(**source)[0], skip_special_tokens=True))",
         ),
     )
 
 
-def _tokenizer_config(module: TextSeq2Seq, settings: TextSettings) -> dict[str, Any]:
-    tokenizer = tokenizer_of(module)
+def _tokenizer_config(model: TextModel) -> dict[str, Any]:
+    tokenizer = tokenizer_of(model.module)
     unknown = unknown_id(tokenizer)
     numbers = tokenizer.get_vocab()
     sentinels = [token for token in numbers if token.startswith("<extra_id_")]
@@ -76,7 +75,7 @@ def _tokenizer_config(module: TextSeq2Seq, settings: TextSettings) -> dict[str, 
         "additional_special_tokens": sorted(sentinels, key=numbers.__getitem__, reverse=True),
         "model_input_names": ["input_ids", "attention_mask"],
         "clean_up_tokenization_spaces": False,
-        "model_max_length": settings.max_source_length,
+        "model_max_length": model.max_source_length,
     }
     return {key: value for key, value in config.items() if value is not None}
 

@@ -14,30 +14,28 @@ from exports.raw_images import (
     OUTPUTS,
     READ_IMAGE,
     cannot_export,
-    class_names,
     compare,
     describe_input,
     describe_outputs,
-    image_size,
     program_of,
 )
-from lightning_modules.image_classifier import ImageClassifier
+from oneforall.image_model import ImageModel
 
 
-def write_onnx(classifier: ImageClassifier, path: Path) -> Exported:
+def write_onnx(model: ImageModel, path: Path) -> Exported:
     """Write a classifier as an ONNX file, and compare it with the classifier.
 
     The file's metadata contains `class_names`, a JSON list, and `input`, a description.
 
     Args:
-        classifier: The trained classifier, in eval mode.
+        model: The trained classifier.
         path: The file.
 
     Raises:
         ValueError: A package is missing, the network cannot be exported, or outputs differ.
     """
     require("onnx", "onnxruntime", "onnxscript")
-    program = program_of(classifier)
+    program = program_of(model)
     try:
         exported = torch.onnx.export(
             program,
@@ -47,18 +45,18 @@ def write_onnx(classifier: ImageClassifier, path: Path) -> Exported:
             verbose=False,
         )
     except Exception as error:  # of a network that is not ours, which may do anything
-        raise cannot_export(classifier, error) from error
+        raise cannot_export(model, error) from error
     assert exported is not None
     exported.model.metadata_props.update(
-        class_names=json.dumps(class_names(classifier), ensure_ascii=False), input=describe_input(classifier)
+        class_names=json.dumps(model.class_names, ensure_ascii=False), input=describe_input(model)
     )
     exported.save(path, external_data=False)
     return Exported(
-        takes=describe_input(classifier),
-        gives=f"{describe_outputs(classifier)}; the metadata have class_names, a JSON list",
-        checked=compare(classifier, lambda images: _run(path, images), "onnxruntime"),
+        takes=describe_input(model),
+        gives=f"{describe_outputs(model)}; the metadata have class_names, a JSON list",
+        checked=compare(model, lambda images: _run(path, images), "onnxruntime"),
         usage=(
-            *(line.format(size=image_size(classifier)) for line in READ_IMAGE),
+            *(line.format(size=model.size) for line in READ_IMAGE),
             "import onnxruntime",
             'session = onnxruntime.InferenceSession("PATH")',
             f'print(session.run(["{OUTPUTS[0]}"], {{"{INPUT}": images}}))',

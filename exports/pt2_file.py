@@ -11,40 +11,38 @@ from exports.exported import Exported
 from exports.raw_images import (
     OUTPUTS,
     READ_IMAGE,
-    class_names,
     compare,
     describe_input,
     describe_outputs,
-    image_size,
     program_of,
 )
-from lightning_modules.image_classifier import ImageClassifier
+from oneforall.image_model import ImageModel
 
 NAMES_FILE = "class_names.json"
 """Name, within a .pt2 file, of the list of class names."""
 
 
-def write_pt2(classifier: ImageClassifier, path: Path) -> Exported:
+def write_pt2(model: ImageModel, path: Path) -> Exported:
     """Write a classifier as a .pt2 file, and compare it with the classifier.
 
     Args:
-        classifier: The trained classifier, in eval mode.
+        model: The trained classifier.
         path: The file.
 
     Raises:
         ValueError: The network cannot be exported, or outputs differ.
     """
-    names = json.dumps(class_names(classifier), ensure_ascii=False)
+    names = json.dumps(model.class_names, ensure_ascii=False)
     with path.open("wb") as file:  # of any name: for a path, torch asks for one that ends in .pt2
-        torch.export.save(program_of(classifier), file, extra_files={NAMES_FILE: names})
+        torch.export.save(program_of(model), file, extra_files={NAMES_FILE: names})
     with path.open("rb") as file:
         program = torch.export.load(file).module()
     return Exported(
-        takes=describe_input(classifier),
-        gives=f"{describe_outputs(classifier)}, by name; the extra file {NAMES_FILE} has the class names",
-        checked=compare(classifier, program, "torch.export"),
+        takes=describe_input(model),
+        gives=f"{describe_outputs(model)}, by name; the extra file {NAMES_FILE} has the class names",
+        checked=compare(model, program, "torch.export"),
         usage=(
-            *(line.format(size=image_size(classifier)) for line in READ_IMAGE),
+            *(line.format(size=model.size) for line in READ_IMAGE),
             "import torch",
             'program = torch.export.load("PATH").module()',
             f'print(program(torch.tensor(images))["{OUTPUTS[0]}"])',

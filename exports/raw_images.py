@@ -10,6 +10,7 @@ from torch.export import Dim, ExportedProgram
 
 from exports.exported import check_close
 from lightning_modules.image_classifier import ImageClassifier
+from oneforall.image_model import ImageModel
 from utils.batches import ImagePredictionBatch
 
 INPUT, OUTPUTS = "images", ("probabilities", "logits")
@@ -45,34 +46,23 @@ class RawImages(nn.Module):
         return dict(zip(OUTPUTS, (self.classifier.probabilities_of(logits), logits), strict=True))
 
 
-def image_size(classifier: ImageClassifier) -> int:
-    """Return the height and width of the images that a classifier was trained on.
-
-    Raises:
-        ValueError: It was trained on none.
-    """
-    if classifier.input_size is None:
-        raise ValueError("the checkpoint does not know the size of its images: it has not been trained")
-    return classifier.input_size
-
-
-def program_of(classifier: ImageClassifier) -> ExportedProgram:
+def program_of(model: ImageModel) -> ExportedProgram:
     """Return a classifier as a program of torch.export, for batches of any size.
 
     Raises:
         ValueError: torch cannot export the network.
     """
-    net = RawImages(classifier).eval().requires_grad_(False)
+    net = RawImages(model.module).eval().requires_grad_(False)
     try:
-        return torch.export.export(net, (noise(image_size(classifier), 2),), dynamic_shapes={INPUT: {0: Dim("batch")}})
+        return torch.export.export(net, (noise(model.size, 2),), dynamic_shapes={INPUT: {0: Dim("batch")}})
     except Exception as error:  # of a network that is not ours, which may do anything
-        raise cannot_export(classifier, error) from error
+        raise cannot_export(model, error) from error
 
 
-def cannot_export(classifier: ImageClassifier, error: Exception) -> ValueError:
+def cannot_export(model: ImageModel, error: Exception) -> ValueError:
     """Return the error that names the network which torch cannot export, and why."""
     reason = next(filter(str.strip, str(error).splitlines()), type(error).__name__)
-    return ValueError(f"model.architecture {type(classifier.architecture).__name__} cannot be exported: {reason}")
+    return ValueError(f"model.architecture {type(model.module.architecture).__name__} cannot be exported: {reason}")
 
 
 def noise(size: int, number: int) -> Tensor:
@@ -81,20 +71,20 @@ def noise(size: int, number: int) -> Tensor:
     return torch.randint(0, 256, (number, 3, size, size), dtype=torch.uint8, generator=generator)
 
 
-def compare(classifier: ImageClassifier, run: Callable[[Tensor], dict[str, Tensor]], where: str) -> str:
+def compare(model: ImageModel, run: Callable[[Tensor], dict[str, Tensor]], where: str) -> str:
     """Compare the outputs of an export with those of `predict`, on random images, and return the result in words.
 
     Args:
-        classifier: The classifier, in eval mode.
+        model: The classifier.
         run: Returns the export's outputs for images.
         where: What runs it.
 
     Raises:
         ValueError: An output differs by more than `LIMIT`.
     """
-    greatest = 0.0
+    classifier, greatest = model.module, 0.0
     for number in BATCH_SIZES:
-        images, unknown = noise(image_size(classifier), number), torch.full((number,), -1)
+        images, unknown = noise(model.size, number), torch.full((number,), -1)
         outputs = run(images)
         with torch.no_grad():
             predicted = classifier.predict_step(ImagePredictionBatch(images, unknown, torch.arange(number)), 0)
@@ -106,17 +96,11 @@ def compare(classifier: ImageClassifier, run: Callable[[Tensor], dict[str, Tenso
     return f"in {where} on random images, greatest difference {greatest:.1e}"
 
 
-def describe_input(classifier: ImageClassifier) -> str:
+def describe_input(model: ImageModel) -> str:
     """Return what the export takes, in words."""
-    size = image_size(classifier)
-    return f"{INPUT}: uint8 [batch, 3, {size}, {size}], RGB, 0 to 255 (normalisation is inside)"
+    return f"{INPUT}: uint8 [batch, 3, {model.size}, {model.size}], RGB, 0 to 255 (normalisation is inside)"
 
 
-def describe_outputs(classifier: ImageClassifier) -> str:
+def describe_outputs(model: ImageModel) -> str:
     """Return what the export gives, in words."""
-    return f"{' and '.join(OUTPUTS)}: float32 [batch, {classifier.architecture.num_classes}]"
-
-
-def class_names(classifier: ImageClassifier) -> list[str]:
-    """Return a name for each class: its number, if it has no other."""
-    return classifier.class_names or [str(number) for number in range(classifier.architecture.num_classes)]
+    return f"{' and '.join(OUTPUTS)}: float32 [batch, {len(model.class_names)}]"

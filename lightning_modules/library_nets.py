@@ -27,15 +27,19 @@ class LibraryNet(ImageClassifierNet):
     """Base class of networks from a library: normalised images [B, 3, H, W] -> logits [B, num_classes].
 
     Args:
-        network: The network, whose last layer has `num_classes` outputs.
-        head: Dotted name of that layer in it.
+        name: Name of the network in its library.
+        network: The network.
         num_classes: Number of classes.
+
+    Raises:
+        ValueError: The network has no last layer with that many outputs.
     """
 
-    def __init__(self, network: nn.Module, head: str, num_classes: int) -> None:
+    def __init__(self, name: str, network: nn.Module, num_classes: int) -> None:
         super().__init__(num_classes)
+        self.name = name
         self.network = network
-        self.head = f"network.{head}"  # type: ignore[misc]  # known only now
+        self.head = f"network.{last_layer(network, num_classes, name)}"  # type: ignore[misc]  # known only now
 
     def forward(self, images: Tensor) -> Tensor:
         """Return logits [B, num_classes] for normalised images, float [B, 3, H, W]."""
@@ -58,9 +62,6 @@ class LibraryNet(ImageClassifierNet):
             self.train(training)
         if not isinstance(logits, Tensor) or logits.shape != (2, self.num_classes):
             raise ValueError(f"{type(self).__name__} {self.name} does not return one logit per class: name another")
-
-    name: str
-    """Name of the network in its library."""
 
 
 class TorchvisionNet(LibraryNet):
@@ -92,8 +93,7 @@ class TorchvisionNet(LibraryNet):
                 f"architecture.name {name} returns more than one logit per class in training: pass "
                 '--model.architecture.options "{aux_logits: false}"'
             )
-        super().__init__(network, last_layer(network, num_classes, name), num_classes)
-        self.name = name
+        super().__init__(name, network, num_classes)
 
 
 class TimmNet(LibraryNet):
@@ -117,8 +117,7 @@ class TimmNet(LibraryNet):
             raise ValueError("TimmNet needs timm: pip install 'one-for-all[timm]'") from error
         check_name(name, timm.list_models(), "timm")
         network = build(timm.create_model, name, num_classes, options)
-        super().__init__(network, last_layer(network, num_classes, name), num_classes)
-        self.name = name
+        super().__init__(name, network, num_classes)
 
 
 def check_name(name: str, known: Collection[str], library: str) -> None:

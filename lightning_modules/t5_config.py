@@ -23,7 +23,7 @@ def complete_t5_config(config: dict[str, Any], given: Collection[str]) -> dict[s
 
     Raises:
         FileNotFoundError: `init_from` does not exist; the message says how to download a published T5.
-        ValueError: It is no T5.
+        ValueError: It is not a T5.
     """
     arguments = config["model"]["init_args"]
     source, network = arguments.get("init_from"), arguments["architecture"].get("init_args") or {}
@@ -48,7 +48,7 @@ def config_of(source: str) -> T5Config:
 
     Raises:
         FileNotFoundError: There is neither; the message says how to download a published T5.
-        ValueError: It is no T5.
+        ValueError: It is not a T5.
     """
     if Path(source).is_dir():
         return published_config(source)
@@ -57,7 +57,7 @@ def config_of(source: str) -> T5Config:
     try:
         return T5Config(**read_config(source)["model"]["init_args"]["architecture"]["init_args"]["config"])
     except (KeyError, TypeError) as error:
-        raise ValueError(f"init_from: {source} is no checkpoint of a T5 that `oneforall fit` wrote") from error
+        raise ValueError(f"init_from: {source} is not a checkpoint of a T5 that `oneforall fit` wrote") from error
 
 
 def missing(source: str) -> str:

@@ -10,6 +10,8 @@ FIXED_POINT = 2.0**20
 """One, as an integer: the losses of a million million examples of loss 1 can be summed."""
 
 LARGEST_LOSS = 1e6
+"""What an infinite loss counts as."""
+
 STEPS_PER_OCTAVE, OCTAVES = 4, 3
 TEMPERATURES = 2 * OCTAVES * STEPS_PER_OCTAVE + 1
 """Number of temperatures that are compared: from 1/8 to 8, each 2 ** (1/4) times the one before."""
@@ -18,7 +20,7 @@ FEWEST = 100
 """Number of examples below which no temperature is fitted."""
 
 AT_ONCE = 2**25
-"""Number of scaled logits that are computed at a time."""
+"""Maximum number of scaled logits in memory at a time."""
 
 
 class FittedTemperature(Metric):
@@ -50,12 +52,10 @@ class FittedTemperature(Metric):
             logits: float [B, C].
             labels: int64 [B].
         """
-        temperatures = torch.logspace(-OCTAVES, OCTAVES, TEMPERATURES, base=2.0, device=logits.device)[
-            :, None
-        ]  # [T, 1]
+        temperatures = torch.logspace(-OCTAVES, OCTAVES, TEMPERATURES, base=2.0, device=logits.device)  # [T]
         count = max(1, AT_ONCE // (TEMPERATURES * logits.shape[1]))
         for some, theirs in zip(logits.float().split(count), labels.split(count), strict=True):
-            scaled = some[:, None] / temperatures  # [B, T, C]
+            scaled = some[:, None] / temperatures[:, None]  # [B, T, C]
             right = scaled.gather(2, theirs[:, None, None].expand(-1, TEMPERATURES, 1))[..., 0]  # [B, T]
             losses = (scaled.logsumexp(2) - right).double().nan_to_num(LARGEST_LOSS).clamp(max=LARGEST_LOSS)
             # Not in place: what was added up in a test cannot be changed in a training

@@ -70,7 +70,8 @@ class ImageModel(Model):
             A `Prediction` per class, or a list of them for each image of a sequence.
 
         Raises:
-            ValueError: A file cannot be decoded, or an array is none of an image.
+            FileNotFoundError: There is no such file.
+            ValueError: A file cannot be decoded, or an array has another type or shape than those of an image.
         """
         if isinstance(images, str | os.PathLike | Image.Image) or getattr(images, "ndim", 4) < 4:
             return self.classify(_square(images, self.size)[None])[0]  # type: ignore[arg-type]
@@ -102,6 +103,7 @@ def _square(image: ImageLike, size: int) -> Tensor:
     """Return one image as uint8 [3, size, size].
 
     Raises:
+        FileNotFoundError: There is no such file.
         ValueError: It cannot be decoded, or is an array of another type or shape.
     """
     if isinstance(image, str | os.PathLike):

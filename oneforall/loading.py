@@ -44,7 +44,7 @@ def load(
     file = checkpoint_file(os.fspath(path))
     require_checkpoint(Path(file))
     _check_device(device)
-    module = load_module(file, device, trust_checkpoint)
+    module = _module(file, device, trust_checkpoint)
     if isinstance(module, ImageClassifier):
         return ImageModel(module, file)
     if isinstance(module, TextSeq2Seq):
@@ -54,12 +54,12 @@ def load(
         return TextModel(module, file)
     name = type(module).__name__
     raise ValueError(
-        f"{file} holds {name}: use `oneforall predict`, or {name}.load_from_checkpoint in Python; `classify` and "
-        "`translate` are for ImageClassifier and TextSeq2Seq"
+        f"{file} holds {name}: use `oneforall predict`, or {name}.load_from_checkpoint in Python; `classify`, "
+        "`translate` and `export` are for ImageClassifier and TextSeq2Seq"
     )
 
 
-def load_module(path: str, device: str | torch.device, trusted: bool) -> TrainingModule:
+def _module(path: str, device: str | torch.device, trusted: bool) -> TrainingModule:
     """Return the module of a checkpoint, in eval mode, with the weights that `test` uses.
 
     Raises:
@@ -82,7 +82,7 @@ def _class_named_in(path: str) -> type[TrainingModule]:
     """Return the class of the module in a trusted checkpoint, which may be of any package.
 
     Raises:
-        ValueError: There is none, or it is no `TrainingModule`.
+        ValueError: There is none, or it is not a `TrainingModule`.
     """
     class_path = str((plain_config(read_config(path), path).get("model") or {}).get("class_path"))
     package, _, name = class_path.rpartition(".")
@@ -91,7 +91,7 @@ def _class_named_in(path: str) -> type[TrainingModule]:
     except (ImportError, AttributeError, ValueError) as error:
         raise ValueError(f"checkpoint {path} names {class_path}, which cannot be imported: {error}") from error
     if not (isinstance(found, type) and issubclass(found, TrainingModule)):
-        raise ValueError(f"checkpoint {path} names {class_path}, which is no TrainingModule")
+        raise ValueError(f"checkpoint {path} names {class_path}, which is not a TrainingModule")
     return found
 
 

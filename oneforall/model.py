@@ -26,7 +26,7 @@ class Model:
         Raises:
             ValueError: It is not.
         """
-        raise ValueError(f"{self.path} holds a model for text, which classifies no images: use translate")
+        raise ValueError(f"{self.path} holds a model for text, which cannot classify images: use translate")
 
     def translate(self, texts: str | Sequence[str], **options: Any) -> Any:
         """Generate texts, if the model is one for text.
@@ -34,4 +34,4 @@ class Model:
         Raises:
             ValueError: It is not.
         """
-        raise ValueError(f"{self.path} holds an image classifier, which translates no text: use predict")
+        raise ValueError(f"{self.path} holds an image classifier, which cannot translate text: use predict")

@@ -11,8 +11,8 @@ from callbacks.run.throughput_file import Row
 
 MAX_POINTS = 1000
 """Of one line."""
-BINS = 24
-"""Maximum number of bars of a histogram."""
+MAX_BARS = 24
+"""Of a histogram of lengths."""
 
 Kind = Literal["line", "bars", "points"]
 
@@ -71,12 +71,14 @@ def _few_digits(value: float) -> float:
 
 def metric_charts(panels: Panels) -> list[Chart]:
     """Return a chart per panel of metrics."""
-    charts = []
-    for name, lines in panels.items():
-        log = spans_decades([value for _, values in lines.values() for value in values], name)
-        series = [Series(label, *line) for label, line in lines.items()]
-        charts.append(Chart(name.replace("_", " "), "completed epochs", series, log))
-    return charts
+    return [_over_epochs(name, lines) for name, lines in panels.items()]
+
+
+def _over_epochs(name: str, lines: Mapping[str, Line]) -> Chart:
+    """Return the chart of a panel or a metric over the epochs, with a line per label."""
+    log = spans_decades([value for _, values in lines.values() for value in values], name)
+    series = [Series(label, *line) for label, line in lines.items()]
+    return Chart(name.replace("_", " "), "completed epochs", series, log)
 
 
 def throughput_chart(unit: str, rows: Sequence[Row]) -> Chart:
@@ -124,7 +126,7 @@ def length_chart(unit: str, lengths: Mapping[str, Sequence[int]]) -> Chart:
         lengths: Lengths by label; at least one.
     """
     longest = max(length for each in lengths.values() for length in each)
-    width = max(1, -(-(longest + 1) // BINS))
+    width = max(1, -(-(longest + 1) // MAX_BARS))
     series = []
     for label, values in lengths.items():
         counts = [0] * (longest // width + 1)
@@ -136,16 +138,13 @@ def length_chart(unit: str, lengths: Mapping[str, Sequence[int]]) -> Chart:
 
 
 def side_by_side(runs: Mapping[str, Mapping[str, Line]]) -> list[Chart]:
-    """Return a chart for each metric that any of several runs logged, with a line per run.
+    """Return a chart for each metric of training and validation that any of several runs logged, with a line per run.
 
     Args:
         runs: Lines of the metrics of each run, by its name.
     """
-    metrics = dict.fromkeys(metric for columns in runs.values() for metric in columns)
-    charts = []
-    for metric in sorted(metrics, key=lambda metric: (not metric.startswith("val/"), metric)):
-        lines = {name: columns[metric] for name, columns in runs.items() if metric in columns}
-        log = spans_decades([value for _, values in lines.values() for value in values], metric)
-        series = [Series(name, *line) for name, line in lines.items()]
-        charts.append(Chart(metric.replace("_", " "), "completed epochs", series, log))
-    return charts
+    metrics = dict.fromkeys(metric for columns in runs.values() for metric in columns if not metric.startswith("test/"))
+    return [
+        _over_epochs(metric, {name: columns[metric] for name, columns in runs.items() if metric in columns})
+        for metric in sorted(metrics, key=lambda metric: (not metric.startswith("val/"), metric))
+    ]

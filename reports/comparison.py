@@ -49,7 +49,7 @@ def compare(folders: Sequence[str | os.PathLike[str]]) -> Comparison:
     """Return the comparison of run folders.
 
     Raises:
-        FileNotFoundError: One is no run folder.
+        FileNotFoundError: One is not a run folder.
         ValueError: A file in one is damaged.
     """
     runs = _named([RunFiles(folder) for folder in folders])
@@ -59,8 +59,8 @@ def compare(folders: Sequence[str | os.PathLike[str]]) -> Comparison:
         name: [
             *(_score(scores[name].get(column)) for column in columns),
             str(run.epochs or UNKNOWN),
-            run.summary.time or UNKNOWN,
-            f"{run.summary.parameters:,}" if run.summary.parameters is not None else UNKNOWN,
+            run.time or UNKNOWN,
+            run.parameters or UNKNOWN,
         ]
         for name, run in runs.items()
     }
@@ -77,13 +77,8 @@ def _named(runs: Iterable[RunFiles]) -> dict[str, RunFiles]:
 
 def scores_of(run: RunFiles) -> dict[str, float]:
     """Return the best value of the metric that chose the weights, and the test scores but for those per class."""
-    found = {}
-    if run.monitor in run.scores:
-        found[f"best {run.monitor}"] = run.scores[str(run.monitor)].best
-    for name, value in (run.test or {}).items():
-        if name.startswith("test/") and name.count("/") == 1 and isinstance(value, float | int):
-            found[name] = float(value)
-    return found
+    best = {f"best {run.monitor}": run.best.best} if run.best else {}
+    return {**best, **run.test_scores}
 
 
 def _columns(scores: Iterable[Mapping[str, float]]) -> list[str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import quote
 
@@ -11,6 +11,7 @@ from reports.charts import side_by_side
 from reports.comparison import UNKNOWN, Comparison
 from reports.page import render
 from utils.files import write_text
+from utils.text_table import aligned
 
 
 def as_text(comparison: Comparison) -> Iterator[str]:
@@ -33,18 +34,6 @@ def as_text(comparison: Comparison) -> Iterator[str]:
         yield f"  {field:<{width}}" + "; ".join(f"{value} ({', '.join(names)})" for value, names in values.items())
 
 
-def aligned(rows: Sequence[Sequence[str]]) -> list[str]:
-    """Return rows of a table as lines: the first column to the left, the others to the right."""
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    return [
-        "  ".join(
-            cell.rjust(width) if place else cell.ljust(width)
-            for place, (cell, width) in enumerate(zip(row, widths, strict=True))
-        ).rstrip()
-        for row in rows
-    ]
-
-
 def write_page(comparison: Comparison, path: str | os.PathLike[str]) -> None:
     """Write a comparison as a page, with the curves of all runs in the same charts."""
     charts = side_by_side({name: run.columns for name, run in comparison.runs.items()})
@@ -56,7 +45,7 @@ def write_page(comparison: Comparison, path: str | os.PathLike[str]) -> None:
             comparison=comparison,
             unknown=UNKNOWN,
             links=links,
-            charts=[chart.plain() for chart in charts if not chart.title.startswith("test/")],
+            charts=[chart.plain() for chart in charts],
         ),
     )
 

@@ -1,4 +1,4 @@
-"""A run as its folder tells it."""
+"""A run, read from the files in its folder."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from typing import Any
 import yaml
 
 from callbacks.plots.metric_lines import Line, read_columns
-from callbacks.run.scores import Score, validation_scores
-from reports.summary_file import SummaryFile, read_summary
+from callbacks.run.record_text import Record, duration
+from callbacks.run.scores import Score, lower_is_better, overall_scores, score_of, validation_scores
 
 
 class RunFiles:
@@ -28,10 +28,11 @@ class RunFiles:
     def __init__(self, folder: str | os.PathLike[str]) -> None:
         self.folder = Path(folder)
         if not self.folder.is_dir():
-            raise FileNotFoundError(f"{folder} is no folder; name a run folder, such as runs/resnet20")
+            raise FileNotFoundError(f"{folder} is not a folder; name a run folder, such as runs/resnet20")
         if not any((self.folder / name).is_file() for name in ("config.yaml", "metrics.csv")):
             raise FileNotFoundError(
-                f"{folder} is no run folder: config.yaml and metrics.csv are missing; name one, such as runs/resnet20"
+                f"{folder} is not a run folder: it has neither config.yaml nor metrics.csv; name one, such as "
+                "runs/resnet20"
             )
 
     @property
@@ -56,9 +57,9 @@ class RunFiles:
         try:
             config = yaml.safe_load(path.read_text(encoding="utf-8"))
         except (yaml.YAMLError, UnicodeDecodeError) as error:
-            raise ValueError(f"{path} is damaged: {error}; restore it from a checkpoint's run or remove it") from error
+            raise ValueError(f"{path} is damaged: {error}; restore it, or remove it") from error
         if config is not None and not isinstance(config, dict):
-            raise ValueError(f"{path} is no mapping of fields; restore it, or remove it")
+            raise ValueError(f"{path} is damaged: it is not a mapping of fields; restore it, or remove it")
         return config or {}
 
     @cached_property
@@ -79,9 +80,35 @@ class RunFiles:
         return max((int(epochs[-1]) for epochs, _ in self.columns.values()), default=0)
 
     @cached_property
-    def summary(self) -> SummaryFile:
-        """What `summary.md` says."""
-        return read_summary(self.folder / "summary.md")
+    def record(self) -> Record:
+        """What the run has recorded of itself in `run.json`; empty before its training starts."""
+        return self.data("run.json") or {}
+
+    @property
+    def time(self) -> str:
+        """Time of training and validation, such as `12 min 05 s`; empty if there is none yet."""
+        return duration(self.record["seconds"]) if self.record.get("seconds") else ""
+
+    @property
+    def parameters(self) -> str:
+        """Number of parameters; empty if unknown."""
+        return f"{self.record['parameters']:,}" if "parameters" in self.record else ""
+
+    @property
+    def test_scores(self) -> dict[str, float]:
+        """The scores of the newest test, without those per class."""
+        return overall_scores(self.test or {})
+
+    @property
+    def best(self) -> Score | None:
+        """The score of the monitor, whose best value chose the best weights; None if it was not logged."""
+        if self.monitor is None:
+            return None
+        checkpoint = self.config.get("checkpoint") or {}
+        lowest = lower_is_better(self.monitor)
+        if checkpoint.get("monitor") == self.monitor and "mode" in checkpoint:
+            lowest = checkpoint["mode"] == "min"
+        return score_of(self.columns[self.monitor], lowest)
 
     @property
     def test(self) -> dict[str, Any] | None:
@@ -100,9 +127,11 @@ class RunFiles:
         try:
             content = json.loads(path.read_text(encoding="utf-8"))
         except ValueError as error:
-            raise ValueError(f"{path} is damaged: {error}; remove it, and repeat the test") from error
+            raise ValueError(f"{path} is damaged: {error}; remove it, or repeat the command that wrote it") from error
         if not isinstance(content, dict):
-            raise ValueError(f"{path} is damaged: it holds no object; remove it, and repeat the test")
+            raise ValueError(
+                f"{path} is damaged: it is not a JSON object; remove it, or repeat the command that wrote it"
+            )
         return content
 
     @cached_property

@@ -13,6 +13,7 @@ import yaml
 
 from callbacks.plots.metric_lines import read_panels
 from callbacks.run.folder_contents import CONTENTS
+from callbacks.run.record_text import model_line, training_facts
 from callbacks.run.throughput_file import read_throughput
 from reports.charts import (
     Chart,
@@ -39,7 +40,7 @@ def write_report(folder: str | os.PathLike[str]) -> Path:
     """Write `report.html` into a run folder, and return its path.
 
     Raises:
-        FileNotFoundError: It is no run folder.
+        FileNotFoundError: It is not a run folder.
         ValueError: A file in it is damaged.
     """
     run = RunFiles(folder)
@@ -66,6 +67,8 @@ def content_of(run: RunFiles) -> dict[str, Any]:
         "command": _Commands(run),
         "kind": _kind(run),
         "headline": _headline(run),
+        "model": model_line(run.record) if run.record else "",
+        "environment": training_facts(run.record) if run.record else [],
         "settings": settings_of(run.config),
         "config": yaml.safe_dump(run.config, sort_keys=False, allow_unicode=True) if run.config else "",
         "charts": [chart.plain() for chart in _curves(run)],
@@ -99,15 +102,10 @@ def _kind(run: RunFiles) -> str:
 def _headline(run: RunFiles) -> list[tuple[str, str, str]]:
     """Return the figures at the top of the page: name, value and a note."""
     found = []
-    if run.monitor in run.scores:
-        score = run.scores[str(run.monitor)]
-        found.append((f"best {run.monitor}", f"{score.best:.4g}", f"epoch {score.best_epoch:g}"))
-    for name, value in (run.test or {}).items():
-        if name.startswith("test/") and name.count("/") == 1 and isinstance(value, float | int):
-            found.append((name, f"{value:.4g}", ""))
-    facts = {"epochs": str(run.epochs or ""), "time": run.summary.time}
-    if run.summary.parameters is not None:
-        facts["parameters"] = f"{run.summary.parameters:,}"
+    if run.best:
+        found.append((f"best {run.monitor}", f"{run.best.best:.4g}", f"epoch {run.best.best_epoch:g}"))
+    found += [(name, f"{score:.4g}", "") for name, score in run.test_scores.items()]
+    facts = {"epochs": str(run.epochs or ""), "time": run.time, "parameters": run.parameters}
     return found + [(name, value, "") for name, value in facts.items() if value]
 
 

@@ -10,7 +10,7 @@ from utils.config_changes import MISSING, changes_from_defaults, value_text
 
 
 class Setting(NamedTuple):
-    """A field that is not as its class has it by default.
+    """A field whose value is not the default of its class.
 
     Attributes:
         field: Its name as on the command line.

@@ -5,6 +5,7 @@ Each size is tried by a short `oneforall fit` in a process of its own: one that 
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -14,8 +15,8 @@ from typing import NamedTuple
 from command_line.mistakes import mistake_in
 from sweeps import training
 from sweeps.first_check import print_config
-from sweeps.table import table
 from utils import interruption
+from utils.text_table import aligned
 
 RANGE = re.compile(r"(\d+)\.\.(\d+)")
 STEPS = 20
@@ -25,16 +26,22 @@ SHORT = (
     *("--trainer.max_epochs=-1", f"--trainer.max_steps={STEPS}", "--trainer.limit_val_batches=1"),
     *("--model.schedule=Constant", "--model.schedule.warmup=0.0"),  # a longer warm-up than the run would be refused
 )
-THROUGHPUT = re.compile(r"\| throughput \| ([\d,]+) (\S+)/s ")
 
 
 class Trial(NamedTuple):
-    """A batch size, its throughput as in `summary.md`, and why it cannot be trained with, if it cannot."""
+    """A batch size that was tried.
+
+    Attributes:
+        size: The batch size.
+        throughput: Examples per second of training, as in `run.json`.
+        unit: What the examples are called.
+        failure: Why it cannot be trained with; empty if it can.
+    """
 
     size: int
-    throughput: int
-    unit: str
-    failure: str
+    throughput: float = 0.0
+    unit: str = "examples"
+    failure: str = ""
 
 
 def run(command: str, args: Sequence[str], sizes: str) -> int:
@@ -52,7 +59,7 @@ def run(command: str, args: Sequence[str], sizes: str) -> int:
     trials: list[Trial] = []
     for size in wanted:
         trials.append(_try(args, field, size))
-        print(_said(field, trials[-1]), flush=True)
+        print(_line(field, trials[-1]), flush=True)
         if trials[-1].failure:
             break
     if trials[0].failure:
@@ -65,7 +72,7 @@ def sizes_of(text: str) -> list[int]:
     """Return the sizes of `64..1024`: 64, 128, 256, 512, 1024.
 
     Raises:
-        ValueError: It is no range of positive numbers.
+        ValueError: It is not a range of positive numbers.
     """
     found = RANGE.fullmatch(text.strip())
     low, high = (int(found[1]), int(found[2])) if found else (0, 0)
@@ -87,20 +94,20 @@ def _try(args: Sequence[str], field: str, size: int) -> Trial:
         code = training.follow(short, folder, lambda: False)
         interruption.raise_requested()
         if code:
-            return Trial(
-                size, 0, "", "it was killed, as when memory runs out" if code < 0 else training.last_line(folder)
-            )
-        found = THROUGHPUT.search((folder / "summary.md").read_text(encoding="utf-8"))
-        return Trial(size, int(found[1].replace(",", "")) if found else 0, found[2] if found else "examples", "")
+            killed = "it was killed, as when memory runs out"
+            return Trial(size, failure=killed if code < 0 else training.last_line(folder))
+        record = json.loads((folder / "run.json").read_text(encoding="utf-8"))
+        return Trial(size, record["throughput"], record["unit"])
 
 
-def _said(field: str, trial: Trial) -> str:
-    return f"{field} {trial.size}: {trial.failure or f'{trial.throughput:,} {trial.unit}/s'}"
+def _line(field: str, trial: Trial) -> str:
+    return f"{field} {trial.size}: {trial.failure or f'{trial.throughput:,.0f} {trial.unit}/s'}"
 
 
 def _report(field: str, trials: Sequence[Trial]) -> Iterator[str]:
     """Yield the lines of the table, and which sizes are the fastest and the largest."""
-    yield from table([field, f"{trials[0].unit}/s"], [[str(each.size), f"{each.throughput:,}"] for each in trials])
+    rows = [[str(each.size), f"{each.throughput:,.0f}"] for each in trials]
+    yield from aligned([[field, f"{trials[0].unit}/s"], *rows])
     fastest = max(trials, key=lambda trial: trial.throughput)
     yield f"\nfastest: --{field} {fastest.size}; largest that was trained with: {trials[-1].size}"
     yield "a larger batch needs another learning rate: docs/cluster.md, or --config sweeps/lr_range.yaml"

@@ -1,4 +1,4 @@
-"""What `oneforall fit` says to a search space, before anything is trained."""
+"""The check of a search space by `oneforall fit`, before anything is trained."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import Any
 
 import yaml
 
+from command_line.error_line import PREFIX
 from command_line.yaml_files import line_of
 from sweeps.space import Choices, Space, Value, as_flag
 from sweeps.training import PROGRAM
@@ -41,8 +42,8 @@ def print_config(args: Sequence[str]) -> dict[str, Any]:
     )
     interruption.raise_requested()
     if done.returncode:
-        said = (done.stderr.strip().splitlines() or ["the config cannot be read"])[-1]
-        raise ValueError(said.removeprefix("oneforall: error: "))
+        printed = (done.stderr.strip().splitlines() or ["the config cannot be read"])[-1]
+        raise ValueError(printed.removeprefix(PREFIX))
     resolved: dict[str, Any] = yaml.safe_load(done.stdout)
     return resolved
 
@@ -66,7 +67,7 @@ def _with_values(config: str, flags: Sequence[str], space_file: Path, values: di
     try:
         return print_config(["fit", "--config", config, *flags, *(as_flag(*pair) for pair in values.items())])
     except ValueError as error:
-        guilty = next((field for field in values if field in str(error)), None)
-        if guilty is None:
+        named = next((field for field in values if field in str(error)), None)
+        if named is None:
             raise
-        raise ValueError(f"{space_file}, line {line_of(space_file, guilty)}: {error}") from error
+        raise ValueError(f"{space_file}, line {line_of(space_file, named)}: {error}") from error

@@ -12,6 +12,8 @@ from typing import Any, NamedTuple
 
 import yaml
 
+from callbacks.run.scores import overall_scores
+
 
 class Monitor(NamedTuple):
     """The metric that chooses `best.ckpt`, and whether its best value is the maximum (`max`) or the minimum (`min`)."""
@@ -70,12 +72,7 @@ def best(found: Iterable[Validation], monitor: Monitor) -> Validation | None:
 def scores_of_test(folder: Path) -> dict[str, float]:
     """Return the figures in a run's `test_metrics.json`, without those per class."""
     path = folder / "test_metrics.json"
-    content = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
-    return {
-        name: float(value)
-        for name, value in content.items()
-        if name.startswith("test/") and name.count("/") == 1 and isinstance(value, int | float)
-    }
+    return overall_scores(json.loads(path.read_text(encoding="utf-8"))) if path.is_file() else {}
 
 
 def mean_and_spread(values: list[float]) -> tuple[float, float | None]:

@@ -9,17 +9,18 @@ from __future__ import annotations
 
 import re
 import shlex
-import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from command_line.configs import given_configs, option_values
+from command_line.error_line import print_error
 from command_line.mistakes import mistake_in
+from command_line.run_options import default_name, named_folder
 from sweeps import training
 from sweeps.scores import best, mean_and_spread, monitor_in, scores_of_test, validations
 from sweeps.series import without
-from sweeps.table import number, table
 from utils import interruption
+from utils.text_table import aligned, figure
 
 FLAG = "--seeds"
 RANGE = re.compile(r"(\d+)\.\.(\d+)")
@@ -48,7 +49,7 @@ def run(command: str, args: Sequence[str], given: str) -> int:
         code = training.follow([command, *_of_one(command, args, seed, folder)], folder, _look(command, folder))
         interruption.raise_requested()
         if code:
-            print(f"oneforall: error: seed {seed}: {training.last_line(folder)}", file=sys.stderr, flush=True)
+            print_error(f"seed {seed}: {training.last_line(folder)}")
             return code if code > 0 else 1
     print("", *_report(command, seeds, folders), sep="\n", flush=True)
     if command == "fit":
@@ -88,12 +89,11 @@ def _name(command: str, rest: Sequence[str]) -> str:
         return given[-1].rstrip("/")
     if mistake := mistake_in([command, *rest]):
         raise ValueError(mistake)
-    name = option_values(list(rest), "--name")[-1:]
-    configs = [Path(path).absolute() for path in given_configs(list(rest))[:1]]
-    name = name or [path.parent.name if path.name == "config.yaml" else path.stem for path in configs]
+    named = option_values(list(rest), "--name")
+    name = named[-1] if named else default_name(given_configs(list(rest)), network="")
     if not name:
         raise ValueError(f"{FLAG} needs a name for its runs: pass --name NAME")
-    return str(Path("runs") / name[0])
+    return str(named_folder(name))
 
 
 def _of_one(command: str, rest: Sequence[str], seed: int, folder: Path) -> list[str]:
@@ -114,7 +114,7 @@ def _look(command: str, folder: Path) -> training.Look:
         metric = metric or monitor_in(folder).metric
         found = validations(folder, metric)
         for each in found[seen:]:
-            print(f"  epoch {each.epochs}: {metric} {number(each.scores[metric])}", flush=True)
+            print(f"  epoch {each.epochs}: {metric} {figure(each.scores[metric])}", flush=True)
         seen = max(seen, len(found))
         return False
 
@@ -133,10 +133,10 @@ def _report(command: str, seeds: Sequence[int], folders: Sequence[Path]) -> Iter
         return
     columns = {name: [each[name] for each in scores] for name in names}
     spreads = {name: mean_and_spread(values) for name, values in columns.items()}
-    rows = [[str(seed), *(number(columns[name][place]) for name in names)] for place, seed in enumerate(seeds)]
+    rows = [[str(seed), *(figure(columns[name][place]) for name in names)] for place, seed in enumerate(seeds)]
     rows.append(["mean", *(f"{mean:.5g}" for mean, _ in spreads.values())])
     rows.append(["spread", *("" if spread is None else f"{spread:.3g}" for _, spread in spreads.values())])
-    yield from table(["seed", *names], rows)
+    yield from aligned([["seed", *names], *rows])
     yield f"spread: sample standard deviation over {len(seeds)} seeds"
 
 

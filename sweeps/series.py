@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import shlex
-import sys
 from collections.abc import Sequence
 from importlib import import_module
 
 from command_line.configs import option_values
-from command_line.mistakes import wants_traceback
+from command_line.error_line import print_error, wants_traceback
 from command_line.start import SERIES
 from utils import interruption
 
@@ -33,7 +32,7 @@ def run_series(args: list[str]) -> int:
     except (ValueError, OSError) as error:
         if wants_traceback(args):
             raise
-        print(f"oneforall: error: {error}", file=sys.stderr, flush=True)
+        print_error(error)
         return 2
 
 

@@ -62,7 +62,7 @@ def read_space(path: Path) -> dict[str, Range | Choices]:
 
     Raises:
         FileNotFoundError: There is no such file.
-        ValueError: It is no search space; the message names file, line, field and what to write instead.
+        ValueError: It is not a search space; the message names file, line, field and what to write instead.
     """
     if not path.is_file():
         raise FileNotFoundError(f"search space {path} does not exist; a shipped one is sweeps/lr_and_decay.yaml")
@@ -137,7 +137,7 @@ def _number(given: object) -> float:
     """Return a bound, also one that YAML takes for text, such as 1e-4.
 
     Raises:
-        ValueError: It is no finite number.
+        ValueError: It is not a finite number.
     """
     number = math.nan
     if isinstance(given, int | float) and not isinstance(given, bool):
@@ -146,9 +146,9 @@ def _number(given: object) -> float:
         try:
             number = float(given)
         except ValueError:
-            raise ValueError(f"the bound {given} is no number; for names write {{choices: [...]}}") from None
+            raise ValueError(f"the bound {given} is not a number; for names write {{choices: [...]}}") from None
     if not math.isfinite(number):
-        raise ValueError(f"the bound {given} is no finite number")
+        raise ValueError(f"the bound {given} is not a finite number; write one such as 0.01")
     return number
 
 

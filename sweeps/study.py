@@ -1,8 +1,8 @@
 """The trials of a sweep, kept by Optuna in an SQLite file: what each tries, its scores, and how it ended.
 
 A sweep that is killed at any moment has lost nothing: a trial is in the file before it trains, and one that has not
-ended is the next to run, with the same values. What a trial tries depends on the seed, its number and the trials before
-it, so that a sweep that was interrupted tries what one that was not would have tried.
+ended is the next to run, with the same values. What a trial tries depends on its number and the trials before it alone,
+so that a sweep that was interrupted tries what one that was not would have tried.
 """
 
 from __future__ import annotations
@@ -22,6 +22,9 @@ from utils.random_streams import stream_seed
 
 ENDED = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL)
 DIRECTIONS = {"max": optuna.study.StudyDirection.MAXIMIZE, "min": optuna.study.StudyDirection.MINIMIZE}
+SEED = 0
+"""Seed of what is tried."""
+
 UNPRUNED = 4
 """Number of trials that are never pruned, since there is no median to speak of."""
 
@@ -32,13 +35,12 @@ class Study:
     Args:
         file: The SQLite file.
         space: What each field may be.
-        seed: Seed of what is tried.
         prune: Whether trials that are worse than the median of those before, at the same epoch, are stopped.
     """
 
-    def __init__(self, file: Path, space: Space, seed: int = 0, prune: bool = True):
+    def __init__(self, file: Path, space: Space, prune: bool = True):
         optuna.logging.set_verbosity(optuna.logging.WARNING)
-        self.file, self.space, self.seed = file, space, seed
+        self.file, self.space = file, space
         self.pruner: optuna.pruners.BasePruner = optuna.pruners.NopPruner()
         if prune:  # after the first validation, which says little
             self.pruner = optuna.pruners.MedianPruner(n_startup_trials=UNPRUNED, n_warmup_steps=1)
@@ -99,7 +101,8 @@ class Study:
         study = self._open()
         unfinished = study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
         number = unfinished[0].number if unfinished else len(self.ended())
-        study.sampler = optuna.samplers.TPESampler(seed=stream_seed("sweep", self.seed, number) % 2**32)
+        study.sampler = optuna.samplers.TPESampler(seed=stream_seed("sweep", SEED, number) % 2**32)
+        # Optuna has no public way to continue a trial of another process
         return Trial(study, unfinished[0]._trial_id) if unfinished else study.ask()
 
     def values(self, trial: Trial) -> dict[str, Value]:
@@ -119,15 +122,18 @@ class Study:
                 return True
         return False
 
-    def tell(self, trial: Trial, value: float | None, pruned: bool = False, reason: str = "") -> None:
-        """Note how a trial has ended: with its best score, pruned, or failed for a reason."""
-        if pruned:
-            self._open().tell(trial, state=TrialState.PRUNED)
-        elif value is not None:
-            self._open().tell(trial, value)
-        else:
-            trial.set_user_attr("reason", reason)
-            self._open().tell(trial, state=TrialState.FAIL)
+    def complete(self, trial: Trial, score: float) -> None:
+        """Note that a trial has trained to its end, and its best score."""
+        self._open().tell(trial, score)
+
+    def prune(self, trial: Trial) -> None:
+        """Note that a trial was pruned."""
+        self._open().tell(trial, state=TrialState.PRUNED)
+
+    def fail(self, trial: Trial, reason: str) -> None:
+        """Note that a trial has failed, and why."""
+        trial.set_user_attr("reason", reason)
+        self._open().tell(trial, state=TrialState.FAIL)
 
     def _suggest(self, trial: Trial, field: str) -> Value:
         dimension = self.space[field]

@@ -13,10 +13,10 @@ from sweeps import training
 from sweeps.first_check import resolved_config
 from sweeps.scores import Monitor, best, monitor_of, validations
 from sweeps.space import Space, Value, as_flag, combinations, short_names
-from sweeps.table import number, table
 from utils import interruption
 from utils.lock import NAME as LOCK
 from utils.lock import FolderLock
+from utils.text_table import aligned, figure
 
 if TYPE_CHECKING:
     from optuna.trial import FrozenTrial, Trial
@@ -119,7 +119,7 @@ def _run_trial(plan: Plan, study: Study, trial: Trial, total: int) -> None:
         nonlocal seen, pruned
         found = validations(folder, monitor.metric)
         for each in found[seen:]:
-            print(f"  epoch {each.epochs}: {monitor.metric} {number(each.scores[monitor.metric])}", flush=True)
+            print(f"  epoch {each.epochs}: {monitor.metric} {figure(each.scores[monitor.metric])}", flush=True)
         if len(found) > seen:
             seen = len(found)
             pruned = pruned or study.report(trial, [each.scores[monitor.metric] for each in found])
@@ -135,7 +135,7 @@ def _note_end(plan: Plan, study: Study, trial: Trial, code: int, pruned: bool) -
     folder, monitor = trial_folder(plan, trial.number), study.monitor
     stopped = {128 + signal for signal in interruption.SIGNALS}
     if pruned:
-        study.tell(trial, None, pruned=True)
+        study.prune(trial)
         print("  stopped: worse than the median of the trials before", flush=True)
         return
     interruption.raise_requested()
@@ -146,13 +146,14 @@ def _note_end(plan: Plan, study: Study, trial: Trial, code: int, pruned: bool) -
         _forget(plan)
         raise ValueError(f"the first trial cannot start: {reason}")
     found = best(validations(folder, monitor.metric), monitor) if code == 0 else None
-    reason = training.last_line(folder) if code else f"it has no {monitor.metric}"
-    study.tell(trial, found.scores[monitor.metric] if found else None, reason=reason)
-    print(f"  failed: {reason}" if found is None else _ended(found.scores[monitor.metric], found.epochs), flush=True)
-
-
-def _ended(score: float, epochs: int) -> str:
-    return f"  best {number(score)} after epoch {epochs}"
+    if found is None:
+        reason = training.last_line(folder) if code else f"it has no {monitor.metric}"
+        study.fail(trial, reason)
+        print(f"  failed: {reason}", flush=True)
+        return
+    score = found.scores[monitor.metric]
+    study.complete(trial, score)
+    print(f"  best {figure(score)} after epoch {found.epochs}", flush=True)
 
 
 def _report(plan: Plan, study: Study) -> Iterator[str]:
@@ -164,7 +165,7 @@ def _report(plan: Plan, study: Study) -> Iterator[str]:
         for trial in trials
     ]
     yield ""
-    yield from table(["trial", monitor.metric, "", *names.values()], rows)
+    yield from aligned([["trial", monitor.metric, "", *names.values()], *rows])
     if (winner := study.best()) is not None:
         folder = trial_folder(plan, winner.number)
         yield f"\nbest: trial {winner.number + 1}, {monitor.metric} {_outcome(winner)[0]}, {folder}"
@@ -180,7 +181,7 @@ def _rank(trial: FrozenTrial, monitor: Monitor) -> tuple[int, float, int]:
 
 def _outcome(trial: FrozenTrial) -> tuple[str, str]:
     """Return a trial's score and, if it has not trained to its end, why."""
-    score = "" if trial.value is None else number(trial.value)
+    score = "" if trial.value is None else figure(trial.value)
     return score, {"COMPLETE": "", "PRUNED": "pruned", "FAIL": "failed"}[trial.state.name]
 
 
@@ -190,7 +191,7 @@ def _described(values: dict[str, Value]) -> str:
 
 
 def _cell(value: object) -> str:
-    return number(value) if isinstance(value, float) else str(value)
+    return figure(value) if isinstance(value, float) else str(value)
 
 
 def _shown(value: object) -> str:

@@ -15,6 +15,7 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from command_line.error_line import PREFIX
 from command_line.watch_parent import PARENT_VARIABLE
 from utils import interruption
 from utils.lock import FolderLock
@@ -37,7 +38,7 @@ def follow(args: Sequence[str], folder: Path, look: Look) -> int:
     Args:
         args: The command line.
         folder: The run folder, whose `output.log` gets what it prints.
-        look: Called every now and then and once after the end; if it returns true, the command is told to stop.
+        look: Called every now and then and once after the end; if it returns true, the command gets SIGTERM.
 
     Raises:
         interruption.Interrupted: A second Ctrl-C; the command is killed.
@@ -66,17 +67,17 @@ def follow(args: Sequence[str], folder: Path, look: Look) -> int:
 def last_line(folder: Path) -> str:
     """Return the last line that a command printed into a run folder, without what every error begins with."""
     lines = (folder / LOG).read_text(encoding="utf-8", errors="replace").split("\n") if (folder / LOG).is_file() else []
-    said = [line.strip() for line in lines if line.strip()]
-    return said[-1].removeprefix("oneforall: error: ") if said else "it printed nothing"
+    printed = [line.strip() for line in lines if line.strip()]
+    return printed[-1].removeprefix(PREFIX) if printed else "it printed nothing"
 
 
 def _follow(process: subprocess.Popen[bytes], look: Look) -> None:
-    told = False
+    signalled = False
     while process.poll() is None:
         number = interruption.requested() or (signal.SIGTERM if look() else None)
-        if number is not None and not told:
+        if number is not None and not signalled:
             process.send_signal(number)
-            told = True
+            signalled = True
         time.sleep(PERIOD)
 
 

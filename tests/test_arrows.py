@@ -21,10 +21,10 @@ MAY_IMPORT = {
     "lightning_modules": {"architectures", "utils"},
     "callbacks": {"utils"},
     "oneforall": {"datamodules", "lightning_modules", "command_line", "utils"},
-    "exports": {"architectures", "lightning_modules", "utils"},
+    "exports": {"architectures", "lightning_modules", "oneforall", "utils"},
     "reports": {"callbacks", "utils"},
     "command_line": {"utils"},
-    "sweeps": {"command_line", "utils"},
+    "sweeps": {"callbacks", "command_line", "utils"},
     "commands": ROOMS - {"cli"},
     "cli": ROOMS,
 }

@@ -65,12 +65,12 @@ def plain_config(config: object, source: str | Path) -> dict[str, Any]:
     """Return the whole config of a checkpoint.
 
     Raises:
-        ValueError: It is no mapping of plain values.
+        ValueError: It is not a mapping of plain values.
     """
     try:
         copy = plain(config)
         if not isinstance(copy, dict):
-            raise Refusal("config", "is no mapping")
+            raise Refusal("config", "is not a mapping")
     except Refusal as refusal:
         raise ValueError(f"the config in checkpoint {source} is damaged: {refusal}; use another checkpoint") from None
     return copy
@@ -187,7 +187,7 @@ def _sections(whole: dict[str, Any], fits: bool) -> dict[str, Any]:
 
 def _trainer(trainer: Any, fits: bool) -> dict[str, Any]:
     if not isinstance(trainer, dict):
-        raise Refusal("trainer", "is no mapping")
+        raise Refusal("trainer", "is not a mapping")
     parameters = parameters_of(Trainer)
     fields = TRAINING_FIELDS if fits else EVALUATION_FIELDS
     taken = {

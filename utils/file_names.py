@@ -1,6 +1,6 @@
 r"""File names as text that every file, plot and log can hold.
 
-A name on disk is bytes. Python keeps those that are no UTF-8 as lone surrogates, which no UTF-8 file can hold and no
+A name on disk is bytes. Python keeps those that are not UTF-8 as lone surrogates, which no UTF-8 file can hold and no
 font can draw. `readable` writes them as escapes; paths that are opened stay as they are on disk.
 """
 
@@ -11,7 +11,7 @@ import unicodedata
 
 
 def readable(name: str | os.PathLike[str]) -> str:
-    r"""Return a file name or path as text: bytes that are no UTF-8 become escapes such as `\xe9`."""
+    r"""Return a file name or path as text: bytes that are not UTF-8 become escapes such as `\xe9`."""
     text = os.fspath(name)
     try:
         return text.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")

@@ -29,7 +29,7 @@ def atomic_path(path: str | os.PathLike[str], parents: bool = True) -> Iterator[
     processes or threads may write the same file at once: each has a temporary file of its own, and the last to finish
     wins. What a killed process left behind is removed by the next one on the same machine, or after a day.
 
-    The temporary name keeps the suffix, because libraries choose a format by it. Something that is no regular file,
+    The temporary name keeps the suffix, because libraries choose a format by it. Something that is not a regular file,
     such as /dev/null or a named pipe, is written through: replacing it would destroy it. A link is replaced: in a run
     folder that is somebody else's it may lead to any file.
 
@@ -125,6 +125,12 @@ def require_checkpoint(path: Path) -> None:
     if not path.is_file():
         raise FileNotFoundError(f"checkpoint {path} does not exist; pass --ckpt_path runs/NAME/checkpoints/best.ckpt")
     refuse_lfs_pointer(path)
+
+
+def run_folder_of(checkpoint: Path) -> Path:
+    """Return the run folder that a checkpoint is in; if it is in none, the folder that it is in."""
+    folder = checkpoint.parent
+    return folder.parent if folder.name == "checkpoints" else folder
 
 
 LFS_POINTER = b"version https://git-lfs.github.com/spec/"

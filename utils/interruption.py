@@ -22,7 +22,7 @@ SIGNALS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGUSR1", "SIGTERM
 class Interrupted(BaseException):
     """The end of the program by a signal.
 
-    Like `KeyboardInterrupt` it is no `Exception`. It is not that one, on which Lightning exits with code 1.
+    Like `KeyboardInterrupt` it is not an `Exception`. It is not that one, on which Lightning exits with code 1.
 
     Args:
         number: The signal.

@@ -47,8 +47,8 @@ def commit(root: Path = ROOT) -> str | None:
         root: The checkout.
 
     Returns:
-        The first nine digits; None without git, or if `root` is no checkout, as after `pip install` (into a folder that
-        may be within somebody's checkout of something else).
+        The first nine digits; None without git, or if `root` is not a checkout, as after `pip install` (into a folder
+        that may be within somebody's checkout of something else).
     """
     try:
         top, number = _git(root, "rev-parse", "--show-toplevel", "--short=9", "HEAD").splitlines()

@@ -72,7 +72,7 @@ def resolve(class_path: object, base: type, field: str) -> type:
     """Return the class of the list that a config names by its path, or by its bare name among the subclasses of `base`.
 
     Raises:
-        Refusal: It is no class of the list, or none of `base`.
+        Refusal: It is not a class of the list, or not a subclass of `base`.
     """
     found = _find(class_path, base) if isinstance(class_path, str) else None
     if not isinstance(found, type) or not _is_listed(found.__module__):
@@ -229,7 +229,7 @@ def admit_arguments(value: Any, owner: type, field: str) -> dict[str, Any]:
         raise Refusal(field, f"is {_shown(value)}, where the arguments of {owner.__name__} belong")
     for name in value:
         if name not in parameters:
-            raise Refusal(f"{field}.{name}", f"is no argument of {owner.__name__}")
+            raise Refusal(f"{field}.{name}", f"is not an argument of {owner.__name__}")
     return {name: admit(each, parameters[name].annotation, f"{field}.{name}") for name, each in value.items()}
 
 

@@ -14,8 +14,8 @@ from torch.nn import Parameter
 def digests_of(weights: Mapping[str, Tensor]) -> dict[str, str]:
     """Return a digest of dtype, shape and values of each tensor, wherever it is and however it lies in memory.
 
-    It shows accidents, not malice. Tensors that are no plain block of memory, such as shards of a distributed one, have
-    none: to read those takes all processes.
+    It shows accidents, not malice. Tensors that are not a plain block of memory, such as shards of a distributed one,
+    have none: to read those takes all processes.
     """
     return {name: digest_of(tensor) for name, tensor in weights.items() if _is_plain(tensor)}
 
@@ -35,7 +35,7 @@ def plain_weights(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
     found = dict(dict.items(weights)) if isinstance(weights, dict) else dict(weights)  # whatever its attributes say
     for name, tensor in found.items():
         if type(tensor) not in (Tensor, Parameter) or vars(tensor) or not _is_dense(tensor):
-            raise ValueError(f"{name} of its weights is no plain tensor")
+            raise ValueError(f"{name} of its weights is not a plain tensor")
     return found
 
 

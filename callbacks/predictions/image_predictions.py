@@ -21,7 +21,7 @@ class Predictions(PredictionFile[ImageRow]):
 
     Columns: `path` (`index` if the datamodule has no `predict_path`), `label` (left out if no label is known),
     `predicted`, and a probability `p_<class>` per class. If files cannot be read, a last column `error` says why; their
-    rows are empty but for it and the path. In names, bytes that are no UTF-8 are escapes such as `\xe9`. Prediction
+    rows are empty but for it and the path. In names, bytes that are not UTF-8 are escapes such as `\xe9`. Prediction
     steps must return `utils.batches.Classified` with `index`; other outputs are skipped.
 
     Args:

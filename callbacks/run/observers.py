@@ -18,7 +18,6 @@ from callbacks.run.resumed_settings import ResumedSettings
 from callbacks.run.run_folder import RunFolder
 from callbacks.run.summary import Summary
 from callbacks.run.test_metrics import TestMetrics
-from callbacks.run.throughput import Throughput
 from callbacks.trackers.test_figures import TestFigures
 from callbacks.trackers.trackers import Trackers
 
@@ -41,7 +40,6 @@ def observers(
         EarlyEnd(changed=bool(changes)),
         Trackers(config),
         Summary(),
-        Throughput(),
         TestMetrics(),
         Reliability(),
         TextOutputs(),

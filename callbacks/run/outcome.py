@@ -37,7 +37,7 @@ def best_so_far(trainer: Trainer) -> str:
     The epoch is that of `metrics.csv`, in which several validations within an epoch are parts of it; it is left out
     if there is no such file. A training without a best score has only its time.
     """
-    seconds = [summary.training_seconds() for summary in _of_class(trainer, Summary)]
+    seconds = [summary.times.now().seconds for summary in _of_class(trainer, Summary)]
     time = format_duration(seconds[0]) if seconds else ""
     for checkpoint in _of_class(trainer, BestCheckpoint):
         if checkpoint.best_model_score is not None:

@@ -14,7 +14,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 
 from utils.checkpoints import FORMAT
 from utils.distributed import gather_parts
-from utils.files import write_text
+from utils.files import run_folder_of, write_text
 from utils.lock import NAME as LOCK
 from utils.lock import FolderLock
 
@@ -37,20 +37,6 @@ def newest_predictions(folder: Path) -> Path | None:
     """Return the file in a run folder that `predict` wrote last; None if there is none."""
     files = [folder / name for name in PREDICTIONS if (folder / name).is_file()]
     return max(files, key=lambda path: path.stat().st_mtime_ns, default=None)
-
-
-def default_name(configs: Sequence[str], network: str) -> str:
-    """Return the name of a run that was not given one.
-
-    Args:
-        configs: Config files of the command line. The run is named after the first one, or after its folder if it is
-            the config.yaml of a run folder.
-        network: Class path of the network, after which a run without configs is named.
-    """
-    if not configs:
-        return network.rsplit(".", 1)[-1].lower()
-    first = Path(configs[0]).absolute()
-    return first.parent.name if first.name == "config.yaml" else first.stem
 
 
 def training_folder(wanted: Path, resume: bool, numbered: bool) -> tuple[Path, bool]:
@@ -178,8 +164,7 @@ def evaluation_folder(run_dir: str | None, name: str | None, ckpt_path: str, out
         folder = Path(run_dir) if run_dir else Path("runs") / str(name)
         make_folder(folder)
         return folder
-    folder = Path(ckpt_path).parent
-    folder = folder.parent if folder.name == "checkpoints" else folder
+    folder = run_folder_of(Path(ckpt_path))
     make_folder(folder)
     return folder
 

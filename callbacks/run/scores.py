@@ -1,9 +1,10 @@
-"""The best and the last validation scores of a run."""
+"""The scores of a run: the best and the last of its validations, and those of its test."""
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-from callbacks.plots.metric_lines import read_columns
+from callbacks.plots.metric_lines import Line, read_columns
 
 LOWER_IS_BETTER = ("loss", "error", "perplexity", "bits_per_character")
 
@@ -24,9 +25,31 @@ class Score(NamedTuple):
 
 def validation_scores(metrics_csv: Path) -> dict[str, Score]:
     """Return the scores of each `val/...` column of a `metrics.csv`."""
-    scores = {}
-    for column, (epochs, values) in read_columns(metrics_csv).items():
-        if column.startswith("val/"):
-            best = min(values) if any(word in column for word in LOWER_IS_BETTER) else max(values)
-            scores[column] = Score(values[-1], best, epochs[values.index(best)])
-    return scores
+    columns = read_columns(metrics_csv)
+    return {name: score_of(line, lower_is_better(name)) for name, line in columns.items() if name.startswith("val/")}
+
+
+def lower_is_better(metric: str) -> bool:
+    """Return whether a metric of this name is one to minimize, as far as its name tells."""
+    return any(word in metric for word in LOWER_IS_BETTER)
+
+
+def score_of(line: Line, lowest: bool) -> Score:
+    """Return the score of a metric, the lowest or the highest value of which is the best.
+
+    Args:
+        line: The values of the metric; at least one.
+        lowest: Which of the two it is.
+    """
+    epochs, values = line
+    best = min(values) if lowest else max(values)
+    return Score(values[-1], best, epochs[values.index(best)])
+
+
+def overall_scores(test_metrics: Mapping[str, Any]) -> dict[str, float]:
+    """Return the scores in a `test_metrics.json` that are of the whole test, not of one class."""
+    return {
+        name: float(value)
+        for name, value in test_metrics.items()
+        if name.startswith("test/") and name.count("/") == 1 and isinstance(value, int | float)
+    }

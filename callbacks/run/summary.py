@@ -1,11 +1,10 @@
-"""summary.md and run.json: what a run was, its results, and how to repeat it, for people and for programs."""
+"""summary.md, run.json and throughput.csv: what a run was, its results, and how to repeat it."""
 
 import json
 import re
 import shlex
 import sys
-import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -14,12 +13,15 @@ import yaml
 from lightning.pytorch import Callback, LightningModule, Trainer
 
 from callbacks.model_size import multiply_adds, parameters_by_part
-from callbacks.pace import Clock
+from callbacks.run.record_text import Record, model_line, training_facts
 from callbacks.run.run_folder import earlier_config_files
 from callbacks.run.scores import validation_scores
 from callbacks.run.test_metrics import active_limits
 from callbacks.run.test_section import TEST_BEGIN, TEST_END
+from callbacks.run.throughput_file import write_throughput
+from callbacks.run.training_times import TrainingTimes
 from callbacks.text_lines import folded, plain_table
+from callbacks.throttle import Throttle
 from callbacks.trackers.wandb_run import WandbRun
 from utils.batches import count_examples
 from utils.config_changes import config_changes
@@ -30,46 +32,38 @@ from utils.machine import commit, cores, processor, versions
 
 HIDDEN_TRAINER_KEYS = ("callbacks", "logger", "default_root_dir", "enable_progress_bar", "plugins", "profiler")
 
+EPOCHS_EVERY = 20.0
+"""Minimum time between two writes of throughput.csv in a training, in seconds: an epoch may take milliseconds."""
+
 
 class Summary(Callback):
     """Summary of a run, `summary.md` in the run folder: a first version when a fit starts, and all of it at the end.
 
-    An interrupted fit gets its summary too. The section of tests belongs to `TestMetrics` and is left as it is. The
-    training time is kept in the checkpoint, so that the time of a resumed run is the sum of its sessions.
+    An interrupted fit gets its summary too. The section of tests belongs to `TestMetrics` and is left as it is. Times
+    and examples are kept in the checkpoint, so that those of a resumed run are the sums over its sessions.
 
     `run.json` has the same facts for programs, unrounded, and more: the commits of the program that the run was trained
     with, and the time after each epoch, `{"1": 103.2, ...}` in seconds of training and validation.
+
+    `throughput.csv` has a row per epoch: `epoch` (from 1), `seconds` (training alone, without validation) and the
+    number of examples, under the name that the module has for them, such as `images`. `metrics.csv` has none of it, so
+    that two of them can be compared bit for bit.
     """
 
-    clock: Clock = staticmethod(time.monotonic)
-
     def __init__(self) -> None:
-        self._seconds = 0.0  # training, including validation, before the current session
-        self._validation_seconds = 0.0
-        self._examples = 0
-        self._started: float | None = None
+        self.times = TrainingTimes()
+        self._throttle = Throttle(EPOCHS_EVERY)
         self._trained = False
-        self._validation_started: float | None = None
         self._multiply_adds: int | None = None
-        self._epoch_seconds: dict[int, float] = {}
         self._commits: list[str] = []
 
     def state_dict(self) -> dict[str, Any]:
-        """Return times and number of examples so far."""
-        return {
-            "seconds": self.training_seconds(),
-            "validation_seconds": self._validation_seconds,
-            "examples": self._examples,
-            "epoch_seconds": dict(self._epoch_seconds),
-            "commits": list(self._commits),
-        }
+        """Return times, number of examples and commits so far."""
+        return {**self.times.state_dict(), "commits": list(self._commits)}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Restore times and number of examples of earlier sessions."""
-        self._seconds = state_dict["seconds"]
-        self._validation_seconds = state_dict["validation_seconds"]
-        self._examples = state_dict["examples"]
-        self._epoch_seconds = dict(state_dict.get("epoch_seconds", {}))
+        """Restore times, number of examples and commits of earlier sessions."""
+        self.times.load_state_dict(state_dict)
         self._commits = list(state_dict.get("commits", []))
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -80,33 +74,32 @@ class Summary(Callback):
         """Write the first version, now that a resumed run has loaded its checkpoint, and start the clock."""
         self._commits = list(dict.fromkeys([*self._commits, commit() or "unknown"]))
         self._write(trainer, pl_module, "Training is in progress.")
-        self._started = self.clock()
+        self.times.start()
         self._trained = True
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: object, batch: object, batch_idx: int
     ) -> None:
         """Count the examples of a batch."""
-        self._examples += count_examples(batch) * trainer.world_size
+        self.times.add_examples(count_examples(batch) * trainer.world_size)
 
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Start the clock of the validation."""
-        self._validation_started = self.clock()
+        self.times.start_validation()
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Add the time of a validation within the training."""
-        if self._started is not None and self._validation_started is not None:
-            self._validation_seconds += self.clock() - self._validation_started
-        self._validation_started = None
+        self.times.stop_validation()
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Keep the time after an epoch and its validation."""
-        self._epoch_seconds[trainer.current_epoch + 1] = self.training_seconds()
+        """Keep the time after an epoch and its validation, and write `throughput.csv` if it is due."""
+        self.times.end_epoch(trainer.current_epoch + 1)
+        if self._throttle.due():
+            self._write_epochs(trainer, pl_module)
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Stop the clock."""
-        self._seconds = self.training_seconds()
-        self._started = None
+        self.times.stop()
 
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Write the whole summary, unless all had been done before this fit: its command and settings were not used."""
@@ -115,14 +108,10 @@ class Summary(Callback):
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
         """Write the summary of an interrupted training."""
-        if self._started is not None:
+        if self.times.running:
             reason = exception if isinstance(exception, Interrupted) else type(exception).__name__
             state = f"Training was interrupted after {_epochs(trainer)} ({reason})."
             self._write(trainer, pl_module, state)
-
-    def training_seconds(self) -> float:
-        """Return the time of the training so far, validation included, over all sessions."""
-        return self._seconds + (self.clock() - self._started if self._started is not None else 0.0)
 
     def _write(self, trainer: Trainer, pl_module: LightningModule, state: str, ended: bool = False) -> None:
         folder = Path(trainer.default_root_dir)
@@ -131,38 +120,49 @@ class Summary(Callback):
         path = folder / "summary.md"
         old = path.read_text(encoding="utf-8") if path.is_file() else ""
         test = re.search(f"{TEST_BEGIN}.*?{TEST_END}", old, re.DOTALL)
-        record = self._record(trainer, pl_module, ended)
+        record = self._record(trainer, pl_module, state, ended)
         write_text(folder / "run.json", json.dumps(record, indent=2, ensure_ascii=False) + "\n")
+        self._write_epochs(trainer, pl_module)
         sections = [
             f"# {folder.name}",
             state,
             _validation_section(folder / "metrics.csv"),
             test.group() if test else TEST_BEGIN + TEST_END,
             _model_section(pl_module, record),
-            _training_section(record),
+            "## Training\n\n" + plain_table(("", ""), training_facts(record)),
             _changes_section(folder),
             _reproduce_section(folder, record),
             _config_section(folder / "config.yaml"),
         ]
         write_text(path, "\n\n".join(filter(None, sections)) + "\n")
 
-    def _record(self, trainer: Trainer, pl_module: LightningModule, ended: bool) -> dict[str, Any]:
+    def _write_epochs(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        folder, rows = Path(trainer.default_root_dir), self.times.rows()
+        if rows and trainer.is_global_zero and folder.is_dir():
+            write_throughput(folder / "throughput.csv", _unit(pl_module), rows)
+
+    def _record(self, trainer: Trainer, pl_module: LightningModule, state: str, ended: bool) -> dict[str, Any]:
         """Return the content of run.json."""
-        network = network_of(pl_module)
+        network, totals = network_of(pl_module), self.times.now()
+        parts = parameters_by_part(network).values()
         return {
             "command": shlex.join(["oneforall", *repeatable(sys.argv[1:])]),
             "commits": self._commits,
+            "state": state,
             "ended": ended,
             "network": type(network).__name__,
-            "parameters": sum(total for total, _ in parameters_by_part(network).values()),
+            "parameters": sum(total for total, _ in parts),
+            "trainable": sum(some for _, some in parts),
             "multiply_adds": self._multiply_adds if isinstance(pl_module, ClassifiesImages) else None,
+            "input_size": pl_module.input_size if isinstance(pl_module, ClassifiesImages) else None,
             "epochs": trainer.current_epoch,
             "steps": trainer.global_step,
-            "examples": self._examples,
-            "unit": pl_module.unit if isinstance(pl_module, HasUnit) else "examples",
-            "seconds": self.training_seconds(),
-            "validation_seconds": self._validation_seconds,
-            "epoch_seconds": self._epoch_seconds,
+            "examples": totals.examples,
+            "unit": _unit(pl_module),
+            "seconds": totals.seconds,
+            "validation_seconds": totals.validation_seconds,
+            "throughput": totals.examples / max(totals.training_seconds, 1e-9),
+            "epoch_seconds": {epoch: after.seconds for epoch, after in self.times.epochs.items()},
             "limits": active_limits(trainer, ("train", "val")),  # overfit_batches and fast_dev_run set them too
             "hardware": _hardware(trainer, pl_module),
             "precision": str(trainer.precision),
@@ -171,33 +171,14 @@ class Summary(Callback):
         }
 
 
-def _model_section(pl_module: LightningModule, record: Mapping[str, Any]) -> str:
+def _unit(pl_module: LightningModule) -> str:
+    return pl_module.unit if isinstance(pl_module, HasUnit) else "examples"
+
+
+def _model_section(pl_module: LightningModule, record: Record) -> str:
     parts = parameters_by_part(network_of(pl_module))
-    trainable = sum(some for _, some in parts.values())
-    size_line = f"{record['network']}: {record['parameters']:,} parameters, {trainable:,} trainable"
-    if record["multiply_adds"] is not None and isinstance(pl_module, ClassifiesImages):
-        size = pl_module.input_size
-        size_line += f"; {record['multiply_adds']:,} multiply-adds per {size}x{size} image"
     rows = [(f"`{name}`", f"{all_:,}", f"{some:,}") for name, (all_, some) in parts.items()]
-    return f"## Model\n\n{size_line}.\n\n" + plain_table(("part", "parameters", "trainable"), rows)
-
-
-def _training_section(record: Mapping[str, Any]) -> str:
-    rows = []
-    seconds, validation, examples = record["seconds"], record["validation_seconds"], record["examples"]
-    if examples:
-        rows.append(("time", f"{_duration(seconds)}, including {_duration(validation)} of validation"))
-        rate = examples / max(seconds - validation, 1e-9)
-        rows.append(("throughput", f"{rate:,.0f} {record['unit']}/s in training"))
-        rows.append(("steps", f"{record['steps']:,} optimizer steps, {examples:,} {record['unit']} seen"))
-    if record["limits"]:
-        rows.append(("limits", ", ".join(f"{name} {value}" for name, value in record["limits"].items())))
-    rows.append(("hardware", record["hardware"]))
-    rows.append(("precision", record["precision"]))
-    rows += [("W&B", where) for where in record["trackers"]]
-    rows.append(("versions", ", ".join(f"{name} {version}" for name, version in record["versions"].items())))
-    rows.append(("commit", ", ".join(record["commits"])))
-    return "## Training\n\n" + plain_table(("", ""), rows)
+    return f"## Model\n\n{model_line(record)}\n\n" + plain_table(("part", "parameters", "trainable"), rows)
 
 
 def _validation_section(metrics_csv: Path) -> str:
@@ -223,7 +204,7 @@ def _changes_section(folder: Path) -> str:
     return "## Changes on resuming\n\n" + "\n".join(lines)
 
 
-def _reproduce_section(folder: Path, record: Mapping[str, Any]) -> str:
+def _reproduce_section(folder: Path, record: Record) -> str:
     again = shlex.join(["oneforall", "fit", "--config", str(folder / "config.yaml")])
     return (
         f"## Reproduce\n\nThe command of this run:\n\n```\n{record['command']}\n```\n\n"
@@ -270,9 +251,3 @@ def _hardware(trainer: Trainer, pl_module: LightningModule) -> str:
 def _epochs(trainer: Trainer) -> str:
     of = f" of {trainer.max_epochs}" if trainer.max_epochs is not None and trainer.max_epochs >= 0 else ""
     return f"{trainer.current_epoch}{of} epochs"
-
-
-def _duration(seconds: float) -> str:
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours} h {minutes:02} min" if hours else f"{minutes} min {rest:02} s" if minutes else f"{seconds:.1f} s"

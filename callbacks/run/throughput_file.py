@@ -1,7 +1,10 @@
-"""What is in `throughput.csv`, which `Throughput` writes."""
+"""throughput.csv: how fast each epoch trained."""
 
 import csv
+from collections.abc import Iterable
 from pathlib import Path
+
+from utils.files import write_lines
 
 Row = tuple[int, float, int]
 """Epochs done, seconds of training without validation, examples of all processes."""
@@ -24,3 +27,15 @@ def read_throughput(path: Path) -> tuple[str, list[Row]]:
             except (ValueError, IndexError):
                 continue
     return header[2] if len(header) > 2 else "examples", rows
+
+
+def write_throughput(path: Path, unit: str, rows: Iterable[Row]) -> None:
+    """Write a `throughput.csv`.
+
+    Args:
+        path: The file.
+        unit: What the examples are called.
+        rows: Its rows.
+    """
+    lines = [f"{epoch},{seconds:.3f},{examples}" for epoch, seconds, examples in rows]
+    write_lines(path, [f"epoch,seconds,{unit}", *lines])

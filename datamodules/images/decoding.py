@@ -44,6 +44,7 @@ def decode_image(path: Path, size: int) -> Tensor:
         size: Height and width of the result, in pixels.
 
     Raises:
+        FileNotFoundError: There is no such file.
         ValueError: The file cannot be decoded, or has more than twice `PIL.Image.MAX_IMAGE_PIXELS` pixels (179 million
             by default): a small file that unpacks to that many may be meant to fill the memory.
     """
@@ -56,6 +57,8 @@ def decode_image(path: Path, size: int) -> Tensor:
             with _one_large_image if image.width * image.height > _LARGE else contextlib.nullcontext():
                 image.load()
                 return square_image(image, size)
+    except FileNotFoundError as error:
+        raise FileNotFoundError(f"{readable(path)} does not exist: check the path") from error
     except Exception as error:  # each format's decoder raises its own exceptions
         raise ValueError(
             f"{readable(path)} cannot be read as an image ({_reason(error)}): replace or remove it"
@@ -131,7 +134,7 @@ def decode_readable(paths: Sequence[Path], size: int) -> tuple[Tensor, dict[int,
     def decode(path: Path) -> Tensor | str:
         try:
             return decode_image(path, size)
-        except ValueError as error:
+        except (FileNotFoundError, ValueError) as error:
             return str(error)
 
     with ThreadPoolExecutor() as pool, warnings.catch_warnings():

@@ -62,7 +62,7 @@ class Layout(NamedTuple):
 
 
 def split_of(name: str) -> str | None:
-    """Return the split that a folder of this name holds, `train`, `val` or `test`; None if it is no usual name."""
+    """Return the split that a folder of this name holds, `train`, `val` or `test`; None if it is not a usual name."""
     folded = name.casefold()
     return next((split for split, pattern in _SPLITS.items() if pattern.fullmatch(folded)), None)
 
@@ -87,7 +87,7 @@ def read_layout(root: Path) -> Layout:
             "images into <class>/ folders in it, or rename it if it is a class"
         )
     if "train" in splits and others:
-        notes.append(f"{_shown(others)} beside {readable(splits['train'].folder)} are skipped: they are no splits")
+        notes.append(f"{_shown(others)} beside {readable(splits['train'].folder)} are skipped: they are not splits")
     elif others:
         _check_wrapper(root, others)
         splits["train"] = Split(root, _by_class(others))

@@ -77,7 +77,7 @@ def sorted_entries(folder: Path | str) -> list[os.DirEntry[str]]:
 
 
 def is_folder(entry: os.DirEntry[str]) -> bool:
-    """Return whether an entry is a folder or a link to one; a broken link is none."""
+    """Return whether an entry is a folder or a link to one; a broken link is not one."""
     try:
         return entry.is_dir()
     except OSError:  # a link to itself

@@ -14,7 +14,7 @@ def arriving_lines(read: Callable[[int], bytes], place: str) -> Iterator[list[st
     r"""Yield the lines of a stream, without line ends: those that are there, as soon as one is.
 
     Whoever writes a line and waits for an answer gets it, and a long file is read in large parts. What a line is, and
-    what is refused, is as in `datamodules.text.files.read_lines`; nothing at all is no line.
+    what is refused, is as in `datamodules.text.files.read_lines`; nothing at all is not a line.
 
     Args:
         read: Returns at most the given number of bytes of the stream, of which it waits for one; none at its end.
@@ -34,7 +34,7 @@ def arriving_lines(read: Callable[[int], bytes], place: str) -> Iterator[list[st
     if rest and not begun:
         rest = rest.removeprefix(_MARK)
     elif rest:
-        rest += b"\n"  # so that a carriage return in it is none that ends a line
+        rest += b"\n"  # so that a carriage return in it does not end a line
     if rest:
         yield _lines(rest, place, first)
 

@@ -17,7 +17,7 @@ MAGIC = {
     b"\xff\xfe": "UTF-16: save it as UTF-8 (iconv -f UTF-16 -t UTF-8)",
     b"\xfe\xff": "UTF-16: save it as UTF-8 (iconv -f UTF-16 -t UTF-8)",
 }
-"""How files that are no UTF-8 text begin, what they are, and what to do."""
+"""How files that are not UTF-8 text begin, what they are, and what to do."""
 
 
 def read_lines(path: str, argument: str) -> list[str]:
@@ -74,7 +74,7 @@ def decode(content: bytes, place: str, first: int = 1) -> str:
     Raises:
         ValueError: They are not text in UTF-8; the message names the line.
     """
-    found, problem = content.find(b"\0"), "a NUL character, so it is no text, or not in UTF-8"
+    found, problem = content.find(b"\0"), "a NUL character, so it is not text, or not in UTF-8"
     if found < 0:
         try:
             return content.decode()

@@ -87,7 +87,7 @@ class Lines(Stored[str]):
 def open_lines(path: str, argument: str) -> Lines:
     """Return the lines of a text file, as `read_lines` does, which stay in the file if it is a plain one.
 
-    What is compressed, has other line ends or is no regular file is read whole.
+    What is compressed, has other line ends or is not a regular file is read whole.
 
     Args:
         path: A text file, as `read_lines` takes it.
@@ -106,7 +106,7 @@ def open_lines(path: str, argument: str) -> Lines:
 
 
 def _bounds_in(file: BinaryIO) -> np.ndarray | None:
-    """Return where the lines of a file start, and where one after the last would; None if it is no plain text."""
+    """Return where the lines of a file start, and where one after the last would; None if it is not plain text."""
     start = file.read(64)
     if not start or start.startswith((*MAGIC, _GZIP)):
         return None

@@ -58,7 +58,7 @@ class PredictionInput:
 
         Raises:
             OSError: The file does not exist, or cannot be read.
-            ValueError: It is no text, or no table with such a column; the message names the line and the columns.
+            ValueError: It is not text, or not a table with such a column; the message names the line and the columns.
         """
         if self._records is None:
             self._records = self._read()

@@ -21,7 +21,7 @@ DEVICES = ("cpu", "cuda")
 def use_fused_kernels(optimizer: Optimizer) -> None:
     """Have torch's SGD, Adam or AdamW use its fused kernel, unless its config sets `fused` or `foreach`.
 
-    How an optimizer computes is no part of a checkpoint: a run that resumes on another device, or in another layout of
+    How an optimizer computes is not part of a checkpoint: a run that resumes on another device, or in another layout of
     the weights, keeps what is set here.
     """
     if type(optimizer) not in (torch.optim.SGD, torch.optim.Adam, torch.optim.AdamW):

@@ -41,7 +41,7 @@ def with_schedule(
     steps = planned_steps(trainer, checkpoint)
     if steps == float("inf"):
         raise ValueError(
-            "a schedule must know the length of the run: set trainer.max_epochs or trainer.max_steps; -1 is no limit"
+            "a schedule must know the length of the run: set trainer.max_epochs or trainer.max_steps; -1 means no limit"
         )
     return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule(optimizer, int(steps)), "interval": "step"}}
 

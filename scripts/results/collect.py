@@ -18,7 +18,6 @@ from typing import Any
 import yaml
 
 from scripts.release_checkpoints import digest
-from scripts.results.old_runs import record_of
 from scripts.results.runs import RESULTS
 from scripts.results.tables import TABLES
 from utils.files import write_text
@@ -34,7 +33,6 @@ def collect(
     added: dict[str, Any],
     tests: dict[str, Path],
     replaced: dict[str, str],
-    commit: str | None = None,
 ) -> dict[str, Any]:
     """Copy the small files of a run and write its `run.json`; return what that holds.
 
@@ -44,13 +42,12 @@ def collect(
         added: Fields of `run.json` beyond those that the run has written; see `scripts.results.runs`.
         tests: Folders that the checkpoint was tested into on other data, by a name for these data.
         replaced: What to write instead of the absolute paths of this machine.
-        commit: Commit of a run that has no `run.json`, because it was trained before there was one.
 
     Raises:
         ValueError: The run has not ended, or a file names an absolute path.
         OSError: A file is missing.
     """
-    record = written_record(folder, commit)
+    record = written_record(folder)
     if not record["ended"]:
         raise ValueError(f"{folder} is a run that has not ended; continue it with --resume")
     config = yaml.safe_load((folder / "config.yaml").read_text(encoding="utf-8"))
@@ -69,18 +66,19 @@ def collect(
     return record
 
 
-def written_record(folder: Path, commit: str | None) -> dict[str, Any]:
-    """Return what a run has recorded of itself, in `run.json` or else, given its commit, in `summary.md`.
+def written_record(folder: Path) -> dict[str, Any]:
+    """Return what a run has recorded of itself in `run.json`.
 
     Raises:
-        FileNotFoundError: There is no `run.json`, and no commit is given.
+        FileNotFoundError: There is no `run.json`.
     """
-    if (folder / "run.json").is_file():
-        record: dict[str, Any] = json.loads((folder / "run.json").read_text(encoding="utf-8"))
-        return record
-    if commit is None:
-        raise FileNotFoundError(f"{folder} has no run.json: for a run from before there was one, add --commit COMMIT")
-    return record_of((folder / "summary.md").read_text(encoding="utf-8"), commit)
+    path = folder / "run.json"
+    if not path.is_file():
+        raise FileNotFoundError(
+            f"{folder} has no run.json, which a fit writes; name the folder of a run that has trained"
+        )
+    record: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    return record
 
 
 def tested_checkpoint(folder: Path) -> dict[str, Any] | None:
@@ -135,7 +133,6 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--row", help="name of the row (default: that of the network)")
     parser.add_argument("--to", help="folder in results/ (default: the name of the run folder)")
     parser.add_argument("--data", required=True, help="which copy of the data it was trained on, in words")
-    parser.add_argument("--commit", help="commit of a run that has no run.json")
     parser.add_argument("--note", help="anything else to know about the run")
     parser.add_argument(
         "--test", type=pair, action="append", default=[], metavar="NAME=FOLDER", help="folder of a test on other data"
@@ -150,7 +147,7 @@ def main(arguments: list[str] | None = None) -> None:
     to = options.results / (options.to or options.folder.resolve().name)
     tests = {name: Path(folder) for name, folder in options.test}
     try:
-        record = collect(options.folder, to, added, tests, dict(options.replace), options.commit)
+        record = collect(options.folder, to, added, tests, dict(options.replace))
     except (OSError, ValueError) as error:
         parser.error(str(error))
     print(f"{to}: {record['row']} in the table {record['table']}; now run `python -m scripts.results`")

@@ -4,7 +4,7 @@ A figure is a number with a decimal point, a percentage, a time in minutes, or a
 It must be in one of the tables, whose figures are those of the files, in at least as many digits as the prose has.
 
 A figure of others needs no file: it stands in a sentence that names its source, by an arXiv number, an address or
-"et al.". Code, versions of a program and bounds (">= 98%") are no figures.
+"et al.". Code, versions of a program and bounds (">= 98%") are not figures.
 """
 
 import re

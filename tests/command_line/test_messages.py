@@ -48,8 +48,14 @@ def last_line(capsys, monkeypatch, tmp_path):
         ("--model.architecture torch.nn.Nope", "no ImageClassifierNet named torch.nn.Nope"),
         ("--model.architecture ResNet --model.architecture.depth 19", "depth must be one of 18, 20, 32, 34, "),
         ("--model.architecture.depth 20", "CustomCNN has none; set model.architecture.class_path to ResNet, which"),
-        ("--model DigitsDataModule", "model: DigitsDataModule is no LightningModule; it belongs to data"),
-        ("--model.architecture torch.optim.SGD", "SGD is no ImageClassifierNet; it belongs to model.optimizer"),
+        (
+            "--model DigitsDataModule",
+            "model: DigitsDataModule is not a subclass of LightningModule; it belongs to data",
+        ),
+        (
+            "--model.architecture torch.optim.SGD",
+            "SGD is not a subclass of ImageClassifierNet; it belongs to model.optimizer",
+        ),
         ("--data TextSeq2SeqDataModule", "data: TextSeq2SeqDataModule needs task; pass --data.task, or a config"),
         ("some words", "some words belongs to no option"),
     ],
@@ -71,7 +77,10 @@ def test_a_command_without_its_config(last_line):
         ("trainer:\n  max_epoch: 3\n", "(in mine.yaml, line 2); did you mean trainer.max_epochs?"),
         ("trainer:\n  default_root_dir: x\n", "--run_dir DIR"),
         ("name: no\n", "name (in mine.yaml, line 1): expected str, got false; quote it"),
-        ("model:\n  class_path: DigitsDataModule\n", "model (in mine.yaml, line 2): DigitsDataModule is no Lightning"),
+        (
+            "model:\n  class_path: DigitsDataModule\n",
+            "model (in mine.yaml, line 2): DigitsDataModule is not a subclass of",
+        ),
         ("trainer:\n  callbacks:\n  - init_args: {patience: 3}\n", "trainer.callbacks (in mine.yaml, line 2) names no"),
         (
             "trainer:\n  callbacks:\n  - class_path: EarlyStopping\n    init_args: {monitor: x, patienc: 3}\n",
@@ -97,8 +106,8 @@ def test_a_network_without_its_base_class(last_line, monkeypatch):
     monkeypatch.setitem(sys.modules, module.__name__, module)
     line = last_line(*QUICKSTART, "--model.architecture", "LonelyNet")
     assert (
-        "LonelyNet (architectures.lonely_net) is no ImageClassifierNet: its base class must be ImageClassifierNet"
-        in line
+        "LonelyNet (architectures.lonely_net) is not a subclass of ImageClassifierNet: derive it, as in "
+        "`class LonelyNet(ImageClassifierNet)` with `from architectures.base import ImageClassifierNet`" in line
     )
     assert "did you mean" not in line
 

@@ -36,9 +36,13 @@ def test_an_unknown_option_ends_in_one_line_and_code_2(capsys: pytest.CaptureFix
     assert line == "oneforall: error: unrecognized arguments: --wrod; `oneforall configs --help` explains it\n"
 
 
-def test_a_traceback_is_shown_where_it_is_asked_for(capsys: pytest.CaptureFixture[str]) -> None:
-    assert run_tool(["configs", "zzz", "--debug"]) == 2
-    assert "Traceback" in capsys.readouterr().err
+def test_a_traceback_is_shown_where_it_is_asked_for(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for args, variable, shown in (([], "", False), (["--debug"], "", True), ([], "1", True)):
+        monkeypatch.setenv("ONEFORALL_DEBUG", variable)
+        assert run_tool(["configs", "zzz", *args]) == 2
+        assert ("Traceback" in capsys.readouterr().err) == shown
 
 
 @pytest.mark.parametrize("args", [["configs"], *([name, "--help"] for name in TOOLS)])

@@ -21,4 +21,4 @@ def test_a_single_run_and_a_foreign_folder_are_mistakes(tmp_path, capsys):
     assert run_tool(["compare", run, str(tmp_path / "nowhere")]) == 2
     one, foreign = capsys.readouterr().err.splitlines()
     assert "name at least two different runs" in one
-    assert "nowhere is no folder" in foreign
+    assert "nowhere is not a folder" in foreign

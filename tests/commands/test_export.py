@@ -9,11 +9,8 @@ import pytest
 import torch
 
 import cli
-from architectures.char_rnn import CharRNN
 from command_line.tools import run_tool
-from commands.export import check_format
 from datamodules.digits import DigitsDataModule
-from lightning_modules.char_language_model import CharLanguageModel
 
 ROOT = Path(__file__).parents[2]
 SHORT = ["--trainer.max_epochs", "1", "--trainer.limit_train_batches", "3", "--trainer.limit_val_batches", "1"]
@@ -151,11 +148,3 @@ def test_what_cannot_work_ends_in_one_line(
     assert export("--ckpt_path", f"runs/{args[0]}", *args[1:]) == 2
     line = capsys.readouterr().err
     assert message in line and line.count("\n") == 1
-
-
-def test_a_character_model_cannot_be_exported() -> None:
-    model = CharLanguageModel(CharRNN(vocab_size=5, hidden_size=4))
-    with pytest.raises(
-        ValueError, match=r"CharRNN in checkpoint x\.ckpt; only image classifiers and T5 can be exported"
-    ):
-        check_format(model, "onnx", Path("x.ckpt"))

@@ -176,7 +176,7 @@ def test_without_predict_path_the_test_images_are_predicted_by_path(tree: Path) 
         ),
         (lambda root: (root / "empty").mkdir(), ValueError, r"empty holds no images"),
         (lambda root: root.rename(root.with_name("moved")), FileNotFoundError, r"data.root .*tree is not a folder"),
-        (lambda root: write_image(root / "val/fox/0.png", (0, 0, 0)), ValueError, r"val/fox is no class"),
+        (lambda root: write_image(root / "val/fox/0.png", (0, 0, 0)), ValueError, r"val/fox is not a class"),
     ],
 )
 def test_bad_folders_are_named_before_training(
@@ -237,7 +237,7 @@ def test_nothing_that_can_be_predicted_is_an_error(tmp_path: Path) -> None:
         make(None, predict_path=str(tmp_path)).predict_dataloader()
 
 
-@pytest.mark.skipif(os.name == "nt", reason="names are no bytes there")
+@pytest.mark.skipif(os.name == "nt", reason="names are not bytes there")
 def test_images_whose_names_are_no_utf_8_are_predicted(tmp_path: Path) -> None:
     write_image(tmp_path / "a.png", (0, 0, 0))
     try:

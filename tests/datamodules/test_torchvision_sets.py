@@ -78,7 +78,7 @@ def test_cifar100_is_read_if_it_is_the_original(tmp_path: Path, monkeypatch: pyt
 
     data = CIFAR100DataModule(root=str(tmp_path), validation_size=0, download=False)
     with pytest.raises(
-        FileNotFoundError, match=r"CIFAR-100 is not in .* and cannot be had .*corrupted.*kriz/cifar-100"
+        FileNotFoundError, match=r"CIFAR-100 cannot be read from .* or downloaded .*corrupted.*kriz/cifar-100"
     ):
         data.prepare_data()  # a pickle that may be anything is not opened
 
@@ -120,7 +120,7 @@ def test_svhn_calls_ten_zero(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
 def test_without_a_network_one_line_says_which_file_to_put_where(
     module: type[TorchvisionDataModule], address: str, tmp_path: Path
 ) -> None:
-    with pytest.raises(FileNotFoundError, match=r"cannot be had .*no network") as caught:
+    with pytest.raises(FileNotFoundError, match=r"cannot be read from .* or downloaded .*no network") as caught:
         module(root=str(tmp_path)).prepare_data()
     assert address.replace("ROOT", str(tmp_path)) in str(caught.value)
     assert "\n" not in str(caught.value)

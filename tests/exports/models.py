@@ -7,9 +7,9 @@ import torch
 from architectures.base import ImageClassifierNet
 from architectures.t5.config import T5Config
 from datamodules.text.tokenizer import train_tokenizer
-from exports.texts import TextSettings
 from lightning_modules.image_classifier import ImageClassifier
 from lightning_modules.text_seq2seq import TextSeq2Seq
+from oneforall import ImageModel, TextModel
 from tests.architectures.t5.oracle import make_pair
 
 SENTENCES = [
@@ -21,10 +21,10 @@ SENTENCES = [
         "the the the man dogs sleeping over a bench near flowers",
     ),
 ]
-SETTINGS = TextSettings(prefixes=("translate English to German: ",), max_source_length=64)
+PREFIX, MAX_SOURCE_LENGTH = "translate English to German: ", 64
 
 
-def make_classifier(net: ImageClassifierNet, size: int = 32) -> ImageClassifier:
+def make_classifier(net: ImageClassifierNet, size: int = 32) -> ImageModel:
     """Return a classifier whose batch norms have seen images, and whose probabilities are calibrated."""
     classifier = ImageClassifier(net)
     classifier.input_size, classifier.class_names = size, [f"class {k}" for k in range(net.num_classes)]
@@ -34,7 +34,7 @@ def make_classifier(net: ImageClassifierNet, size: int = 32) -> ImageClassifier:
     with torch.no_grad():
         for seed in range(2):
             classifier.train()(unseen_images(8, size, 10 + seed))
-    return classifier.eval()
+    return ImageModel(classifier.eval(), "model.ckpt")
 
 
 def unseen_images(number: int, size: int, seed: int) -> torch.Tensor:
@@ -43,10 +43,10 @@ def unseen_images(number: int, size: int, seed: int) -> torch.Tensor:
     return (torch.nn.functional.interpolate(spots, (size, size), mode="bicubic").clamp(0, 1) * 255).byte()
 
 
-def make_translator(config: T5Config, **decoding: float) -> TextSeq2Seq:
+def make_translator(config: T5Config, **decoding: float) -> TextModel:
     """Return a T5 of that config, but with a vocabulary of 300 tokens, that generates at most 12 tokens."""
     tokenizer = train_tokenizer(SENTENCES * 3, vocab_size=290, num_sentinels=4)
     network, _ = make_pair(dataclasses.replace(config, vocab_size=300))
     module = TextSeq2Seq(network, max_length=12, **decoding)  # type: ignore[arg-type]
     module.tokenizer = tokenizer
-    return module.eval()
+    return TextModel(module.eval(), "model.ckpt", [PREFIX], MAX_SOURCE_LENGTH)

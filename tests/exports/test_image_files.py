@@ -62,30 +62,30 @@ def test_all_networks_are_covered() -> None:
 def test_an_onnx_file_in_onnxruntime_gives_what_the_classifier_gives(name: str, tmp_path: Path) -> None:
     onnxruntime = pytest.importorskip("onnxruntime")
     pytest.importorskip("onnxscript")
-    classifier, path = make_classifier(NETS[name](), 40 if name == SMALL else 32), tmp_path / "model.onnx"
-    exported = write_onnx(classifier, path)
+    model, path = make_classifier(NETS[name](), 40 if name == SMALL else 32), tmp_path / "model.onnx"
+    exported = write_onnx(model, path)
     session = onnxruntime.InferenceSession(path)
 
     def run(images: Tensor) -> dict[str, Tensor]:
         names = [output.name for output in session.get_outputs()]
         return dict(zip(names, map(torch.tensor, session.run(None, {"images": images.numpy()})), strict=True))
 
-    assert largest_difference(classifier, run) < 1e-4
-    assert session.get_inputs()[0].shape == ["batch", 3, classifier.input_size, classifier.input_size]
+    assert largest_difference(model.module, run) < 1e-4
+    assert session.get_inputs()[0].shape == ["batch", 3, model.size, model.size]
     metadata = session.get_modelmeta().custom_metadata_map
-    assert json.loads(metadata["class_names"]) == classifier.class_names
+    assert json.loads(metadata["class_names"]) == model.module.class_names
     assert metadata["input"] == exported.takes
     assert [path.name for path in tmp_path.iterdir()] == ["model.onnx"]  # weights are in it
 
 
 @every_net
 def test_a_pt2_file_gives_what_the_classifier_gives(name: str, tmp_path: Path) -> None:
-    classifier, path = make_classifier(NETS[name]()), tmp_path / "model.pt2"
-    write_pt2(classifier, path)
+    model, path = make_classifier(NETS[name]()), tmp_path / "model.pt2"
+    write_pt2(model, path)
     files = {"class_names.json": ""}
     program = torch.export.load(path, extra_files=files).module()
-    assert largest_difference(classifier, program) < 1e-4
-    assert json.loads(files["class_names.json"]) == classifier.class_names
+    assert largest_difference(model.module, program) < 1e-4
+    assert json.loads(files["class_names.json"]) == model.module.class_names
 
 
 class Fickle(ImageClassifierNet):

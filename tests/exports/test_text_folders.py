@@ -13,10 +13,9 @@ from architectures.t5.generation import generate
 from architectures.t5.search import Search
 from exports.ctranslate2_folder import write_ctranslate2
 from exports.hf_folder import write_hf
-from exports.texts import TextSettings, text_settings
-from lightning_modules.text_seq2seq import TextSeq2Seq
+from oneforall import TextModel
 from tests.architectures.t5.oracle import CONFIGS
-from tests.exports.models import SENTENCES, SETTINGS, make_translator
+from tests.exports.models import SENTENCES, make_translator
 
 every_config = pytest.mark.parametrize("config", CONFIGS.values(), ids=CONFIGS.keys())
 
@@ -28,64 +27,64 @@ DECODING = {"num_beams": 3, "length_penalty": 0.6, "no_repeat_ngram_size": 2}
 GREEDY = dataclasses.replace(SEARCH, num_beams=1)
 
 
-def ours(module: TextSeq2Seq, sentence: str, search: Search) -> tuple[int, ...]:
+def ours(model: TextModel, sentence: str, search: Search) -> tuple[int, ...]:
     """Return the ids of our translation, without start, end and padding."""
-    ids = torch.tensor([tokens_of(module, sentence).ids])
-    sequences, _ = generate(module.architecture, ids, torch.ones_like(ids), **dataclasses.asdict(search))
+    ids = torch.tensor([tokens_of(model, sentence).ids])
+    sequences, _ = generate(model.module.architecture, ids, torch.ones_like(ids), **dataclasses.asdict(search))
     return tuple(token for token in sequences[0].tolist() if token > 1)
 
 
-def tokens_of(module: TextSeq2Seq, sentence: str) -> Encoding:
-    assert module.tokenizer is not None
-    return module.tokenizer.encode(sentence)
+def tokens_of(model: TextModel, sentence: str) -> Encoding:
+    assert model.module.tokenizer is not None
+    return model.module.tokenizer.encode(sentence)
 
 
 @every_config
 def test_transformers_opens_a_folder_with_equal_tokens_and_equal_text(config: T5Config, tmp_path: Path) -> None:
     transformers = pytest.importorskip("transformers")
-    module = make_translator(config, **DECODING)
-    write_hf(module, tmp_path, SETTINGS)
+    model = make_translator(config, **DECODING)
+    write_hf(model, tmp_path)
     tokenizer = transformers.AutoTokenizer.from_pretrained(tmp_path)
-    model = transformers.AutoModelForSeq2SeqLM.from_pretrained(tmp_path).eval()
+    opened = transformers.AutoModelForSeq2SeqLM.from_pretrained(tmp_path).eval()
 
     def theirs(sentence: str, **changes: int) -> tuple[int, ...]:
-        (found,) = model.generate(**tokenizer(sentence, return_tensors="pt"), **changes).tolist()
+        (found,) = opened.generate(**tokenizer(sentence, return_tensors="pt"), **changes).tolist()
         return tuple(token for token in found if token > 1)
 
     for sentence in SENTENCES:
-        assert tokenizer(sentence).input_ids == tokens_of(module, sentence).ids
-        assert theirs(sentence, num_beams=1) == ours(module, sentence, GREEDY)
+        assert tokenizer(sentence).input_ids == tokens_of(model, sentence).ids
+        assert theirs(sentence, num_beams=1) == ours(model, sentence, GREEDY)
     found = [theirs(sentence) for sentence in SENTENCES]  # with the options of `test`, which the folder has
-    assert found == [ours(module, sentence, SEARCH) for sentence in SENTENCES]
+    assert found == [ours(model, sentence, SEARCH) for sentence in SENTENCES]
     assert len(set(found)) > 2  # or it would show nothing
     assert tokenizer.decode(tokenizer("two dogs").input_ids, skip_special_tokens=True) == "two dogs"
     assert (tokenizer.pad_token_id, tokenizer.eos_token_id, tokenizer.unk_token_id) == (0, 1, 2)
     assert tokenizer.model_max_length == 64
-    assert model.config.prefix == "translate English to German: "
+    assert opened.config.prefix == "translate English to German: "
 
 
 @every_config
 def test_ctranslate2_finds_the_same_text(config: T5Config, tmp_path: Path) -> None:
     ctranslate2 = pytest.importorskip("ctranslate2")
-    module = make_translator(config)
-    write_ctranslate2(module, tmp_path, SETTINGS)
+    model = make_translator(config)
+    write_ctranslate2(model, tmp_path)
     vocabulary = json.loads((tmp_path / "shared_vocabulary.json").read_text())
-    sources = [tokens_of(module, sentence).tokens for sentence in SENTENCES]
+    sources = [tokens_of(model, sentence).tokens for sentence in SENTENCES]
     translator = ctranslate2.Translator(str(tmp_path))
     results = translator.translate_batch(sources, beam_size=1, max_decoding_length=12)
     ids = [map(vocabulary.index, result.hypotheses[0]) for result in results]
     found = [tuple(token for token in row if token > 1) for row in ids]  # an untrained model generates padding
-    assert found == [ours(module, sentence, Search(max_length=13)) for sentence in SENTENCES]
+    assert found == [ours(model, sentence, Search(max_length=13)) for sentence in SENTENCES]
     assert len(set(found)) > 1  # or it would show nothing
 
 
 def test_a_folder_of_8_bit_integers_is_smaller_and_says_how_far_it_is_off(tmp_path: Path) -> None:
     pytest.importorskip("ctranslate2")
-    sizes, module = {}, make_translator(CONFIGS["tied"])
+    sizes, model = {}, make_translator(CONFIGS["tied"])
     for quantization in (None, "int8"):
         folder = tmp_path / str(quantization)
         folder.mkdir()
-        exported = write_ctranslate2(module, folder, SETTINGS, quantization)
+        exported = write_ctranslate2(model, folder, quantization)
         sizes[quantization] = (folder / "model.bin").stat().st_size
     assert sizes["int8"] < 0.5 * sizes[None]
     assert float(exported.checked.split()[-1]) > 1e-4
@@ -95,7 +94,7 @@ def test_weights_that_ctranslate2_has_wrong_are_refused(tmp_path: Path, monkeypa
     pytest.importorskip("ctranslate2")
     monkeypatch.setattr("exports.ctranslate2_folder._fill_attention", swapped_heads)
     with pytest.raises(ValueError, match=r"log-probabilities in ctranslate2 differ from those of the checkpoint by"):
-        write_ctranslate2(make_translator(CONFIGS["tied"]), tmp_path, SETTINGS)
+        write_ctranslate2(make_translator(CONFIGS["tied"]), tmp_path)
 
 
 def swapped_heads(spec, attention, *groups) -> None:
@@ -107,22 +106,11 @@ def swapped_heads(spec, attention, *groups) -> None:
 
 
 def test_the_folder_for_transformers_has_the_options_of_test(tmp_path: Path) -> None:
-    module = make_translator(CONFIGS["tied"], **DECODING)
-    exported = write_hf(module, tmp_path, TextSettings(("",), None))
+    model = TextModel(make_translator(CONFIGS["tied"], **DECODING).module, "model.ckpt")
+    exported = write_hf(model, tmp_path)
     options = json.loads((tmp_path / "generation_config.json").read_text())
     assert (options["num_beams"], options["length_penalty"], options["no_repeat_ngram_size"]) == (3, 0.6, 2)
     assert options["max_length"] == 13  # transformers counts the start token
     assert "prefix" not in json.loads((tmp_path / "config.json").read_text())
     assert "model_max_length" not in json.loads((tmp_path / "tokenizer_config.json").read_text())
     assert exported.takes == "text"
-
-
-def test_prefixes_and_lengths_come_from_the_config_of_the_data() -> None:
-    def task(prefix: str | None) -> dict:
-        return {"class_path": "datamodules.text.tasks.PairedFiles", "init_args": {"prefix": prefix} if prefix else {}}
-
-    mixed = {"class_path": "datamodules.text.tasks.MixedTasks", "init_args": {"tasks": [task("a: "), task("b: ")]}}
-    assert text_settings({"init_args": {"task": task("a: "), "max_source_length": 9}}) == (("a: ",), 9)
-    assert text_settings({"init_args": {"task": mixed}}) == (("a: ", "b: "), None)
-    assert text_settings({"init_args": {"task": task(None)}}) == (("",), None)
-    assert text_settings({"init_args": {}}) == (("",), None)

@@ -61,10 +61,8 @@ def test_what_is_no_classifier_is_refused(name: str, options: Any, message: str)
 class Fixed(LibraryNet):
     """A network for images of 8 pixels, as vision transformers are for one size."""
 
-    name = "fixed"
-
-    def __init__(self, outputs: int = 3) -> None:
-        super().__init__(nn.Sequential(nn.Flatten(), nn.Linear(3 * 8 * 8, outputs)), "1", 3)
+    def __init__(self, *after: nn.Module) -> None:
+        super().__init__("fixed", nn.Sequential(nn.Flatten(), nn.Linear(3 * 8 * 8, 3), *after), 3)
 
 
 def test_images_of_a_size_that_does_not_fit_are_refused_before_training(trainer: Any) -> None:
@@ -75,7 +73,7 @@ def test_images_of_a_size_that_does_not_fit_are_refused_before_training(trainer:
     with pytest.raises(ValueError, match=r"fixed does not take images of 16x16 pixels .*--data.image_size"):
         trainer().fit(model, datamodule=data)
     with pytest.raises(ValueError, match="does not return one logit per class"):
-        Fixed(outputs=5).check_image_size(8)
+        Fixed(nn.Unflatten(1, (3, 1))).check_image_size(8)
 
 
 def test_a_checkpoint_names_a_network_as_data() -> None:

@@ -79,7 +79,7 @@ def test_a_checkpoint_of_something_else_is_named(own_checkpoint, change):
         content["config"] = {"model": {"init_args": {"architecture": {"init_args": {"depth": 18}}}}}
     torch.save(content, own_checkpoint.path)
     with pytest.raises(
-        ValueError, match=r"init_from: .*own\.ckpt (is no checkpoint of a T5|cannot be read .*not plain data)"
+        ValueError, match=r"init_from: .*own\.ckpt (is not a checkpoint of a T5|cannot be read .*not plain data)"
     ):
         load_weights(network(layer_norm_epsilon=1e-3), str(own_checkpoint.path))
 

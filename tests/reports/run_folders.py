@@ -7,41 +7,30 @@ import yaml
 
 HOSTILE = "<script>alert(1)</script>"
 
-SUMMARY = """# name
-
-Training ended after 3 of 3 epochs.
-
-## Validation
-
-| metric | last | best | best after epoch |
-| --- | --- | --- | --- |
-| val/accuracy | 0.9000 | 0.9000 | 3 |
-
-<!-- test --><!-- end of test -->
-
-## Model
-
-CustomCNN: 1,234 parameters, 1,200 trainable.
-
-| part | parameters | trainable |
-| --- | --- | --- |
-| `head` | 1,234 | 1,200 |
-
-## Training
-
-|  |  |
-| --- | --- |
-| time | 1 min 05 s, including 0.9 s of validation |
-| hardware | a \\| b, 2 cores |
-
-## Reproduce
-
-The command of this run:
-
-```
-oneforall fit --config a.yaml
-```
-"""
+RECORD = {
+    "command": "oneforall fit --config a.yaml",
+    "commits": ["abc1234"],
+    "state": "Training ended after 3 of 3 epochs.",
+    "ended": True,
+    "network": "CustomCNN",
+    "parameters": 1234,
+    "trainable": 1200,
+    "multiply_adds": 5678,
+    "input_size": 32,
+    "epochs": 3,
+    "steps": 30,
+    "examples": 300,
+    "unit": "images",
+    "seconds": 65.0,
+    "validation_seconds": 0.9,
+    "throughput": 300 / 64.1,
+    "epoch_seconds": {"1": 30.0, "2": 50.0, "3": 65.0},
+    "limits": {},
+    "hardware": "a | b, 2 cores",
+    "precision": "32-true",
+    "versions": {"torch": "2.9", "lightning": "2.6"},
+    "trackers": [],
+}
 
 METRICS = """epoch,step,val/loss,val/accuracy,train/loss,lr,grad_norm/total
 0,9,0.9,0.5,1.0,0.1,3.0
@@ -72,7 +61,8 @@ def make_run(
     (folder / "config.yaml").write_text(yaml.safe_dump(config), encoding="utf-8")
     (folder / "metrics.csv").write_text(METRICS, encoding="utf-8")
     (folder / "throughput.csv").write_text(THROUGHPUT, encoding="utf-8")
-    (folder / "summary.md").write_text(SUMMARY, encoding="utf-8")
+    (folder / "summary.md").write_text("# name\n", encoding="utf-8")
+    put(folder / "run.json", RECORD)
     return folder
 
 

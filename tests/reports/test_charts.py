@@ -66,7 +66,10 @@ def test_throughput_is_examples_per_second():
 
 def test_runs_share_a_chart_per_metric_validation_first():
     charts = side_by_side(
-        {"a": {"train/loss": ([1], [2.0]), "val/loss": ([1], [3.0])}, "b": {"val/loss": ([1], [4.0])}}
+        {
+            "a": {"train/loss": ([1], [2.0]), "val/loss": ([1], [3.0])},
+            "b": {"val/loss": ([1], [4.0]), "test/loss": ([1], [5.0])},
+        }
     )
     assert [(chart.title, [series.label for series in chart.series]) for chart in charts] == [
         ("val/loss", ["a", "b"]),

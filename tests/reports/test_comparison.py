@@ -3,7 +3,7 @@ from statistics import stdev
 import pytest
 
 from reports.comparison import compare
-from reports.comparison_page import aligned, as_text, write_page
+from reports.comparison_page import as_text, write_page
 from tests.reports.run_folders import HOSTILE, METRICS, put
 from tests.reports.test_run_report import Page, assert_safe, points
 
@@ -37,7 +37,6 @@ def test_the_table_in_a_terminal(three):
     assert [line.split()[0] for line in lines[1:5]] == ["a", "b", "c", "mean"]
     assert "seeds of one config: a, b (mean ± sample standard deviation)" in lines
     assert "  seed_everything  0 (a); 1 (b, c)" in lines
-    assert aligned([["run", "x"], ["long name", "1.5"]]) == ["run          x", "long name  1.5"]
 
 
 def test_runs_without_config_or_metrics_are_no_error(fitted, tmp_path):

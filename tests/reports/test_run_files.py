@@ -1,4 +1,5 @@
 import pytest
+import yaml
 
 from reports.run_files import RunFiles
 
@@ -10,23 +11,25 @@ def test_a_run_as_its_folder_tells_it(fitted):
     assert run.monitor == "val/accuracy"
     assert run.scores["val/accuracy"] == (0.9, 0.9, 3)
     assert run.config["trainer"]["max_epochs"] == 3
-    assert run.summary.state == "Training ended after 3 of 3 epochs."
-    assert run.summary.parameters == 1234
-    assert run.summary.time == "1 min 05 s"
-    assert run.summary.training["hardware"] == "a | b, 2 cores"
-    assert run.summary.command == "oneforall fit --config a.yaml"
+    assert run.best == run.scores["val/accuracy"]
+    assert (run.time, run.parameters) == ("1 min 05 s", "1,234")
+    assert run.record["command"] == "oneforall fit --config a.yaml"
     assert run.test is None
 
 
-def test_what_is_no_run_folder_is_named(tmp_path):
-    with pytest.raises(FileNotFoundError, match=r"nowhere is no folder; name a run folder"):
+def test_what_is_not_a_run_folder_is_named(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"nowhere is not a folder; name a run folder"):
         RunFiles(tmp_path / "nowhere")
-    with pytest.raises(FileNotFoundError, match=r"is no run folder: config\.yaml and metrics\.csv are missing"):
+    with pytest.raises(
+        FileNotFoundError,
+        match=r"is not a run folder: it has neither config\.yaml nor metrics\.csv; name one, such as runs/resnet20",
+    ):
         RunFiles(tmp_path)
 
 
 @pytest.mark.parametrize(
-    ("name", "content"), [("test_metrics.json", "{"), ("test_metrics.json", "[1]"), ("config.yaml", "a: [")]
+    ("name", "content"),
+    [("test_metrics.json", "{"), ("test_metrics.json", "[1]"), ("config.yaml", "a: ["), ("config.yaml", "[a]")],
 )
 def test_a_damaged_file_is_named(fitted, name, content):
     folder = fitted()
@@ -40,4 +43,12 @@ def test_an_empty_folder_with_a_config_has_nothing_else(tmp_path):
     (tmp_path / "config.yaml").write_text("")
     run = RunFiles(tmp_path)
     assert (run.config, run.columns, run.scores, run.epochs, run.monitor) == ({}, {}, {}, 0, None)
-    assert run.summary == ("", "", {}, "")
+    assert (run.record, run.time, run.parameters, run.best, run.test_scores) == ({}, "", "", None, {})
+
+
+def test_the_best_score_is_the_lowest_if_the_config_says_so(fitted):
+    folder = fitted()
+    config = yaml.safe_load((folder / "config.yaml").read_text())
+    config["checkpoint"] = {"monitor": "val/accuracy", "mode": "min"}
+    (folder / "config.yaml").write_text(yaml.safe_dump(config))
+    assert RunFiles(folder).best == (0.9, 0.5, 1)

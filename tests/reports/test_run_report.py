@@ -98,6 +98,11 @@ def test_a_tested_run_of_images(images_run):
     assert "98.7%" in page.text
     assert "label_smoothing" in page.text
     assert "oneforall fit --config a.yaml" in page.text
+    assert (
+        "Training ended after 3 of 3 epochs. CustomCNN: 1,234 parameters, 1,200 trainable; 5,678 multiply-" in page.text
+    )
+    assert "1 min 05 s, including 0.9 s of validation" in page.text
+    assert "a | b, 2 cores" in page.text
     assert {"config.yaml", "metrics.csv", "summary.md", "test_metrics.json"} <= set(page.links)
     assert all((images_run / link).exists() for link in page.links if not link.startswith("#"))
     assert "oneforall test" not in page.text  # nothing is missing
@@ -121,7 +126,7 @@ def test_a_tested_run_of_text(text_run):
 @pytest.mark.parametrize("kind", ["image_classifier.ImageClassifier", "text_seq2seq.TextSeq2Seq", "char.Other"])
 def test_a_run_without_a_test_says_how_to_get_what_is_missing(fitted, kind):
     folder = fitted("not tested", kind=kind)
-    for name in ("summary.md", "metrics.csv", "throughput.csv"):
+    for name in ("summary.md", "run.json", "metrics.csv", "throughput.csv"):
         (folder / name).unlink()
     page = Page(write_report(folder))
     assert_safe(page)

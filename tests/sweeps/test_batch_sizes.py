@@ -1,5 +1,6 @@
 """Batch sizes are tried until one does not fit; the fastest and the largest are named."""
 
+import json
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -28,7 +29,7 @@ class Machine:
             (folder / training.LOG).write_text("Traceback\ntorch.OutOfMemoryError: CUDA out of memory.\n")
             return self.code
         speed = {64: 1000, 128: 1900, 256: 1800}.get(size, 1)
-        (folder / "summary.md").write_text(f"|  |  |\n| --- | --- |\n| throughput | {speed:,} images/s in training |\n")
+        (folder / "run.json").write_text(json.dumps({"throughput": speed + 0.4, "unit": "images"}))
         return 0
 
 

@@ -87,6 +87,7 @@ def test_a_run_that_fails_ends_all_with_its_code(trainings: FakeTrainings, capsy
         (["--seeds", "0..1", "--run_dir", "x"], "--run_dir is the same for all runs of --seeds; leave it out"),
         (["--seeds", "0..1", "--seed_everything=3"], "--seed_everything is the same for all runs"),
         (["--seeds", "0..1", "--config", "none.yaml"], "config none.yaml does not exist"),
+        (["--seeds", "0..1", "--name", "../x"], "--name ../x leads out of runs/"),
     ],
 )
 def test_a_mistake_ends_in_one_line_and_trains_nothing(

@@ -50,9 +50,9 @@ def test_a_shipped_file_is_a_space_or_says_how_it_is_used(path: Path) -> None:
         ("a: [1, 2, 4]\n", "for one of these values write {choices: [1, 2, 4]}"),
         ("a: [2, 1]\n", "line 1: a: the lower bound 2 is not below the upper bound 1"),
         ("a: [0, 1, log]\n", "a logarithmic scale has no 0; give a lower bound above 0, or leave out log"),
-        ("a: [x, y]\n", "the bound x is no number; for names write {choices: [...]}"),
-        ("a: [.inf, 1]\n", "is no finite number"),
-        ("a: [true, 2]\n", "the bound True is no finite number"),
+        ("a: [x, y]\n", "the bound x is not a number; for names write {choices: [...]}"),
+        ("a: [.inf, 1]\n", "is not a finite number"),
+        ("a: [true, 2]\n", "the bound True is not a finite number"),
         (
             "a: 0.1\n",
             "0.1 is one value; write [low, high], [low, high, log] or {choices: [...]}, or pass it as a flag: --a 0.1",

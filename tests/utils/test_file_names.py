@@ -15,7 +15,7 @@ from utils.file_names import one_form, readable
         (b"\xff\xfe", r"\xff\xfe"),
     ],
 )
-@pytest.mark.skipif(os.name == "nt", reason="names are no bytes there")
+@pytest.mark.skipif(os.name == "nt", reason="names are not bytes there")
 def test_names_become_text_that_utf_8_can_hold(name: bytes, text: str) -> None:
     assert readable(os.fsdecode(name)) == text
     assert text.encode()

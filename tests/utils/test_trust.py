@@ -152,7 +152,7 @@ ATTACKS = {
     "an argument that is none": (
         (*ARCHITECTURE, "init_args", "__path__"),
         "/etc/passwd",
-        "is no argument of CustomCNN",
+        "is not an argument of CustomCNN",
     ),
     "a function as learning-rate factor": (
         ("model", "init_args", "schedule"),

@@ -79,7 +79,7 @@ def with_attribute() -> torch.nn.Parameter:
     ids=["with-an-attribute", "sparse", "larger-than-its-memory", "without-values", "conjugated", "quantized"],
 )
 def test_weights_that_no_training_writes_are_refused_by_name(tensor):
-    with pytest.raises(ValueError, match="odd of its weights is no plain tensor"):
+    with pytest.raises(ValueError, match="odd of its weights is not a plain tensor"):
         plain_weights({"fine": torch.ones(2), "odd": tensor})
 
 

@@ -11,7 +11,7 @@ from tests.callbacks.run.test_stopped_runs import Kill
 
 
 def stopping(patience: int = 1) -> EarlyStopping:
-    """Ends the training once nothing has improved for `patience` validations: by less than 100 is no improvement."""
+    """Ends the training once nothing has improved for `patience` validations: by less than 100 does not count."""
     return EarlyStopping("val/loss", min_delta=100.0, patience=patience)
 
 

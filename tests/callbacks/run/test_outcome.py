@@ -27,7 +27,7 @@ def fit(make_trainer, tiny_data, tiny_classifier, tmp_path):
 
     def train(*callbacks, resume=False, logger=True, **arguments):
         summary = Summary()
-        summary.clock = clock
+        summary.times.clock = clock
         loggers = [MetricsCSV(str(tmp_path))] if logger else False
         every = [BestCheckpoint("val/score"), ResumeCheckpoint(0), summary, *callbacks]
         settings = {"max_epochs": 4, "num_sanity_val_steps": 0, "logger": loggers, "enable_checkpointing": True}

@@ -13,7 +13,6 @@ from callbacks.run.run_folder import (
     RUN_DIR_VARIABLE,
     RunFolder,
     claim_folder,
-    default_name,
     earlier_config_files,
     evaluation_folder,
     newest_predictions,
@@ -109,18 +108,6 @@ def test_release_keeps_what_a_run_has_written(tmp_path):
         release_folder(folder)
         assert (folder / name).exists()
         assert (folder / "config.yaml").exists()
-
-
-@pytest.mark.parametrize(
-    ("configs", "name"),
-    [
-        ([], "resnet"),
-        (["configs/cifar10/mine.yaml", "configs/trainer/gpu.yaml"], "mine"),
-        (["runs/earlier/config.yaml"], "earlier"),
-    ],
-)
-def test_a_run_is_named_after_its_config_or_its_network(configs, name):
-    assert default_name(configs, "architectures.resnet.ResNet") == name
 
 
 def test_a_training_claims_its_folder_or_continues_in_it(tmp_path, monkeypatch):

@@ -17,7 +17,7 @@ FIT = ["fit", "--config", "my file.yaml"]
 
 def summary(clock):
     callback = Summary()
-    callback.clock = clock
+    callback.times.clock = clock
     return callback
 
 
@@ -61,14 +61,19 @@ def test_fit_and_test_fill_the_summary(make_trainer, tiny_data, timed, tmp_path,
     assert "| limits |" not in text
 
     record = json.loads((tmp_path / "run.json").read_text())
-    assert {key: record[key] for key in ("command", "ended", "parameters", "multiply_adds", "epochs", "steps")} == {
+    expected = {
         "command": "oneforall fit --config 'my file.yaml'",
+        "state": "Training ended after 3 of 3 epochs.",
         "ended": True,
+        "trainable": 891,
+        "input_size": 8,
         "parameters": 891,
         "multiply_adds": 7680,
         "epochs": 3,
         "steps": 9,
     }
+    assert expected.items() <= record.items()
+    assert record["throughput"] == pytest.approx(30 / 18)
     assert (record["seconds"], record["validation_seconds"], record["examples"]) == (27, 9, 30)
     assert record["epoch_seconds"] == {"1": 9, "2": 18, "3": 27}  # each with its validation
     assert record["versions"]["torch"] == torch.__version__

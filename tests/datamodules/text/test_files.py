@@ -59,7 +59,10 @@ def test_a_whole_text_has_plain_line_ends_and_no_byte_order_mark(tmp_path: Path)
         (b"a\nb\0c\n", "^data.path: .*bad, line 2: a NUL character"),
         ("one\n".encode("utf-16"), "^data.path: .*bad is UTF-16: save it as UTF-8"),
         ("\ufeffone\n".encode("utf-16-be"), "^data.path: .*bad is UTF-16: save it as UTF-8"),
-        ("a\nb\n".encode("utf-16-le"), "^data.path: .*bad, line 1: a NUL character, so it is no text, or not in UTF-8"),
+        (
+            "a\nb\n".encode("utf-16-le"),
+            "^data.path: .*bad, line 1: a NUL character, so it is not text, or not in UTF-8",
+        ),
         (
             b"version https://git-lfs.github.com/spec/v1\noid sha256:0\n",
             "bad is a pointer of git-lfs, .* `git lfs pull`",

@@ -53,7 +53,7 @@ def test_any_text_is_preserved(tokenizer: Tokenizer) -> None:
 def test_what_no_token_covers_is_encoded_as_utf8(tokenizer: Tokenizer) -> None:
     tokens = tokenizer.encode("日").tokens[:-1]
     assert [token for token in tokens if token != "▁"] == [f"<0x{byte:02X}>" for byte in "日".encode()]
-    # Half a character, which a model may generate, is no error.
+    # Half a character, which a model may generate, is not an error.
     assert isinstance(tokenizer.decode([3 + 0xE6, 3 + 0x97]), str)
 
 

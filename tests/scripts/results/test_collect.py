@@ -11,7 +11,6 @@ from scripts.results.collect import main, network_name
 from scripts.results.runs import read_run
 from scripts.results.tables import content
 from tests.scripts.results.published import RECORD
-from tests.scripts.results.test_old_runs import SUMMARY
 
 WRITTEN = {key: value for key, value in RECORD.items() if key not in ("table", "row", "seed", "data")}
 CONFIG = """seed_everything: 3
@@ -81,13 +80,6 @@ def test_a_run_that_has_not_ended_is_refused(run_folder: Path, capsys: pytest.Ca
     with pytest.raises(SystemExit):
         collect(run_folder)
     assert "no run.json" in capsys.readouterr().err
-
-
-def test_a_run_of_before_is_collected_from_its_summary(run_folder: Path) -> None:
-    (run_folder / "run.json").unlink()
-    (run_folder / "summary.md").write_text(SUMMARY)
-    record = read_run(collect(run_folder, "--commit", "fedcba9")).record
-    assert (record["commits"], record["seconds"], record["row"]) == (["fedcba9"], 3720, "ResNet-20")
 
 
 def test_paths_of_this_machine_are_refused_or_replaced(run_folder: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -47,11 +47,11 @@ def test_what_is_known_or_no_figure_passes(text: str) -> None:
         ("It reached 89.69 and 89.6.", ["89.69", "89.6"]),
         ("It reached 89.680.", ["89.680"]),  # more digits than the table has
         ("It took 35 minutes.", ["35 minutes"]),
-        ("It took 40.6 minutes.", ["40.6 minutes"]),  # multiply-adds are no minutes
+        ("It took 40.6 minutes.", ["40.6 minutes"]),  # multiply-adds are not minutes
         ("It has 7.5M parameters.", ["7.5M"]),
         ("It reached 90%.", []),  # as 89.68 rounded to a whole number
         ("It reached 91%.", ["91%"]),
-        ("It reached 39.20.", ["39.20"]),  # code in a table is no figure
+        ("It reached 39.20.", ["39.20"]),  # code in a table is not a figure
         ("Ours has 41.02. Theirs has 41.03 (Wu et al. 2021).", ["41.02"]),
     ],
 )

@@ -1,0 +1,21 @@
+"""The line that an error ends in, and whether its traceback is shown, too."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+from command_line.configs import is_on
+
+PREFIX = "oneforall: error: "
+DEBUG_VARIABLE = "ONEFORALL_DEBUG"
+
+
+def print_error(message: object) -> None:
+    """Print an error to stderr, in one line."""
+    print(f"{PREFIX}{' '.join(str(message).split())}", file=sys.stderr, flush=True)
+
+
+def wants_traceback(args: list[str]) -> bool:
+    """Return whether an error of a command line is shown with its traceback."""
+    return is_on(args, "--debug") or bool(os.environ.get(DEBUG_VARIABLE))
