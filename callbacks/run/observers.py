@@ -7,6 +7,7 @@ from typing import Any
 
 from lightning.pytorch import Callback
 
+from callbacks.plots.first_filters import FirstFilters
 from callbacks.plots.reliability import Reliability
 from callbacks.predictions.image_predictions import Predictions
 from callbacks.predictions.text_outputs import TextOutputs
@@ -44,6 +45,7 @@ def observers(
         Throughput(),
         TestMetrics(),
         Reliability(),
+        FirstFilters(),
         TextOutputs(),
         Predictions(output),
         TextPredictions(output),
