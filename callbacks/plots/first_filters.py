@@ -14,6 +14,7 @@ from utils.files import atomic_path
 MAX_TILES = 256
 COLUMNS = 16  # of filters that are one tile each
 TILE, GAP = 40, 2  # pixels
+BETWEEN = 210  # grey that is neither 0 nor black nor white
 
 
 class FirstFilters(Callback):
@@ -70,5 +71,5 @@ def mosaic(weight: Tensor) -> tuple[Tensor, int]:
     scale = max(1, TILE // max(height, width))
     pixels = ((tiles + 1) * 127.5).round().byte().repeat_interleave(scale, 2).repeat_interleave(scale, 3)
     columns = COLUMNS if tiles_each == 1 else channels
-    grid: Tensor = make_grid(pixels, nrow=columns, padding=GAP, pad_value=255)
+    grid: Tensor = make_grid(pixels, nrow=columns, padding=GAP, pad_value=BETWEEN)
     return grid, len(shown)

@@ -20,7 +20,7 @@ def test_a_filter_of_three_channels_is_a_tile_of_its_colours():
     assert picture[:, 2 + 10, 2 + 30].tolist() == [255, 128, 128]
     assert picture[:, 2 + 10, 2 + 10].tolist() == [128, 128, 128]
     assert picture[:, 44 + 10, 2 + 10].tolist() == [128, 128, 0]
-    assert picture[:, 0, 0].tolist() == [255, 255, 255]
+    assert picture[:, 0, 0].tolist() == [210, 210, 210]
 
 
 def test_other_filters_are_a_row_of_channels():
