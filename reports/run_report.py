@@ -121,6 +121,8 @@ def _of_images(run: RunFiles) -> dict[str, Any]:
     )
     bins = reliability["bins"] if reliability else []
     return {
+        "filters": run.data("filters.json"),
+        "filters_png": _data_uri(run, "filters.png"),
         "confusions": confusions_of(confusion) if confusion else None,
         "confusion_png": None if confusion else _data_uri(run, "confusion_matrix.png"),
         "mistakes": mistakes,

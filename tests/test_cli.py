@@ -174,11 +174,13 @@ def test_only_a_fit_has_loggers(oneforall, loggers, finished_run, tmp_path):
 
 def test_16014_20801_a_checkpoint_is_enough_to_test(oneforall, finished_run):
     metrics = (finished_run / "metrics.csv").read_bytes()
-    results = []
+    results, pictures = [], []
     for _ in range(2):
         assert oneforall("test", "--ckpt_path", checkpoint_of(finished_run)).code == 0
         results.append((finished_run / "test_metrics.json").read_bytes())
+        pictures.append([(finished_run / name).read_bytes() for name in ("mistakes.json", "filters.png")])
     assert results[0] == results[1]
+    assert pictures[0] == pictures[1]
     assert (finished_run / "metrics.csv").read_bytes() == metrics
     figures = json.loads(results[0])
     assert figures["examples"] == 360

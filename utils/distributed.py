@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 import torch
 import torch.distributed
 from lightning.pytorch import Trainer
+from lightning.pytorch.strategies import DDPStrategy
 from torch import Tensor
 
 Part = TypeVar("Part")
@@ -22,6 +23,11 @@ def rank_and_world_size(trainer: Trainer | None) -> tuple[int, int]:
 def has_others() -> bool:
     """Return whether this process is one of several that can talk to each other."""
     return torch.distributed.is_available() and torch.distributed.is_initialized()
+
+
+def has_whole_weights(trainer: Trainer) -> bool:
+    """Return whether this process has all weights and can use them without the others."""
+    return trainer.world_size == 1 or isinstance(trainer.strategy, DDPStrategy)
 
 
 def copy_from_first(tensors: Iterable[Tensor]) -> None:

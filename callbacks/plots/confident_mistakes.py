@@ -1,7 +1,5 @@
 """mistakes.png: the most confident errors."""
 
-import base64
-import io
 import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -12,6 +10,8 @@ from torch import Tensor
 
 from callbacks.plots.evaluation_files import Step
 from callbacks.plots.evaluation_plot import EvaluationPlot
+from callbacks.plots.heat_maps import HeatMaps, heat_maps, overlay
+from callbacks.plots.pictures import png
 from callbacks.text_lines import class_name, shorten
 from utils.batches import is_classified
 from utils.checks import check_positive_int
@@ -19,9 +19,6 @@ from utils.distributed import gather_parts
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
-
-MAX_SIDE = 160
-"""Of an image for the report, in pixels."""
 
 
 class Mistakes(NamedTuple):
@@ -42,24 +39,43 @@ class Mistakes(NamedTuple):
     places: Tensor
 
 
-class ConfidentMistakes(EvaluationPlot[Mistakes]):
+class ShownMistakes(NamedTuple):
+    """What is drawn and written.
+
+    Attributes:
+        mistakes: The errors.
+        heat: Heat maps of the errors, of the predicted and of the true class; None if there are none.
+        no_heat: Why an evaluation outside of a fit has none.
+    """
+
+    mistakes: Mistakes
+    heat: HeatMaps | None = None
+    no_heat: str | None = None
+
+
+class ConfidentMistakes(EvaluationPlot[ShownMistakes]):
     """Most confident errors of a validation or a test, drawn into `mistakes.png` in the run folder.
 
     Each error shows the image, true → predicted class, and the probability of the latter. Only the `count` most
     confident errors are kept in memory. Steps must return `utils.batches.Classified` with `images`; other outputs are
     skipped.
 
+    A test, or a validation outside of a fit, also computes heat maps (Grad-CAM) for the report: what in the image
+    speaks for the predicted class, and what for the true one. They need the extra `report`.
+
     Args:
         count: Maximum number of errors in the grid.
         every_n_seconds: Minimum time between two drawings during a fit, in seconds; the newest validation is always
             drawn at its end.
+        heat_maps: Whether to compute heat maps, for which each error shown passes through the network twice.
     """
 
     file_name = "mistakes.png"
 
-    def __init__(self, count: int = 25, every_n_seconds: float = 20.0) -> None:
+    def __init__(self, count: int = 25, every_n_seconds: float = 20.0, heat_maps: bool = True) -> None:
         super().__init__(every_n_seconds)
         self.count = check_positive_int("count", count)
+        self.heat_maps = heat_maps
         self._kept: Mistakes | None = None
 
     def reset(self) -> None:
@@ -74,29 +90,56 @@ class ConfidentMistakes(EvaluationPlot[Mistakes]):
         new = errors_of(probabilities, labels, outputs["images"], step.number)
         self._kept = most_confident([new] if self._kept is None else [self._kept, new], self.count)
 
-    def collect(self, trainer: Trainer) -> Mistakes | None:
+    def collect(self, trainer: Trainer) -> ShownMistakes | None:
         """Return the errors that all processes kept, on the CPU; None if no step had outputs of a classifier."""
         mine = None if self._kept is None else Mistakes(*(part.cpu() for part in self._kept))
         kept = [each for each in gather_parts(mine, everywhere=False) if each is not None]
-        return most_confident(kept, self.count) if kept else None
+        return self._explain(trainer, most_confident(kept, self.count)) if kept else None
 
-    def figure(self, collected: Mistakes, class_names: Sequence[str] | None, title: str) -> "Figure":
+    def _explain(self, trainer: Trainer, mistakes: Mistakes) -> ShownMistakes:
+        """Add heat maps, which never make an evaluation fail; on the first process, with the weights it has used."""
+        number = _number(mistakes)
+        if not number or trainer.state.fn == "fit":
+            return ShownMistakes(mistakes)
+        if not self.heat_maps:
+            return ShownMistakes(mistakes, no_heat="ConfidentMistakes has heat_maps: false")
+        classes = torch.stack([mistakes.predicted, mistakes.labels], 1)[:number]
+        try:
+            heat = heat_maps(trainer, trainer.lightning_module, mistakes.images[:number], classes)
+        except ValueError as error:  # what a user can mend, such as a missing extra
+            return ShownMistakes(mistakes, no_heat=str(error))
+        except Exception as error:  # such as too little memory, or a module that maps no images to logits
+            return ShownMistakes(mistakes, no_heat=" ".join(f"{type(error).__name__}: {error}".split()))
+        return ShownMistakes(mistakes, heat)
+
+    def figure(self, collected: ShownMistakes, class_names: Sequence[str] | None, title: str) -> "Figure":
         """Return the figure of the errors."""
-        return draw(collected, class_names, title)
+        return draw(collected.mistakes, class_names, title)
 
-    def data(self, collected: Mistakes, class_names: Sequence[str] | None) -> dict[str, Any]:
-        """Return true and predicted class, confidence and image (PNG in base64) of each error."""
-        return {
-            "mistakes": [
-                {
-                    "true": class_name(class_names, int(collected.labels[place])),
-                    "predicted": class_name(class_names, int(collected.predicted[place])),
-                    "confidence": round(float(collected.confidence[place]), 4),
-                    "image": png(collected.images[place]),
-                }
-                for place in range(int((collected.confidence >= 0).sum()))
-            ]
-        }
+    def data(self, collected: ShownMistakes, class_names: Sequence[str] | None) -> dict[str, Any]:
+        """Return classes, confidence, image and heat maps (PNG in base64) of each error, and the stage of the maps."""
+        mistakes, heat, no_heat = collected
+        rows = [
+            {
+                "true": class_name(class_names, int(mistakes.labels[place])),
+                "predicted": class_name(class_names, int(mistakes.predicted[place])),
+                "confidence": round(float(mistakes.confidence[place]), 4),
+                "image": png(mistakes.images[place]),
+                **({} if heat is None else {"heat": _overlays(heat, place)}),
+            }
+            for place in range(_number(mistakes))
+        ]
+        return {"mistakes": rows, "heat_stage": heat.stage if heat else None, "no_heat": no_heat}
+
+
+def _number(mistakes: Mistakes) -> int:
+    """Return how many of them are errors."""
+    return int((mistakes.confidence >= 0).sum())
+
+
+def _overlays(heat: HeatMaps, place: int) -> dict[str, str]:
+    """Return the heat maps of one error by the class that they are of."""
+    return {name: png(overlay(each)) for name, each in zip(("predicted", "true"), heat.maps[place], strict=True)}
 
 
 def errors_of(probabilities: Tensor, labels: Tensor, images: Tensor, number: int) -> Mistakes:
@@ -129,17 +172,6 @@ def _first(mistakes: Mistakes, count: int) -> Mistakes:
     return Mistakes(*(part[order] for part in mistakes))
 
 
-def png(image: Tensor) -> str:
-    """Return an image, uint8 [3, H, W], as a PNG file in base64, with at most `MAX_SIDE` pixels per side."""
-    from PIL import Image
-
-    picture = Image.fromarray(image.permute(1, 2, 0).contiguous().numpy())
-    picture.thumbnail((MAX_SIDE, MAX_SIDE))
-    file = io.BytesIO()
-    picture.save(file, "PNG")
-    return base64.b64encode(file.getvalue()).decode()
-
-
 def draw(mistakes: Mistakes, class_names: Sequence[str] | None, title: str) -> "Figure":
     """Return the figure of a grid of errors, most confident first.
 
@@ -150,7 +182,7 @@ def draw(mistakes: Mistakes, class_names: Sequence[str] | None, title: str) -> "
     """
     from matplotlib.figure import Figure
 
-    number = int((mistakes.confidence >= 0).sum())
+    number = _number(mistakes)
     columns = max(1, math.ceil(math.sqrt(number)))
     rows = max(1, math.ceil(number / columns))
     figure = Figure(figsize=(max(1.75 * columns, 4.5), 2.05 * rows + 0.5), layout="constrained")

@@ -25,6 +25,8 @@ RESULTS = {
         "test_hypotheses.txt",
         "test_references.txt",
         "test_outputs.jsonl",
+        "filters.png",
+        "filters.json",
         *ALSO_OF_A_FIT,
     ),
     "predict": ("predictions.csv", "predictions.txt", "predictions.jsonl"),

@@ -13,6 +13,7 @@ CONTENTS = {
     "curves.png": "the metrics over the epochs",
     "confusion_matrix.png": "class confusions",
     "mistakes.png": "the most confident errors",
+    "filters.png": "the filters of the first convolution",
     "samples.md": "text generated at each validation, beside the references",
     "attention.png": "the source tokens attended to for each generated token",
     "summary.md": "the run on one page: model size, scores, time, hardware, command",

@@ -7,6 +7,7 @@ from typing import Any
 
 from lightning.pytorch import Callback
 
+from callbacks.plots.first_filters import FirstFilters
 from callbacks.plots.reliability import Reliability
 from callbacks.predictions.image_predictions import Predictions
 from callbacks.predictions.text_outputs import TextOutputs
@@ -42,6 +43,7 @@ def observers(
         Summary(),
         TestMetrics(),
         Reliability(),
+        FirstFilters(),
         TextOutputs(),
         Predictions(output),
         TextPredictions(output),

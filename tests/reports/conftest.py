@@ -34,7 +34,11 @@ def images_run(fitted: Callable[..., Path]) -> Path:
         {"of": "test", "classes": ["cat", HOSTILE, "cow"], "cells": [[0, 0, 9], [0, 1, 1], [1, 1, 6], [1, 0, 4]]},
     )
     mistake = {"true": HOSTILE, "predicted": "cat", "confidence": 0.987, "image": image}
-    put(folder / "mistakes.json", {"of": "test", "mistakes": [mistake] * 3})
+    mistake["heat"] = {"predicted": image, "true": image}
+    put(folder / "mistakes.json", {"of": "test", "mistakes": [mistake] * 3, "heat_stage": "layer3", "no_heat": None})
+    filters = {"layer": "conv1", "filters": 300, "shown": 256, "channels": 3, "height": 3, "width": 3}
+    put(folder / "filters.json", {"of": "test", **filters})
+    (folder / "filters.png").write_bytes(file.getvalue())
     bins = [
         {"examples": 10, "correct": 6, "confidence": 0.55},
         {"examples": 30, "correct": 27, "confidence": 0.95},

@@ -9,7 +9,7 @@ import pytest
 
 from reports import run_report
 from reports.run_report import report_after, write_report
-from tests.reports.run_folders import HOSTILE
+from tests.reports.run_folders import HOSTILE, put
 
 pytest.importorskip("plotly")
 
@@ -82,7 +82,7 @@ def test_a_tested_run_of_images(images_run):
     page = Page(write_report(images_run))
     assert_safe(page)
     assert page.ids == [
-        *("curves", "test", "classes", "mistakes", "calibration", "settings", "environment", "files"),
+        *("curves", "test", "classes", "mistakes", "calibration", "filters", "settings", "environment", "files"),
     ]
     assert points(page.charts["loss"], "val") == ([1, 2, 3], [0.9, 0.6, 0.5])
     assert points(page.charts["loss"], "train") == ([1, 2, 3], [1.0, 0.7, 0.5])
@@ -91,11 +91,13 @@ def test_a_tested_run_of_images(images_run):
     assert points(page.charts["throughput, images per second"], "training") == ([1, 2, 3], [50, 100, 100])
     assert points(page.charts["accuracy over confidence"], "accuracy") == ([0.55, 0.95], [0.6, 0.9])
     assert "expected calibration error 0.05 " in page.text  # (10 * 0.05 + 30 * 0.05) / 40
-    assert len(page.images) == 3
+    assert len(page.images) == 3 * 3 + 1  # each mistake has two heat maps; the filters
     assert all(source.startswith("data:image/png;base64,") for source in page.images)
     assert HOSTILE in page.text  # the name of a class, as text
     assert f"{HOSTILE} → cat" in page.text
     assert "98.7%" in page.text
+    assert "in the output of layer3." in page.text
+    assert "The first 256 of 300 filters of conv1, the first convolution (3 by 3 pixels)" in page.text
     assert "label_smoothing" in page.text
     assert "oneforall fit --config a.yaml" in page.text
     assert (
@@ -134,6 +136,25 @@ def test_a_run_without_a_test_says_how_to_get_what_is_missing(fitted, kind):
     assert "--trainer.callbacks+=GradientNorms" in page.text
     assert ("+=ConfusionMatrix" in page.text) == (kind.startswith("image"))
     assert ("+=AttentionMaps" in page.text) == (kind.startswith("text"))
+
+
+def test_a_run_without_heat_maps_says_why(images_run):
+    def text_with(**fields: str | None) -> str:
+        data = json.loads((images_run / "mistakes.json").read_text())
+        mistakes = [{key: value for key, value in each.items() if key != "heat"} for each in data["mistakes"]]
+        put(images_run / "mistakes.json", {"of": "test", "mistakes": mistakes, **fields})
+        return Page(write_report(images_run)).text
+
+    assert f"No heat maps yet: oneforall test --ckpt_path {images_run}" in text_with()  # an older version's file
+    assert f"No heat maps: {HOSTILE}" in text_with(heat_stage=None, no_heat=HOSTILE)
+
+
+def test_a_network_without_convolutions_has_no_filters(images_run):
+    put(images_run / "filters.json", {"of": "test", "layer": None})
+    (images_run / "filters.png").unlink()
+    assert "The network has no convolution." in Page(write_report(images_run)).text
+    (images_run / "filters.json").unlink()
+    assert "No picture of the first filters: oneforall test" in Page(write_report(images_run)).text
 
 
 def test_plots_of_an_older_run_are_shown_as_they_are(fitted):

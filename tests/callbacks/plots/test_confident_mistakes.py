@@ -1,6 +1,7 @@
 import base64
 import io
 import json
+import sys
 
 import numpy as np
 import pytest
@@ -8,7 +9,8 @@ import torch
 from matplotlib.image import imread
 from PIL import Image
 
-from callbacks.plots.confident_mistakes import ConfidentMistakes, Mistakes, draw, errors_of, most_confident, png
+from callbacks.plots.confident_mistakes import ConfidentMistakes, Mistakes, draw, errors_of, most_confident
+from callbacks.plots.pictures import png
 
 
 def test_the_most_confident_errors_over_batches_equal_a_sort_of_all():
@@ -57,7 +59,7 @@ def test_an_evaluation_draws_the_count_most_confident(make_trainer, tiny_data, t
     trainer = make_trainer(Recording(count=2))
     trainer.test(tiny_classifier(answers=[1, 1, 1]), tiny_data(), verbose=False)  # others, which are forgotten
     trainer.test(model, tiny_data(), verbose=False)
-    mistakes, names, title = drawn[1]
+    (mistakes, _, _), names, title = drawn[1]
     torch.testing.assert_close(mistakes.confidence, torch.tensor([0.9, 0.89]))
     assert mistakes.labels.tolist() == [1, 1]
     assert mistakes.predicted.tolist() == [2, 2]
@@ -81,6 +83,17 @@ def test_images_for_the_report_are_small_and_those_of_cifar_exact():
     small = torch.randint(0, 256, (3, 32, 32), generator=draw, dtype=torch.uint8)
     assert (pixels(png(small)) == small.permute(1, 2, 0).numpy()).all()
     assert pixels(png(torch.zeros(3, 300, 600, dtype=torch.uint8))).shape == (80, 160, 3)
+
+
+def test_without_captum_the_report_learns_how_to_get_it(
+    make_trainer, tiny_data, tiny_classifier, tmp_path, monkeypatch
+):
+    monkeypatch.setitem(sys.modules, "captum.attr", None)
+    make_trainer(ConfidentMistakes()).test(tiny_classifier(answers=[0, 2, 2]), tiny_data(), verbose=False)
+    data = json.loads((tmp_path / "mistakes.json").read_text())
+    assert data["no_heat"] == "they need Captum: pip install 'one-for-all[report]', and test again"
+    assert data["heat_stage"] is None
+    assert not any("heat" in each for each in data["mistakes"])
 
 
 def test_each_error_has_its_classes_and_probability():
