@@ -70,7 +70,7 @@ class Lines(Stored[str]):
 
     def first_blank(self) -> int | None:
         """Return the number of the first line that is empty or has only white space; None without one."""
-        return next((number for number, line in enumerate(self) if not line or line.isspace()), None)
+        return next((number for number, line in enumerate(self) if _is_blank(line)), None)
 
     def _read(self, first: int, last: int) -> str:
         """Return lines `first` to `last` - 1, with line ends between them."""
@@ -82,6 +82,31 @@ class Lines(Stored[str]):
                 raise OSError(f"{self._content} has been changed while it was read: start again")
             file.seek(start)
             return file.read(end - 1 - start).decode()
+
+
+class FilledLines(Stored[str]):
+    """The lines of a text that are not blank.
+
+    Args:
+        lines: All lines, which are read once for this.
+    """
+
+    def __init__(self, lines: Lines) -> None:
+        self._lines = lines
+        filled = (number for number, line in enumerate(lines) if not _is_blank(line))
+        self._numbers = smallest(np.fromiter(filled, np.int64))
+
+    def __len__(self) -> int:
+        """Return the number of lines that are not blank."""
+        return len(self._numbers)
+
+    def item(self, number: int) -> str:
+        """Return a line."""
+        return self._lines[int(self._numbers[number])]
+
+    def __iter__(self) -> Iterator[str]:
+        """Yield the lines, some thousand of which are in memory."""
+        return (line for line in self._lines if not _is_blank(line))
 
 
 def open_lines(path: str, argument: str) -> Lines:
@@ -140,6 +165,10 @@ def _is_plain(content: bytes) -> bool:
     except UnicodeDecodeError:
         return False
     return True
+
+
+def _is_blank(line: str) -> bool:
+    return not line or line.isspace()
 
 
 def _state(status: os.stat_result) -> tuple[int, int, int]:

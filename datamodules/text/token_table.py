@@ -51,6 +51,13 @@ class TokenTable:
         """Return the rows where `kept`, bool [rows], is true."""
         return self if kept.all() else replace(self, starts=self.starts[kept], sizes=self.sizes[kept])
 
+    def without(self, dropped: int) -> TokenTable:
+        """Return the rows without an id, wherever it occurs; their own ids are all that this table may have."""
+        kept = self.ids != dropped
+        ends = np.append(0, np.cumsum(kept))  # how many are kept before each place
+        starts = self.starts.astype(np.int64)
+        return TokenTable.stored(self.ids[kept], ends[starts + self.sizes] - ends[starts])
+
     def truncate(self, max_length: int, end: int) -> TokenTable:
         """Return the rows, longer ones truncated to `max_length` tokens, the last of which is then `end`."""
         if not (self.lengths() > max_length).any():
