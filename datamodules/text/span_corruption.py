@@ -31,8 +31,9 @@ class SpanCorruption(TextTask):
     validation and test. As in the published code, a segment ends with a removed span: if it has only one, that is the
     end.
 
-    Memory: a plain file is never read whole, and with `data.cache_dir` neither are its tokens, which are in a file there
-    (2 bytes per token, or 4 if the vocabulary has more than 65,536). What is compressed is unpacked in memory.
+    The text may be larger than memory: a plain file is never read whole, and neither are its tokens, which are in a
+    file in `data.cache_dir` (2 bytes per token, or 4 if the vocabulary has more than 65,536). A compressed text is
+    unpacked in memory, and without `data.cache_dir` the tokens are there too. Each line takes some ten bytes.
 
     Args:
         train: File of the training text, UTF-8, plain or gzip. Line breaks count as spaces, and blank lines are
