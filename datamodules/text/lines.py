@@ -44,7 +44,7 @@ class Lines(Stored[str]):
 
     Args:
         content: The text, or the file that holds it; every line ends with a line feed, except perhaps the last one.
-        bounds: Where each line starts, in bytes, and where one after the last would, int64 [lines + 1].
+        bounds: Where each line starts, in bytes, and where one after the last would, int64 or uint32 [lines + 1].
 
     Raises:
         OSError: The file has changed since then.
@@ -93,16 +93,16 @@ class FilledLines(Stored[str]):
 
     def __init__(self, lines: Lines) -> None:
         self._lines = lines
-        filled = (number for number, line in enumerate(lines) if not _is_blank(line))
-        self._numbers = smallest(np.fromiter(filled, np.int64))
+        blank = np.fromiter((number for number, line in enumerate(lines) if _is_blank(line)), np.int64)
+        self._before_blank = smallest(blank - np.arange(len(blank)))  # number of others before each blank line
 
     def __len__(self) -> int:
         """Return the number of lines that are not blank."""
-        return len(self._numbers)
+        return len(self._lines) - len(self._before_blank)
 
     def item(self, number: int) -> str:
         """Return a line."""
-        return self._lines[int(self._numbers[number])]
+        return self._lines[number + int(np.searchsorted(self._before_blank, number, side="right"))]
 
     def __iter__(self) -> Iterator[str]:
         """Yield the lines, some thousand of which are in memory."""
@@ -137,18 +137,18 @@ def _bounds_in(file: BinaryIO) -> np.ndarray | None:
         return None
     offset = len(_MARK) if start.startswith(_MARK) else 0
     file.seek(offset)
-    bounds, rest = [np.array([offset])], b""
+    bounds, rest = [smallest(np.array([offset]))], b""
     while block := file.read(_BLOCK):
         whole, newline, after = (rest + block).rpartition(b"\n")
         content, rest = whole + newline, after
         if not _is_plain(content):
             return None
-        bounds.append(_line_ends(content) + offset + 1)
+        bounds.append(smallest(_line_ends(content) + offset + 1))
         offset += len(content)
     if not _is_plain(rest):
         return None
     if rest:
-        bounds.append(np.array([offset + len(rest) + 1]))
+        bounds.append(smallest(np.array([offset + len(rest) + 1])))
     return np.concatenate(bounds) if len(bounds) > 1 else None
 
 
