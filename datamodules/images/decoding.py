@@ -80,7 +80,7 @@ def _decode(file: Path | io.BytesIO, size: int, name: str) -> Tensor:
                 image.load()
                 return square_image(image, size)
     except FileNotFoundError as error:
-        raise FileNotFoundError(f"{readable(path)} does not exist: check the path") from error
+        raise FileNotFoundError(f"{name} does not exist: check the path") from error
     except Exception as error:  # each format's decoder raises its own exceptions
         raise ValueError(f"{name} cannot be read as an image ({_reason(error)}): replace or remove it") from error
 
