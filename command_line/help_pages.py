@@ -89,7 +89,7 @@ DATA: Rows = [
     (
         "--data CLASS",
         "ImageFolderDataModule, CIFAR10DataModule, CIFAR100DataModule, MNISTDataModule, FashionMNISTDataModule, "
-        "SVHNDataModule, DigitsDataModule, TextSeq2SeqDataModule or CharTextDataModule.",
+        "SVHNDataModule, DigitsDataModule, HFDatasetDataModule, TextSeq2SeqDataModule or CharTextDataModule.",
     ),
     ("--data.batch_size N", "Images per batch and process; text has --data.batch_tokens."),
 ]

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import threading
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -32,6 +33,9 @@ _UPRIGHT = {
 }
 
 
+Source = TypeVar("Source")
+
+
 def decode_image(path: Path, size: int) -> Tensor:
     """Return one image as uint8 [3, size, size].
 
@@ -48,21 +52,37 @@ def decode_image(path: Path, size: int) -> Tensor:
         ValueError: The file cannot be decoded, or has more than twice `PIL.Image.MAX_IMAGE_PIXELS` pixels (179 million
             by default): a small file that unpacks to that many may be meant to fill the memory.
     """
+    return _decode(path, size, readable(path))
+
+
+def decode_content(content: bytes, size: int, name: str) -> Tensor:
+    """Return the image in the content of a file as uint8 [3, size, size]; `decode_image` says how.
+
+    Args:
+        content: The bytes of the file.
+        size: Height and width of the result, in pixels.
+        name: What to call the image in an error.
+
+    Raises:
+        ValueError: As `decode_image`.
+    """
+    return _decode(io.BytesIO(content), size, name)
+
+
+def _decode(file: Path | io.BytesIO, size: int, name: str) -> Tensor:
     try:
-        if path.stat().st_size == 0:
+        if (file.stat().st_size if isinstance(file, Path) else len(file.getbuffer())) == 0:
             raise EOFError("the file is empty")
-        with Image.open(path, formats=readable_formats()) as image:
+        with Image.open(file, formats=readable_formats()) as image:
             # A JPEG can be decoded at a fraction of its size, which must still be twice the size of the result.
             image.draft("RGB", (2 * size, 2 * size))
             with _one_large_image if image.width * image.height > _LARGE else contextlib.nullcontext():
                 image.load()
                 return square_image(image, size)
     except FileNotFoundError as error:
-        raise FileNotFoundError(f"{readable(path)} does not exist: check the path") from error
+        raise FileNotFoundError(f"{name} does not exist: check the path") from error
     except Exception as error:  # each format's decoder raises its own exceptions
-        raise ValueError(
-            f"{readable(path)} cannot be read as an image ({_reason(error)}): replace or remove it"
-        ) from error
+        raise ValueError(f"{name} cannot be read as an image ({_reason(error)}): replace or remove it") from error
 
 
 def square_image(image: Image.Image, size: int) -> Tensor:
@@ -129,22 +149,33 @@ def decode_readable(paths: Sequence[Path], size: int) -> tuple[Tensor, dict[int,
         The images, black where a file could not be decoded, and for each of those its place and the error.
     """
     images = torch.zeros(len(paths), 3, size, size, dtype=torch.uint8)
+    return images, decode_into(images, paths, lambda path: decode_image(path, size))
+
+
+def decode_into(images: Tensor, sources: Iterable[Source], decode: Callable[[Source], Tensor]) -> dict[int, str]:
+    """Decode images in several threads, each into its place; return the places and errors of those that cannot be.
+
+    Args:
+        images: Where they go, uint8 [N, 3, H, W].
+        sources: Files, or whatever `decode` takes, one per image.
+        decode: Returns an image as uint8 [3, H, W], or raises FileNotFoundError or ValueError.
+    """
     errors: dict[int, str] = {}
 
-    def decode(path: Path) -> Tensor | str:
+    def decoded_or_error(source: Source) -> Tensor | str:
         try:
-            return decode_image(path, size)
+            return decode(source)
         except (FileNotFoundError, ValueError) as error:
             return str(error)
 
     with ThreadPoolExecutor() as pool, warnings.catch_warnings():
         warnings.simplefilter("ignore")  # large photographs, odd tags: no matter for the pixels
-        for place, decoded in enumerate(pool.map(decode, paths)):
+        for place, decoded in enumerate(pool.map(decoded_or_error, sources)):
             if isinstance(decoded, str):
                 errors[place] = decoded
             else:  # not in the threads: inference mode is this thread's alone
                 images[place] = decoded
-    return images, errors
+    return errors
 
 
 def decode_images(paths: Sequence[Path], size: int) -> Tensor:

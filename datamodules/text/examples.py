@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from datamodules.text.lines import Lines, Stored
+from datamodules.text.lines import Stored
 
 
 class Example(NamedTuple):
@@ -18,14 +18,14 @@ class Example(NamedTuple):
 
 
 class PairedLines(Stored[Example]):
-    """Examples with one reference: line n of one file and line n of another, of as many lines.
+    """Examples with one reference, such as line n of one file and line n of another, of as many lines.
 
     Args:
-        sources: The lines of the sources.
-        references: The lines of the references.
+        sources: The sources.
+        references: The references.
     """
 
-    def __init__(self, sources: Lines, references: Lines) -> None:
+    def __init__(self, sources: Sequence[str], references: Sequence[str]) -> None:
         self.sources = sources
         self.references = references
 
@@ -43,15 +43,38 @@ class PairedLines(Stored[Example]):
             yield Example(source, (reference,))
 
 
-class Prefixed(Stored[str]):
-    """Lines, each with the same text before it.
+class PlainTexts(Stored[Example]):
+    """Examples without references.
 
     Args:
-        prefix: The text.
-        lines: The lines.
+        texts: Their sources.
     """
 
-    def __init__(self, prefix: str, lines: Lines) -> None:
+    def __init__(self, texts: Sequence[str]) -> None:
+        self.texts = texts
+
+    def __len__(self) -> int:
+        """Return the number of examples."""
+        return len(self.texts)
+
+    def item(self, number: int) -> Example:
+        """Return an example."""
+        return Example(self.texts[number], ())
+
+    def __iter__(self) -> Iterator[Example]:
+        """Yield the examples."""
+        return (Example(text, ()) for text in self.texts)
+
+
+class Prefixed(Stored[str]):
+    """Texts, such as lines, each with the same text before it.
+
+    Args:
+        prefix: The text before them.
+        lines: The texts.
+    """
+
+    def __init__(self, prefix: str, lines: Sequence[str]) -> None:
         self.prefix = prefix
         self.lines = lines
 
@@ -72,6 +95,8 @@ def source_texts(examples: Sequence[Example], prefix: str) -> Sequence[str]:
     """Return the sources, each with the prefix before it."""
     if isinstance(examples, PairedLines):
         return Prefixed(prefix, examples.sources)
+    if isinstance(examples, PlainTexts):
+        return Prefixed(prefix, examples.texts)
     return [prefix + example.source for example in examples]
 
 

@@ -44,7 +44,7 @@ class Lines(Stored[str]):
 
     Args:
         content: The text, or the file that holds it; every line ends with a line feed, except perhaps the last one.
-        bounds: Where each line starts, in bytes, and where one after the last would, int64 [lines + 1].
+        bounds: Where each line starts, in bytes, and where one after the last would, int64 or uint32 [lines + 1].
 
     Raises:
         OSError: The file has changed since then.
@@ -70,7 +70,7 @@ class Lines(Stored[str]):
 
     def first_blank(self) -> int | None:
         """Return the number of the first line that is empty or has only white space; None without one."""
-        return next((number for number, line in enumerate(self) if not line or line.isspace()), None)
+        return next((number for number, line in enumerate(self) if _is_blank(line)), None)
 
     def _read(self, first: int, last: int) -> str:
         """Return lines `first` to `last` - 1, with line ends between them."""
@@ -82,6 +82,31 @@ class Lines(Stored[str]):
                 raise OSError(f"{self._content} has been changed while it was read: start again")
             file.seek(start)
             return file.read(end - 1 - start).decode()
+
+
+class FilledLines(Stored[str]):
+    """The lines of a text that are not blank.
+
+    Args:
+        lines: All lines, which are read once for this.
+    """
+
+    def __init__(self, lines: Lines) -> None:
+        self._lines = lines
+        blank = np.fromiter((number for number, line in enumerate(lines) if _is_blank(line)), np.int64)
+        self._before_blank = smallest(blank - np.arange(len(blank)))  # number of others before each blank line
+
+    def __len__(self) -> int:
+        """Return the number of lines that are not blank."""
+        return len(self._lines) - len(self._before_blank)
+
+    def item(self, number: int) -> str:
+        """Return a line."""
+        return self._lines[number + int(np.searchsorted(self._before_blank, number, side="right"))]
+
+    def __iter__(self) -> Iterator[str]:
+        """Yield the lines, some thousand of which are in memory."""
+        return (line for line in self._lines if not _is_blank(line))
 
 
 def open_lines(path: str, argument: str) -> Lines:
@@ -112,18 +137,18 @@ def _bounds_in(file: BinaryIO) -> np.ndarray | None:
         return None
     offset = len(_MARK) if start.startswith(_MARK) else 0
     file.seek(offset)
-    bounds, rest = [np.array([offset])], b""
+    bounds, rest = [smallest(np.array([offset]))], b""
     while block := file.read(_BLOCK):
         whole, newline, after = (rest + block).rpartition(b"\n")
         content, rest = whole + newline, after
         if not _is_plain(content):
             return None
-        bounds.append(_line_ends(content) + offset + 1)
+        bounds.append(smallest(_line_ends(content) + offset + 1))
         offset += len(content)
     if not _is_plain(rest):
         return None
     if rest:
-        bounds.append(np.array([offset + len(rest) + 1]))
+        bounds.append(smallest(np.array([offset + len(rest) + 1])))
     return np.concatenate(bounds) if len(bounds) > 1 else None
 
 
@@ -140,6 +165,10 @@ def _is_plain(content: bytes) -> bool:
     except UnicodeDecodeError:
         return False
     return True
+
+
+def _is_blank(line: str) -> bool:
+    return not line or line.isspace()
 
 
 def _state(status: os.stat_result) -> tuple[int, int, int]:

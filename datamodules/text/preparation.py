@@ -12,6 +12,7 @@ from lightning.pytorch.utilities import rank_zero_warn
 from datamodules.text.token_cache import encode_texts
 from datamodules.text.token_table import TokenTable
 from datamodules.text.unknown_text import warn_of_unknown_text
+from utils.tokenizer_files import EOS_ID
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -53,6 +54,15 @@ class Preparation:
         table = encode_texts(self.tokenizer, texts, self.cache_dir)
         warn_of_unknown_text(self.tokenizer, texts, table, what)
         return table
+
+    def encode_stream(self, texts: Sequence[str], what: str) -> np.ndarray:
+        """Return the ids of texts, one after the other and without ends of sequence, [total]; `encode` has the rest.
+
+        With a cache, they stay in its file, of which the system reads what is used.
+        """
+        table = encode_texts(self.tokenizer, texts, self.cache_dir, dropped=EOS_ID)
+        warn_of_unknown_text(self.tokenizer, texts, table, what)
+        return table.ids
 
     def report_long(
         self, what: str, long_sources: np.ndarray, long_targets: np.ndarray, done: str = "truncated"

@@ -11,7 +11,8 @@ from collections.abc import Sequence
 import numpy as np
 
 from datamodules.text.evaluation_texts import EvaluationTexts
-from datamodules.text.files import read_lines
+from datamodules.text.examples import PlainTexts, source_texts
+from datamodules.text.lines import FilledLines, open_lines
 from datamodules.text.preparation import Preparation
 from datamodules.text.tasks import Example, Split, TextTask
 from datamodules.text.token_table import TokenTable
@@ -29,6 +30,10 @@ class SpanCorruption(TextTask):
     `max_source_length` and `max_target_length`. Spans are drawn again in each epoch of training, and once for
     validation and test. As in the published code, a segment ends with a removed span: if it has only one, that is the
     end.
+
+    The text may be larger than memory: a plain file is never read whole, and neither are its tokens, which are in a
+    file in `data.cache_dir` (2 bytes per token, or 4 if the vocabulary has more than 65,536). A compressed text is
+    unpacked in memory, and without `data.cache_dir` the tokens are there too. Each line takes some ten bytes.
 
     Args:
         train: File of the training text, UTF-8, plain or gzip. Line breaks count as spaces, and blank lines are
@@ -64,13 +69,13 @@ class SpanCorruption(TextTask):
         """Return the file of a split."""
         return str(self.files[split])
 
-    def examples(self, split: Split) -> list[Example]:
+    def examples(self, split: Split) -> PlainTexts:
         """Return the lines of the text, without references: how they become segments depends on the tokenizer."""
         path = self.require_file(self.files[split], split, split)
-        lines = [line for line in read_lines(path, split) if line.strip()]
+        lines = FilledLines(open_lines(path, split))
         if not lines:
             raise ValueError(f"{split}: {path} has only blank lines: it must contain text")
-        return [Example(line, ()) for line in lines]
+        return PlainTexts(lines)
 
     def training_part(self, examples: Sequence[Example], part: int, preparation: Preparation) -> TrainingPart:
         """Return segments of the text, corrupted again each time they are used."""
@@ -116,13 +121,12 @@ class SpanCorruption(TextTask):
                 f"SpanCorruption needs {needed} sentinels for segments of {length} tokens, but the tokenizer has "
                 f"{len(sentinels)}: set data.num_sentinels to at least {needed}, or use a tokenizer with more"
             )
-        ids = preparation.encode([example.source for example in examples], f"{split} texts").ids
-        stream = ids[ids != EOS_ID]
+        stream = preparation.encode_stream(source_texts(examples, self.prefix), f"{split} texts")
         if len(stream) % length == 1:  # a single token cannot be both kept and removed
             stream = stream[:-1]
         if not len(stream):
             raise ValueError("SpanCorruption: the text has fewer than two tokens: use a longer one")
-        sizes = np.diff(np.append(np.arange(0, len(stream), length), len(stream)))
+        sizes = np.diff(np.append(np.arange(0, len(stream), length), len(stream)))  # equal, but for the last one
         return TokenTable.stored(stream, sizes), sentinels
 
     def span_counts(self, length: int) -> tuple[int, int]:
@@ -207,8 +211,9 @@ class Segments(TrainingPart):
         self.weight = task.weight
         self.sentinels = sentinels
         self._key = (seed, part)
-        lengths = [task.corrupted_lengths(int(length)) for length in segments.lengths()]
-        self._lengths = np.array(lengths, np.int64).reshape(-1, 2)
+        sizes, kinds = np.unique(segments.lengths(), return_inverse=True)
+        self._corrupted = np.array([task.corrupted_lengths(size) for size in sizes.tolist()], np.int64).reshape(-1, 2)
+        self._kinds = kinds.astype(np.uint8)  # row of each segment in `_corrupted`; all but the last have one length
 
     def __len__(self) -> int:
         """Return the number of segments."""
@@ -216,7 +221,7 @@ class Segments(TrainingPart):
 
     def lengths(self, draws: Draws) -> tuple[np.ndarray, np.ndarray]:
         """Return the numbers of tokens of the corrupted sources and of their targets, both int64 [N]."""
-        sources, targets = self._lengths[draws.positions].T
+        sources, targets = self._corrupted[self._kinds[draws.positions]].T
         return sources, targets
 
     def pair(self, cycle: int, position: int) -> Pair:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Iterator, Sequence
-from itertools import chain, islice
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,10 +20,13 @@ if TYPE_CHECKING:
     from tokenizers import Tokenizer
 
 _FORMAT = b"2"  # of the files; part of the key, so that another format does not read old ones
-_CHUNK = 10_000  # number of texts in memory at once
+_CHUNK = 10_000  # number of texts in memory at once,
+_CHARACTERS = 1 << 24  # and of their characters, which the last one may exceed
 
 
-def encode_texts(tokenizer: Tokenizer, texts: Sequence[str], cache_dir: str | None = None) -> TokenTable:
+def encode_texts(
+    tokenizer: Tokenizer, texts: Sequence[str], cache_dir: str | None = None, dropped: int | None = None
+) -> TokenTable:
     """Return the ids of texts, each with what the tokenizer adds to it (the end of the sequence).
 
     Args:
@@ -31,25 +34,26 @@ def encode_texts(tokenizer: Tokenizer, texts: Sequence[str], cache_dir: str | No
         texts: One text per row of the result. They are read one after the other, twice if there is a cache.
         cache_dir: Folder of the cache; None disables it. A damaged file is written again; if the folder cannot be
             written to, there is only a warning.
+        dropped: An id that is left out wherever it occurs, such as that of the end of the sequence; None for none.
     """
     if cache_dir is None:
-        return _in_memory(tokenizer, texts)
-    file = Path(cache_dir) / f"tokens-{_key(tokenizer, texts)}.ids"
+        return _in_memory(tokenizer, texts, dropped)
+    file = Path(cache_dir) / f"tokens-{_key(tokenizer, texts, dropped)}.ids"
     table = _read(file, len(texts))
     if table is None:
         try:
             with atomic_path(file) as temporary, temporary.open("wb") as stream:
-                write_table(_encode(tokenizer, texts), stream, _dtype(tokenizer))
+                write_table(_encode(tokenizer, texts, dropped), stream, _dtype(tokenizer))
             table = open_table(file, len(texts))
         except OSError as error:
             rank_zero_warn(f"tokenised texts cannot be cached: {error}")
-            return _in_memory(tokenizer, texts)
+            return _in_memory(tokenizer, texts, dropped)
     return table
 
 
-def _in_memory(tokenizer: Tokenizer, texts: Iterable[str]) -> TokenTable:
+def _in_memory(tokenizer: Tokenizer, texts: Iterable[str], dropped: int | None) -> TokenTable:
     dtype, none = _dtype(tokenizer), np.zeros(0, np.int32)
-    chunks = [(chunk.ids.astype(dtype), chunk.sizes) for chunk in _encode(tokenizer, texts)]
+    chunks = [(chunk.ids.astype(dtype), chunk.sizes) for chunk in _encode(tokenizer, texts, dropped)]
     ids, sizes = zip(*chunks, strict=True) if chunks else ((none,), (none,))
     return TokenTable.stored(np.concatenate(ids), np.concatenate(sizes))
 
@@ -60,24 +64,33 @@ def _dtype(tokenizer: Tokenizer) -> np.dtype:
     return np.dtype(np.uint16 if largest < 1 << 16 else np.int32)
 
 
-def _encode(tokenizer: Tokenizer, texts: Iterable[str]) -> Iterator[TokenTable]:
+def _encode(tokenizer: Tokenizer, texts: Iterable[str], dropped: int | None) -> Iterator[TokenTable]:
     """Yield the ids of texts, some thousand texts at a time."""
     words = WordEncoder(tokenizer) if divides_at_white_space(tokenizer) else None
     for chunk in _chunks(texts):
         if words is not None:
-            yield words.encode(chunk)
+            table = words.encode(chunk)
         else:
-            yield TokenTable.of([encoding.ids for encoding in tokenizer.encode_batch_fast(chunk)])
+            table = TokenTable.of([encoding.ids for encoding in tokenizer.encode_batch_fast(chunk)])
+        yield table if dropped is None else table.without(dropped)
 
 
 def _chunks(texts: Iterable[str]) -> Iterator[list[str]]:
-    left = iter(texts)
-    while chunk := list(islice(left, _CHUNK)):
+    """Yield the texts, as many at a time as `_CHUNK` and `_CHARACTERS` allow."""
+    chunk: list[str] = []
+    characters = 0
+    for text in texts:
+        chunk.append(text)
+        characters += len(text)
+        if len(chunk) == _CHUNK or characters >= _CHARACTERS:
+            yield chunk
+            chunk, characters = [], 0
+    if chunk:
         yield chunk
 
 
-def _key(tokenizer: Tokenizer, texts: Iterable[str]) -> str:
-    digest = hashlib.sha256(_FORMAT)
+def _key(tokenizer: Tokenizer, texts: Iterable[str], dropped: int | None) -> str:
+    digest = hashlib.sha256(_FORMAT if dropped is None else _FORMAT + b" without %d" % dropped)
     for chunk in chain([[tokenizer.to_str()]], _chunks(texts)):
         digest.update(np.array([len(chunk), *map(len, chunk)]).tobytes())  # tells ["ab", "c"] from ["a", "bc"]
         digest.update("".join(chunk).encode())

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Iterable
+from itertools import chain
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -28,20 +29,21 @@ def write_table(chunks: Iterable[TokenTable], file: BinaryIO, dtype: np.dtype) -
         file: The file to write to.
         dtype: Type of the ids: uint16 or int32.
     """
-    tokens, checksum, sizes = 0, 0, [np.zeros(0, np.int32)]
+    tokens, checksum, sizes = 0, 0, []
     for chunk in chunks:
         content = chunk.ids.astype(dtype).tobytes()
         file.write(content)
         tokens, checksum = tokens + len(chunk.ids), zlib.crc32(content, checksum)
         sizes.append(chunk.sizes)
-    content = bytes(-tokens * dtype.itemsize % 4) + np.concatenate(sizes).astype("<i4").tobytes()
-    file.write(content)
-    rows, checksum = sum(map(len, sizes)), zlib.crc32(content, checksum)
+    for content in chain([bytes(-tokens * dtype.itemsize % 4)], (each.astype("<i4").tobytes() for each in sizes)):
+        file.write(content)
+        checksum = zlib.crc32(content, checksum)
+    rows = sum(map(len, sizes))
     file.write(np.array([(tokens, rows, checksum, dtype.itemsize, _MAGIC)], _FOOTER).tobytes())
 
 
 def open_table(path: Path, rows: int) -> TokenTable:
-    """Return the table in a file, its ids memory-mapped.
+    """Return the table in a file, its ids and sizes memory-mapped.
 
     Raises:
         OSError: The file cannot be read.
@@ -61,11 +63,14 @@ def open_table(path: Path, rows: int) -> TokenTable:
             raise ValueError("it does not have a row for each text")
         if _checksum(file, size) != footer["checksum"]:
             raise ValueError("its checksum is another one")
-        file.seek(first)
-        sizes = np.frombuffer(file.read(4 * rows), "<i4")
-    if not tokens:
-        return TokenTable.stored(np.zeros(0, _DTYPES[width]), sizes)
-    return TokenTable.stored(np.asarray(np.memmap(path, _DTYPES[width], "r", shape=(tokens,))), sizes)
+    return TokenTable.stored(_mapped(path, _DTYPES[width], 0, tokens), _mapped(path, _DTYPES[4], first, rows))
+
+
+def _mapped(path: Path, dtype: np.dtype, offset: int, count: int) -> np.ndarray:
+    """Return numbers of a file, [count], memory-mapped."""
+    if not count:  # nothing cannot be mapped
+        return np.zeros(0, dtype)
+    return np.asarray(np.memmap(path, dtype, "r", offset, (count,)))
 
 
 def _checksum(file: BinaryIO, size: int) -> int:

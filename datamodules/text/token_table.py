@@ -7,6 +7,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+_INT64 = np.dtype(np.int64)
+
 
 @dataclass(frozen=True)
 class TokenTable:
@@ -37,7 +39,8 @@ class TokenTable:
     @classmethod
     def stored(cls, ids: np.ndarray, sizes: np.ndarray) -> TokenTable:
         """Return the table of rows of these sizes, int [rows], that are stored one after the other."""
-        return cls(ids, smallest(_starts(sizes)), sizes.astype(np.int32, copy=False))
+        starts = _starts(sizes, np.dtype(np.uint32 if sizes.sum(dtype=np.int64) < 1 << 32 else np.int64))
+        return cls(ids, starts, sizes.astype(np.int32, copy=False))
 
     @classmethod
     def join(cls, tables: Sequence[TokenTable]) -> TokenTable:
@@ -50,6 +53,13 @@ class TokenTable:
     def select(self, kept: np.ndarray) -> TokenTable:
         """Return the rows where `kept`, bool [rows], is true."""
         return self if kept.all() else replace(self, starts=self.starts[kept], sizes=self.sizes[kept])
+
+    def without(self, dropped: int) -> TokenTable:
+        """Return the rows without an id, wherever it occurs; their own ids are all that this table may have."""
+        kept = self.ids != dropped
+        ends = np.append(0, np.cumsum(kept))  # how many are kept before each place
+        starts = self.starts.astype(np.int64)
+        return TokenTable.stored(self.ids[kept], ends[starts + self.sizes] - ends[starts])
 
     def truncate(self, max_length: int, end: int) -> TokenTable:
         """Return the rows, longer ones truncated to `max_length` tokens, the last of which is then `end`."""
@@ -89,14 +99,14 @@ def places_of(starts: np.ndarray, lengths: np.ndarray) -> np.ndarray:
     return np.repeat(starts.astype(np.int64) - _starts(lengths), lengths) + np.arange(int(lengths.sum()))
 
 
-def _starts(lengths: np.ndarray) -> np.ndarray:
-    """Return where rows of these lengths start if they are one after the other, int64 [rows]."""
-    starts = np.zeros(len(lengths), np.int64)
-    np.cumsum(lengths[:-1], out=starts[1:])
+def _starts(lengths: np.ndarray, dtype: np.dtype = _INT64) -> np.ndarray:
+    """Return where rows of these lengths start if they are one after the other, [rows]."""
+    starts = np.zeros(len(lengths), dtype)
+    np.cumsum(lengths[:-1], dtype=dtype, out=starts[1:])
     return starts
 
 
 def smallest(numbers: np.ndarray) -> np.ndarray:
     """Return ascending numbers of at least 0 as uint32 if they fit."""
     fit = len(numbers) == 0 or numbers[-1] < 1 << 32
-    return numbers.astype(np.uint32) if fit else numbers
+    return numbers.astype(np.uint32, copy=False) if fit else numbers

@@ -11,7 +11,7 @@ import pytest
 
 from datamodules.text import lines
 from datamodules.text.files import read_lines
-from datamodules.text.lines import Lines, open_lines
+from datamodules.text.lines import FilledLines, Lines, open_lines
 
 CONTENTS = {
     "plain": b"one\ntwo\n",
@@ -99,3 +99,13 @@ def test_a_file_that_is_changed_meanwhile_is_an_error(tmp_path: Path) -> None:
     path.write_text("three\nfour\n")
     with pytest.raises(OSError, match="file has been changed while it was read"):
         opened[0]
+
+
+@pytest.mark.parametrize("content", ["a\n", "\n\na\n", "a\n \nb\n\n\t\n\nc", "\n \n", "a\n\n", "a\nb\nc\n"])
+def test_lines_that_are_not_blank_have_their_numbers(tmp_path: Path, content: str) -> None:
+    (tmp_path / "file").write_text(content)
+    expected = [line for line in content.split("\n") if line.strip()]
+    filled = FilledLines(open_lines(str(tmp_path / "file"), "x"))
+    assert list(filled) == expected
+    assert [filled[number] for number in range(len(filled))] == expected
+    assert filled[-2:] == expected[-2:]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from itertools import permutations
 from pathlib import Path
 from typing import Any
@@ -9,10 +10,12 @@ from typing import Any
 import numpy as np
 import pytest
 
+from datamodules.text import lines, token_cache
+from datamodules.text.epoch_plan import TrainingPlan
 from datamodules.text.preparation import Preparation
-from datamodules.text.span_corruption import SpanCorruption, random_spans, replace_spans
+from datamodules.text.span_corruption import Segments, SpanCorruption, random_spans, replace_spans
 from datamodules.text.tokenizer import train_tokenizer
-from datamodules.text.training_pairs import Draws
+from datamodules.text.training_pairs import Draws, TrainingPart
 from tests.datamodules.text.counting import TOKENIZER, prepare, rows
 
 SENTINELS = list(range(9999, 9599, -1))
@@ -98,6 +101,7 @@ def test_lines_are_read_and_blank_ones_skipped(tmp_path: Path) -> None:
     (tmp_path / "blank").write_text("\n \n")
     spans = SpanCorruption(str(tmp_path / "text"), str(tmp_path / "blank"))
     assert [example.source for example in spans.examples("train")] == ["one", "two"]
+    assert [spans.examples("train")[number].source for number in (0, 1, -1)] == ["one", "two", "two"]
     with pytest.raises(ValueError, match=r"val: .*blank has only blank lines"):
         spans.examples("val")
     with pytest.raises(ValueError, match="no test data: set test "):
@@ -118,13 +122,13 @@ def test_invalid_arguments_are_named() -> None:
 LINES = [f"say: {number} x x" for number in range(80)]
 
 
-def corruption(folder: Path, lines: list[str] = LINES, **options: Any) -> SpanCorruption:
-    (folder / "text").write_text("\n\n".join(lines))
+def corruption(folder: Path, texts: list[str] = LINES, **options: Any) -> SpanCorruption:
+    (folder / "text").write_text("\n\n".join(texts))
     return SpanCorruption(str(folder / "text"), str(folder / "text"), **{"mean_span_length": 1.0} | options)
 
 
-def stream(lines: list[str]) -> list[int]:
-    return [token for line in lines for token in TOKENIZER.encode(line).ids[:-1]]
+def stream(texts: list[str]) -> list[int]:
+    return [token for line in texts for token in TOKENIZER.encode(line).ids[:-1]]
 
 
 SENTINEL_IDS = [TOKENIZER.token_to_id(f"<extra_id_{number}>") or 0 for number in range(20)]
@@ -177,6 +181,71 @@ def test_evaluation_spans_are_the_same_for_every_seed(tmp_path: Path) -> None:
     assert all("<extra_id_0>" in source for source in first.sources)
     assert all(reference.startswith("<extra_id_0>") for (reference,) in first.references)
     assert np.array_equal(first.places, np.arange(len(pairs)))
+
+
+def pairs_of(part: TrainingPart) -> list[tuple[list[int], list[int]]]:
+    pairs = (part.pair(1, position) for position in range(len(part)))
+    return [(source.tolist(), target.tolist()) for source, target in pairs]
+
+
+def test_tokens_in_a_file_and_in_memory_are_the_same(tmp_path: Path) -> None:
+    spans = corruption(tmp_path)
+    in_memory, written, read = (
+        spans.training_part(spans.examples("train"), 0, prepare(cache_dir=folder))
+        for folder in (None, str(tmp_path / "cache"), str(tmp_path / "cache"))
+    )
+    assert isinstance(read, Segments)
+    assert pairs_of(in_memory) == pairs_of(written) == pairs_of(read)
+    owner = read.segments.ids
+    while owner.base is not None and not isinstance(owner, np.memmap):
+        owner = owner.base
+    assert isinstance(owner, np.memmap)  # the system reads of the file what is used
+
+
+def test_memory_holds_neither_text_nor_tokens(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each further line takes some bytes, for its numbers; its text takes 110, and its tokens take 90."""
+    monkeypatch.setattr(token_cache, "_CHUNK", 200)
+    monkeypatch.setattr(lines, "_BLOCK", 4096)
+    monkeypatch.setattr(lines, "_LINES", 200)
+
+    def peak(size: int) -> int:
+        folder = tmp_path / str(size)
+        folder.mkdir()
+        text = [" ".join(f"say: {number} x" for number in range(place % 7, place % 7 + 13)) for place in range(size)]
+        spans = corruption(folder, text)
+        preparation = prepare(cache_dir=str(folder / "cache"))
+        tracemalloc.start()
+        part = spans.training_part(spans.examples("train"), 0, preparation)
+        highest = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        assert len(part) > size
+        return highest
+
+    few, many = 400, 6_000
+    assert peak(many) - peak(few) < 100 * (many - few)
+
+
+def test_an_epoch_from_a_file_has_each_segment_once_at_any_world_size_and_resumes_exactly(tmp_path: Path) -> None:
+    spans = corruption(tmp_path)
+    cached = prepare(cache_dir=str(tmp_path / "cache"))
+
+    def plan(world_size: int) -> TrainingPlan:  # made anew, as a resumed run does
+        return TrainingPlan([spans.training_part(spans.examples("train"), 0, cached)], 160, 4, 5, world_size)
+
+    for world_size in (1, 2, 3):
+        for epoch in (0, 1):
+            steps = plan(world_size).epoch(epoch).steps
+            ranks = [np.concatenate([step[rank::world_size] for step in steps]) for rank in range(world_size)]
+            found = plan(world_size).pairs(epoch, np.concatenate(ranks))
+            part = plan(1).parts[0]
+            expected = [part.pair(epoch, position) for position in range(len(part))]
+            assert sorted(map(str, found)) == sorted(map(str, expected))
+    whole, resumed = plan(2), plan(2)
+    for step in whole.epoch(0).steps:
+        whole.pairs(0, step)
+    went_on = [whole.pairs(1, step) for step in whole.epoch(1).steps]
+    left = resumed.epoch(1).steps[len(went_on) // 2 :]
+    assert str([resumed.pairs(1, step) for step in left]) == str(went_on[len(went_on) // 2 :])
 
 
 def test_too_few_sentinels_are_named(tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ from datamodules.text.token_file import write_table
 from datamodules.text.token_table import TokenTable
 from datamodules.text.tokenizer import train_tokenizer
 from tests.datamodules.text.counting import rows
+from utils.tokenizer_files import EOS_ID
 
 TEXTS = ["one two", "", "three four five", "six"]
 
@@ -34,6 +35,25 @@ def test_rows_are_those_of_the_tokenizer(tokenizer: Tokenizer, tmp_path: Path, m
         assert table.lengths().tolist() == [len(row) for row in expected]
     assert [path.suffix for path in (tmp_path / "new/folder").iterdir()] == [".ids"]
     assert len(encode_texts(tokenizer, [], None)) == 0
+
+
+def test_an_id_is_left_out_wherever_it_occurs(tokenizer: Tokenizer, tmp_path: Path) -> None:
+    texts = [*TEXTS, "one</s>two </s>"]  # a literal one, too
+    expected = [[token for token in tokenizer.encode(text).ids if token != EOS_ID] for text in texts]
+    assert tokenizer.encode(texts[-1]).ids.count(EOS_ID) == 3
+    whole = rows(encode_texts(tokenizer, texts, str(tmp_path)))
+    for cache in (None, str(tmp_path), str(tmp_path)):
+        assert rows(encode_texts(tokenizer, texts, cache, dropped=EOS_ID)) == expected
+    assert rows(encode_texts(tokenizer, texts, str(tmp_path))) == whole  # each has its file
+    assert len(list(tmp_path.iterdir())) == 2
+
+
+def test_a_chunk_of_long_texts_has_fewer_of_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(token_cache, "_CHUNK", 3)
+    monkeypatch.setattr(token_cache, "_CHARACTERS", 10)
+    texts = ["a" * 4, "b" * 4, "c" * 4, "d" * 30, "", "e", "f", "g"]
+    assert [list(map(len, chunk)) for chunk in token_cache._chunks(texts)] == [[4, 4, 4], [30], [0, 1, 1], [1]]
+    assert [text for chunk in token_cache._chunks(texts) for text in chunk] == texts
 
 
 def test_the_second_time_nothing_is_tokenised(
