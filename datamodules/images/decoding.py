@@ -44,8 +44,8 @@ def decode_image(path: Path, size: int) -> Tensor:
         size: Height and width of the result, in pixels.
 
     Raises:
-        ValueError: The file cannot be decoded, or has more than twice `PIL.Image.MAX_IMAGE_PIXELS` pixels (179 million
-            by default): a small file that unpacks to that many may be meant to fill the memory.
+        ValueError: The file does not exist, cannot be decoded, or has more than twice `PIL.Image.MAX_IMAGE_PIXELS`
+            pixels (179 million by default): a small file that unpacks to that many may be meant to fill the memory.
     """
     try:
         if path.stat().st_size == 0:
@@ -56,6 +56,8 @@ def decode_image(path: Path, size: int) -> Tensor:
             with _one_large_image if image.width * image.height > _LARGE else contextlib.nullcontext():
                 image.load()
                 return square_image(image, size)
+    except FileNotFoundError as error:
+        raise ValueError(f"{readable(path)} does not exist") from error
     except Exception as error:  # each format's decoder raises its own exceptions
         raise ValueError(
             f"{readable(path)} cannot be read as an image ({_reason(error)}): replace or remove it"
