@@ -13,13 +13,18 @@ from reports.page import render
 from utils.files import write_text
 
 
-def as_text(comparison: Comparison) -> Iterator[str]:
-    """Yield the lines of a comparison: the runs, the groups of seeds, what differs in the configs."""
+def as_text(comparison: Comparison, width: int | None = None) -> Iterator[str]:
+    """Yield the lines of a comparison: the runs, the groups of seeds, what differs in the configs.
+
+    Args:
+        comparison: The comparison.
+        width: Columns of the terminal; if None, a table may be as wide as it is.
+    """
     rows = [["run", *comparison.header], *([name, *cells] for name, cells in comparison.rows.items())]
     for group in comparison.groups:
         cells = [group.scores.get(column, "") for column in comparison.header]
         rows.append([f"mean of {len(group.runs)} seeds", *cells])
-    yield from aligned(rows)
+    yield from min(aligned(rows), aligned(list(zip(*rows, strict=True))), key=lambda lines: _excess(lines, width))
     for group in comparison.groups:
         yield f"seeds of one config: {', '.join(group.runs)} (mean ± sample standard deviation)"
     yield ""
@@ -31,6 +36,11 @@ def as_text(comparison: Comparison) -> Iterator[str]:
     width = max(map(len, comparison.differences)) + 2
     for field, values in comparison.differences.items():
         yield f"  {field:<{width}}" + "; ".join(f"{value} ({', '.join(names)})" for value, names in values.items())
+
+
+def _excess(lines: Sequence[str], width: int | None) -> int:
+    """Return by how many columns lines are too wide."""
+    return max(0, max(map(len, lines)) - width) if width else 0
 
 
 def aligned(rows: Sequence[Sequence[str]]) -> list[str]:
