@@ -31,7 +31,7 @@ from callbacks.plots.curves import Curves
 from callbacks.run.best_checkpoint import BestCheckpoint
 from callbacks.run.folder_contents import contents
 from callbacks.run.observers import observers
-from callbacks.run.outcome import best_so_far, outcome
+from callbacks.run.outcome import best_so_far, outcome, uses
 from callbacks.run.resume import checkpoint_to_resume
 from callbacks.run.resume_checkpoint import ResumeCheckpoint
 from callbacks.run.run_folder import (
@@ -281,8 +281,8 @@ class OneForAllCLI(LightningCLI):
         self._report()
         metrics = self.trainer.callback_metrics
         figures = ["", *table_of_test(metrics), "", *filter(None, [headline(metrics)])]
-        predict = f"oneforall predict --ckpt_path {self.config[self.subcommand].ckpt_path} --data.predict_path PATH"
-        self._print(*figures, f"run folder: {self.run_dir}", *contents(self.run_dir), f"next: {predict}")
+        after = ["next:", *uses(self.model, str(self.config[self.subcommand].ckpt_path))]
+        self._print(*figures, f"run folder: {self.run_dir}", *contents(self.run_dir), *after)
 
     def after_predict(self) -> None:
         """Print where the predictions are."""

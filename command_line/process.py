@@ -11,11 +11,21 @@ import pkgutil
 import sys
 import warnings
 from collections.abc import Iterable
+from pathlib import Path
 
 from lightning.fabric.utilities.rank_zero import rank_zero_only
 
+from utils.trust import PACKAGES
+
 RANKS = ("RANK", "LOCAL_RANK", "SLURM_PROCID")
 """Variables in which launchers give a process its number."""
+
+ROOT = Path(__file__).resolve().parents[1]
+OURS = (*PACKAGES, "command_line", "utils", "cli.py")
+"""Where this program warns."""
+
+format_warning = warnings.formatwarning
+"""Lightning's format of warnings."""
 
 
 def use_utf8() -> None:
@@ -31,6 +41,7 @@ def use_utf8() -> None:
 def prepare_process() -> None:
     """Do what has to be done before the first module with a class is imported."""
     quieten()
+    warnings.formatwarning = format_our_warning
     know_other_nodes()
     keep_freed_memory()
 
@@ -65,9 +76,27 @@ def quieten() -> None:
         "It is recommended to use .*sync_dist=True",  # what is logged is the same on all processes already
     ):
         warnings.filterwarnings("ignore", message=text)
-    hints = ("litlogger", "LitLogger", "estimate number of stepping batches", "`Trainer.fit` stopped: `max_epochs")
+    hints = (
+        *("litlogger", "LitLogger", "estimate number of stepping batches", "`Trainer.fit` stopped: `max_epochs"),
+        *(
+            "TPU available",
+            "Seed set to",
+            "Loaded model weights from",
+            "Restoring states from",
+        ),  # `checkpoint: ` says it
+    )
     for name in ("lightning.pytorch.utilities.rank_zero", "lightning.fabric.utilities.seed"):
         logging.getLogger(name).addFilter(lambda record: not any(hint in record.getMessage() for hint in hints))
+
+
+def format_our_warning(
+    message: Warning | str, category: type[Warning], filename: str, lineno: int, line: str | None = None
+) -> str:
+    """Return a warning as it is printed: that of this program as one line, without the place in the code."""
+    path = Path(filename)
+    if issubclass(category, UserWarning) and path.is_relative_to(ROOT) and path.relative_to(ROOT).parts[0] in OURS:
+        return f"warning: {' '.join(str(message).split())}\n"
+    return format_warning(message, category, filename, lineno, line)
 
 
 def know_other_nodes() -> None:

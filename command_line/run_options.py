@@ -35,7 +35,7 @@ RUN_OPTIONS = (
         "FILE",
         "Where `predict` writes (default: in the run folder); FILE.jsonl has the scores of generated text too.",
     ),
-    RunOption("report", "", "Whether `fit` and `test` write report.html at their end; they do unless it is false."),
+    RunOption("report", "", "`--report false` leaves out report.html, which `fit` and `test` write at their end."),
     RunOption("debug", "", "Show the traceback of an error."),
     RunOption(
         "trust_checkpoint",

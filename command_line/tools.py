@@ -7,6 +7,7 @@ import contextlib
 import inspect
 import os
 import sys
+import textwrap
 import traceback
 from importlib import import_module
 from types import ModuleType
@@ -26,6 +27,16 @@ TOOLS = {
 """The commands, and what each does."""
 
 
+class HelpPage(argparse.RawDescriptionHelpFormatter):
+    """Wraps the paragraphs of a description to the terminal; what is indented stays as it is."""
+
+    def _fill_text(self, text: str, width: int, indent: str) -> str:
+        paragraphs = text.split("\n\n")
+        return "\n\n".join(
+            each if "\n  " in f"\n{each}" else textwrap.fill(each, width, break_on_hyphens=False) for each in paragraphs
+        )
+
+
 class Arguments(argparse.ArgumentParser):
     """A parser of argparse that reports a mistake as the rest of the command line does: in one line."""
 
@@ -42,7 +53,7 @@ def parser_of(name: str) -> Arguments:
         prog=f"oneforall {name}",
         description=inspect.getdoc(tool),
         epilog="\n".join(["for example:", *(f"  {example}" for example in tool.EXAMPLES)]),
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        formatter_class=HelpPage,
         allow_abbrev=False,
     )
     tool.add_arguments(parser)

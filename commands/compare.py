@@ -5,6 +5,8 @@ Runs whose configs differ in the seed alone are a group, with mean and sample st
 
 from __future__ import annotations
 
+import shutil
+import sys
 from argparse import ArgumentParser, Namespace
 
 EXAMPLES = (
@@ -32,7 +34,8 @@ def run(options: Namespace) -> None:
     if len(set(options.runs)) < 2:
         raise ValueError(f"name at least two different runs to compare, such as {options.runs[0]} runs/other")
     comparison = compare(list(dict.fromkeys(options.runs)))
-    print(*as_text(comparison), sep="\n")
+    width = shutil.get_terminal_size().columns if sys.stdout.isatty() else None  # elsewhere a line per run
+    print(*as_text(comparison, width), sep="\n")
     if options.output:
         write_page(comparison, options.output)
         print(f"\n{options.output}")

@@ -19,10 +19,14 @@ from utils.natural_order import natural_key
 EXAMPLES = ("oneforall configs", "oneforall configs cifar10")
 
 TRAINS, PRESETS = "What trains (oneforall fit --config NAME):", "Presets, to add after one of them (--config NAME):"
+SPACES = "Search spaces (oneforall sweep CONFIG NAME):"
 """Headings of the list."""
 
 NETWORK_OR_BASE = re.compile(r"^(model:\n +class_path:|base:)", re.MULTILINE)
 """What a config has that trains on its own: a model, or another config that it changes."""
+
+FIELD_OR_PROGRAM = re.compile(r"^(\w+\.[\w.]+|program):", re.MULTILINE)
+"""What a search space has and no config: a field with dots or, for Weights & Biases, a program."""
 
 SENTENCE = re.compile(r"(.+?(?<!\bal)[.!?][\")]?)(?= |$)")
 """The first sentence of a text. `et al. 2020` does not end it."""
@@ -63,7 +67,7 @@ def shipped() -> list[Path]:
 
 
 def lines(configs: list[Path], width: int | None) -> Iterator[str]:
-    """Yield the list: under a heading each, what trains and the presets, with the name and the promise of each.
+    """Yield the list: what trains, search spaces and presets, under a heading each, with the promise of each config.
 
     Args:
         configs: The configs.
@@ -72,7 +76,8 @@ def lines(configs: list[Path], width: int | None) -> Iterator[str]:
     column = max(len(name_of(path)) for path in configs) + 4
     texts = {path: path.read_text(encoding="utf-8") for path in configs}
     groups = {TRAINS: [path for path in configs if NETWORK_OR_BASE.search(texts[path])]}
-    groups[PRESETS] = [path for path in configs if path not in groups[TRAINS]]
+    groups[SPACES] = [path for path in configs if FIELD_OR_PROGRAM.search(texts[path])]
+    groups[PRESETS] = [path for path in configs if path not in groups[TRAINS] + groups[SPACES]]
     gap = ""
     for heading, group in groups.items():
         if group:

@@ -40,7 +40,7 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--output",
         metavar="PATH",
-        help="where to write; by default model.onnx, model.pt2, hf or ctranslate2 in the run folder",
+        help="where to write; by default model.onnx, model.pt2, hf, ctranslate2 or ctranslate2-int8 in the run folder",
     )
     parser.add_argument(
         "--quantization",

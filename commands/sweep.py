@@ -9,7 +9,8 @@ SPACE is a YAML file with a line per field:
 Every trial is `oneforall fit` with a value per field, in runs/NAME/trial-001 and so on. Optuna (TPE) chooses the
 values; if all fields have choices and --trials is enough, each combination is tried once. Trials are compared by the
 config's checkpoint.monitor, and one that is worse than the median of those before, at the same epoch, is stopped.
-Flags of fit may follow, such as --trainer.max_epochs 3, and hold for all trials.
+Flags of fit may follow, such as --trainer.max_epochs 3, and hold for all trials. Trials write no report.html unless
+--report true is among the flags; `oneforall report runs/NAME/trial-001` writes that of one.
 
 The same command resumes a sweep that was stopped, at any moment, and prints the table of one that is done.
 """

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from urllib.parse import quote
 
@@ -14,13 +14,18 @@ from utils.files import write_text
 from utils.text_table import aligned
 
 
-def as_text(comparison: Comparison) -> Iterator[str]:
-    """Yield the lines of a comparison: the runs, the groups of seeds, what differs in the configs."""
+def as_text(comparison: Comparison, width: int | None = None) -> Iterator[str]:
+    """Yield the lines of a comparison: the runs, the groups of seeds, what differs in the configs.
+
+    Args:
+        comparison: The comparison.
+        width: Columns of the terminal; if None, a table may be as wide as it is.
+    """
     rows = [["run", *comparison.header], *([name, *cells] for name, cells in comparison.rows.items())]
     for group in comparison.groups:
         cells = [group.scores.get(column, "") for column in comparison.header]
         rows.append([f"mean of {len(group.runs)} seeds", *cells])
-    yield from aligned(rows)
+    yield from min(aligned(rows), aligned(list(zip(*rows, strict=True))), key=lambda lines: _excess(lines, width))
     for group in comparison.groups:
         yield f"seeds of one config: {', '.join(group.runs)} (mean ± sample standard deviation)"
     yield ""
@@ -29,9 +34,14 @@ def as_text(comparison: Comparison) -> Iterator[str]:
         yield "the configs are the same" if known else "not every run has a config.yaml to compare"
         return
     yield "what differs in the configs:"
-    width = max(map(len, comparison.differences)) + 2
+    longest = max(map(len, comparison.differences)) + 2
     for field, values in comparison.differences.items():
-        yield f"  {field:<{width}}" + "; ".join(f"{value} ({', '.join(names)})" for value, names in values.items())
+        yield f"  {field:<{longest}}" + "; ".join(f"{value} ({', '.join(names)})" for value, names in values.items())
+
+
+def _excess(lines: Sequence[str], width: int | None) -> int:
+    """Return by how many columns lines are too wide."""
+    return max(0, max(map(len, lines)) - width) if width else 0
 
 
 def write_page(comparison: Comparison, path: str | os.PathLike[str]) -> None:

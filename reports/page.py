@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,6 +11,12 @@ if TYPE_CHECKING:
     from jinja2 import Environment
 
 TEMPLATES = Path(__file__).parent / "templates"
+
+WORD_END = re.compile(r"(?<=[_./])(?=\w)|(?<=[a-z])(?=[A-Z])")
+"""Where a name such as `model.label_smoothing` or `TextSeq2Seq` may be broken into lines."""
+
+
+CODE = re.compile(r"`([^`]+)`")
 
 
 def render(template: str, **content: Any) -> str:
@@ -29,7 +36,7 @@ def render(template: str, **content: Any) -> str:
 def _environment() -> Environment:
     try:
         from jinja2 import Environment, FileSystemLoader, StrictUndefined
-        from markupsafe import Markup
+        from markupsafe import Markup, escape
         from plotly.offline import get_plotlyjs
     except ImportError as error:
         raise ValueError("a page needs jinja2 and plotly: pip install 'one-for-all[report]'") from error
@@ -45,5 +52,7 @@ def _environment() -> Environment:
     environment.globals["plotly"] = lambda: Markup(get_plotlyjs())
     environment.filters["percent"] = lambda share: "-" if share is None else f"{share:.1%}"
     environment.filters["score"] = lambda value: "-" if value is None else f"{value:.4g}"
+    environment.filters["breakable"] = lambda text: Markup("<wbr>").join(map(escape, WORD_END.split(str(text))))
+    environment.filters["marked"] = lambda text: Markup(CODE.sub(r"<code>\1</code>", str(escape(text))))
     environment.filters["thousands"] = lambda number: f"{number:,}"
     return environment

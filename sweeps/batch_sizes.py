@@ -24,6 +24,7 @@ STEPS = 20
 
 SHORT = (
     *("--trainer.max_epochs=-1", f"--trainer.max_steps={STEPS}", "--trainer.limit_val_batches=1"),
+    "--report=false",
     *("--model.schedule=Constant", "--model.schedule.warmup=0.0"),  # a longer warm-up than the run would be refused
 )
 

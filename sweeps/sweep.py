@@ -26,6 +26,9 @@ if TYPE_CHECKING:
 FILE = "sweep.db"
 """File of a sweep's folder with its trials."""
 
+NO_REPORT = "--report=false"
+"""Spares each trial a page of some megabytes. It precedes the flags of all trials, which may ask for the page."""
+
 MISTAKE = 2
 """Exit code of a command that a user's mistake has ended."""
 
@@ -125,7 +128,8 @@ def _run_trial(plan: Plan, study: Study, trial: Trial, total: int) -> None:
             pruned = pruned or study.report(trial, [each.scores[monitor.metric] for each in found])
         return pruned
 
-    args = ["fit", "--config", plan.config, *plan.flags, *(as_flag(*pair) for pair in values.items())]
+    flags = [*plan.flags, *(as_flag(*pair) for pair in values.items())]
+    args = ["fit", NO_REPORT, "--config", plan.config, *flags]
     code = training.follow([*args, "--run_dir", str(folder), "--resume"], folder, look)
     _note_end(plan, study, trial, code, pruned)
 

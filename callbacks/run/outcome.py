@@ -1,11 +1,12 @@
-"""What a training has come to: why it stopped early, and its best score, in a line each for the terminal."""
+"""What a training has come to: why it stopped early, its best score, and what its weights are good for, as lines."""
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import TypeVar
 
-from lightning.pytorch import Callback, Trainer
+from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.callbacks import EarlyStopping
 
 from callbacks.pace import format_duration
@@ -21,6 +22,13 @@ def outcome(trainer: Trainer) -> list[str]:
     """Return the last lines about a training: why it stopped early, if it did, then its best score and its time."""
     reason = early_stop_reason(trainer)
     return [*([f"stopped early: {reason}"] if reason else []), best_so_far(trainer)]
+
+
+def uses(model: LightningModule, checkpoint: str) -> list[str]:
+    """Return the commands that answer with a checkpoint what its user asks."""
+    at_hand = {"ImageClassifier": "classify --ckpt_path {} IMAGE", "TextSeq2Seq": "translate --ckpt_path {} TEXT"}
+    commands = [at_hand.get(type(model).__name__, ""), "predict --ckpt_path {} --data.predict_path PATH"]
+    return [f"  oneforall {command}".format(shlex.quote(checkpoint)) for command in filter(None, commands)]
 
 
 def early_stop_reason(trainer: Trainer) -> str:

@@ -240,7 +240,8 @@ def _config_section(config_yaml: Path) -> str:
 
 
 def _hardware(trainer: Trainer, pl_module: LightningModule) -> str:
-    parts = [f"{processor()}, {cores()} cores, {torch.get_num_threads()} threads"]
+    threads = torch.get_num_threads()
+    parts = [f"{processor()}, {cores()} cores, {threads} thread{'s' if threads > 1 else ''}"]
     if pl_module.device.type == "cuda":
         parts.insert(0, f"{trainer.world_size} x {torch.cuda.get_device_name(pl_module.device)}")
     elif trainer.world_size > 1:

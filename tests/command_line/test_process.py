@@ -8,9 +8,22 @@ from pathlib import Path
 import pytest
 from lightning.fabric.utilities.rank_zero import rank_zero_only
 
-from command_line.process import RANKS, import_packages, know_other_nodes
+from command_line.process import RANKS, format_our_warning, import_packages, know_other_nodes
 
 ROOT = Path(__file__).parents[2]
+
+
+def test_a_warning_of_this_program_is_one_line_without_the_place_in_the_code() -> None:
+    ours = format_our_warning("no\n network", UserWarning, str(ROOT / "datamodules" / "loader.py"), 7)
+    assert ours == "warning: no network\n"
+
+
+@pytest.mark.parametrize(
+    ("category", "path"),
+    [(DeprecationWarning, ROOT / "datamodules/loader.py"), (UserWarning, ROOT / ".venv/x.py"), (UserWarning, "/x.py")],
+)
+def test_another_warning_says_where_it_is_from(category: type[Warning], path: Path | str) -> None:
+    assert format_our_warning("old", category, str(path), 7).startswith(f"{path}:7: ")
 
 
 def test_every_module_of_a_package_is_imported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

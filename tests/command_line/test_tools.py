@@ -19,6 +19,17 @@ def test_every_command_explains_itself_and_gives_examples(name: str) -> None:
     assert f"  oneforall {name}" in page.split("for example:")[1]
 
 
+@pytest.mark.parametrize("name", TOOLS)
+def test_descriptions_are_wrapped_to_the_terminal_and_no_word_is_lost(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "60")
+    parser = parser_of(name)
+    page = parser.format_help()
+    assert all(len(line) <= 60 for line in page.splitlines() if not line.startswith("  "))
+    assert " ".join(str(parser.description).split()) in " ".join(page.split())
+
+
 def test_every_file_of_the_room_is_a_command_and_the_overview_lists_it(capsys: pytest.CaptureFixture[str]) -> None:
     files = {path.stem for path in (ROOT / "commands").glob("*.py")} - {"__init__"}
     assert files == set(TOOLS)

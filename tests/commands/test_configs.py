@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from command_line.tools import run_tool
-from commands.configs import PRESETS, TRAINS, lines, promise, shipped
+from commands.configs import PRESETS, SPACES, TRAINS, lines, promise, shipped
 
 CONFIGS = Path(__file__).parents[2] / "configs"
 
@@ -25,10 +25,12 @@ def test_every_shipped_config_is_listed_with_its_first_sentence(capsys: pytest.C
 
 def test_what_trains_comes_before_the_presets_in_natural_order(capsys: pytest.CaptureFixture[str]) -> None:
     assert run_tool(["configs"]) == 0
-    first, second = capsys.readouterr().out.split("\n\n")
+    first, spaces, second = capsys.readouterr().out.split("\n\n")
     assert first.startswith(f"{TRAINS}\n  quickstart/images.yaml ")
     assert second.startswith(f"{PRESETS}\n")
     assert {"cifar10/short.yaml", "trainer/ddp.yaml", "logger/wandb.yaml"} <= set(listed(second))
+    assert spaces.startswith(f"{SPACES}\n")
+    assert set(listed(spaces)) == {"sweeps/lr_and_decay.yaml", "sweeps/wandb.yaml"}
     networks = [name for name in listed(first) if "resnet" in name]
     assert networks == [f"cifar10/resnet{depth}.yaml" for depth in (18, 20, 32, 34, 44, 50, 56, 101, 110, 152)]
 

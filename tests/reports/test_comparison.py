@@ -39,6 +39,16 @@ def test_the_table_in_a_terminal(three):
     assert "  seed_everything  0 (a); 1 (b, c)" in lines
 
 
+def test_a_table_that_is_too_wide_for_the_terminal_has_a_row_per_score(three):
+    comparison = compare(three)
+    wide = list(as_text(comparison))
+    assert list(as_text(comparison, len(wide[0]))) == wide
+    narrow = list(as_text(comparison, len(wide[0]) - 1))
+    assert narrow[0].split() == ["run", "a", "b", "c", "mean", "of", "2", "seeds"]
+    assert [line.split("  ")[0] for line in narrow[1 : 1 + len(comparison.header)]] == comparison.header
+    assert narrow[1 + len(comparison.header) :] == wide[5:]
+
+
 def test_runs_without_config_or_metrics_are_no_error(fitted, tmp_path):
     other = tmp_path / "other" / "run"
     other.mkdir(parents=True)

@@ -30,12 +30,18 @@ def tried(trainings: FakeTrainings) -> list[float]:
 def test_each_trial_is_a_fit_in_a_folder_of_its_own(trainings: FakeTrainings) -> None:
     assert run_tool([*SWEEP, "--trials", "3", "--trainer.max_epochs", "5"]) == 0
     for number, args in enumerate(trainings.started, start=1):
-        assert args[:5] == ["fit", "--config", args[2], "--trainer.max_epochs", "5"]
-        assert args[2].endswith("configs/quickstart/images.yaml")
+        assert args[:6] == ["fit", "--report=false", "--config", args[3], "--trainer.max_epochs", "5"]
+        assert args[3].endswith("configs/quickstart/images.yaml")
         assert args[-3:] == ["--run_dir", f"runs/s/trial-{number:03}", "--resume"]
         assert 0.001 <= float(flags_of(args)["model.optimizer.lr"]) <= 1
         assert 0 <= float(flags_of(args)["model.optimizer.weight_decay"]) <= 0.1
     assert len(set(tried(trainings))) == 3
+
+
+def test_trials_write_no_page_unless_the_user_asks_for_it(trainings: FakeTrainings) -> None:
+    assert run_tool([*SWEEP, "--trials", "1"]) == 0
+    assert run_tool([*SWEEP[:-1], "t", "--trials", "1", "--report", "true"]) == 0
+    assert [flags_of(args)["report"] for args in trainings.started] == ["false", "true"]
 
 
 def test_the_best_is_named_with_the_command_that_tests_it_also_when_run_again(

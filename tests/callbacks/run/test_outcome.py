@@ -2,12 +2,13 @@
 
 import pytest
 import torch
+from lightning.pytorch import LightningModule
 from lightning.pytorch.callbacks import EarlyStopping
 
 from callbacks.run.best_checkpoint import BestCheckpoint
 from callbacks.run.early_end import EarlyEnd
 from callbacks.run.metrics_csv import MetricsCSV
-from callbacks.run.outcome import best_so_far, early_stop_reason, outcome
+from callbacks.run.outcome import best_so_far, early_stop_reason, outcome, uses
 from callbacks.run.resume_checkpoint import ResumeCheckpoint
 from callbacks.run.summary import Summary
 from tests.callbacks.fakes import FakeClock
@@ -69,3 +70,16 @@ def test_a_training_that_trained_on_was_not_stopped(fit):
     trainer = fit(EarlyStopping("val/score", patience=3, mode="max"))
     assert early_stop_reason(trainer) == ""
     assert float(trainer.callback_metrics["val/score"]) == torch.tensor(SCORES[3])
+
+
+@pytest.mark.parametrize(
+    ("model", "first"),
+    [
+        ("ImageClassifier", "  oneforall classify --ckpt_path 'a b.ckpt' IMAGE"),
+        ("TextSeq2Seq", "  oneforall translate --ckpt_path 'a b.ckpt' TEXT"),
+    ],
+)
+def test_a_tested_model_has_the_command_that_answers_at_once(model, first):
+    predict = "  oneforall predict --ckpt_path 'a b.ckpt' --data.predict_path PATH"
+    assert uses(type(model, (LightningModule,), {})(), "a b.ckpt") == [first, predict]
+    assert uses(LightningModule(), "a b.ckpt") == [predict]
