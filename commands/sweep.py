@@ -82,6 +82,8 @@ def _check(options: Namespace, config: Path, space: Mapping[str, object]) -> Non
         raise ValueError(f"--trials must be at least 1, got {options.trials}")
     if options.name is not None and (".." in Path(options.name).parts or Path(options.name).is_absolute()):
         raise ValueError(f"--name {options.name} leads out of runs/; give a name within it")
+    if options.name is not None and not Path(options.name).parts:
+        raise ValueError(f"--name {options.name!r} is runs/ itself; give the sweep a name of its own")
     if find_spec("optuna") is None:
         raise ValueError("optuna is not installed; pip install 'one-for-all[sweep]'")
     names = [flag.partition("=")[0].removeprefix("--").rstrip("+") for flag in options.flags if flag.startswith("--")]
