@@ -6,6 +6,7 @@ Runs whose configs differ in the seed alone are a group, with mean and sample st
 from __future__ import annotations
 
 from argparse import ArgumentParser, Namespace
+from pathlib import Path
 
 EXAMPLES = (
     "oneforall compare runs/resnet20 runs/resnet20-2",
@@ -24,15 +25,21 @@ def run(options: Namespace) -> None:
 
     Raises:
         FileNotFoundError: One of the folders is not that of a run.
+        FileExistsError: The page would replace something that is no page.
         ValueError: A file in one is damaged, there is but one run, or a page needs the extra `report`.
     """
     from reports.comparison import compare
-    from reports.comparison_page import as_text, write_page
+    from reports.comparison_page import as_text, require_page, write_page
 
-    if len(set(options.runs)) < 2:
+    runs: dict[Path, str] = {}  # each folder once, however it is spelled
+    for run in options.runs:
+        runs.setdefault(Path(run).resolve(), run)
+    if len(runs) < 2:
         raise ValueError(f"name at least two different runs to compare, such as {options.runs[0]} runs/other")
-    comparison = compare(list(dict.fromkeys(options.runs)))
+    if options.output is not None:
+        require_page(Path(options.output))
+    comparison = compare(list(runs.values()))
     print(*as_text(comparison), sep="\n")
-    if options.output:
+    if options.output is not None:
         write_page(comparison, options.output)
         print(f"\n{options.output}")

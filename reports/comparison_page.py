@@ -12,6 +12,9 @@ from reports.comparison import UNKNOWN, Comparison
 from reports.page import render
 from utils.files import write_text
 
+DOCTYPE = b"<!DOCTYPE html>"
+"""What a page begins with."""
+
 
 def as_text(comparison: Comparison) -> Iterator[str]:
     """Yield the lines of a comparison: the runs, the groups of seeds, what differs in the configs."""
@@ -59,6 +62,16 @@ def write_page(comparison: Comparison, path: str | os.PathLike[str]) -> None:
             charts=[chart.plain() for chart in charts if not chart.title.startswith("test/")],
         ),
     )
+
+
+def require_page(path: Path) -> None:
+    """Raise OSError if there is something else than a page, or nothing yet, where a page is to be written."""
+    if path.is_dir():
+        raise IsADirectoryError(f"--output {path} is a folder: name a file in it, such as compare.html")
+    if path.is_file():
+        with path.open("rb") as file:
+            if file.read(len(DOCTYPE)) not in (DOCTYPE, b""):
+                raise FileExistsError(f"--output {path} exists and is no page: name another file, such as compare.html")
 
 
 def _link(folder: Path, beside: Path) -> str:
