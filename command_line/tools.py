@@ -12,6 +12,9 @@ from importlib import import_module
 from types import ModuleType
 from typing import NoReturn
 
+from utils.error_text import NO_MEMORY, first_sentence
+from utils.files import NO_SPACE, naming_full_disk
+
 TOOLS = {
     "classify": "name what is on images",
     "translate": "translate texts, line by line",
@@ -63,16 +66,36 @@ def run_tool(args: list[str]) -> int:
     if unknown and not getattr(tool, "TAKES_FLAGS_OF_FIT", False):
         parser.error(f"unrecognized arguments: {' '.join(unknown)}")
     try:
-        tool.run(options)
-        sys.stdout.flush()
+        with naming_full_disk("standard output"):
+            tool.run(options)
+            sys.stdout.flush()
     except BrokenPipeError:  # such as `| head`: nobody reads on, and Python would complain when it flushes at its end
-        with contextlib.suppress(OSError):
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _write_nowhere()
     except KeyboardInterrupt:
         return 130
+    except (MemoryError, RuntimeError) as error:
+        if options.debug or not (isinstance(error, MemoryError) or NO_MEMORY.search(str(error))):
+            raise
+        print(f"oneforall: error: no memory left: {first_sentence(error)}", file=sys.stderr, flush=True)
+        return 1
     except (ValueError, OSError) as error:
         if options.debug:
             traceback.print_exc()
-        print(f"oneforall: error: {' '.join(str(error).split())}", file=sys.stderr, flush=True)
+        print(f"oneforall: error: {_said(error)}", file=sys.stderr, flush=True)
+        try:
+            sys.stdout.flush()
+        except OSError:  # it is full, and Python would complain at its end
+            _write_nowhere()
         return 2
     return 0
+
+
+def _said(error: Exception) -> str:
+    """Return the text of an error in one line, without the number of one that `naming_full_disk` has explained."""
+    explained = isinstance(error, OSError) and error.errno in NO_SPACE and error.strerror
+    return " ".join((explained or str(error)).split())
+
+
+def _write_nowhere() -> None:
+    with contextlib.suppress(OSError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
