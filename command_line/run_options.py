@@ -64,8 +64,10 @@ def named_folder(name: str) -> Path:
     """Return the folder of a name, runs/NAME.
 
     Raises:
-        ValueError: It leads out of runs/.
+        ValueError: It is runs/ itself, or leads out of it.
     """
     if ".." in Path(name).parts or Path(name).is_absolute():
         raise ValueError(f"--name {name} leads out of runs/; give a name within it (fit takes any folder as --run_dir)")
+    if not Path(name).parts:
+        raise ValueError(f"--name {name!r} is runs/ itself; give a name within it")
     return Path("runs") / name

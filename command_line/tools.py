@@ -14,6 +14,8 @@ from types import ModuleType
 from typing import NoReturn
 
 from command_line.error_line import print_error, wants_traceback
+from utils.error_text import NO_MEMORY, first_sentence
+from utils.files import NO_SPACE, naming_full_disk
 
 TOOLS = {
     "classify": "name what is in images",
@@ -77,16 +79,36 @@ def run_tool(args: list[str]) -> int:
     if unknown and not getattr(tool, "TAKES_FLAGS_OF_FIT", False):
         parser.error(f"unrecognized arguments: {' '.join(unknown)}")
     try:
-        tool.run(options)
-        sys.stdout.flush()
+        with naming_full_disk("standard output"):
+            tool.run(options)
+            sys.stdout.flush()
     except BrokenPipeError:  # such as `| head`: nobody reads on, and Python would complain when it flushes at its end
-        with contextlib.suppress(OSError):
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _write_nowhere()
     except KeyboardInterrupt:
         return 130
+    except (MemoryError, RuntimeError) as error:
+        if wants_traceback(args) or not (isinstance(error, MemoryError) or NO_MEMORY.search(str(error))):
+            raise
+        print_error(f"no memory left: {first_sentence(error)}")
+        return 1
     except (ValueError, OSError) as error:
         if wants_traceback(args):
             traceback.print_exc()
-        print_error(error)
+        print_error(_said(error))
+        try:
+            sys.stdout.flush()
+        except OSError:  # it is full, and Python would complain at its end
+            _write_nowhere()
         return 2
     return 0
+
+
+def _said(error: Exception) -> str:
+    """Return the text of an error, without the number of one that `naming_full_disk` has explained."""
+    explained = isinstance(error, OSError) and error.errno in NO_SPACE and error.strerror
+    return explained or str(error)
+
+
+def _write_nowhere() -> None:
+    with contextlib.suppress(OSError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

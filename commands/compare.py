@@ -8,6 +8,7 @@ from __future__ import annotations
 import shutil
 import sys
 from argparse import ArgumentParser, Namespace
+from pathlib import Path
 
 EXAMPLES = (
     "oneforall compare runs/resnet20 runs/resnet20-2",
@@ -26,16 +27,22 @@ def run(options: Namespace) -> None:
 
     Raises:
         FileNotFoundError: One of the folders is not a run folder.
+        FileExistsError: The page would replace something that is not a page.
         ValueError: A file in one is damaged, only one run is named, or a page needs the extra `report`.
     """
     from reports.comparison import compare
-    from reports.comparison_page import as_text, write_page
+    from reports.comparison_page import as_text, require_page, write_page
 
-    if len(set(options.runs)) < 2:
+    runs: dict[Path, str] = {}  # each folder once, however it is spelled
+    for run in options.runs:
+        runs.setdefault(Path(run).resolve(), run)
+    if len(runs) < 2:
         raise ValueError(f"name at least two different runs to compare, such as {options.runs[0]} runs/other")
-    comparison = compare(list(dict.fromkeys(options.runs)))
+    if options.output is not None:
+        require_page(Path(options.output))
+    comparison = compare(list(runs.values()))
     width = shutil.get_terminal_size().columns if sys.stdout.isatty() else None  # elsewhere a line per run
     print(*as_text(comparison, width), sep="\n")
-    if options.output:
+    if options.output is not None:
         write_page(comparison, options.output)
         print(f"\n{options.output}")

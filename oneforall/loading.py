@@ -72,7 +72,7 @@ def _module(path: str, device: str | torch.device, trusted: bool) -> TrainingMod
 def _check_device(device: str | torch.device) -> None:
     """Raise ValueError if nothing can be computed on a device."""
     try:
-        torch.empty(1, device=device)
+        torch.empty(1, device=device).cpu()  # "meta" has no values to give back
     except (RuntimeError, AssertionError) as error:  # an assertion where torch has no CUDA
         reason = next(iter(str(error).splitlines()), "")
         raise ValueError(f"device {device} cannot be used here ({reason}); name another one, such as cpu") from error

@@ -8,6 +8,7 @@ from typing import Any, overload
 from lightning_modules.text_seq2seq import TextSeq2Seq
 from oneforall.model import Model
 from utils.batches import ScoredText
+from utils.file_names import readable
 from utils.random_streams import torch_generator
 
 
@@ -71,9 +72,12 @@ class TextModel(Model):
                 `do_sample=True` or `num_return_sequences=3`.
 
         Raises:
-            ValueError: An option is invalid, or the model has several tasks and no prefix is given.
+            ValueError: An option is invalid, a text has bytes that are no UTF-8, or the model has several tasks and no
+                prefix is given.
         """
         before = self._prefix() if prefix is None else prefix
+        for text in (before, *texts):
+            _require_unicode(text)
         seed = self.module.seed if seed is None else seed
         generators = [
             torch_generator("samples", seed, number) for number, text in enumerate(texts, first) if text.strip()
@@ -90,3 +94,13 @@ class TextModel(Model):
             named = ", ".join(map(repr, self.prefixes))
             raise ValueError(f"{self.path} was trained on several tasks: set prefix to that of one of them: {named}")
         return self.prefixes[0]
+
+
+def _require_unicode(text: str) -> None:
+    """Raise ValueError if a text has halves of surrogate pairs: what an argument in another encoding becomes."""
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise ValueError(
+            f"the text `{readable(text)[:80]}` is not UTF-8 (character {error.start + 1}): pass it as UTF-8"
+        ) from None

@@ -13,6 +13,9 @@ from reports.page import render
 from utils.files import write_text
 from utils.text_table import aligned
 
+DOCTYPE = b"<!DOCTYPE html>"
+"""What a page begins with."""
+
 
 def as_text(comparison: Comparison, width: int | None = None) -> Iterator[str]:
     """Yield the lines of a comparison: the runs, the groups of seeds, what differs in the configs.
@@ -58,6 +61,18 @@ def write_page(comparison: Comparison, path: str | os.PathLike[str]) -> None:
             charts=[chart.plain() for chart in charts],
         ),
     )
+
+
+def require_page(path: Path) -> None:
+    """Raise OSError if there is something other than a page, or nothing yet, where a page is to be written."""
+    if path.is_dir():
+        raise IsADirectoryError(f"--output {path} is a folder: name a file in it, such as compare.html")
+    if path.is_file():
+        with path.open("rb") as file:
+            if file.read(len(DOCTYPE)) not in (DOCTYPE, b""):
+                raise FileExistsError(
+                    f"--output {path} exists and is not a page: name another file, such as compare.html"
+                )
 
 
 def _link(folder: Path, beside: Path) -> str:

@@ -15,6 +15,7 @@ from pathlib import Path
 from command_line.configs import given_configs, option_values
 from command_line.error_line import print_error
 from command_line.mistakes import mistake_in
+from command_line.paths import checkpoint_file
 from command_line.run_options import default_name, named_folder
 from sweeps import training
 from sweeps.scores import best, mean_and_spread, monitor_in, scores_of_test, validations
@@ -23,7 +24,9 @@ from utils import interruption
 from utils.text_table import aligned, figure
 
 FLAG = "--seeds"
-RANGE = re.compile(r"(\d+)\.\.(\d+)")
+RANGE = re.compile(r"(\d+)(?:\.\.(\d+))?")
+LARGEST, MOST = 2**32 - 1, 1000
+"""The largest seed that numpy takes, and the number of seeds from which a range is a slip of the finger."""
 SET_HERE = ("--run_dir", "--seed_everything", "--output")
 """Flags that would be the same for all runs."""
 
@@ -44,6 +47,8 @@ def run(command: str, args: Sequence[str], given: str) -> int:
         raise ValueError(f"{taken[0]} is the same for all runs of {FLAG}; leave it out (--name NAME names them)")
     name = _name(command, args)
     folders = [Path(f"{name}-seed{seed}") for seed in seeds]
+    if command == "test":
+        _require_checkpoints(folders)
     for seed, folder in zip(seeds, folders, strict=True):
         print(f"seed {seed}  -> {folder}", flush=True)
         code = training.follow([command, *_of_one(command, args, seed, folder)], folder, _look(command, folder))
@@ -61,16 +66,18 @@ def seeds_of(text: str) -> list[int]:
     """Return the seeds of `0..4` or `0,3,7`.
 
     Raises:
-        ValueError: It is neither, or has a seed twice.
+        ValueError: It is neither, or has a seed twice, too large a one, or too many.
     """
-    seeds: list[int] = []
+    ranges: list[range] = []
     for part in text.split(","):
-        if found := RANGE.fullmatch(part.strip()):
-            seeds += range(int(found[1]), int(found[2]) + 1)
-        elif part.strip().isdigit():
-            seeds.append(int(part))
-        else:
+        if not (found := RANGE.fullmatch(part.strip())):
             raise ValueError(f"{FLAG} is {text}, but must be a range such as 0..4 or a list such as 0,3,7")
+        ranges.append(range(int(found[1]), int(found[2] or found[1]) + 1))
+    if any(each and each[-1] > LARGEST for each in ranges):
+        raise ValueError(f"{FLAG} {text} has a seed above {LARGEST}; write it as 0..4 or 0,3,7")
+    if (count := sum(map(len, ranges))) > MOST:
+        raise ValueError(f"{FLAG} {text} has {count:,} seeds, each a whole training; name at most {MOST:,}")
+    seeds = [seed for each in ranges for seed in each]
     if not seeds or len(set(seeds)) < len(seeds):
         raise ValueError(f"{FLAG} {text} has {'a seed twice' if seeds else 'no seed'}; write it as 0..4 or 0,3,7")
     return seeds
@@ -94,6 +101,16 @@ def _name(command: str, rest: Sequence[str]) -> str:
     if not name:
         raise ValueError(f"{FLAG} needs a name for its runs: pass --name NAME")
     return str(named_folder(name))
+
+
+def _require_checkpoints(folders: Sequence[Path]) -> None:
+    """Raise FileNotFoundError, before anything is tested or written, if one of the runs is not there."""
+    for folder in folders:
+        if not folder.is_dir():
+            raise FileNotFoundError(
+                f"--ckpt_path with {FLAG}: {folder} does not exist; name the runs as `fit {FLAG}` did, without -seed0"
+            )
+        checkpoint_file(str(folder))
 
 
 def _of_one(command: str, rest: Sequence[str], seed: int, folder: Path) -> list[str]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import math
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
@@ -19,6 +20,8 @@ OF_THE_SWEEP = ("run_dir", "name", "resume", "ckpt_path", "output", "config", "s
 """Options that a sweep sets itself."""
 
 FORMS = "[low, high], [low, high, log] or {choices: [...]}"
+
+LARGEST = sys.float_info.max
 
 Value = float | int | str | bool | None
 """A value of a field; a list or mapping is one as JSON."""
@@ -147,7 +150,7 @@ def _number(given: object) -> float:
             number = float(given)
         except ValueError:
             raise ValueError(f"the bound {given} is not a number; for names write {{choices: [...]}}") from None
-    if not math.isfinite(number):
+    if not -LARGEST <= number <= LARGEST:  # NaN is not either
         raise ValueError(f"the bound {given} is not a finite number; write one such as 0.01")
     return number
 
@@ -155,12 +158,26 @@ def _number(given: object) -> float:
 def _choices(given: object) -> Choices:
     if not isinstance(given, list) or len(given) < 2:
         raise ValueError("choices must be a list of at least two values, such as {choices: [32, 64]}")
-    values = tuple(
-        each if each is None or isinstance(each, bool | int | float | str) else json.dumps(each) for each in given
-    )
+    values = tuple(map(_choice, given))
     if len({(type(value), value) for value in values}) < len(values):
         raise ValueError(f"{given} has a value twice; remove one")
     return Choices(values)
+
+
+def _choice(given: object) -> Value:
+    """Return a value as it is, a list or mapping as JSON.
+
+    Raises:
+        ValueError: It is NaN, which equals nothing, or what JSON does not have, such as a date.
+    """
+    if isinstance(given, float) and math.isnan(given):
+        raise ValueError("nan is not a value to choose; remove it")
+    if given is None or isinstance(given, bool | int | float | str):
+        return given
+    try:
+        return json.dumps(given)
+    except TypeError:
+        raise ValueError(f"{given} is neither text nor numbers, as YAML reads it; put it into quotes") from None
 
 
 def _text(value: Value) -> str:

@@ -105,11 +105,14 @@ def _require_replaceable(target: Path, new: Path, replace: bool) -> None:
 
 @contextmanager
 def naming_full_disk(path: str | os.PathLike[str]) -> Iterator[None]:
-    """Raise OSErrors of the block that are about missing space with a message that names the file and what to do."""
+    """Raise OSErrors of the block that are about missing space with a message that names the file and what to do.
+
+    One that was raised so already, for another file, stays as it is.
+    """
     try:
         yield
     except OSError as error:
-        if error.errno in NO_SPACE:
+        if error.errno in NO_SPACE and error.strerror == os.strerror(error.errno):
             raise OSError(error.errno, _no_space(path, error.errno)) from error
         raise
 

@@ -12,9 +12,8 @@ import torch
 from torch import Tensor
 from torch.serialization import get_unsafe_globals_in_checkpoint
 
-from utils.error_text import first_sentence
+from utils.error_text import NO_MEMORY, first_sentence
 
-_NO_MEMORY = re.compile(r"Cannot allocate memory|can't allocate memory|not enough memory")
 SAVE_STATE_DICT = "save its `state_dict()` with torch.save, and use that file"
 
 
@@ -36,7 +35,7 @@ def load_plain(path: str | Path) -> Any:
     except MemoryError:  # which says nothing about the file
         raise
     except Exception as error:  # torch, pickle and zipfile have many for a damaged file
-        if _NO_MEMORY.search(str(error)):
+        if NO_MEMORY.search(str(error)):
             raise MemoryError(f"there is no memory left to read {path}: {first_sentence(error)}") from error
         raise ValueError(_explain(path, error)) from error
     if damaged is not None:

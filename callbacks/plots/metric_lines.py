@@ -6,6 +6,8 @@ from collections import defaultdict
 from collections.abc import Container
 from pathlib import Path
 
+MAX_LINE = 100_000
+"""Number of characters from which a line is no row of metrics; `csv` refuses a field of more than 131,072."""
 MAX_PANELS = 12
 FIRST_PANELS = ("loss", "accuracy", "learning rate")
 
@@ -20,14 +22,14 @@ def read_columns(metrics_csv: Path) -> dict[str, Line]:
     """Return the line of each metric in a `metrics.csv`.
 
     Several values within an epoch are spread evenly over it, so that the last one is at its end. Values that are not
-    finite are left out.
+    finite are left out, and so is what a power cut left in place of text.
 
     Args:
         metrics_csv: A file with columns `epoch`, `step` and metrics, with blanks where nothing was logged.
     """
     values: dict[str, dict[int, list[float]]] = defaultdict(lambda: defaultdict(list))
-    with metrics_csv.open(newline="", encoding="utf-8") as file:
-        for row in csv.DictReader(file):
+    with metrics_csv.open(newline="", encoding="utf-8", errors="replace") as file:
+        for row in csv.DictReader(line for line in file if len(line) < MAX_LINE):
             epoch = _number(row.get("epoch"))
             if epoch is None:
                 continue

@@ -79,3 +79,39 @@ def test_a_reader_that_stops_reading_is_no_error() -> None:
     )
     assert done.stderr == ""
     assert done.stdout.startswith("What trains")
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="Linux has it")
+def test_a_full_disk_is_named_once_and_ends_in_code_2() -> None:
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "cli", "configs"],
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            cwd=ROOT,
+            check=False,
+        )
+    assert done.stderr == (
+        "oneforall: error: standard output cannot be written: the disk is full; free some space, or write to another "
+        "disk\n"
+    )
+    assert done.returncode == 2
+
+
+def test_a_command_without_memory_says_so_in_one_line(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def run(options: object) -> None:
+        raise RuntimeError(
+            "DefaultCPUAllocator: can't allocate memory: you tried to allocate 8192 bytes. Error code 12"
+        )
+
+    monkeypatch.setattr("commands.configs.run", run)
+    assert run_tool(["configs"]) == 1
+    assert capsys.readouterr().err == (
+        "oneforall: error: no memory left: DefaultCPUAllocator: can't allocate memory: you tried to allocate 8192 "
+        "bytes\n"
+    )
+    with pytest.raises(RuntimeError):
+        run_tool(["configs", "--debug"])

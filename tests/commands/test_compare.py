@@ -22,3 +22,27 @@ def test_a_single_run_and_a_foreign_folder_are_mistakes(tmp_path, capsys):
     one, foreign = capsys.readouterr().err.splitlines()
     assert "name at least two different runs" in one
     assert "nowhere is not a folder" in foreign
+
+
+def test_a_run_under_two_names_is_one(tmp_path, capsys, monkeypatch):
+    make_run(tmp_path, "a")
+    (tmp_path / "link").symlink_to("a")
+    monkeypatch.chdir(tmp_path)
+    for other in ("a/", "./a", str(tmp_path / "a"), "link"):
+        assert run_tool(["compare", "a", other]) == 2
+        assert "name at least two different runs to compare" in capsys.readouterr().err
+
+
+def test_a_page_replaces_nothing_but_a_page(tmp_path, capsys):
+    pytest.importorskip("plotly")
+    runs = [str(make_run(tmp_path, "a")), str(make_run(tmp_path, "b", seed=1))]
+    config = tmp_path / "a" / "config.yaml"
+    before = config.read_bytes()
+    assert run_tool(["compare", *runs, "--output", str(config)]) == 2
+    assert f"--output {config} exists and is not a page: name another file" in capsys.readouterr().err
+    assert config.read_bytes() == before
+    assert run_tool(["compare", *runs, "--output", ""]) == 2
+    assert "--output . is a folder: name a file in it" in capsys.readouterr().err
+    page = tmp_path / "c.html"
+    for _ in range(2):
+        assert run_tool(["compare", *runs, "--output", str(page)]) == 0

@@ -74,6 +74,14 @@ def test_texts_of_the_command_line_are_sources_each(
     assert translate(*SOURCES[::2]) == (0, lines(model, SOURCES[::2]), "")
 
 
+@pytest.mark.parametrize("args", [["caf\udce9"], ["--prefix", "caf\udce9", "text"]])
+def test_an_argument_in_another_encoding_is_named(
+    translate: Callable[..., tuple[int, str, str]], args: list[str]
+) -> None:
+    message = r"the text `caf\xe9` is not UTF-8 (character 4): pass it as UTF-8"
+    assert translate(*args) == (2, "", f"oneforall: error: {message}\n")
+
+
 def test_several_texts_have_number_and_score(translate: Callable[..., tuple[int, str, str]], model: TextModel) -> None:
     code, out, _ = translate("--num_return_sequences", "3", *SOURCES)
     expected = [

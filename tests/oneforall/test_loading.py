@@ -42,7 +42,7 @@ def test_what_is_no_checkpoint_is_named(tmp_path: Path) -> None:
         load(tmp_path)
 
 
-@pytest.mark.parametrize("device", ["gpu", "meta:x", "cuda:99"])
+@pytest.mark.parametrize("device", ["gpu", "meta", "meta:x", "cuda:99"])
 def test_a_device_that_is_not_there_is_named(images: Path, device: str) -> None:
     with pytest.raises(ValueError, match=rf"device {device} cannot be used here \(.+\); name another one, such as cpu"):
         load(images, device)

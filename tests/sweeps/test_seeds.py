@@ -59,7 +59,8 @@ def test_a_test_of_all_seeds_has_mean_and_spread_too(
 ) -> None:
     for seed, accuracy in (("0", 0.5), ("3", 0.7)):
         folder = Path(f"runs/x-seed{seed}")
-        folder.mkdir(parents=True)
+        (folder / "checkpoints").mkdir(parents=True)
+        (folder / "checkpoints" / "best.ckpt").touch()
         content = {"test/accuracy": accuracy, "test/class_accuracy/cat": 1.0, "examples": 5, "signature": None}
         (folder / "test_metrics.json").write_text(json.dumps(content))
     trainings.score = lambda flags: 0.0
@@ -69,6 +70,15 @@ def test_a_test_of_all_seeds_has_mean_and_spread_too(
     assert figures(out, "mean ") == [0.6]
     assert figures(out, "spread ") == [pytest.approx(0.1414, rel=0.01)]
     assert "class_accuracy" not in out
+
+
+def test_a_test_of_runs_that_are_not_there_leaves_nothing(
+    trainings: FakeTrainings, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run_series(["test", "--ckpt_path", "runs/typo", "--seeds", "0..1"]) == 2
+    assert "runs/typo-seed0 does not exist; name the runs as `fit --seeds` did" in capsys.readouterr().err
+    assert not Path("runs").exists()
+    assert not trainings.started
 
 
 def test_a_run_that_fails_ends_all_with_its_code(trainings: FakeTrainings, capsys: pytest.CaptureFixture[str]) -> None:
@@ -83,6 +93,9 @@ def test_a_run_that_fails_ends_all_with_its_code(trainings: FakeTrainings, capsy
         (["--seeds", "a"], "--seeds is a, but must be a range such as 0..4 or a list such as 0,3,7"),
         (["--seeds", "4..2"], "--seeds 4..2 has no seed"),
         (["--seeds", "1,0..2"], "has a seed twice"),
+        (["--seeds", "0..99999999999"], "has a seed above 4294967295; write it as 0..4 or 0,3,7"),
+        (["--seeds", "0..2000"], "has 2,001 seeds, each a whole training; name at most 1,000"),
+        (["--seeds", "²"], "--seeds is ², but must be a range such as 0..4"),
         (["--seeds"], "--seeds needs a value, such as 0..4"),
         (["--seeds", "0..1", "--run_dir", "x"], "--run_dir is the same for all runs of --seeds; leave it out"),
         (["--seeds", "0..1", "--seed_everything=3"], "--seed_everything is the same for all runs"),

@@ -52,6 +52,10 @@ def test_a_shipped_file_is_a_space_or_says_how_it_is_used(path: Path) -> None:
         ("a: [0, 1, log]\n", "a logarithmic scale has no 0; give a lower bound above 0, or leave out log"),
         ("a: [x, y]\n", "the bound x is not a number; for names write {choices: [...]}"),
         ("a: [.inf, 1]\n", "is not a finite number"),
+        (f"a: [1, {'9' * 400}]\n", "is not a finite number"),
+        ("a: {choices: [2026-01-01, x]}\n", "2026-01-01 is neither text nor numbers, as YAML reads it; put it"),
+        ("a: {choices: [[2026-01-01], x]}\n", "is neither text nor numbers, as YAML reads it; put it into quotes"),
+        ("a: {choices: [.nan, 1]}\n", "line 1: a: nan is not a value to choose; remove it"),
         ("a: [true, 2]\n", "the bound True is not a finite number"),
         (
             "a: 0.1\n",

@@ -160,6 +160,7 @@ def test_a_trial_that_something_else_kills_is_resumed_next_time(
         (["--model.optimizer.lr=1"], "--model.optimizer.lr is in the search space; remove it there or here"),
         (["--trials", "0"], "--trials must be at least 1, got 0"),
         (["--name", "../x"], "leads out of runs/"),
+        (["--name", "."], "is runs/ itself; give a name within it"),
         (["--config", "none.yaml"], "config none.yaml does not exist"),
         (["--seed_everythin", "1"], "there is no option seed_everythin; did you mean seed_everything?"),
     ],

@@ -43,3 +43,9 @@ def test_many_metrics_stay_readable(metrics_csv):
     panels = read_panels(path)
     assert len(panels) == 12
     assert next(iter(panels)) == "loss"
+
+
+def test_what_a_power_cut_left_is_no_row(tmp_path):
+    path = tmp_path / "metrics.csv"
+    path.write_bytes(b"epoch,step,val/loss\n0,9,0.5\n1,19,\xff\xfe\n1,19," + b"\0" * 200_000 + b"\n2,29,0.25\n")
+    assert read_columns(path) == {"val/loss": ([1, 3], [0.5, 0.25])}
