@@ -48,10 +48,16 @@ class Confusions(NamedTuple):
 
 
 def confusions_of(data: Mapping[str, Any]) -> Confusions:
-    """Return what `confusion_matrix.json` holds."""
+    """Return what `confusion_matrix.json` holds.
+
+    Raises:
+        ValueError: A cell has not three numbers, or is of a class that is not named.
+    """
     classes = [str(name) for name in data["classes"]]
     cells = [(int(true), int(predicted), int(count)) for true, predicted, count in data["cells"]]
     number = len(classes)
+    if any(not 0 <= place < number for cell in cells for place in cell[:2]):
+        raise ValueError(f"it counts classes that are not among its {number}")
     counts = [[0] * number for _ in range(number)] if number <= MAX_CLASSES else []
     hits, examples, answers = [0] * number, [0] * number, [0] * number
     for true, predicted, count in cells:

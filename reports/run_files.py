@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -13,6 +15,7 @@ import yaml
 from callbacks.plots.metric_lines import Line, read_columns
 from callbacks.run.record_text import Record, duration
 from callbacks.run.scores import Score, lower_is_better, overall_scores, score_of, validation_scores
+from reports.file_types import check_size, check_types
 
 
 class RunFiles:
@@ -55,12 +58,14 @@ class RunFiles:
         if not path.is_file():
             return {}
         try:
-            config = yaml.safe_load(path.read_text(encoding="utf-8"))
-        except (yaml.YAMLError, UnicodeDecodeError) as error:
+            config = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+            if not isinstance(config, dict):
+                raise ValueError("it is not a mapping of fields")
+            check_size(config)
+            check_types(path.name, config)
+        except (yaml.YAMLError, ValueError, RecursionError) as error:
             raise ValueError(f"{path} is damaged: {error}; restore it, or remove it") from error
-        if config is not None and not isinstance(config, dict):
-            raise ValueError(f"{path} is damaged: it is not a mapping of fields; restore it, or remove it")
-        return config or {}
+        return config
 
     @cached_property
     def columns(self) -> dict[str, Line]:
@@ -124,15 +129,22 @@ class RunFiles:
         path = self.folder / name
         if not path.is_file():
             return None
-        try:
+        with self.reading(name):
             content = json.loads(path.read_text(encoding="utf-8"))
-        except ValueError as error:
-            raise ValueError(f"{path} is damaged: {error}; remove it, or repeat the command that wrote it") from error
-        if not isinstance(content, dict):
+            if not isinstance(content, dict):
+                raise ValueError("it is not a JSON object")
+            check_types(name, content)
+            return content
+
+    @contextmanager
+    def reading(self, name: str) -> Iterator[None]:
+        """Raise ValueError with the name of a file where the block finds that its content cannot be."""
+        try:
+            yield
+        except (ValueError, LookupError, ArithmeticError, RecursionError) as error:
             raise ValueError(
-                f"{path} is damaged: it is not a JSON object; remove it, or repeat the command that wrote it"
-            )
-        return content
+                f"{self.folder / name} is damaged: {error}; remove it, or repeat the command that wrote it"
+            ) from error
 
     @cached_property
     def monitor(self) -> str | None:

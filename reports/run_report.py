@@ -120,16 +120,21 @@ def _of_images(run: RunFiles) -> dict[str, Any]:
         run.data(f"{name}.json") for name in ("confusion_matrix", "mistakes", "reliability")
     )
     bins = reliability["bins"] if reliability else []
+    with run.reading("confusion_matrix.json"):
+        confusions = confusions_of(confusion) if confusion else None
+    with run.reading("reliability.json"):
+        error = calibration_error(bins) if bins else None
+        charts = [reliability_chart(bins).plain(), confidence_chart(bins).plain()] if bins else []
     return {
         "filters": run.data("filters.json"),
         "filters_png": _data_uri(run, "filters.png"),
-        "confusions": confusions_of(confusion) if confusion else None,
+        "confusions": confusions,
         "confusion_png": None if confusion else _data_uri(run, "confusion_matrix.png"),
         "mistakes": mistakes,
         "mistakes_png": None if mistakes else _data_uri(run, "mistakes.png"),
         "reliability": reliability,
-        "calibration_error": calibration_error(bins) if bins else None,
-        "reliability_charts": [reliability_chart(bins).plain(), confidence_chart(bins).plain()] if bins else [],
+        "calibration_error": error,
+        "reliability_charts": charts,
     }
 
 

@@ -79,7 +79,7 @@ def _rows(path: Path) -> Iterator[dict[str, Any]]:
                     "hypothesis": str(row["hypothesis"]),
                     "score": row.get("score"),
                 }
-            except (ValueError, TypeError, KeyError, AttributeError) as error:
+            except (ValueError, TypeError, KeyError, AttributeError, OverflowError, RecursionError) as error:
                 raise ValueError(f"{path} line {number} is damaged; repeat the test") from error
             yield row
 

@@ -1,7 +1,10 @@
+import json
+
 import pytest
 import yaml
 
 from reports.run_files import RunFiles
+from tests.reports.run_folders import RECORD, put
 
 
 def test_a_run_as_its_folder_tells_it(fitted):
@@ -29,14 +32,33 @@ def test_what_is_not_a_run_folder_is_named(tmp_path):
 
 @pytest.mark.parametrize(
     ("name", "content"),
-    [("test_metrics.json", "{"), ("test_metrics.json", "[1]"), ("config.yaml", "a: ["), ("config.yaml", "[a]")],
+    [
+        ("test_metrics.json", "{"),
+        ("test_metrics.json", "[1]"),
+        ("test_metrics.json", "[" * 100_000),
+        ("run.json", "{}"),
+        ("run.json", json.dumps({**RECORD, "seconds": "long"})),
+        ("config.yaml", "a: ["),
+        ("config.yaml", "[a]"),
+        ("config.yaml", "model: foo"),
+        ("config.yaml", "a: &a [*a]"),
+        ("config.yaml", "[" * 5000),
+        ("config.yaml", "a0: &a0 [x]\n" + "".join(f"a{n + 1}: &a{n + 1} [{f'*a{n}, ' * 9}]\n" for n in range(9))),
+    ],
 )
 def test_a_damaged_file_is_named(fitted, name, content):
     folder = fitted()
     (folder / name).write_text(content)
     run = RunFiles(folder)
     with pytest.raises(ValueError, match=f"{name} is damaged"):
-        _ = (run.test, run.config)
+        _ = (run.test, run.config, run.record)
+
+
+def test_the_field_of_a_wrong_type_is_named(fitted):
+    folder = fitted()
+    put(folder / "mistakes.json", {"of": "test", "mistakes": [{"true": "cat", "predicted": 3}]})
+    with pytest.raises(ValueError, match=r"mistakes\.json is damaged: its entry mistakes\[0\]\.confidence is missing"):
+        RunFiles(folder).data("mistakes.json")
 
 
 def test_an_empty_folder_with_a_config_has_nothing_else(tmp_path):

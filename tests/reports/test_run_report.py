@@ -183,3 +183,27 @@ def test_a_run_never_fails_because_of_its_report(fitted, capsys, monkeypatch):
     out = capsys.readouterr().out
     assert out.startswith("no report (ZeroDivisionError: division by zero); `oneforall report ")
     assert out.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("confusion_matrix.json", {"of": "test", "classes": ["cat", "dog"], "cells": [[0, 2, 1]]}),
+        ("confusion_matrix.json", {"of": "test", "classes": ["cat", "dog"], "cells": [[0, 1]]}),
+        ("mistakes.json", {"of": "test", "mistakes": ["cat"]}),
+        ("reliability.json", {"of": "test", "bins": [{"examples": 0, "correct": 0, "confidence": 0.5}]}),
+        ("attention.json", {"of": "test", "maps": [{"index": 0}]}),
+        ("filters.json", {"of": "test"}),
+    ],
+)
+def test_a_file_of_wrong_content_is_named(images_run, name, content):
+    put(images_run / name, content)
+    with pytest.raises(ValueError, match=re.escape(f"{name} is damaged: ")):
+        write_report(images_run)
+
+
+def test_an_output_of_no_place_is_named(text_run):
+    row = '{"index": Infinity, "source": "a", "references": ["b"], "hypothesis": "c"}\n'
+    (text_run / "test_outputs.jsonl").write_text(row)
+    with pytest.raises(ValueError, match=r"test_outputs\.jsonl line 1 is damaged"):
+        write_report(text_run)
