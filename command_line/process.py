@@ -78,12 +78,7 @@ def quieten() -> None:
         warnings.filterwarnings("ignore", message=text)
     hints = (
         *("litlogger", "LitLogger", "estimate number of stepping batches", "`Trainer.fit` stopped: `max_epochs"),
-        *(
-            "TPU available",
-            "Seed set to",
-            "Loaded model weights from",
-            "Restoring states from",
-        ),  # `checkpoint: ` says it
+        *("TPU available", "Seed set to", "Loaded model weights from", "Restoring states from"),
     )
     for name in ("lightning.pytorch.utilities.rank_zero", "lightning.fabric.utilities.seed"):
         logging.getLogger(name).addFilter(lambda record: not any(hint in record.getMessage() for hint in hints))
