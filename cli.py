@@ -1,6 +1,6 @@
 """The command line: `oneforall fit | validate | test | predict`.
 
-LightningCLI, and what belongs to no single run of a Trainer: a folder for the run, `--resume` (what happens then:
+LightningCLI, and everything outside a single run of the Trainer: a folder for the run, `--resume` (what happens then:
 `callbacks/run/resume.py`), and checkpoints that describe themselves (what they may do: `utils/trust.py`).
 `command_line/` has the parser, the search for configs and the explanation of errors; `commands/` has the commands that
 run no Trainer, such as `oneforall export`.

@@ -1,4 +1,4 @@
-"""The end of a training whose loss or gradient is not a finite number, before a checkpoint can hold what came of it."""
+"""Loss or gradients that are not finite: training stops before a checkpoint can store the result."""
 
 import math
 from typing import Any, Literal, NamedTuple
@@ -19,7 +19,7 @@ MOST_SKIPS_OF_A_SCALER = 32
 
 
 class NonFiniteError(FloatingPointError):
-    """A training that cannot continue: its loss, its gradient or its weights are not finite."""
+    """Training cannot continue: the loss, a gradient or a weight is not finite."""
 
 
 class NonFinite(Callback):

@@ -1,4 +1,4 @@
-"""Exponential moving average of the weights."""
+"""EMA: the exponential moving average of the weights, swapped in for validation and for the final weights."""
 
 from collections import defaultdict
 from itertools import chain
@@ -90,9 +90,9 @@ class EMA(EMAWeightAveraging):
 
 
 class Average(AveragedModel):
-    """torch's `AveragedModel`, updated by one operator per kind of numbers, without waiting for the device.
+    """torch's `AveragedModel`, updated by one operator per dtype, without waiting for the device.
 
-    Buffers of whole numbers, such as the batches that a batch norm has seen, are the current ones.
+    Integer buffers, such as the batches that a batch norm has seen, are the current ones.
 
     Args:
         model: The module whose weights are averaged.

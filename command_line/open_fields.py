@@ -1,7 +1,7 @@
 """Fields that the config of a training leaves open, filled before anything is built.
 
 Those of a new training follow from its data and its weights: the number of classes, the sizes of a published network.
-What they are is the module's affair (`CompletesConfig`). Those of a resumed one are its checkpoint's.
+The module decides which they are (`CompletesConfig`). Those of a resumed one are its checkpoint's.
 """
 
 from __future__ import annotations

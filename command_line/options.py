@@ -27,7 +27,7 @@ def command_parser(parser: LightningArgumentParser, command: str) -> LightningAr
 
 
 def fields_of(parser: LightningArgumentParser) -> dict[str, Any]:
-    """Return the options of a parser with their types; None for an option of none."""
+    """Return the options of a parser with their types; None for an option without one."""
     skipped = ("help", "config", "print_config", "subcommand", "base")
     return {
         action.dest: getattr(action, "_typehint", None)
@@ -91,7 +91,7 @@ def explain_option(name: str, report: Report, parser: LightningArgumentParser, s
     text = f"there is no option {report.path}.{name}{sources.where(name)}"
     others = [other.__name__ for other in subclasses(report.typehint) if name in arguments(other)]
     if others and name not in own:
-        return f"{text}: {cls.__name__} has none; set {report.path}.class_path to {' or '.join(others)}, which has"
+        return f"{text}: {cls.__name__} has none; set {report.path}.class_path to {' or '.join(others)}, which has it"
     if near:
         return f"{text}; did you mean {report.path}.{near}?"
     theirs = {each: other.__name__ for other in subclasses(report.typehint) for each in arguments(other)}

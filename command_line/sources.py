@@ -1,4 +1,4 @@
-"""Where a command line has a name: in a flag, or in which file and line."""
+"""Where a name was given: in a flag, or at which line of which config file."""
 
 from __future__ import annotations
 

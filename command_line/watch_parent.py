@@ -1,4 +1,4 @@
-"""The process that has started this one to wait for it, as a sweep starts its trials: this one stops without it."""
+"""The process that started this one and waits for it, as a sweep does for its trials: if it dies, this one stops."""
 
 from __future__ import annotations
 

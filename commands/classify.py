@@ -1,6 +1,6 @@
 """Name what is in images, with the image classifier of a checkpoint.
 
-On a terminal, each image is answered by its most probable classes with bars; in a pipe, by one line: the path, then
+On a terminal, each image is shown with its most probable classes and bars; in a pipe, it gets one line: the path, then
 classes and probabilities in turn, separated by tabs. An image that cannot be read is reported, and the others are still
 answered; the exit code is then 2.
 """

@@ -19,12 +19,12 @@ if TYPE_CHECKING:
 def distillation_loss(logits: Tensor, teacher: Tensor, temperature: float) -> Tensor:
     """Return the mean divergence of a network's softened probabilities from its teacher's, times temperature squared.
 
-    The factor keeps the size of the gradients whatever the temperature (the paper, section 2).
+    The factor keeps gradient magnitudes independent of the temperature (section 2 of the paper).
 
     Args:
         logits: The network's, float [B, C].
         teacher: The teacher's, float [B, C].
-        temperature: What both are divided by before the softmax, above 0.
+        temperature: Divisor of both before the softmax, above 0.
     """
     ours, theirs = ((each.float() / temperature).log_softmax(1) for each in (logits, teacher))
     return F.kl_div(ours, theirs, reduction="batchmean", log_target=True) * temperature**2

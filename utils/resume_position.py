@@ -1,4 +1,4 @@
-"""Where a resumed training stands, and whether it can go on within an epoch.
+"""How far a resumed run has got, and whether it can continue within an epoch.
 
 Loaders start at the number of the next batch. That is exact only if the batches of the epoch are those that the
 checkpoint was trained on: with another batch size, number of processes or set of examples, the same number means

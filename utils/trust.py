@@ -1,11 +1,11 @@
-"""The gate for configs that come with a checkpoint: they are data, and may name classes of a short list alone.
+"""The gate for configs that come with a checkpoint: they are data, and may name only classes on a short list.
 
 It is one of three limits on a stranger's checkpoint. `torch_files.py` reads the file without running it; of its config,
 `checkpoint_config.py` takes only the part that a command needs, which passes this gate; `checkpoints.py` verifies its
 entries and weights. `--trust_checkpoint` lifts this gate. The config.yaml of a run folder that `--resume` continues
 passes it too.
 
-jsonargparse imports whatever a config names as a `class_path` and calls it, `os.system` too. A config from a stranger
+jsonargparse imports whatever a config names as a `class_path` and calls it, even `os.system`. A config from a stranger
 is therefore checked against the signatures of the classes that it names before jsonargparse sees it: where a class is
 expected, only one of `PACKAGES` and `LIBRARIES` passes, and everywhere else only plain values of the expected type do.
 To decide, nothing but modules of `PACKAGES` is imported, and nothing is called.
@@ -26,7 +26,7 @@ PACKAGES = ("architectures", "callbacks", "datamodules", "lightning_modules")
 """Packages of this program whose classes a config may name."""
 
 LIBRARIES = ("torch.optim", "torchmetrics", "lightning.pytorch.callbacks.early_stopping")
-"""What else a checkpoint may name classes of."""
+"""Other packages whose classes a checkpoint may name."""
 
 MAX_DEPTH, MAX_VALUES = 32, 20_000
 """Levels and values of a config. A small file can hold a list in itself, or one that is endlessly repeated."""

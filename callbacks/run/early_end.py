@@ -1,4 +1,4 @@
-"""The end of a training before its last epoch, which lasts when the run is started again."""
+"""Early ends: a run that a callback has ended stays ended when it is started again."""
 
 from typing import Any
 
@@ -8,14 +8,14 @@ from lightning.pytorch.utilities import rank_zero_info
 from callbacks.run.saved_position import is_out_of_time
 
 ENDED_KEY = "ended_early"
-"""Key of a checkpoint of a training that a callback, such as EarlyStopping, has ended."""
+"""Key of a checkpoint whose run a callback, such as EarlyStopping, has ended."""
 
 
 class EarlyEnd(Callback):
-    """Keeps a training ended that a callback, such as Lightning's EarlyStopping, has ended.
+    """Keeps a run ended once a callback, such as Lightning's EarlyStopping, has ended it.
 
-    Lightning restores what EarlyStopping has counted, but not that it has stopped the training: whenever the same
-    command is repeated, the run would train for one more epoch. One that `max_time` has ended does train on.
+    Lightning restores what EarlyStopping has counted, but not that it has stopped the training: each time the same
+    command is repeated, the run would train for one more epoch. A run stopped by `max_time` does continue.
 
     Args:
         changed: Whether the config differs from the checkpoint's: with more patience, a run trains on.

@@ -1,4 +1,4 @@
-"""The tables and plots of RESULTS.md, written anew from the files in `results/`: `make results`.
+"""The tables and plots of RESULTS.md, regenerated from the files in `results/`: `make results`.
 
     python -m scripts.results
 

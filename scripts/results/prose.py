@@ -1,9 +1,9 @@
-"""Figures in prose, held against the tables of RESULTS.md.
+"""Figures in prose, checked against the tables of RESULTS.md.
 
 A figure is a number with a decimal point, a percentage, a time in minutes, or a number of millions ("7.6M parameters").
 It must be in one of the tables, whose figures are those of the files, in at least as many digits as the prose has.
 
-A figure of others needs no file: it stands in a sentence that names its source, by an arXiv number, an address or
+A figure from another publication needs no file: its sentence names the source, by an arXiv number, an address or
 "et al.". Code, versions of a program and bounds (">= 98%") are not figures.
 """
 
