@@ -2,8 +2,8 @@
 
 Where a GPU trains, the training images are in its memory, if they take no more than a quarter of what is free there:
 a batch is then a few of its rows. All other batches are copied to it ahead of time (`datamodules/copied_ahead.py`).
-`datamodules/digits.py` is the shortest datamodule, and the one to copy for a data set of your own. No other file changes:
-a config finds the class by its name.
+`datamodules/digits.py` is the shortest datamodule, and the one to copy for a data set of your own. No other file need
+change: a config finds the class by its name.
 """
 
 from __future__ import annotations
