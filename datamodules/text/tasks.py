@@ -2,8 +2,8 @@
 
 A task is data: one datamodule and one LightningModule serve all tasks. The task itself defines where its examples come
 from and how they are prepared for training and for evaluation. To add one, subclass `TextTask` in a file of your own,
-as `ReverseTask` does (`toy_tasks.py`); no other file need change. Only a task whose training data are not pairs of given
-texts, such as `SpanCorruption`, overrides more than `examples`.
+as `ReverseTask` does (`toy_tasks.py`); no other file need change. Only a task whose training data are not pairs of
+given texts, such as `SpanCorruption`, overrides more than `examples`.
 """
 
 from __future__ import annotations
