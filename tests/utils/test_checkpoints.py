@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 import torch
 
+from tests.utils.checkpoint_files import truncate, write
 from utils.checkpoints import (
     FORMAT,
     add_digests,
@@ -22,31 +23,6 @@ from utils.checkpoints import (
     read_checkpoint,
     read_config,
 )
-from utils.torch_files import load_plain
-
-
-def write(path: Path, epoch: int = 0, **more: Any) -> Path:
-    """Write a checkpoint; entries that are None are left out."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    content = {
-        "state_dict": {"w": torch.arange(4000.0)},
-        "config": {"a": 1},
-        "format": FORMAT,
-        "pytorch-lightning_version": "2.6.0",
-        "loops": {},
-        "callbacks": {},
-        "optimizer_states": [{"state": {0: {"step": 3}}, "param_groups": [{"lr": 0.1}]}],
-        "lr_schedulers": [{"last_epoch": 3}],
-        "epoch": epoch,
-        **more,
-    }
-    torch.save({name: value for name, value in content.items() if value is not None}, path)
-    return path
-
-
-def truncate(path: Path, share: float) -> None:
-    content = path.read_bytes()
-    path.write_bytes(content[: int(share * len(content))])
 
 
 class Hostile:
@@ -350,32 +326,7 @@ def test_a_checkpoint_of_this_format_gives_its_config(tmp_path):
     check_format(read_checkpoint(path), path)
 
 
-# --- plain files and messages --------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("zipped", [True, False])
-def test_plain_data_of_either_format_of_torch_is_read(tmp_path, zipped):
-    torch.save({"w": torch.arange(3)}, tmp_path / "a.pt", _use_new_zipfile_serialization=zipped)
-    assert torch.equal(load_plain(tmp_path / "a.pt")["w"], torch.arange(3))
-
-
-@pytest.mark.parametrize("content", [b"", b"no checkpoint", b"PK\x03\x04"])
-def test_a_damaged_file_is_said_to_be_so_without_its_name(tmp_path, content):
-    (tmp_path / "a.pt").write_bytes(content)
-    with pytest.raises(ValueError, match=r"^it is (damaged or truncated: \w+.*|not plain data: .*)$") as raised:
-        load_plain(tmp_path / "a.pt")
-    assert "a.pt" not in str(raised.value)
-
-
-def test_a_lack_of_memory_is_no_damage(tmp_path, monkeypatch):
-    torch.save({"w": torch.arange(3)}, tmp_path / "a.pt")
-
-    def fail(*args, **kwargs):
-        raise RuntimeError("unable to mmap 128 bytes from file <a.pt>: Cannot allocate memory (12)")
-
-    monkeypatch.setattr(torch, "load", fail)
-    with pytest.raises(MemoryError, match="no memory left to read"):
-        load_plain(tmp_path / "a.pt")
+# --- messages -----------------------------------------------------------------------------------------------------
 
 
 def test_the_first_problems_and_the_number_of_the_others_are_one_line():
