@@ -326,7 +326,7 @@ def test_a_checkpoint_of_this_format_gives_its_config(tmp_path):
     check_format(read_checkpoint(path), path)
 
 
-# --- messages -----------------------------------------------------------------------------------------------------
+# --- messages ------------------------------------------------------------------------------------------------------
 
 
 def test_the_first_problems_and_the_number_of_the_others_are_one_line():

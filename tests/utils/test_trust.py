@@ -351,7 +351,7 @@ def test_what_is_admitted_runs_nothing_when_it_is_built(hostile: Path, monkeypat
     assert events == []
 
 
-# --- classes ---------------------------------------------------------------------------------------------------------
+# --- classes -------------------------------------------------------------------------------------------------------
 
 
 def test_arguments_are_those_of_all_base_classes() -> None:
