@@ -32,3 +32,12 @@ def write(path: Path, epoch: int = 0, **more: Any) -> Path:
 def truncate(path: Path, share: float) -> None:
     content = path.read_bytes()
     path.write_bytes(content[: int(share * len(content))])
+
+
+def can_be_resumed(path: Path) -> bool:
+    """Whether a run can be resumed from a checkpoint: complete, undamaged, and written by this version."""
+    try:
+        read_config(path, to_resume=True)
+    except (ValueError, OSError):
+        return False
+    return True
