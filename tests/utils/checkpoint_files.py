@@ -5,9 +5,7 @@ from typing import Any
 
 import torch
 
-from utils.checkpoints import (
-    FORMAT,
-)
+from utils.checkpoints import FORMAT, read_config
 
 
 def write(path: Path, epoch: int = 0, **more: Any) -> Path:

@@ -13,13 +13,7 @@ from architectures.t5.dropout import Dropout
 from architectures.t5.hf_weights import published_name
 from architectures.t5.model import T5
 from benchmarks.transformers_t5 import make_pair_as_theirs_begins
-from tests.architectures.t5.oracle import (
-    CONFIGS,
-    SMALL,
-    make_pair,
-    random_batch,
-    random_config,
-)
+from tests.architectures.t5.oracle import CONFIGS, SMALL, make_pair, random_batch, random_config
 from tests.close import assert_close
 
 configs = pytest.mark.parametrize("config", CONFIGS.values(), ids=CONFIGS.keys())

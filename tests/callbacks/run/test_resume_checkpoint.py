@@ -18,13 +18,7 @@ from datamodules.images.augmentation import Augmentation
 from lightning_modules.optim.muon import Muon
 from lightning_modules.optim.schedules import Constant
 from tests.callbacks.fakes import Snapshots
-from tests.callbacks.run.stopped_run import (
-    Cut,
-    PowerCut,
-    Setting,
-    assert_same_file,
-    assert_same_run,
-)
+from tests.callbacks.run.stopped_run import Cut, PowerCut, Setting, assert_same_file, assert_same_run
 from utils.checkpoints import newest_intact_checkpoint
 
 
