@@ -14,7 +14,6 @@ import torch
 from tokenizers import Tokenizer
 from torch import nn
 
-from architectures.t5.attention import Attention
 from architectures.t5.config import T5Config
 from architectures.t5.feed_forward import FeedForward, GatedFeedForward
 from architectures.t5.model import T5
@@ -119,12 +118,14 @@ def _spec(network: T5, tokenizer: Tokenizer) -> Any:
 def _fill_stack(spec: Any, stack: Stack, config: T5Config) -> None:
     spec.layer_norm.gamma = stack.final_norm.weight
     for layer, block in zip(spec.layer, map(_block, stack.blocks), strict=True):
-        _fill_attention(layer.self_attention, block.self_attention, "qkv", "o")
+        own = block.self_attention
+        _fill_attention(layer.self_attention, (own.q, own.k, own.v), (own.o,))
         layer.self_attention.layer_norm.gamma = block.self_attention_norm.weight
         layer.self_attention.relative_attention_bias = stack.position_bias.embedding.weight
         layer.self_attention.relative_attention_max_distance = np.int32(config.relative_attention_max_distance)
         if stack.is_decoder:
-            _fill_attention(layer.attention, block.cross_attention, "q", "kv", "o")
+            cross = block.cross_attention
+            _fill_attention(layer.attention, (cross.q,), (cross.k, cross.v), (cross.o,))
             layer.attention.layer_norm.gamma = block.cross_attention_norm.weight
         layer.ffn.layer_norm.gamma = block.feed_forward_norm.weight
         _fill_feed_forward(layer.ffn, block.feed_forward)
@@ -144,11 +145,11 @@ def _fill_feed_forward(spec: Any, layer: nn.Module) -> None:
         spec.linear_0.weight = layer.wi.weight
 
 
-def _fill_attention(spec: Any, attention: Attention, *groups: str) -> None:
-    """Give the layers of an attention the weights of ours, each those of a group side by side."""
+def _fill_attention(spec: Any, *groups: tuple[nn.Linear, ...]) -> None:
+    """Give each layer of an attention the weights of a group of ours, one below the other."""
     spec.queries_scale = 1.0
     for linear, group in zip(spec.linear, groups, strict=True):
-        linear.weight = torch.cat([getattr(attention, name).weight for name in group])
+        linear.weight = torch.cat([layer.weight for layer in group])
 
 
 @torch.no_grad()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple, overload
+from typing import Any, NamedTuple, TypeGuard, overload
 
 import numpy as np
 import torch
@@ -73,8 +73,8 @@ class ImageModel(Model):
             FileNotFoundError: There is no such file.
             ValueError: A file cannot be decoded, or an array has another type or shape than those of an image.
         """
-        if isinstance(images, str | os.PathLike | Image.Image) or getattr(images, "ndim", 4) < 4:
-            return self.classify(_square(images, self.size)[None])[0]  # type: ignore[arg-type]
+        if not _is_sequence(images):
+            return self.classify(_square(images, self.size)[None])[0]
         squares = [_square(image, self.size) for image in images]
         return self.classify(torch.stack(squares)) if squares else []
 
@@ -99,7 +99,14 @@ class ImageModel(Model):
         ]
 
 
-def _square(image: ImageLike, size: int) -> Tensor:
+def _is_sequence(images: ImageLike | Sequence[ImageLike]) -> TypeGuard[Sequence[ImageLike]]:
+    """Return whether these are several images, as an array of four dimensions is."""
+    if isinstance(images, np.ndarray | Tensor):
+        return images.ndim > 3
+    return not isinstance(images, str | os.PathLike | Image.Image)
+
+
+def _square(image: object, size: int) -> Tensor:
     """Return one image as uint8 [3, size, size].
 
     Raises:
@@ -113,7 +120,9 @@ def _square(image: ImageLike, size: int) -> Tensor:
         return square_image(image, size)
     array = image.cpu().numpy().transpose(1, 2, 0) if isinstance(image, Tensor) and image.ndim == 3 else image
     if not isinstance(array, np.ndarray) or array.dtype != np.uint8 or array.shape[2:] not in ((), (3,), (4,)):
-        given = f"{getattr(image, 'dtype', type(image).__name__)} {list(getattr(image, 'shape', []))}"
+        given = type(image).__name__
+        if isinstance(image, np.ndarray | Tensor):
+            given = f"{image.dtype} {list(image.shape)}"
         raise ValueError(
             f"an image must be a path, a PIL image, a uint8 array [H, W], [H, W, 3] or [H, W, 4], or a uint8 tensor "
             f"[3, H, W], got {given}"

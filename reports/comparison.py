@@ -28,12 +28,12 @@ class Group(NamedTuple):
 
 
 class Comparison(NamedTuple):
-    """What is known of several runs.
+    """Several runs side by side.
 
     Attributes:
         runs: The runs by name.
-        header: What the columns of the table are, after the name of the run.
-        rows: The cells of each run, as text, by its name.
+        header: Names of the columns of the table, after that of the run.
+        rows: The cells of each run as text, by the name of the run.
         groups: Groups of at least two seeds.
         differences: Values of each field that differs, with the names of the runs that have them.
     """

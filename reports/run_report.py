@@ -33,7 +33,7 @@ from utils.files import write_text
 NAME = "report.html"
 
 KINDS = {"ImageClassifier": "images", "TextSeq2Seq": "text"}
-"""What the sections of a run are about, by the class of its model."""
+"""Kind of the sections of a report, by the class of the model."""
 
 
 def write_report(folder: str | os.PathLike[str]) -> Path:
@@ -50,7 +50,7 @@ def write_report(folder: str | os.PathLike[str]) -> Path:
 
 
 def report_after(folder: Path) -> None:
-    """Write the report at the end of a fit or a test, which never fails because of it: it then says why in one line."""
+    """Write the report at the end of a fit or a test; if that fails, print why in one line, and do not raise."""
     try:
         print(f"report: {write_report(folder)}", flush=True)
     except (ValueError, OSError) as error:  # what a user can mend, such as a missing extra
@@ -61,7 +61,7 @@ def report_after(folder: Path) -> None:
 
 
 def content_of(run: RunFiles) -> dict[str, Any]:
-    """Return what the page shows."""
+    """Return the content of the page, by the names that its template uses."""
     return {
         "run": run,
         "command": _Commands(run),
@@ -79,7 +79,7 @@ def content_of(run: RunFiles) -> dict[str, Any]:
 
 
 class _Commands:
-    """Command lines that fill what a page lacks."""
+    """Commands that add what a page lacks."""
 
     def __init__(self, run: RunFiles) -> None:
         folder = str(run.folder)
@@ -87,7 +87,7 @@ class _Commands:
         self.report = shlex.join(["oneforall", "report", folder])
 
     def test_with(self, callback: str) -> str:
-        """Return the command that tests with one more callback."""
+        """Return the command that tests with another callback."""
         return f"{self.test} --trainer.callbacks+={callback}"
 
 

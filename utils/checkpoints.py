@@ -179,15 +179,6 @@ def check_format(checkpoint: dict[str, Any], path: str | Path) -> None:
         )
 
 
-def is_intact(path: Path) -> bool:
-    """Return whether a run can be resumed from a checkpoint: complete, undamaged, and written by this version."""
-    try:
-        _read_current(path, to_resume=True)
-    except (ValueError, OSError):
-        return False
-    return True
-
-
 def newest_intact_checkpoint(run_dir: Path) -> str | None:
     """Return the checkpoint that `--resume` continues from, or None for a run that has none yet.
 
