@@ -48,7 +48,11 @@ def add_arguments(parser: ArgumentParser) -> None:
         choices=("int8", "int16", "float16", "bfloat16"),
         help="type of the weights for CTranslate2; float32 if left out",
     )
-    parser.add_argument("--overwrite", action="store_true", help="replace an earlier export at the same place")
+    parser.add_argument(
+        "--overwrite",
+        action="store_true",
+        help="replace an earlier export at the same place; of files, only one that ends in .onnx or .pt2",
+    )
 
 
 def run(options: Namespace) -> None:
