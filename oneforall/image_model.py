@@ -75,7 +75,7 @@ class ImageModel(Model):
             ValueError: A file cannot be decoded, an array has another type or shape than those of an image, or it is
                 nothing of these, such as bytes.
         """
-        if _is_one(images):
+        if isinstance(images, str | os.PathLike | Image.Image) or _is_not_several(images):
             return self.classify(_square(images, self.size)[None])[0]  # type: ignore[arg-type]
         squares = [_square(image, self.size) for image in images]
         return self.classify(torch.stack(squares)) if squares else []
@@ -101,13 +101,11 @@ class ImageModel(Model):
         ]
 
 
-def _is_one(images: object) -> bool:
-    """Return whether this is one image, or nothing of which several could be taken.
-
-    Bytes and open files are sequences to Python, but not of images.
-    """
-    alone = isinstance(images, str | os.PathLike | Image.Image | bytes | bytearray | io.IOBase)
-    return alone or getattr(images, "ndim", 4) < 4 or not isinstance(images, Iterable)
+def _is_not_several(images: object) -> bool:
+    """Return whether this is one array, or nothing that could be several images: Python iterates bytes and files."""
+    if isinstance(images, bytes | bytearray | io.IOBase) or not isinstance(images, Iterable):
+        return True
+    return bool(getattr(images, "ndim", 4) < 4)
 
 
 def _square(image: ImageLike, size: int) -> Tensor:
