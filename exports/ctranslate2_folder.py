@@ -6,6 +6,7 @@ Our weights fill CTranslate2's own description of a Transformer; its converter w
 from __future__ import annotations
 
 import copy
+import math
 from pathlib import Path
 from typing import Any
 
@@ -44,7 +45,8 @@ def write_ctranslate2(model: TextModel, folder: Path, quantization: str | None =
         quantization: Type of the weights, such as `int8`; None for float32.
 
     Raises:
-        ValueError: The package is missing, or log-probabilities in float32 differ.
+        ValueError: The package is missing, or log-probabilities in float32 differ, or those of other types are no
+            numbers.
     """
     require("ctranslate2")
     module, tokenizer = model.module, tokenizer_of(model.module)
@@ -57,6 +59,8 @@ def write_ctranslate2(model: TextModel, folder: Path, quantization: str | None =
     difference = _greatest_difference(module, folder)
     if quantization is None:
         check_close(difference, LIMIT, "log-probabilities in ctranslate2")
+    elif not math.isfinite(difference):
+        raise ValueError(f"--quantization {quantization} makes log-probabilities NaN or infinite: pass another type")
     found = decoding_options(module)
     options = f"beam_size={found['num_beams']}, max_decoding_length={found['max_length']}"
     options += f", length_penalty={found['length_penalty']}"
@@ -154,12 +158,15 @@ def _fill_attention(spec: Any, *groups: tuple[nn.Linear, ...]) -> None:
 
 @torch.no_grad()
 def _greatest_difference(module: TextSeq2Seq, folder: Path) -> float:
-    """Return the greatest difference between CTranslate2's log-probabilities and ours, of our own translations."""
+    """Return the greatest difference between CTranslate2's log-probabilities and ours, of our own translations.
+
+    It is NaN if one of them is.
+    """
     import ctranslate2
 
     tokenizer = tokenizer_of(module)
     translator = ctranslate2.Translator(str(folder), device="cpu")
-    greatest = 0.0
+    greatest = torch.zeros(())
     for source in sample_texts(tokenizer):
         target = module.translate(source, num_beams=1) or source
         encoded, labels = tokenizer.encode(source), tokenizer.encode(target)
@@ -167,5 +174,5 @@ def _greatest_difference(module: TextSeq2Seq, folder: Path) -> float:
         ids_1S, labels_1T = torch.tensor([encoded.ids]), torch.tensor([labels.ids])
         log_p_TV = module(ids_1S, torch.ones_like(ids_1S), labels_1T)[0].log_softmax(-1)
         ours = log_p_TV.gather(1, labels_1T.T).flatten()
-        greatest = max(greatest, float((torch.tensor(scored.log_probs) - ours).abs().max()))
-    return greatest
+        greatest = greatest.maximum((torch.tensor(scored.log_probs) - ours).abs().max())
+    return float(greatest)

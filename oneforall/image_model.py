@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import io
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, TypeGuard, overload
 
@@ -71,7 +72,8 @@ class ImageModel(Model):
 
         Raises:
             FileNotFoundError: There is no such file.
-            ValueError: A file cannot be decoded, or an array has another type or shape than those of an image.
+            ValueError: A file cannot be decoded, an array has another type or shape than those of an image, or it is
+                nothing of these, such as bytes.
         """
         if not _is_sequence(images):
             return self.classify(_square(images, self.size)[None])[0]
@@ -100,10 +102,11 @@ class ImageModel(Model):
 
 
 def _is_sequence(images: ImageLike | Sequence[ImageLike]) -> TypeGuard[Sequence[ImageLike]]:
-    """Return whether these are several images, as an array of four dimensions is."""
+    """Return whether these are several images, as an array of four dimensions is; Python iterates bytes and files."""
     if isinstance(images, np.ndarray | Tensor):
         return images.ndim > 3
-    return not isinstance(images, str | os.PathLike | Image.Image)
+    single = isinstance(images, str | os.PathLike | Image.Image | bytes | bytearray | io.IOBase)
+    return not single and isinstance(images, Iterable)
 
 
 def _square(image: object, size: int) -> Tensor:
@@ -111,15 +114,15 @@ def _square(image: object, size: int) -> Tensor:
 
     Raises:
         FileNotFoundError: There is no such file.
-        ValueError: It cannot be decoded, or is an array of another type or shape.
+        ValueError: It cannot be decoded, or is an array of another type or shape, or without pixels.
     """
     if isinstance(image, str | os.PathLike):
         return decode_image(Path(image), size)
     if isinstance(image, Image.Image):
-        image.load()
-        return square_image(image, size)
+        return _square_of_pillow(image, size)
     array = image.cpu().numpy().transpose(1, 2, 0) if isinstance(image, Tensor) and image.ndim == 3 else image
-    if not isinstance(array, np.ndarray) or array.dtype != np.uint8 or array.shape[2:] not in ((), (3,), (4,)):
+    shapes = ((), (3,), (4,))  # after height and width
+    if not isinstance(array, np.ndarray) or array.dtype != np.uint8 or array.shape[2:] not in shapes or not array.size:
         given = type(image).__name__
         if isinstance(image, np.ndarray | Tensor):
             given = f"{image.dtype} {list(image.shape)}"
@@ -128,3 +131,12 @@ def _square(image: object, size: int) -> Tensor:
             f"[3, H, W], got {given}"
         )
     return square_image(Image.fromarray(np.ascontiguousarray(array)), size)
+
+
+def _square_of_pillow(image: Image.Image, size: int) -> Tensor:
+    try:
+        image.load()
+        return square_image(image, size)
+    except Exception as error:  # each format's decoder raises its own exceptions
+        name = readable(getattr(image, "filename", "") or "a PIL image")
+        raise ValueError(f"{name} cannot be read as an image ({type(error).__name__}: {error}): replace it") from error

@@ -51,6 +51,7 @@ def test_a_network_is_torchvisions_with_its_weights_and_a_head_of_its_own(name: 
         ("squeezenet1_1", {"weights": "DEFAULT"}, "options.weights is not taken: weights are loaded by"),
         ("squeezenet1_1", {"dropuot": 0.1}, r"options {'dropuot': 0.1} do not fit squeezenet1_1: .*dropuot"),
         ("googlenet", None, "aux_logits: false"),
+        ("mobilenet_v2", {"round_nearest": 0}, r"options {'round_nearest': 0} do not fit mobilenet_v2: .* zero"),
     ],
 )
 def test_what_is_no_classifier_is_refused(name: str, options: Any, message: str) -> None:
