@@ -11,7 +11,7 @@ from command_line.configs import CONFIG_OPTIONS, option_values, with_found_confi
 from command_line.error_line import wants_traceback
 from command_line.help_pages import COMMANDS, flags, help_option
 from command_line.paths import checkpoint_file, expand_flags
-from command_line.run_options import RUN_OPTIONS
+from command_line.run_options import RUN_OPTIONS, wanted_folder
 from command_line.tools import TOOLS
 from utils.files import require_checkpoint
 
@@ -40,6 +40,7 @@ def mistake_in(args: list[str]) -> str | None:
     try:
         if mistake := _loose_words(args) or _unknown_option(args):
             return mistake
+        folder_asked_for(args)
         with_found_configs(args)
         _check_checkpoint(args)
     except (ValueError, OSError) as error:
@@ -59,6 +60,16 @@ def mistake_in_command(args: list[str]) -> str | None:
     near = MEANT.get(args[0]) or next(iter(difflib.get_close_matches(args[0], [*COMMANDS, *TOOLS], 1)), None)
     meant = f"did you mean {near}? " if near else ""
     return f"there is no command {args[0]}; {meant}commands are {listed}"
+
+
+def folder_asked_for(args: list[str]) -> Path | None:
+    """Return the run folder that a command line asks for; None if it leaves the choice to the command.
+
+    Raises:
+        ValueError: As `wanted_folder`.
+    """
+    run_dir, name = (next(reversed(option_values(args, option)), None) for option in ("--run_dir", "--name"))
+    return wanted_folder(run_dir, name)
 
 
 def explain_loose(loose: list[str], command: str) -> str:
