@@ -10,7 +10,7 @@ from pathlib import Path
 from command_line.configs import CONFIG_OPTIONS, option_values, with_found_configs
 from command_line.error_line import wants_traceback
 from command_line.help_pages import COMMANDS, flags, help_option
-from command_line.paths import checkpoint_file, expand_flags
+from command_line.paths import EMPTY, checkpoint_file, empty_path, expand_flags
 from command_line.run_options import RUN_OPTIONS, wanted_folder
 from command_line.tools import TOOLS
 from utils.files import require_checkpoint
@@ -34,7 +34,11 @@ def mistake_in(args: list[str]) -> str | None:
     """Return what is wrong with a command line, as far as that shows without the parser; None if nothing is."""
     if mistake := mistake_in_command(args):
         return mistake
-    if args[0] not in COMMANDS or help_option(args) or wants_traceback(args):
+    if args[0] not in COMMANDS or help_option(args):
+        return None
+    if empty := empty_path(args):
+        return f"{empty}: {EMPTY}"
+    if wants_traceback(args):
         return None
     args = expand_flags(args)
     try:

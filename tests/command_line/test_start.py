@@ -67,6 +67,18 @@ def test_commands_and_help_pass() -> None:
             (f"{command} --ckpt_path there.ckpt --name ../x", "--name ../x leads out of runs/; give a name within it")
             for command in ("fit", "validate", "test", "predict")
         ),
+        *(
+            (
+                f"{option}= --ckpt_path there.ckpt",
+                f"{option.split()[-1]}: the path is empty, as that of a shell variable",
+            )
+            for option in (
+                *("test --ckpt_path", "test --run_dir", "predict --output", "fit --config", "fit --debug --run_dir"),
+                *("fit --data.root", "predict --data.predict_path", "fit --data.init_args.train_file"),
+                *("fit --model.init_from", "fit --data.cache_dir"),
+            )
+        ),
+        ("fit --ckpt_path there.ckpt --name=", "--name '' is runs/ itself; give a name within it"),
         ("fit --resume --name=a/../../x", "--name a/../../x leads out of runs/"),
         ("test --ckpt_path pointer.ckpt", "pointer.ckpt is a pointer of git-lfs"),
     ],
