@@ -13,6 +13,7 @@ from command_line.help_pages import COMMANDS, flags, help_option
 from command_line.paths import EMPTY, checkpoint_file, empty_path, expand_flags
 from command_line.run_options import RUN_OPTIONS, wanted_folder
 from command_line.tools import TOOLS
+from utils.error_text import text_of
 from utils.files import require_checkpoint
 
 MEANT = {"train": "fit", "training": "fit", "run": "fit", "eval": "test", "evaluate": "test", "val": "validate"}
@@ -48,7 +49,7 @@ def mistake_in(args: list[str]) -> str | None:
         with_found_configs(args)
         _check_checkpoint(args)
     except (ValueError, OSError) as error:
-        return " ".join(str(error).split())
+        return " ".join(text_of(error).split())
     return _missing(args)
 
 
