@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from command_line.model_arguments import add_checkpoint
-from command_line.paths import checkpoint_file
+from command_line.paths import checkpoint_file, path_argument
 from utils.files import atomic_folder, atomic_path, require_checkpoint, run_folder_of
 
 if TYPE_CHECKING:
@@ -40,6 +40,7 @@ def add_arguments(parser: ArgumentParser) -> None:
     )
     parser.add_argument(
         "--output",
+        type=path_argument,
         metavar="PATH",
         help="where to write; by default model.onnx, model.pt2, hf, ctranslate2 or ctranslate2-int8 in the run folder",
     )

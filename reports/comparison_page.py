@@ -78,4 +78,4 @@ def require_page(path: Path) -> None:
 def _link(folder: Path, beside: Path) -> str:
     """Return the address of a run's report, or of its folder, from a page in another folder."""
     target = folder / "report.html" if (folder / "report.html").is_file() else folder
-    return quote(Path(os.path.relpath(target, beside)).as_posix())
+    return quote(os.fsencode(Path(os.path.relpath(target, beside)).as_posix()))

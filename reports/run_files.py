@@ -16,6 +16,7 @@ from callbacks.plots.metric_lines import Line, read_columns
 from callbacks.run.record_text import Record, duration
 from callbacks.run.scores import Score, lower_is_better, overall_scores, score_of, validation_scores
 from reports.file_types import check_size, check_types
+from utils.file_names import readable
 
 
 class RunFiles:
@@ -40,8 +41,8 @@ class RunFiles:
 
     @property
     def name(self) -> str:
-        """Name of the run."""
-        return self.folder.resolve().name
+        """Name of the run, as text."""
+        return readable(self.folder.resolve().name)
 
     def has(self, name: str) -> bool:
         """Return whether there is such a file."""

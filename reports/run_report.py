@@ -28,6 +28,7 @@ from reports.page import render
 from reports.run_files import RunFiles
 from reports.settings import settings_of
 from reports.texts import read_examples
+from utils.error_text import text_of
 from utils.files import write_text
 
 NAME = "report.html"
@@ -54,7 +55,7 @@ def report_after(folder: Path) -> None:
     try:
         print(f"report: {write_report(folder)}", flush=True)
     except (ValueError, OSError) as error:  # what a user can mend, such as a missing extra
-        print(f"no report: {' '.join(str(error).split())}", flush=True)
+        print(f"no report: {' '.join(text_of(error).split())}", flush=True)
     except Exception as error:  # whatever it is, the run is done and its files are there
         again = shlex.join(["oneforall", "report", str(folder), "--debug"])
         print(f"no report ({type(error).__name__}: {' '.join(str(error).split())}); `{again}` shows more", flush=True)

@@ -1,5 +1,6 @@
 """Checkpoint files that are whole, truncated, hostile, foreign or of another format, and the newest intact one."""
 
+import errno
 import os
 import pickle
 import random
@@ -293,6 +294,39 @@ def test_if_none_is_intact_that_is_an_error_which_keeps_them(tmp_path):
     ):
         newest_intact_checkpoint(tmp_path)
     assert len(list((tmp_path / "checkpoints").iterdir())) == 2
+
+
+def unread(monkeypatch: pytest.MonkeyPatch, *paths: Path, number: int = errno.EACCES) -> None:
+    """Have the system refuse to open some checkpoints, as it does for no file if the tests run as root."""
+    whole = torch.load
+
+    def load(path: Path, **options: Any) -> Any:
+        if Path(path) in paths:
+            raise OSError(number, os.strerror(number))
+        return whole(path, **options)
+
+    monkeypatch.setattr("utils.torch_files.torch.load", load)
+
+
+def test_a_checkpoint_that_the_system_does_not_let_be_read_is_not_called_damaged(tmp_path, monkeypatch):
+    last, previous = (write(tmp_path / "checkpoints" / f"{name}.ckpt") for name in ("last", "previous"))
+    unread(monkeypatch, last, number=errno.EIO)
+    with pytest.raises(OSError, match=r"^checkpoint .*last\.ckpt cannot be read: Input/output error$"):
+        read_checkpoint(last)
+    with pytest.warns(UserWarning, match=r"last\.ckpt is skipped: .* cannot be read: Input/output error") as warned:
+        assert newest_intact_checkpoint(tmp_path) == str(previous)
+    assert "damaged" not in str(warned[0].message)
+
+
+def test_if_none_can_be_read_nothing_is_to_be_removed(tmp_path, monkeypatch):
+    last, previous = (write(tmp_path / "checkpoints" / f"{name}.ckpt") for name in ("last", "previous"))
+    truncate(previous, 0.5)
+    unread(monkeypatch, last)
+    with (
+        pytest.warns(UserWarning, match=r"(last|previous)\.ckpt is"),
+        pytest.raises(OSError, match=r"last\.ckpt cannot be read: Permission denied; make it readable and resume"),
+    ):
+        newest_intact_checkpoint(tmp_path)
 
 
 def test_the_newest_intact_one_must_have_this_format(tmp_path):

@@ -79,6 +79,13 @@ class TestSampling:
         assert (frequency[expected == 0] == 0).all()
         assert (frequency - expected).abs().max() <= 4 * (0.25 / count) ** 0.5  # 4 standard deviations at the most
 
+    def test_top_k_above_the_vocabulary_is_all_of_it(self) -> None:
+        model, _ = make_pair(CONFIGS["tied"])
+        every, more = (
+            generate(model, **sources(16), max_length=9, do_sample=True, top_k=top_k, seed=0)[0] for top_k in (0, 10**9)
+        )
+        assert torch.equal(every, more)
+
     def test_top_k_of_one_is_greedy_and_constraints_hold(self) -> None:
         model, _ = make_pair(ending("tied"))
         rules: dict[str, Any] = {"max_length": 12, "min_length": 6, "no_repeat_ngram_size": 2}
