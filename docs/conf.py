@@ -31,6 +31,11 @@ napoleon_use_ivar = True
 write_pages(DOCS / "_generated")
 
 
-def setup(app: Sphinx) -> None:
+def link(_: Sphinx, name: str, source: list[str]) -> None:
     """Let links to files of the repository, as GitHub follows them, lead to their pages."""
-    app.connect("source-read", lambda _, name, source: source.__setitem__(0, linked(source[0], name)))
+    source[0] = linked(source[0], name)
+
+
+def setup(app: Sphinx) -> None:
+    """Have each page go through `link` when it is read."""
+    app.connect("source-read", link)
