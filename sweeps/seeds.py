@@ -2,13 +2,15 @@
 
 `oneforall fit ... --seeds 0..4` trains runs/NAME-seed0 to runs/NAME-seed4, `oneforall test --ckpt_path runs/NAME
 --seeds 0..4` tests them. Each run is what the command does with one seed, and resumes as that does: the same command
-continues where it was stopped.
+continues where it was stopped. So each has a report.html too, of some 5 MB: a seed is a whole run, which somebody may
+want to look at, and seeds are few. `--report false` leaves the pages out, as a sweep does, whose trials are many.
 """
 
 from __future__ import annotations
 
 import re
 import shlex
+import shutil
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -27,6 +29,8 @@ FLAG = "--seeds"
 RANGE = re.compile(r"(\d+)(?:\.\.(\d+))?")
 LARGEST, MOST = 2**32 - 1, 1000
 """The largest seed that numpy takes, and the number of seeds from which a range is a slip of the finger."""
+REFUSED = 2
+"""Exit code of a run that ends by a user's mistake."""
 SET_HERE = ("--run_dir", "--seed_everything", "--output")
 """Flags that would be the same for all runs."""
 
@@ -51,15 +55,24 @@ def run(command: str, args: Sequence[str], given: str) -> int:
         _require_checkpoints(folders)
     for seed, folder in zip(seeds, folders, strict=True):
         print(f"seed {seed}  -> {folder}", flush=True)
+        new = not folder.exists()
         code = training.follow([command, *_of_one(command, args, seed, folder)], folder, _look(command, folder))
         interruption.raise_requested()
         if code:
             print_error(f"seed {seed}: {training.last_line(folder)}")
+            if new and code == REFUSED:
+                _remove_unbegun(folder)
             return code if code > 0 else 1
     print("", *_report(command, seeds, folders), sep="\n", flush=True)
     if command == "fit":
         print(f"test them:  oneforall test --ckpt_path {shlex.quote(name)} {FLAG} {given}")
     return 0
+
+
+def _remove_unbegun(folder: Path) -> None:
+    """Remove the folder of a run that was refused, as `fit` does, unless it has trained after all."""
+    if not any((folder / "checkpoints").glob("*.ckpt")):
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def seeds_of(text: str) -> list[int]:

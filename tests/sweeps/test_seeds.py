@@ -87,6 +87,21 @@ def test_a_run_that_fails_ends_all_with_its_code(trainings: FakeTrainings, capsy
     assert capsys.readouterr().err == "oneforall: error: seed 1: training 1 failed\n"
 
 
+@pytest.mark.parametrize(("code", "kept"), [(2, False), (1, True)])
+def test_a_run_that_is_refused_leaves_no_folder(trainings: FakeTrainings, code: int, kept: bool) -> None:
+    trainings.codes = {1: code}
+    assert run_series([*FIT, "--name", "x", "--seeds", "0..2"]) == code
+    assert Path("runs/x-seed0").is_dir()
+    assert Path("runs/x-seed1").is_dir() == kept  # with the log of a failure that is not the user's
+
+
+def test_a_folder_that_was_there_before_is_kept(trainings: FakeTrainings) -> None:
+    Path("runs/x-seed0").mkdir(parents=True)
+    trainings.codes = {0: 2}
+    assert run_series([*FIT, "--name", "x", "--seeds", "0..1"]) == 2
+    assert Path("runs/x-seed0").is_dir()
+
+
 @pytest.mark.parametrize(
     ("args", "words"),
     [
