@@ -121,8 +121,8 @@ def _square(image: object, size: int) -> Tensor:
     if isinstance(image, Image.Image):
         return _square_of_pillow(image, size)
     array = image.cpu().numpy().transpose(1, 2, 0) if isinstance(image, Tensor) and image.ndim == 3 else image
-    shapes = ((), (3,), (4,))  # after height and width
-    if not isinstance(array, np.ndarray) or array.dtype != np.uint8 or array.shape[2:] not in shapes or not array.size:
+    is_image = isinstance(array, np.ndarray) and array.ndim > 1 and array.shape[2:] in ((), (3,), (4,))
+    if not isinstance(array, np.ndarray) or not is_image or array.dtype != np.uint8 or not array.size:
         given = type(image).__name__
         if isinstance(image, np.ndarray | Tensor):
             given = f"{image.dtype} {list(image.shape)}"

@@ -69,6 +69,7 @@ def test_grey_and_transparent_arrays_are_images_too(classifier: ImageModel) -> N
         (torch.zeros(3, 4, 4), r"float32 \[4, 4, 3\]|torch.float32 \[3, 4, 4\]"),
         ([3], "int"),
         (np.zeros((0, 4, 3), np.uint8), r"uint8 \[0, 4, 3\]"),
+        (np.zeros(5, np.uint8), r"uint8 \[5\]"),
         (b"", "bytes"),  # a sequence of no images to Python
         (b"\x89PNG", "bytes"),
         (io.BytesIO(), "BytesIO"),
