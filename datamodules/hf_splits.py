@@ -87,11 +87,11 @@ def divide(
     Args:
         splits: The splits of the data set.
         path: Where it is, for errors and reports.
-        names: The name of each split; None for one of the usual names. What is not found by them is split off the
+        names: The name of each split; None for one of the usual names. A split that is missing is split off the
             training rows.
         fractions: Share of the training rows held out for `val` and `test`.
         seed: The same seed holds out the same rows.
-        labels: Returns the labels of rows, int64 [N], in proportion to which they are held out.
+        labels: Returns the labels of rows, int64 [N]: each class is held out in proportion to its size.
 
     Raises:
         ValueError: There is no split of a given name.
@@ -116,7 +116,11 @@ def divide(
 
 
 def require(found: Mapping[Split, Rows], split: Split, path: str, argument: str) -> Rows:
-    """Return the rows of a split; raise a ValueError that names the argument to set if there are none."""
+    """Return the rows of a split.
+
+    Raises:
+        ValueError: There are none; the message names the argument to set.
+    """
     if split not in found:
         fix = "" if split == "train" else f", or {argument.replace('_split', '_fraction')} to the share to split off"
         raise ValueError(f"{path} has no {split} split: set {argument} to its name{fix}")

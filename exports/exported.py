@@ -1,4 +1,4 @@
-"""What a user needs to know of an exported model, and what all formats ask before they write one."""
+"""The description of an exported model, and the checks that all formats share."""
 
 from __future__ import annotations
 

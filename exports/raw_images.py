@@ -76,8 +76,8 @@ def compare(model: ImageModel, run: Callable[[Tensor], dict[str, Tensor]], where
 
     Args:
         model: The classifier.
-        run: Returns the export's outputs for images.
-        where: What runs it.
+        run: Returns the outputs of the export by name, for images uint8 [B, 3, size, size].
+        where: Name of the library that runs it.
 
     Raises:
         ValueError: An output differs by more than `LIMIT`.
@@ -97,10 +97,10 @@ def compare(model: ImageModel, run: Callable[[Tensor], dict[str, Tensor]], where
 
 
 def describe_input(model: ImageModel) -> str:
-    """Return what the export takes, in words."""
+    """Return a description of the input of the export: name, type, shape and range."""
     return f"{INPUT}: uint8 [batch, 3, {model.size}, {model.size}], RGB, 0 to 255 (normalisation is inside)"
 
 
 def describe_outputs(model: ImageModel) -> str:
-    """Return what the export gives, in words."""
+    """Return a description of the outputs of the export: names, type and shape."""
     return f"{' and '.join(OUTPUTS)}: float32 [batch, {len(model.class_names)}]"

@@ -1,4 +1,4 @@
-"""What the exports of a T5 say of its texts, and texts to compare them on."""
+"""The input of an exported T5 in words, and texts on which an export is compared."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ SAMPLES, SAMPLE_LENGTH = 15, 12
 
 
 def describe_source(model: TextModel) -> str:
-    """Return what an export takes, in words."""
+    """Return a description of the input of an export."""
     limit = f" of at most {model.max_source_length} tokens" if model.max_source_length else ""
     prefixes = [repr(prefix) for prefix in model.prefixes if prefix]
     return f"text{limit}" + (f", which begins with {' or '.join(prefixes)}" if prefixes else "")

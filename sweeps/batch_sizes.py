@@ -1,4 +1,4 @@
-"""How fast a training is at rising batch sizes, and which fit into memory: `oneforall fit ... --batch_sizes 64..1024`.
+"""Throughput of a training at increasing batch sizes, and which of them fit into memory: `fit --batch_sizes 64..1024`.
 
 Each size is tried by a short `oneforall fit` in a process of its own: one that runs out of memory leaves nothing.
 """
@@ -20,7 +20,7 @@ from utils.text_table import aligned
 
 RANGE = re.compile(r"(\d+)\.\.(\d+)")
 STEPS = 20
-"""Number of optimizer steps that a size is tried for."""
+"""Number of optimizer steps with each size."""
 
 SHORT = (
     *("--trainer.max_epochs=-1", f"--trainer.max_steps={STEPS}", "--trainer.limit_val_batches=1"),
@@ -35,7 +35,7 @@ class Trial(NamedTuple):
     Attributes:
         size: The batch size.
         throughput: Examples per second of training, as in `run.json`.
-        unit: What the examples are called.
+        unit: Name of the examples, such as `images`.
         failure: Why it cannot be trained with; empty if it can.
     """
 

@@ -57,7 +57,7 @@ def validations(folder: Path, metric: str) -> list[Validation]:
 
 
 def best(found: Iterable[Validation], monitor: Monitor) -> Validation | None:
-    """Return the first of the best validations, whose weights `best.ckpt` has; None without any."""
+    """Return the best validation, the first of equal ones, as `best.ckpt` does; None if there is none."""
     best_one: Validation | None = None
     for each in found:
         value = each.scores[monitor.metric]

@@ -57,7 +57,7 @@ class Choices(NamedTuple):
 
 
 Space = Mapping[str, Range | Choices]
-"""What each field may be."""
+"""The values that each field may take."""
 
 
 def read_space(path: Path) -> dict[str, Range | Choices]:
@@ -93,14 +93,14 @@ def as_flag(field: str, value: Value) -> str:
 
 
 def combinations(space: Space) -> int | None:
-    """Return the number of combinations if all fields have choices; None if there is no end of them."""
+    """Return the number of combinations if all fields have choices; None if there is a range of numbers."""
     if not all(isinstance(each, Choices) for each in space.values()):
         return None
     return math.prod(len(each.values) for each in space.values() if isinstance(each, Choices))
 
 
 def short_names(fields: Mapping[str, object]) -> dict[str, str]:
-    """Return for each field as much of its end as no other field ends with."""
+    """Return the shortest end of each field that no other field has."""
     names = {}
     for field in fields:
         parts = field.split(".")

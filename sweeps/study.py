@@ -23,7 +23,7 @@ from utils.random_streams import stream_seed
 ENDED = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL)
 DIRECTIONS = {"max": optuna.study.StudyDirection.MAXIMIZE, "min": optuna.study.StudyDirection.MINIMIZE}
 SEED = 0
-"""Seed of what is tried."""
+"""Seed of the values that trials take."""
 
 UNPRUNED = 4
 """Number of trials that are never pruned, since there is no median to speak of."""
@@ -34,7 +34,7 @@ class Study:
 
     Args:
         file: The SQLite file.
-        space: What each field may be.
+        space: The values that each field may take.
         prune: Whether trials that are worse than the median of those before, at the same epoch, are stopped.
     """
 
@@ -106,7 +106,7 @@ class Study:
         return Trial(study, unfinished[0]._trial_id) if unfinished else study.ask()
 
     def values(self, trial: Trial) -> dict[str, Value]:
-        """Return what a trial tries: chosen now, or what it has tried before."""
+        """Return the values of a trial: sampled now, or those that it had before."""
         return {field: self._suggest(trial, field) for field in self.space}
 
     def report(self, trial: Trial, scores: list[float]) -> bool:

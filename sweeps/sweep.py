@@ -34,13 +34,13 @@ MISTAKE = 2
 
 
 class Plan(NamedTuple):
-    """What a sweep is to do.
+    """The plan of a sweep.
 
     Attributes:
         config: The config that all trials share.
         space_file: The file of the search space.
-        space: What each field may be.
-        flags: More flags of all trials.
+        space: The values that each field may take.
+        flags: Further flags of all trials.
         folder: The sweep's folder.
         trials: Number of trials.
         prune: Whether to stop trials that are worse than the median of those before.

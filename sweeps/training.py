@@ -25,11 +25,12 @@ LOG = "output.log"
 """File of a run folder with what the command printed."""
 
 Look = Callable[[], bool]
-"""Looks at a run; returns whether to stop it."""
+"""Function that reads the state of a run and returns whether to stop it."""
 
 PERIOD = 0.2
+"""Time between two looks at a run, in seconds."""
 PATIENCE = 120.0
-"""How many seconds a process that another sweep has left behind may take to save and stop."""
+"""Maximum time that a process left behind by another sweep may take to save and stop, in seconds."""
 
 
 def follow(args: Sequence[str], folder: Path, look: Look) -> int:
@@ -38,7 +39,7 @@ def follow(args: Sequence[str], folder: Path, look: Look) -> int:
     Args:
         args: The command line.
         folder: The run folder, whose `output.log` gets what it prints.
-        look: Called every now and then and once after the end; if it returns true, the command gets SIGTERM.
+        look: Called every `PERIOD` and once after the end; if it returns true, the command gets SIGTERM.
 
     Raises:
         interruption.Interrupted: A second Ctrl-C; the command is killed.
