@@ -24,6 +24,7 @@ from datamodules.images.image_set import ImageSet
 from lightning_modules.image_classifier import ImageClassifier
 from lightning_modules.optim.muon import Muon
 from lightning_modules.optim.scaled_adamw import ScaledAdamW
+from lightning_modules.optim.scaled_muon import ScaledMuon
 from lightning_modules.optim.schedules import Constant, OneCycle
 from utils.batches import ImageBatch, RawImageBatch
 from utils.interruption import Interrupted, signals_raise
@@ -187,6 +188,11 @@ OPTIMIZERS = {
         lambda groups: ScaledAdamW(groups, lr=0.02),
         lambda groups: ScaledAdamW(groups, lr=0.005, betas=(0.8, 0.9), min_scale=0.1),
         every_group(lr=0.005, betas=(0.8, 0.9), min_scale=0.1),
+    ),
+    "ScaledMuon": (
+        lambda groups: ScaledMuon(groups, lr=0.02),
+        lambda groups: ScaledMuon(groups, lr=0.005, betas=(0.8, 0.9), momentum=0.5),
+        every_group(lr=0.005, betas=(0.8, 0.9), momentum=0.5),
     ),
     "Muon": (
         lambda groups: Muon(groups, lr=0.1),
