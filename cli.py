@@ -61,7 +61,7 @@ from command_line.paths import checkpoint_file, expand_flags, expand_home, with_
 from command_line.process import import_packages, prepare_process, use_utf8
 from command_line.resume_changes import accepted_changes
 from command_line.run_checks import check_callbacks, check_data_fits_model, check_trainer_settings
-from command_line.run_options import RUN_OPTIONS, default_name, named_folder
+from command_line.run_options import RUN_OPTIONS, default_name, named_folder, wanted_folder
 from command_line.start import answer_early
 from command_line.streams import mend_streams
 from command_line.watch import watch_processes
@@ -176,7 +176,7 @@ class OneForAllCLI(LightningCLI):
 
     def _choose_run_dir(self, options: Any) -> Path:
         if self.subcommand != "fit":
-            return evaluation_folder(options.run_dir, options.name, options.ckpt_path, options.output)
+            return evaluation_folder(wanted_folder(options.run_dir, options.name), options.ckpt_path, options.output)
         folder = self._fit_folder(options)
         folder, claimed = training_folder(folder, resume=bool(options.resume), numbered=not options.run_dir)
         self.claimed = folder if claimed else None
@@ -186,7 +186,7 @@ class OneForAllCLI(LightningCLI):
 
     def _fit_folder(self, options: Any) -> Path:
         """Return the folder that a fit asks for."""
-        return Path(options.run_dir) if options.run_dir else named_folder(options.name or self._default_name())
+        return wanted_folder(options.run_dir, options.name) or named_folder(self._default_name())
 
     def _checkpoint_to_resume(self, options: Any) -> dict[str, Any] | None:
         """Lock the folder of `--resume`, and return the config of the checkpoint that a fit continues, if any."""

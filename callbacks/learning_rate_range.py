@@ -41,6 +41,7 @@ class LearningRateRange(Callback):
         self.factors: list[float] = []
         self.losses: list[float] = []
         self._factor = math.nan
+        self._batches = 0  # at the latest factor: several with gradient accumulation
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Check that there is a test to make.
@@ -57,9 +58,17 @@ class LearningRateRange(Callback):
         self.factors, self.losses = [], []
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
-        """Note the factor on all rates."""
-        group = trainer.optimizers[0].param_groups[0]
-        self._factor = group["lr"] / group["initial_lr"]
+        """Note the factor on all rates.
+
+        Raises:
+            ValueError: All rates are 0.
+        """
+        group = max(trainer.optimizers[0].param_groups, key=lambda each: float(each["initial_lr"]))
+        if not group["initial_lr"]:
+            raise ValueError(
+                "a learning-rate range test raises rates, and all are 0: pass --model.optimizer.lr above 0"
+            )
+        self._factor = float(group["lr"] / group["initial_lr"])
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
@@ -69,12 +78,20 @@ class LearningRateRange(Callback):
             return
         loss = float(trainer.strategy.reduce(pl_module.latest["train/loss"], reduce_op="mean"))
         if math.isfinite(loss):
-            self.factors.append(self._factor)
-            self.losses.append(loss)
+            self._note(loss)
         curve = smoothed(self.losses)
         exploded = len(curve) > FEWEST and curve[-1] > self.stop_at * min(curve)
         if exploded or not math.isfinite(loss):
             trainer.should_stop = True
+
+    def _note(self, loss: float) -> None:
+        """Note the loss of a batch; of the batches that one optimizer step accumulates, their mean."""
+        if not self.factors or self.factors[-1] != self._factor:
+            self.factors.append(self._factor)
+            self.losses.append(0.0)
+            self._batches = 0
+        self._batches += 1
+        self.losses[-1] += (loss - self.losses[-1]) / self._batches
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Draw the curve, and print the suggestion."""

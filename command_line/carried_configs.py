@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import yaml
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 
 from command_line.configs import BASE, given_configs, is_on, option_values
-from command_line.mistakes import without_checkpoint
+from command_line.mistakes import folder_asked_for, without_checkpoint
 from command_line.yaml_files import read_yaml
 from utils.checkpoint_config import plain_config, taken_config
 from utils.checkpoints import read_config
@@ -32,12 +31,12 @@ def with_run_config(args: list[str]) -> list[str]:
     The folder may be somebody else's: its config passes the same gate as that of a checkpoint.
 
     Raises:
-        ValueError: It names something that only `--trust_checkpoint` lets it name.
+        ValueError: It names something that only `--trust_checkpoint` lets it name, or as `folder_asked_for`.
     """
     if args[:1] != ["fit"] or not is_on(args, "--resume") or given_configs(args) or option_values(args, "--ckpt_path"):
         return args
-    folders = option_values(args, "--run_dir") or [f"runs/{name}" for name in option_values(args, "--name")]
-    config = Path(folders[-1]) / "config.yaml" if folders else None
+    folder = folder_asked_for(args)
+    config = folder / "config.yaml" if folder else None
     if config is None or not config.is_file() or config.stat().st_size == 0:
         return args
     if is_on(args, "--trust_checkpoint"):

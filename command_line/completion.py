@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 
 from command_line.help_pages import COMMANDS, rows
+from command_line.paths import path_argument
 from command_line.tools import TOOLS, parser_of
 
 FLAG = "--print_shtab"
@@ -58,7 +59,7 @@ def whole_parser() -> argparse.ArgumentParser:
     for name, what in TOOLS.items():
         command = commands.add_parser(name, help=what, add_help=False, parents=[parser_of(name)])
         for action in command._actions:
-            if action.nargs != 0 and action.choices is None and action.type in (None, str):
+            if action.type is path_argument:
                 _complete_files(action)
     return parser
 

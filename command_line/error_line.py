@@ -6,14 +6,16 @@ import os
 import sys
 
 from command_line.configs import is_on
+from utils.error_text import text_of
 
 PREFIX = "oneforall: error: "
 DEBUG_VARIABLE = "ONEFORALL_DEBUG"
 
 
-def print_error(message: object) -> None:
-    """Print an error to stderr, in one line."""
-    print(f"{PREFIX}{' '.join(str(message).split())}", file=sys.stderr, flush=True)
+def print_error(error: BaseException | str) -> None:
+    """Print an error, or a message, to stderr, in one line."""
+    message = text_of(error) if isinstance(error, BaseException) else error
+    print(f"{PREFIX}{' '.join(message.split())}", file=sys.stderr, flush=True)
 
 
 def wants_traceback(args: list[str]) -> bool:

@@ -23,6 +23,7 @@ from command_line.options import class_fields, command_parser, explain_option, n
 from command_line.parser import ParserError
 from command_line.reports import Report, report_of
 from command_line.sources import Sources
+from utils.error_text import text_of
 
 EXTRAS = ("wandb", "tensorboard")
 """Packages that only some need, and the extras of the same name that bring them."""
@@ -48,7 +49,7 @@ def explain(error: BaseException, args: list[str], packages: Sequence[str]) -> s
         args: The command line.
         packages: Names of the packages whose classes a config may name.
     """
-    message = str(error) or type(error).__name__
+    message = text_of(error) or type(error).__name__
     missing = _MISSING.search(message)
     if missing and missing[1] in EXTRAS:
         return f"{missing[1]} is not installed; pip install 'one-for-all[{missing[1]}]'"

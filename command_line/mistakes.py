@@ -10,9 +10,10 @@ from pathlib import Path
 from command_line.configs import CONFIG_OPTIONS, option_values, with_found_configs
 from command_line.error_line import wants_traceback
 from command_line.help_pages import COMMANDS, flags, help_option
-from command_line.paths import checkpoint_file, expand_flags
-from command_line.run_options import RUN_OPTIONS
+from command_line.paths import EMPTY, checkpoint_file, empty_path, expand_flags
+from command_line.run_options import RUN_OPTIONS, wanted_folder
 from command_line.tools import TOOLS
+from utils.error_text import text_of
 from utils.files import require_checkpoint
 
 MEANT = {"train": "fit", "training": "fit", "run": "fit", "eval": "test", "evaluate": "test", "val": "validate"}
@@ -34,16 +35,21 @@ def mistake_in(args: list[str]) -> str | None:
     """Return what is wrong with a command line, as far as that shows without the parser; None if nothing is."""
     if mistake := mistake_in_command(args):
         return mistake
-    if args[0] not in COMMANDS or help_option(args) or wants_traceback(args):
+    if args[0] not in COMMANDS or help_option(args):
+        return None
+    if empty := empty_path(args):
+        return f"{empty}: {EMPTY}"
+    if wants_traceback(args):
         return None
     args = expand_flags(args)
     try:
         if mistake := _loose_words(args) or _unknown_option(args):
             return mistake
+        folder_asked_for(args)
         with_found_configs(args)
         _check_checkpoint(args)
     except (ValueError, OSError) as error:
-        return " ".join(str(error).split())
+        return " ".join(text_of(error).split())
     return _missing(args)
 
 
@@ -59,6 +65,16 @@ def mistake_in_command(args: list[str]) -> str | None:
     near = MEANT.get(args[0]) or next(iter(difflib.get_close_matches(args[0], [*COMMANDS, *TOOLS], 1)), None)
     meant = f"did you mean {near}? " if near else ""
     return f"there is no command {args[0]}; {meant}commands are {listed}"
+
+
+def folder_asked_for(args: list[str]) -> Path | None:
+    """Return the run folder that a command line asks for; None if it leaves the choice to the command.
+
+    Raises:
+        ValueError: As `wanted_folder`.
+    """
+    run_dir, name = (next(reversed(option_values(args, option)), None) for option in ("--run_dir", "--name"))
+    return wanted_folder(run_dir, name)
 
 
 def explain_loose(loose: list[str], command: str) -> str:

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from argparse import ArgumentParser
 
+from command_line.paths import path_argument
+
 
 def add_checkpoint(parser: ArgumentParser) -> None:
     """Add the checkpoint, and whether it is trusted."""
     parser.add_argument(
         "--ckpt_path",
         required=True,
+        type=path_argument,
         metavar="PATH",
         help="a checkpoint, or a run folder: its best.ckpt, else its last.ckpt",
     )

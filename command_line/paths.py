@@ -1,13 +1,18 @@
-"""Paths of a command line and of configs: `~` at the beginning, and the checkpoint in a run folder."""
+"""Paths of a command line and of configs: `~` at the beginning, empty ones, and the checkpoint in a run folder."""
 
 from __future__ import annotations
 
 import re
+from argparse import ArgumentTypeError
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 _HOME = re.compile(r"~[\w.-]*/")
+_PATH_OPTION = re.compile(r"-c|--(.*[._])?(path|file|dir|root|config|output|init_from|teacher|tokenizer)")
+"""Options of `fit` and the others that run a Trainer whose value is a path, of whichever class."""
+EMPTY = "the path is empty, as that of a shell variable that is not set; name a file or a folder"
+"""What is wrong with an empty path, which Python takes for the current folder."""
 WEIGHTS = ("best.ckpt", "last.ckpt")
 """Checkpoints that stand for a run, the preferred one first."""
 
@@ -48,12 +53,35 @@ def expand_flags(args: list[str]) -> list[str]:
     return expanded
 
 
+def path_argument(text: str) -> str:
+    """Return a path: the type of every path among the arguments of the commands in `commands/`.
+
+    Raises:
+        ArgumentTypeError: It is empty.
+    """
+    if not text:
+        raise ArgumentTypeError(EMPTY)
+    return text
+
+
+def empty_path(args: list[str]) -> str | None:
+    """Return which option of a command line has an empty path as its value; None if none has."""
+    for arg, following in zip(args, [*args[1:], None], strict=True):
+        option, equals, value = arg.partition("=")
+        if _PATH_OPTION.fullmatch(option) and (value if equals else following) == "":
+            return option
+    return None
+
+
 def checkpoint_file(path: str) -> str:
     """Return the checkpoint that a path stands for: in a run folder best.ckpt or, without one, last.ckpt.
 
     Raises:
         FileNotFoundError: A folder has neither.
+        ValueError: The path is empty.
     """
+    if not path:
+        raise ValueError(f"--ckpt_path: {EMPTY}")
     if not Path(path).is_dir():
         return path
     for name in WEIGHTS:
@@ -69,7 +97,7 @@ def with_checkpoint_files(args: list[str]) -> list[str]:
     """Return a command line in which `--ckpt_path` names a file, and print which one where it named a run folder.
 
     Raises:
-        FileNotFoundError: As `checkpoint_file`.
+        FileNotFoundError, ValueError: As `checkpoint_file`.
     """
     from lightning.pytorch.utilities import rank_zero_info
 

@@ -60,6 +60,17 @@ def default_name(configs: Sequence[str], network: str) -> str:
     return first.parent.name if first.name == "config.yaml" else first.stem
 
 
+def wanted_folder(run_dir: str | None, name: str | None) -> Path | None:
+    """Return the folder that `--run_dir` asks for or, without it, `--name`; None if neither is given.
+
+    Raises:
+        ValueError: As `named_folder`.
+    """
+    if run_dir:
+        return Path(run_dir)
+    return None if name is None else named_folder(name)
+
+
 def named_folder(name: str) -> Path:
     """Return the folder of a name, runs/NAME.
 
@@ -67,7 +78,7 @@ def named_folder(name: str) -> Path:
         ValueError: It is runs/ itself, or leads out of it.
     """
     if ".." in Path(name).parts or Path(name).is_absolute():
-        raise ValueError(f"--name {name} leads out of runs/; give a name within it (fit takes any folder as --run_dir)")
+        raise ValueError(f"--name {name} leads out of runs/; give a name within it (--run_dir takes any folder)")
     if not Path(name).parts:
         raise ValueError(f"--name {name!r} is runs/ itself; give a name within it")
     return Path("runs") / name

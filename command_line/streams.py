@@ -1,4 +1,4 @@
-"""Standard output and error that may be closed or go away without ending a run."""
+"""Standard output and error that may be closed or go away without ending a run, and that can write any text."""
 
 from __future__ import annotations
 
@@ -7,14 +7,17 @@ import io
 import os
 import sys
 
+from utils.file_names import ESCAPES
+
 GONE = (errno.EPIPE, errno.EIO)
 """Errors of a reader that has left: the end of a pipe, and of a terminal."""
 
 
 def mend_streams() -> None:
-    """Replace standard streams that are closed, and let those whose reader leaves fall silent instead of raising.
+    r"""Replace standard streams that are closed, and let those whose reader leaves fall silent instead of raising.
 
-    Training goes on after `oneforall fit | head -1`; what is written after that goes nowhere.
+    Training goes on after `oneforall fit | head -1`; what is written after that goes nowhere. What the encoding of a
+    stream lacks, such as a file name that is not UTF-8, is written as escapes such as `\xe9`.
     """
     for name, descriptor in (("stdout", 1), ("stderr", 2)):
         stream = getattr(sys, name)
@@ -30,7 +33,7 @@ def _lenient(stream: io.TextIOWrapper, descriptor: int) -> io.TextIOWrapper:
     return io.TextIOWrapper(
         io.BufferedWriter(raw),  # type: ignore[type-var]
         encoding=stream.encoding,
-        errors=stream.errors,
+        errors=ESCAPES,
         line_buffering=stream.line_buffering,
         write_through=stream.write_through,
     )

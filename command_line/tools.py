@@ -15,7 +15,7 @@ from typing import NoReturn
 
 from command_line.error_line import print_error, wants_traceback
 from utils.error_text import NO_MEMORY, first_sentence
-from utils.files import NO_SPACE, naming_full_disk
+from utils.files import naming_full_disk
 
 TOOLS = {
     "classify": "name what is in images",
@@ -94,19 +94,13 @@ def run_tool(args: list[str]) -> int:
     except (ValueError, OSError) as error:
         if wants_traceback(args):
             traceback.print_exc()
-        print_error(_said(error))
+        print_error(error)
         try:
             sys.stdout.flush()
         except OSError:  # it is full, and Python would complain at its end
             _write_nowhere()
         return 2
     return 0
-
-
-def _said(error: Exception) -> str:
-    """Return the text of an error, without the number of one that `naming_full_disk` has explained."""
-    explained = isinstance(error, OSError) and error.errno in NO_SPACE and error.strerror
-    return explained or str(error)
 
 
 def _write_nowhere() -> None:

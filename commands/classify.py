@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 from command_line.error_line import print_error
 from command_line.model_arguments import add_checkpoint, add_device
+from command_line.paths import path_argument
 from utils.file_names import readable
 
 if TYPE_CHECKING:
@@ -33,7 +34,9 @@ BAR = 30
 
 def add_arguments(parser: ArgumentParser) -> None:
     """Add the checkpoint, the images and the form of the answers."""
-    parser.add_argument("images", nargs="+", metavar="IMAGE", help="an image file, or a folder of images")
+    parser.add_argument(
+        "images", nargs="+", type=path_argument, metavar="IMAGE", help="an image file, or a folder of images"
+    )
     add_checkpoint(parser)
     parser.add_argument("--top", type=int, default=5, metavar="K", help="number of classes per image (default: 5)")
     parser.add_argument("--format", choices=("bars", "tsv"), help="default: bars on a terminal, tsv elsewhere")

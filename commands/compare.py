@@ -10,6 +10,8 @@ import sys
 from argparse import ArgumentParser, Namespace
 from pathlib import Path
 
+from command_line.paths import path_argument
+
 EXAMPLES = (
     "oneforall compare runs/resnet20 runs/resnet20-2",
     "oneforall compare runs/* --output compare.html",
@@ -18,8 +20,12 @@ EXAMPLES = (
 
 def add_arguments(parser: ArgumentParser) -> None:
     """Add the run folders, and the page."""
-    parser.add_argument("runs", nargs="+", metavar="RUN", help="a run folder, such as runs/resnet20")
-    parser.add_argument("--output", metavar="FILE", help="also write a page with the curves side by side")
+    parser.add_argument(
+        "runs", nargs="+", type=path_argument, metavar="RUN", help="a run folder, such as runs/resnet20"
+    )
+    parser.add_argument(
+        "--output", type=path_argument, metavar="FILE", help="also write a page with the curves side by side"
+    )
 
 
 def run(options: Namespace) -> None:

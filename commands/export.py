@@ -6,13 +6,14 @@ or pt2, T5 as hf or ctranslate2. The weights are those that `oneforall test` use
 
 from __future__ import annotations
 
+import os
 from argparse import ArgumentParser, Namespace
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from command_line.model_arguments import add_checkpoint
-from command_line.paths import checkpoint_file
+from command_line.paths import checkpoint_file, path_argument
 from utils.files import atomic_folder, atomic_path, require_checkpoint, run_folder_of
 
 if TYPE_CHECKING:
@@ -39,6 +40,7 @@ def add_arguments(parser: ArgumentParser) -> None:
     )
     parser.add_argument(
         "--output",
+        type=path_argument,
         metavar="PATH",
         help="where to write; by default model.onnx, model.pt2, hf, ctranslate2 or ctranslate2-int8 in the run folder",
     )
@@ -47,7 +49,11 @@ def add_arguments(parser: ArgumentParser) -> None:
         choices=("int8", "int16", "float16", "bfloat16"),
         help="type of the weights for CTranslate2; float32 if left out",
     )
-    parser.add_argument("--overwrite", action="store_true", help="replace an earlier export at the same place")
+    parser.add_argument(
+        "--overwrite",
+        action="store_true",
+        help="replace an earlier export at the same place; of files, only one that ends in .onnx or .pt2",
+    )
 
 
 def run(options: Namespace) -> None:
@@ -87,12 +93,22 @@ def default_target(checkpoint: Path, format: str, quantization: str | None) -> P
 
 
 def check_target(target: Path, format: str, overwrite: bool) -> None:
-    """Raise OSError if something is at the target already that must not be replaced."""
+    """Raise OSError if the target cannot be written, or something is there already that must not be replaced.
+
+    Of files, only those with the ending of the format are replaced at all, since others are no earlier export.
+    """
+    folder = next(each for each in target.absolute().parents if each.exists())
+    if not folder.is_dir():
+        raise NotADirectoryError(f"--output {target} would be in {folder}, which is not a folder: name another place")
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise PermissionError(f"--output {target} cannot be written: {folder} does not permit it; name another place")
     if format in IMAGES and target.is_dir():
         raise IsADirectoryError(f"--output {target} is a folder: name a file in it")
     if format in TEXTS and target.is_file():
         raise NotADirectoryError(f"--output {target} is a file: name a folder")
     taken = any(target.iterdir()) if target.is_dir() else target.exists()
+    if taken and format in IMAGES and target.suffix != f".{format}":  # such as the checkpoint, or config.yaml
+        raise FileExistsError(f"{target} exists, and is not replaced: name an --output that ends in .{format}")
     if taken and not overwrite:
         raise FileExistsError(f"{target} exists: pass --overwrite to replace it, or another --output")
 

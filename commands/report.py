@@ -8,12 +8,14 @@ from __future__ import annotations
 
 from argparse import ArgumentParser, Namespace
 
+from command_line.paths import path_argument
+
 EXAMPLES = ("oneforall report runs/resnet20",)
 
 
 def add_arguments(parser: ArgumentParser) -> None:
     """Add the run folder."""
-    parser.add_argument("run", metavar="RUN", help="the run folder, such as runs/resnet20")
+    parser.add_argument("run", type=path_argument, metavar="RUN", help="the run folder, such as runs/resnet20")
 
 
 def run(options: Namespace) -> None:

@@ -27,7 +27,8 @@ from pathlib import Path
 from command_line.configs import find_config
 from command_line.error_line import print_error
 from command_line.mistakes import mistake_in
-from command_line.run_options import named_folder
+from command_line.paths import path_argument
+from command_line.run_options import named_folder, wanted_folder
 from utils import interruption
 
 EXAMPLES = (
@@ -40,8 +41,10 @@ TAKES_FLAGS_OF_FIT = True
 
 def add_arguments(parser: ArgumentParser) -> None:
     """Add what is trained, what is tried, and how often."""
-    parser.add_argument("config", metavar="CONFIG", help="config of the training, a file or a shipped one")
-    parser.add_argument("space", metavar="SPACE", help="search space, a file or a shipped one")
+    parser.add_argument(
+        "config", type=path_argument, metavar="CONFIG", help="config of the training, a file or a shipped one"
+    )
+    parser.add_argument("space", type=path_argument, metavar="SPACE", help="search space, a file or a shipped one")
     parser.add_argument("--trials", type=int, default=20, metavar="N", help="number of trials (default: 20)")
     parser.add_argument("--name", metavar="NAME", help="the folder is runs/NAME (default: CONFIG-SPACE, as file names)")
     parser.add_argument("--no_pruning", action="store_true", help="train every trial to its end")
@@ -61,7 +64,7 @@ def run(options: Namespace) -> None:
     config, space_file = find_config(options.config), find_config(options.space)
     space = read_space(space_file)
     _check(options, config, space)
-    folder = named_folder(options.name or f"{config.stem}-{space_file.stem}")
+    folder = wanted_folder(None, options.name) or named_folder(f"{config.stem}-{space_file.stem}")
     again, prune = shlex.join(["oneforall", *sys.argv[1:]]), not options.no_pruning
     plan = Plan(str(config), space_file, space, tuple(options.flags), folder, options.trials, prune, again)
     try:

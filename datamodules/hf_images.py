@@ -5,16 +5,16 @@ from __future__ import annotations
 from collections.abc import Collection
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
 from datamodules.hf_splits import Rows, Split, divide, open_splits, require
-from datamodules.image_folder import IMAGENET
 from datamodules.images.base import ImageDataModule
 from datamodules.images.decoding import decode_content, decode_image, decode_into
-from datamodules.images.image_set import ImageSet, channel_statistics
+from datamodules.images.image_set import ImageSet
+from datamodules.images.normalization import Normalization, mean_and_std
 from utils.checks import check_choice, check_fraction, check_positive_int
 
 if TYPE_CHECKING:
@@ -65,7 +65,7 @@ class HFDatasetDataModule(ImageDataModule):
         image_size: int = 32,
         validation_fraction: float = 0.1,
         test_fraction: float = 0.1,
-        normalization: Literal["data", "imagenet"] = "data",
+        normalization: Normalization = "data",
         **options: Any,
     ) -> None:
         super().__init__(**options)
@@ -79,7 +79,7 @@ class HFDatasetDataModule(ImageDataModule):
         self.validation_fraction = check_fraction("data.validation_fraction", validation_fraction)
         self.test_fraction = check_fraction("data.test_fraction", test_fraction)
         check_choice("data.normalization", normalization, ("data", "imagenet"))
-        self.normalization = normalization
+        self.normalization: Normalization = normalization
 
     def prepare_data(self) -> None:
         """Have `datasets` read its files into its cache, on one process."""
@@ -90,7 +90,7 @@ class HFDatasetDataModule(ImageDataModule):
         """Return training and validation images, and set `class_names`, `mean` and `std`."""
         train = self._read(require(self._parts, "train", self.root, "data.train_split"))
         val = self._read(self._parts["val"]) if "val" in self._parts else None
-        self.mean, self.std = IMAGENET if self.normalization == "imagenet" else channel_statistics(train.images)
+        self.mean, self.std = mean_and_std(self.normalization, train.images)
         return train, val
 
     def load_test(self) -> ImageSet:
@@ -155,10 +155,21 @@ class HFDatasetDataModule(ImageDataModule):
 
     @cached_property
     def _classes(self) -> list[Any]:
-        """The names of the classes, or the different labels of all splits if they have no names."""
-        names = getattr(self._features[self._label], "names", None)
-        if names is not None:
-            return list(names)
+        """The names of the classes, or the different labels of all splits, sorted, if they have no names.
+
+        Raises:
+            ValueError: The column holds something other than labels, such as lists.
+        """
+        feature = self._features[self._label]  # before the import, since it says how to get the library
+        from datasets import ClassLabel, Value
+
+        if isinstance(feature, ClassLabel):
+            return list(feature.names)
+        if not isinstance(feature, Value):
+            raise ValueError(
+                f"data.label_column: column {self._label!r} of {self.root} holds {feature}: name a column of numbers, "
+                "texts or ClassLabel"
+            )
         known = {value for table in self._splits.values() for value in table[self._label][:] if value is not None}
         return sorted(known)
 
@@ -168,11 +179,12 @@ class HFDatasetDataModule(ImageDataModule):
         Raises:
             ValueError: One is missing.
         """
+        from datasets import ClassLabel
+
         values = table[self._label][:]
-        if hasattr(self._features[self._label], "names"):
-            numbers = {number: number for number in range(len(self._classes))}
-        else:
-            numbers = {value: number for number, value in enumerate(self._classes)}
+        are_numbers = isinstance(self._features[self._label], ClassLabel)
+        known = range(len(self._classes)) if are_numbers else self._classes
+        numbers = {value: number for number, value in enumerate(known)}
         labels = [numbers.get(value, -1) for value in values]
         if -1 in labels:
             row = labels.index(-1)
@@ -186,11 +198,9 @@ class HFDatasetDataModule(ImageDataModule):
 
     def _read(self, rows: Rows) -> ImageSet:
         """Return the images and labels of a split."""
-        from datasets import Image
-
         self.class_names = self.find_class_names()
         labels = self._labels(rows.table)
-        encoded = rows.table.select_columns([self._image]).cast_column(self._image, Image(decode=False))
+        encoded = self._encoded(rows.table)
         images = torch.zeros(len(labels), 3, self.image_size, self.image_size, dtype=torch.uint8)
         for start in range(0, len(labels), _AT_ONCE):
             chunk = encoded[start : start + _AT_ONCE][self._image]
@@ -200,6 +210,23 @@ class HFDatasetDataModule(ImageDataModule):
                 more = f"; {len(errors) - 1:,} more cannot be read" if len(errors) > 1 else ""
                 raise ValueError(next(iter(errors.values())) + more)
         return ImageSet(images, labels, None, rows.source)
+
+    def _encoded(self, table: Dataset) -> Dataset:
+        """Return the column of the images, each of them the content or the path of its file.
+
+        Raises:
+            ValueError: The column holds neither.
+        """
+        from datasets import Image
+
+        try:
+            encoded: Dataset = table.select_columns([self._image]).cast_column(self._image, Image(decode=False))
+        except (TypeError, ValueError, NotImplementedError) as error:  # Arrow's own exceptions are among them
+            raise ValueError(
+                f"data.image_column: column {self._image!r} of {self.root} holds {self._features[self._image]}: name a "
+                "column of images or of their paths"
+            ) from error
+        return encoded
 
     def _decode(self, row: int, value: dict[str, Any] | None, source: str) -> Tensor:
         """Return an image, given as the content or else the path of its file."""

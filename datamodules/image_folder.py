@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
@@ -14,15 +14,13 @@ from datamodules.images.base import ImageDataModule
 from datamodules.images.formats import readable_endings
 from datamodules.images.image_cache import cached_images
 from datamodules.images.image_files import ImageFiles
-from datamodules.images.image_set import ImageSet, channel_statistics, split_line
+from datamodules.images.image_set import ImageSet, split_line
 from datamodules.images.layout import Layout, read_layout
 from datamodules.images.listing import describe_skipped, list_images
+from datamodules.images.normalization import Normalization, mean_and_std
 from datamodules.trainer_state import stage_of
 from utils.checks import check_choice, check_fraction, check_positive_int
 from utils.file_names import one_form, readable
-
-IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
-"""Mean and standard deviation per channel with which torchvision's weights were trained."""
 
 _NAMES = {"train": "training", "val": "validation", "test": "test"}
 _NO_ROOT = "data.root is missing: set it to the folder that contains train/<class>/ or <class>/ folders"
@@ -64,7 +62,7 @@ class ImageFolderDataModule(ImageDataModule):
         image_size: int | None = None,
         validation_fraction: float = 0.1,
         test_fraction: float = 0.1,
-        normalization: Literal["data", "imagenet"] = "data",
+        normalization: Normalization = "data",
         cache_dir: str | None = ".cache/images",
         **options: Any,
     ) -> None:
@@ -76,7 +74,7 @@ class ImageFolderDataModule(ImageDataModule):
         self.validation_fraction = check_fraction("data.validation_fraction", validation_fraction)
         self.test_fraction = check_fraction("data.test_fraction", test_fraction)
         check_choice("data.normalization", normalization, ("data", "imagenet"))
-        self.normalization = normalization
+        self.normalization: Normalization = normalization
         self.cache_dir = Path(cache_dir) if cache_dir is not None else None
         self.input_size = image_size or 32
         self._known_layout: Layout | None = None
@@ -91,7 +89,7 @@ class ImageFolderDataModule(ImageDataModule):
                 self.load_test()
 
     def load_training(self) -> tuple[ImageSet, ImageSet | None]:
-        """Return training and validation images, and set `mean` and `std` to those of the training images."""
+        """Return training and validation images, and set `mean` and `std`."""
         files, val_files, test_files = self._split_training()
         if self._has("val"):
             val_files = self._list("val")
@@ -107,7 +105,7 @@ class ImageFolderDataModule(ImageDataModule):
             self._test_line = split_line("test", test_files.source, test_files.labels)
         train = self._read(files, "train")
         val = None if val_files is None else self._read(val_files, "val")
-        self.mean, self.std = IMAGENET if self.normalization == "imagenet" else channel_statistics(train.images)
+        self.mean, self.std = mean_and_std(self.normalization, train.images)
         return train, val
 
     def test_path(self) -> str:

@@ -6,7 +6,8 @@ from pathlib import Path
 DOCS = Path(__file__).parent
 sys.path[:0] = [str(DOCS.parent), str(DOCS)]  # the program, and the generator of pages
 
-from pages import write_pages  # noqa: E402
+from pages import linked, write_pages  # noqa: E402
+from sphinx.application import Sphinx  # noqa: E402
 
 project = "One for All"
 author = "the authors of One for All"
@@ -28,3 +29,13 @@ autodoc_typehints = "none"  # what a field takes is in the configuration referen
 napoleon_use_ivar = True
 
 write_pages(DOCS / "_generated")
+
+
+def link(_: Sphinx, name: str, source: list[str]) -> None:
+    """Let links to files of the repository, as GitHub follows them, lead to their pages."""
+    source[0] = linked(source[0], name)
+
+
+def setup(app: Sphinx) -> None:
+    """Have each page go through `link` when it is read."""
+    app.connect("source-read", link)

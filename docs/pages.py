@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import importlib
 import inspect
+import posixpath
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -30,6 +31,10 @@ INCLUDED = {
     "CHANGELOG.md": "changelog.md",
 }
 """Files of the repository that are pages as they are, and what each is called among the generated ones."""
+
+PAGES = {source: f"docs/_generated/{name}" for source, name in INCLUDED.items()}
+PAGES["docs/diagrams/README.md"] = "docs/diagrams.md"
+"""The page of the site for each file of the repository that is shown there under another name."""
 
 LINK = re.compile(r"(!?)\[([^\]]*)\]\((?!https?:|#)([^)\s]+)\)")
 
@@ -83,6 +88,26 @@ def included(source: Path) -> str:
         return words if path.strip("/") in words else f"{words} (`{path}`)"
 
     return LINK.sub(rewrite, source.read_text(encoding="utf-8"))
+
+
+def linked(text: str, name: str) -> str:
+    """Return the source of a page with its links to files of the repository as links to their pages.
+
+    GitHub follows the links as they are written; the site has README.md and its like under other names.
+
+    Args:
+        text: The source, Markdown.
+        name: The page's path below `docs/`, without its ending.
+    """
+    folder = posixpath.dirname(f"docs/{name}")
+
+    def rewrite(match: re.Match[str]) -> str:
+        image, words, target = match.groups()
+        path, hash_, place = target.partition("#")
+        page = PAGES.get(posixpath.normpath(posixpath.join(folder, path)))
+        return match[0] if image or page is None else f"[{words}]({posixpath.relpath(page, folder)}{hash_}{place})"
+
+    return LINK.sub(rewrite, text)
 
 
 def options() -> str:

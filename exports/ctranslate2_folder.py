@@ -6,6 +6,7 @@ Our weights fill CTranslate2's own description of a Transformer; its converter w
 from __future__ import annotations
 
 import copy
+import math
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,6 @@ import torch
 from tokenizers import Tokenizer
 from torch import nn
 
-from architectures.t5.attention import Attention
 from architectures.t5.config import T5Config
 from architectures.t5.feed_forward import FeedForward, GatedFeedForward
 from architectures.t5.model import T5
@@ -45,7 +45,8 @@ def write_ctranslate2(model: TextModel, folder: Path, quantization: str | None =
         quantization: Type of the weights, such as `int8`; None for float32.
 
     Raises:
-        ValueError: The package is missing, or log-probabilities in float32 differ.
+        ValueError: The package is missing, or log-probabilities in float32 differ, or those of other types are no
+            numbers.
     """
     require("ctranslate2")
     module, tokenizer = model.module, tokenizer_of(model.module)
@@ -58,6 +59,8 @@ def write_ctranslate2(model: TextModel, folder: Path, quantization: str | None =
     difference = _greatest_difference(module, folder)
     if quantization is None:
         check_close(difference, LIMIT, "log-probabilities in ctranslate2")
+    elif not math.isfinite(difference):
+        raise ValueError(f"--quantization {quantization} makes log-probabilities NaN or infinite: pass another type")
     found = decoding_options(module)
     options = f"beam_size={found['num_beams']}, max_decoding_length={found['max_length']}"
     options += f", length_penalty={found['length_penalty']}"
@@ -119,12 +122,14 @@ def _spec(network: T5, tokenizer: Tokenizer) -> Any:
 def _fill_stack(spec: Any, stack: Stack, config: T5Config) -> None:
     spec.layer_norm.gamma = stack.final_norm.weight
     for layer, block in zip(spec.layer, map(_block, stack.blocks), strict=True):
-        _fill_attention(layer.self_attention, block.self_attention, "qkv", "o")
+        own = block.self_attention
+        _fill_attention(layer.self_attention, (own.q, own.k, own.v), (own.o,))
         layer.self_attention.layer_norm.gamma = block.self_attention_norm.weight
         layer.self_attention.relative_attention_bias = stack.position_bias.embedding.weight
         layer.self_attention.relative_attention_max_distance = np.int32(config.relative_attention_max_distance)
         if stack.is_decoder:
-            _fill_attention(layer.attention, block.cross_attention, "q", "kv", "o")
+            cross = block.cross_attention
+            _fill_attention(layer.attention, (cross.q,), (cross.k, cross.v), (cross.o,))
             layer.attention.layer_norm.gamma = block.cross_attention_norm.weight
         layer.ffn.layer_norm.gamma = block.feed_forward_norm.weight
         _fill_feed_forward(layer.ffn, block.feed_forward)
@@ -144,21 +149,24 @@ def _fill_feed_forward(spec: Any, layer: nn.Module) -> None:
         spec.linear_0.weight = layer.wi.weight
 
 
-def _fill_attention(spec: Any, attention: Attention, *groups: str) -> None:
-    """Give the layers of an attention the weights of ours, each those of a group side by side."""
+def _fill_attention(spec: Any, *groups: tuple[nn.Linear, ...]) -> None:
+    """Give each layer of an attention the weights of a group of ours, one below the other."""
     spec.queries_scale = 1.0
     for linear, group in zip(spec.linear, groups, strict=True):
-        linear.weight = torch.cat([getattr(attention, name).weight for name in group])
+        linear.weight = torch.cat([layer.weight for layer in group])
 
 
 @torch.no_grad()
 def _greatest_difference(module: TextSeq2Seq, folder: Path) -> float:
-    """Return the greatest difference between CTranslate2's log-probabilities and ours, of our own translations."""
+    """Return the greatest difference between CTranslate2's log-probabilities and ours, of our own translations.
+
+    It is NaN if one of them is.
+    """
     import ctranslate2
 
     tokenizer = tokenizer_of(module)
     translator = ctranslate2.Translator(str(folder), device="cpu")
-    greatest = 0.0
+    greatest = torch.zeros(())
     for source in sample_texts(tokenizer):
         target = module.translate(source, num_beams=1) or source
         encoded, labels = tokenizer.encode(source), tokenizer.encode(target)
@@ -166,5 +174,5 @@ def _greatest_difference(module: TextSeq2Seq, folder: Path) -> float:
         ids_1S, labels_1T = torch.tensor([encoded.ids]), torch.tensor([labels.ids])
         log_p_TV = module(ids_1S, torch.ones_like(ids_1S), labels_1T)[0].log_softmax(-1)
         ours = log_p_TV.gather(1, labels_1T.T).flatten()
-        greatest = max(greatest, float((torch.tensor(scored.log_probs) - ours).abs().max()))
-    return greatest
+        greatest = greatest.maximum((torch.tensor(scored.log_probs) - ours).abs().max())
+    return float(greatest)

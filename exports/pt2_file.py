@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 from pathlib import Path
 
@@ -30,11 +31,13 @@ def write_pt2(model: ImageModel, path: Path) -> Exported:
         path: The file.
 
     Raises:
+        OSError: The file cannot be written.
         ValueError: The network cannot be exported, or outputs differ.
     """
     names = json.dumps(model.class_names, ensure_ascii=False)
-    with path.open("wb") as file:  # of any name: for a path, torch asks for one that ends in .pt2
-        torch.export.save(program_of(model), file, extra_files={NAMES_FILE: names})
+    content = io.BytesIO()  # on a full disk torch would end in an error of its own, and it wants the ending .pt2
+    torch.export.save(program_of(model), content, extra_files={NAMES_FILE: names})
+    path.write_bytes(content.getbuffer())
     with path.open("rb") as file:
         program = torch.export.load(file).module()
     return Exported(

@@ -52,7 +52,7 @@ class LibraryNet(ImageClassifierNet):
         training, images = self.training, next(self.parameters()).new_zeros(2, 3, size, size)
         try:
             logits = self.eval()(images)
-        except (RuntimeError, AssertionError, ValueError, TypeError, IndexError) as error:
+        except Exception as error:  # of a network that is not ours, which may do anything
             reason = " ".join(str(error).split())
             raise ValueError(
                 f"{type(self).__name__} {self.name} does not take images of {size}x{size} pixels ({reason}): pass "
@@ -139,8 +139,8 @@ def build(make: Any, name: str, num_classes: int, options: Mapping[str, Option] 
             raise ValueError(f"architecture.options.{option} is not taken: weights are loaded by --model.init_from")
     try:
         network: nn.Module = make(name, num_classes=num_classes, **(options or {}))
-    except (TypeError, ValueError, AssertionError, RuntimeError, KeyError) as error:
-        reason = " ".join(str(error).split())
+    except Exception as error:  # of a network that is not ours, which may do anything
+        reason = " ".join(str(error).split()) or type(error).__name__
         raise ValueError(f"architecture.options {dict(options or {})} do not fit {name}: {reason}") from error
     return network
 

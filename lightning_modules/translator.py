@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, overload
 
 from torch import Tensor
@@ -68,8 +68,9 @@ class Translator(UsesTokenizer):
                 With `do_sample=True`, `num_beams` is 1 unless it is given.
 
         Raises:
-            ValueError: The model has no tokenizer yet, or an option is invalid.
+            ValueError: The model has no tokenizer yet, an option is invalid, or a source is not a string.
         """
+        texts = sources_of(texts)
         if self.tokenizer is None:
             raise ValueError("there is no tokenizer before training: use TextSeq2Seq.load_from_checkpoint")
         search = text_search(**{**self.decoding, **({"num_beams": 1} if changes.get("do_sample") else {}), **changes})
@@ -85,6 +86,21 @@ class Translator(UsesTokenizer):
         """Return what `generate_texts` does, for token ids [B, S] of sources and the mask of their tokens."""
         assert self.tokenizer is not None
         return generate_texts(self.architecture, self.tokenizer, input_ids, mask, search, self.decode_precision, seed)
+
+
+def sources_of(texts: Iterable[str]) -> list[str]:
+    """Return several sources as a list: an iterator, such as an open file, can be read once only.
+
+    Raises:
+        ValueError: They are one string, whose characters would be sources, or not strings.
+    """
+    if isinstance(texts, str | bytes) or not isinstance(texts, Iterable):
+        raise ValueError(f"texts must be several strings, such as a list of them, got {type(texts).__name__}")
+    sources = list(texts)
+    for number, text in enumerate(sources):
+        if not isinstance(text, str):
+            raise ValueError(f"texts[{number}] must be a string, got {type(text).__name__}")
+    return sources
 
 
 def text_search(max_length: int, min_length: int, **options: Any) -> Search:

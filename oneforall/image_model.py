@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import io
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple, overload
+from typing import Any, NamedTuple, TypeGuard, overload
 
 import numpy as np
 import torch
@@ -71,10 +72,11 @@ class ImageModel(Model):
 
         Raises:
             FileNotFoundError: There is no such file.
-            ValueError: A file cannot be decoded, or an array has another type or shape than those of an image.
+            ValueError: A file cannot be decoded, an array has another type or shape than those of an image, or it is
+                nothing of these, such as bytes.
         """
-        if isinstance(images, str | os.PathLike | Image.Image) or getattr(images, "ndim", 4) < 4:
-            return self.classify(_square(images, self.size)[None])[0]  # type: ignore[arg-type]
+        if not _is_sequence(images):
+            return self.classify(_square(images, self.size)[None])[0]
         squares = [_square(image, self.size) for image in images]
         return self.classify(torch.stack(squares)) if squares else []
 
@@ -99,23 +101,42 @@ class ImageModel(Model):
         ]
 
 
-def _square(image: ImageLike, size: int) -> Tensor:
+def _is_sequence(images: ImageLike | Sequence[ImageLike]) -> TypeGuard[Sequence[ImageLike]]:
+    """Return whether these are several images, as an array of four dimensions is; Python iterates bytes and files."""
+    if isinstance(images, np.ndarray | Tensor):
+        return images.ndim > 3
+    single = isinstance(images, str | os.PathLike | Image.Image | bytes | bytearray | io.IOBase)
+    return not single and isinstance(images, Iterable)
+
+
+def _square(image: object, size: int) -> Tensor:
     """Return one image as uint8 [3, size, size].
 
     Raises:
         FileNotFoundError: There is no such file.
-        ValueError: It cannot be decoded, or is an array of another type or shape.
+        ValueError: It cannot be decoded, or is an array of another type or shape, or without pixels.
     """
     if isinstance(image, str | os.PathLike):
         return decode_image(Path(image), size)
     if isinstance(image, Image.Image):
-        image.load()
-        return square_image(image, size)
+        return _square_of_pillow(image, size)
     array = image.cpu().numpy().transpose(1, 2, 0) if isinstance(image, Tensor) and image.ndim == 3 else image
-    if not isinstance(array, np.ndarray) or array.dtype != np.uint8 or array.shape[2:] not in ((), (3,), (4,)):
-        given = f"{getattr(image, 'dtype', type(image).__name__)} {list(getattr(image, 'shape', []))}"
+    shapes = ((), (3,), (4,))  # after height and width
+    if not isinstance(array, np.ndarray) or array.dtype != np.uint8 or array.shape[2:] not in shapes or not array.size:
+        given = type(image).__name__
+        if isinstance(image, np.ndarray | Tensor):
+            given = f"{image.dtype} {list(image.shape)}"
         raise ValueError(
             f"an image must be a path, a PIL image, a uint8 array [H, W], [H, W, 3] or [H, W, 4], or a uint8 tensor "
             f"[3, H, W], got {given}"
         )
     return square_image(Image.fromarray(np.ascontiguousarray(array)), size)
+
+
+def _square_of_pillow(image: Image.Image, size: int) -> Tensor:
+    try:
+        image.load()
+        return square_image(image, size)
+    except Exception as error:  # each format's decoder raises its own exceptions
+        name = readable(getattr(image, "filename", "") or "a PIL image")
+        raise ValueError(f"{name} cannot be read as an image ({type(error).__name__}: {error}): replace it") from error

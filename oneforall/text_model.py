@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any, overload
 
 from lightning_modules.text_seq2seq import TextSeq2Seq
+from lightning_modules.translator import sources_of
 from oneforall.model import Model
 from utils.batches import ScoredText
 from utils.file_names import readable
@@ -72,9 +73,10 @@ class TextModel(Model):
                 `do_sample=True` or `num_return_sequences=3`.
 
         Raises:
-            ValueError: An option is invalid, a text has bytes that are no UTF-8, or the model has several tasks and no
-                prefix is given.
+            ValueError: An option is invalid, a text is not a string or has bytes that are no UTF-8, or the model has
+                several tasks and no prefix is given.
         """
+        texts = sources_of(texts)
         before = self._prefix() if prefix is None else prefix
         for text in (before, *texts):
             _require_unicode(text)

@@ -10,9 +10,9 @@ from callbacks.plots.metric_lines import Line, Panels, spans_decades
 from callbacks.run.throughput_file import Row
 
 MAX_POINTS = 1000
-"""Of one line."""
+"""Maximum number of points of a line."""
 MAX_BARS = 24
-"""Of a histogram of lengths."""
+"""Maximum number of bars of a histogram of lengths."""
 
 Kind = Literal["line", "bars", "points"]
 
@@ -37,7 +37,7 @@ class Chart(NamedTuple):
 
     Attributes:
         title: What it shows.
-        x: What is on the horizontal axis.
+        x: Label of the horizontal axis.
         series: Its lines.
         log: Whether the vertical axis is logarithmic.
     """
@@ -48,7 +48,7 @@ class Chart(NamedTuple):
     log: bool = False
 
     def plain(self) -> dict[str, Any]:
-        """Return it as JSON has it: few digits, few points."""
+        """Return the chart as plain values for JSON: six digits, at most `MAX_POINTS` points per line."""
         return {**self._asdict(), "series": [_plain(series) for series in self.series]}
 
 
@@ -85,8 +85,8 @@ def throughput_chart(unit: str, rows: Sequence[Row]) -> Chart:
     """Return the chart of examples per second, a point per epoch.
 
     Args:
-        unit: What the examples are called.
-        rows: Epochs, seconds and examples.
+        unit: Name of the examples, such as `images`.
+        rows: Epoch, seconds and examples of each epoch.
     """
     timed = [(epoch, examples / seconds) for epoch, seconds, examples in rows if seconds > 0]
     series = Series("training", [epoch for epoch, _ in timed], [rate for _, rate in timed])
@@ -102,7 +102,7 @@ def reliability_chart(bins: Sequence[Mapping[str, float]]) -> Chart:
 
 
 def confidence_chart(bins: Sequence[Mapping[str, float]]) -> Chart:
-    """Return the chart of how many predictions each bin of confidence has, with the empty bins."""
+    """Return the histogram of the predictions over confidence, empty bins included."""
     from utils.confidence_bins import BINS  # imports torch, which a comparison of runs does without
 
     counts = [0.0] * BINS
@@ -119,10 +119,10 @@ def calibration_error(bins: Sequence[Mapping[str, float]]) -> float:
 
 
 def length_chart(unit: str, lengths: Mapping[str, Sequence[int]]) -> Chart:
-    """Return the chart of how many texts have each length.
+    """Return the histogram of the lengths of texts.
 
     Args:
-        unit: What is counted in a text.
+        unit: Unit of a length, such as `words`.
         lengths: Lengths by label; at least one.
     """
     longest = max(length for each in lengths.values() for length in each)
@@ -141,7 +141,7 @@ def side_by_side(runs: Mapping[str, Mapping[str, Line]]) -> list[Chart]:
     """Return a chart for each metric of training and validation that any of several runs logged, with a line per run.
 
     Args:
-        runs: Lines of the metrics of each run, by its name.
+        runs: The line of each metric, by the name of the run.
     """
     metrics = dict.fromkeys(metric for columns in runs.values() for metric in columns if not metric.startswith("test/"))
     return [

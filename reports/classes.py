@@ -17,9 +17,9 @@ class ClassScores(NamedTuple):
     Attributes:
         name: The class.
         examples: Number of examples of the class.
-        recall: Share of its examples that were predicted as it: its accuracy.
-        precision: Share of the predictions of it that were right.
-        f1: Harmonic mean of both.
+        recall: Share of its examples that were predicted correctly.
+        precision: Share of the predictions of this class that were correct.
+        f1: Harmonic mean of precision and recall.
     """
 
     name: str
@@ -33,7 +33,7 @@ class Confusions(NamedTuple):
     """Confusions of a validation or a test.
 
     Attributes:
-        of: What was evaluated.
+        of: Name of the evaluation, such as `test`.
         classes: Names of the classes.
         counts: How often each true class (row) was predicted as each class (column); empty with many classes.
         pairs: True class, predicted class and count of the most frequent confusions.
@@ -48,10 +48,10 @@ class Confusions(NamedTuple):
 
 
 def confusions_of(data: Mapping[str, Any]) -> Confusions:
-    """Return what `confusion_matrix.json` holds.
+    """Return the confusions in the content of a `confusion_matrix.json`.
 
     Raises:
-        ValueError: A cell has not three numbers, or is of a class that is not named.
+        ValueError: A cell does not have three numbers, or its class has no name.
     """
     classes = [str(name) for name in data["classes"]]
     cells = [(int(true), int(predicted), int(count)) for true, predicted, count in data["cells"]]

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 from reports.run_files import RunFiles
 from utils.config_changes import config_changes, value_text
+from utils.file_names import readable
 
 SEED = "seed_everything"
 MAX_TEST_SCORES = 4
@@ -28,12 +29,12 @@ class Group(NamedTuple):
 
 
 class Comparison(NamedTuple):
-    """What is known of several runs.
+    """Several runs side by side.
 
     Attributes:
         runs: The runs by name.
-        header: What the columns of the table are, after the name of the run.
-        rows: The cells of each run, as text, by its name.
+        header: Names of the columns of the table, after that of the run.
+        rows: The cells of each run as text, by the name of the run.
         groups: Groups of at least two seeds.
         differences: Values of each field that differs, with the names of the runs that have them.
     """
@@ -72,7 +73,7 @@ def _named(runs: Iterable[RunFiles]) -> dict[str, RunFiles]:
     """Return runs by the names of their folders, by whole paths where two names are the same."""
     listed = list(runs)
     names = [run.name for run in listed]
-    return {run.name if names.count(run.name) == 1 else str(run.folder): run for run in listed}
+    return {run.name if names.count(run.name) == 1 else readable(run.folder): run for run in listed}
 
 
 def scores_of(run: RunFiles) -> dict[str, float]:

@@ -14,7 +14,7 @@ from utils.files import write_text
 from utils.text_table import aligned
 
 DOCTYPE = b"<!DOCTYPE html>"
-"""What a page begins with."""
+"""The beginning of every page."""
 
 
 def as_text(comparison: Comparison, width: int | None = None) -> Iterator[str]:
@@ -22,7 +22,7 @@ def as_text(comparison: Comparison, width: int | None = None) -> Iterator[str]:
 
     Args:
         comparison: The comparison.
-        width: Columns of the terminal; if None, a table may be as wide as it is.
+        width: Width of the terminal in characters; None for no limit.
     """
     rows = [["run", *comparison.header], *([name, *cells] for name, cells in comparison.rows.items())]
     for group in comparison.groups:
@@ -78,4 +78,4 @@ def require_page(path: Path) -> None:
 def _link(folder: Path, beside: Path) -> str:
     """Return the address of a run's report, or of its folder, from a page in another folder."""
     target = folder / "report.html" if (folder / "report.html").is_file() else folder
-    return quote(Path(os.path.relpath(target, beside)).as_posix())
+    return quote(os.fsencode(Path(os.path.relpath(target, beside)).as_posix()))

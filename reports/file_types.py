@@ -42,8 +42,8 @@ ROWS: dict[str, tuple[str, Types]] = {
 }
 """The entry that is a list of rows, and the entries of a row."""
 
-MOST_VALUES, DEEPEST = 100_000, 100
-"""A config of more values, or of deeper ones, is none that a run has written."""
+MAX_VALUES, MAX_DEPTH = 100_000, 100
+"""Maximum number of values in a config, and of levels: a run writes fewer."""
 
 
 def check_types(name: str, content: Mapping[str, Any]) -> None:
@@ -67,7 +67,7 @@ def check_size(content: object) -> None:
     while values:
         value, depth = values.pop()
         seen += 1
-        if seen > MOST_VALUES or depth > DEEPEST:
-            raise ValueError(f"it refers to itself, or has more than {MOST_VALUES:,} values")
+        if seen > MAX_VALUES or depth > MAX_DEPTH:
+            raise ValueError(f"it refers to itself, or has more than {MAX_VALUES:,} values")
         inner = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
         values.extend((each, depth + 1) for each in inner)

@@ -16,10 +16,11 @@ from callbacks.plots.metric_lines import Line, read_columns
 from callbacks.run.record_text import Record, duration
 from callbacks.run.scores import Score, lower_is_better, overall_scores, score_of, validation_scores
 from reports.file_types import check_size, check_types
+from utils.file_names import readable
 
 
 class RunFiles:
-    """The files of a run folder, each read when it is asked for first.
+    """The files of a run folder, each read on first use.
 
     Args:
         folder: The run folder, as the user named it.
@@ -40,8 +41,8 @@ class RunFiles:
 
     @property
     def name(self) -> str:
-        """Name of the run."""
-        return self.folder.resolve().name
+        """Name of the run, as text."""
+        return readable(self.folder.resolve().name)
 
     def has(self, name: str) -> bool:
         """Return whether there is such a file."""
@@ -81,12 +82,12 @@ class RunFiles:
 
     @cached_property
     def epochs(self) -> int:
-        """Number of epochs that were finished or begun."""
+        """Number of epochs, the one in progress included."""
         return max((int(epochs[-1]) for epochs, _ in self.columns.values()), default=0)
 
     @cached_property
     def record(self) -> Record:
-        """What the run has recorded of itself in `run.json`; empty before its training starts."""
+        """The content of `run.json`; empty before the training starts."""
         return self.data("run.json") or {}
 
     @property
@@ -138,7 +139,7 @@ class RunFiles:
 
     @contextmanager
     def reading(self, name: str) -> Iterator[None]:
-        """Raise ValueError with the name of a file where the block finds that its content cannot be."""
+        """Add the name of a file, and what to do, to the errors of a block that reads its content."""
         try:
             yield
         except (ValueError, LookupError, ArithmeticError, RecursionError) as error:

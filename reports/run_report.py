@@ -28,12 +28,13 @@ from reports.page import render
 from reports.run_files import RunFiles
 from reports.settings import settings_of
 from reports.texts import read_examples
+from utils.error_text import text_of
 from utils.files import write_text
 
 NAME = "report.html"
 
 KINDS = {"ImageClassifier": "images", "TextSeq2Seq": "text"}
-"""What the sections of a run are about, by the class of its model."""
+"""Kind of the sections of a report, by the class of the model."""
 
 
 def write_report(folder: str | os.PathLike[str]) -> Path:
@@ -50,18 +51,18 @@ def write_report(folder: str | os.PathLike[str]) -> Path:
 
 
 def report_after(folder: Path) -> None:
-    """Write the report at the end of a fit or a test, which never fails because of it: it then says why in one line."""
+    """Write the report at the end of a fit or a test; if that fails, print why in one line, and do not raise."""
     try:
         print(f"report: {write_report(folder)}", flush=True)
     except (ValueError, OSError) as error:  # what a user can mend, such as a missing extra
-        print(f"no report: {' '.join(str(error).split())}", flush=True)
+        print(f"no report: {' '.join(text_of(error).split())}", flush=True)
     except Exception as error:  # whatever it is, the run is done and its files are there
         again = shlex.join(["oneforall", "report", str(folder), "--debug"])
         print(f"no report ({type(error).__name__}: {' '.join(str(error).split())}); `{again}` shows more", flush=True)
 
 
 def content_of(run: RunFiles) -> dict[str, Any]:
-    """Return what the page shows."""
+    """Return the content of the page, by the names that its template uses."""
     return {
         "run": run,
         "command": _Commands(run),
@@ -79,7 +80,7 @@ def content_of(run: RunFiles) -> dict[str, Any]:
 
 
 class _Commands:
-    """Command lines that fill what a page lacks."""
+    """Commands that add what a page lacks."""
 
     def __init__(self, run: RunFiles) -> None:
         folder = str(run.folder)
@@ -87,7 +88,7 @@ class _Commands:
         self.report = shlex.join(["oneforall", "report", folder])
 
     def test_with(self, callback: str) -> str:
-        """Return the command that tests with one more callback."""
+        """Return the command that tests with another callback."""
         return f"{self.test} --trainer.callbacks+={callback}"
 
 

@@ -24,9 +24,9 @@ class Setting(NamedTuple):
 
 
 def settings_of(config: Mapping[str, Any]) -> list[Setting]:
-    """Return the fields of a resolved config that differ from the defaults; those without a default too.
+    """Return the fields of a resolved config that differ from their defaults or have none.
 
-    Classes of this program are imported for it, which takes seconds where it has not been done.
+    It imports the classes of this program that the config names, which may take seconds.
     """
     from callbacks.run.sections import SECTIONS
     from utils.trust import Refusal, resolve

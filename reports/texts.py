@@ -11,21 +11,21 @@ from reports.charts import Chart, length_chart
 from reports.word_diff import WordDiff, word_diff
 
 FIRST, WORST = 30, 20
-"""Number of examples from the beginning of the test, and of those least like their references."""
+"""Numbers of examples that are shown: the first of the test, and those least like their references."""
 MAX_EXAMINED = 3000
-"""Number of examples among which the worst are looked for."""
+"""Number of examples among which the worst are sought: comparing texts takes time."""
 MAX_LENGTH = 1500
-"""Of a text that is shown, in characters."""
+"""Maximum length of a text that is shown, in characters."""
 
 
 class Example(NamedTuple):
     """A test example.
 
     Attributes:
-        place: Its place in the test.
-        source: What the model read.
+        place: Its number in the test, counted from 0.
+        source: The source, without prefix.
         diff: The reference that is most like the output, and the output.
-        score: What the model gave the output; None if unknown.
+        score: Score of the output by the model; None if unknown.
     """
 
     place: int

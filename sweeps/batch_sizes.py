@@ -98,6 +98,8 @@ def _try(args: Sequence[str], field: str, size: int) -> Trial:
             killed = "it was killed, as when memory runs out"
             return Trial(size, failure=killed if code < 0 else training.last_line(folder))
         record = json.loads((folder / "run.json").read_text(encoding="utf-8"))
+        if field == "data.batch_size" and record["examples"] < size * record["steps"]:
+            return Trial(size, failure=f"the training data have only {record['examples'] // record['steps']} examples")
         return Trial(size, record["throughput"], record["unit"])
 
 

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import csv
 import json
-import math
 import statistics
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import yaml
 
+from callbacks.plots.metric_lines import read_rows
 from callbacks.run.scores import overall_scores
 
 
@@ -48,13 +47,11 @@ def validations(folder: Path, metric: str) -> list[Validation]:
     path = folder / "metrics.csv"
     if not path.is_file():
         return []
-    with path.open(newline="", encoding="utf-8") as file:
-        rows = [dict(_numbers(row)) for row in csv.DictReader(file)]
     return [
         Validation(
             int(row.get("epoch", 0)) + 1, {name: value for name, value in row.items() if name.startswith("val/")}
         )
-        for row in rows
+        for row in read_rows(path)
         if metric in row
     ]
 
@@ -78,13 +75,3 @@ def scores_of_test(folder: Path) -> dict[str, float]:
 def mean_and_spread(values: list[float]) -> tuple[float, float | None]:
     """Return the mean and the sample standard deviation (divisor n - 1), which a single value does not have."""
     return statistics.fmean(values), statistics.stdev(values) if len(values) > 1 else None
-
-
-def _numbers(row: Mapping[str, object]) -> Iterator[tuple[str, float]]:
-    for name, text in row.items():
-        try:
-            value = float(text) if isinstance(text, str) and text else math.nan
-        except ValueError:  # half a line of a killed process
-            continue
-        if math.isfinite(value):
-            yield name, value

@@ -17,7 +17,7 @@ import optuna
 from optuna.trial import FrozenTrial, Trial, TrialState
 
 from sweeps.scores import Monitor
-from sweeps.space import Choices, Space, Value
+from sweeps.space import Choices, Space, Value, combinations
 from utils.random_streams import stream_seed
 
 ENDED = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL)
@@ -146,9 +146,11 @@ class Study:
 
     def _grid(self, trials: int) -> list[dict[str, Value]]:
         """Return all combinations of choices if there are enough trials for them; otherwise nothing."""
-        choices = {field: each.values for field, each in self.space.items() if isinstance(each, Choices)}
-        combined = [dict(zip(choices, values, strict=True)) for values in itertools.product(*choices.values())]
-        return combined if len(choices) == len(self.space) and len(combined) <= trials else []
+        number = combinations(self.space)
+        if number is None or number > trials:  # of a large space there are too many to list
+            return []
+        choices = [each.values for each in self.space.values() if isinstance(each, Choices)]
+        return [dict(zip(self.space, values, strict=True)) for values in itertools.product(*choices)]
 
     def _open(self) -> optuna.Study:
         if self._study is None:

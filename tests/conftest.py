@@ -5,6 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.quickstart import QUICKSTART, SMALL
+
 BEGAN = time.monotonic()
 
 
@@ -53,3 +55,15 @@ def oneforall(
         return Outcome(code, *capsys.readouterr())
 
     return run
+
+
+@pytest.fixture(scope="session")
+def finished_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The run folder of a small finished run, shared by the tests that only read it."""
+    import cli  # takes seconds, and few tests need it
+
+    folder = tmp_path_factory.mktemp("finished") / "run"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "argv", ["oneforall"])
+        cli.main(["fit", "--config", QUICKSTART, *SMALL, "--run_dir", str(folder)])
+    return folder

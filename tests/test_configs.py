@@ -22,7 +22,7 @@ from architectures.t5.config import PRESETS as T5_PRESETS
 from callbacks.run.metrics_csv import MetricsCSV
 from callbacks.run.run_folder import RUN_DIR_VARIABLE
 from command_line.process import import_packages
-from tests.callbacks.run.test_resume_checkpoint import differences
+from tests.callbacks.run.stopped_run import differences
 from utils.checkpoint_config import taken_config
 from utils.trust import PACKAGES
 

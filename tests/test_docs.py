@@ -1,4 +1,4 @@
-"""The documentation: its figures of speech exist in the code, and Sphinx builds it without a warning."""
+"""The documentation: its errors exist in the code, its links lead somewhere, and Sphinx builds it without a warning."""
 
 import re
 import subprocess
@@ -8,6 +8,9 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
+WRITTEN = [page for page in sorted((ROOT / "docs").rglob("*.md")) if "_generated" not in page.parts]
+FENCE = re.compile(r"^```.*?^```", re.DOTALL | re.MULTILINE)
+LINK = re.compile(r"\]\((?!https?:)([^)\s]*)\)")
 SOURCES = ("callbacks", "command_line", "datamodules", "lightning_modules", "utils")
 
 
@@ -34,6 +37,25 @@ def test_every_page_is_in_the_index() -> None:
     pages = {path.relative_to(ROOT / "docs").with_suffix("").as_posix() for path in (ROOT / "docs").rglob("*.md")}
     written = {page for page in pages if not page.startswith(("_generated/", "diagrams/"))} - {"index"}
     assert [page for page in sorted(written) if f"\n{page}\n" not in index] == []
+
+
+def anchors(page: Path) -> set[str]:
+    """Return the names under which GitHub, and the site, find the headings of a page."""
+    text = FENCE.sub("", page.read_text(encoding="utf-8"))
+    titles = [re.sub(r"\[(.*?)\]\(.*?\)", r"\1", title) for title in re.findall(r"^#+ (.+)$", text, re.MULTILINE)]
+    return {re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-") for title in titles}
+
+
+@pytest.mark.parametrize("page", [*sorted(ROOT.glob("*.md")), *WRITTEN], ids=lambda page: str(page.relative_to(ROOT)))
+def test_links_lead_to_files_and_headings(page: Path) -> None:
+    text = re.sub(r"`[^`]*`", "", FENCE.sub("", page.read_text(encoding="utf-8")))
+    lost = []
+    for target in LINK.findall(text):
+        path, _, place = target.partition("#")
+        file = (page.parent / path).resolve() if path else page
+        if not file.exists() or (place and place not in anchors(file)):
+            lost.append(target)
+    assert lost == []
 
 
 @pytest.mark.slow

@@ -46,6 +46,12 @@ def test_the_docker_image() -> None:
     assert all((ROOT / name).exists() for name in needed)
 
 
-def test_the_extras_that_the_readme_names() -> None:
+def test_the_extras_that_the_readme_and_the_pages_name() -> None:
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
-    assert {"completion", "tensorboard"} <= extras_in(readme) <= set(EXTRAS)
+    pages = "".join(page.read_text(encoding="utf-8") for page in (ROOT / "docs").rglob("*.md"))
+    assert {"completion", "tensorboard"} <= extras_in(readme)
+    assert {"export", "sweep"} <= extras_in(pages)
+    assert extras_in(readme + pages) <= set(EXTRAS)
+    table = readme[readme.index("| Extra |") :].split("\n\n")[0]
+    cells = "".join(row.split("|")[1] for row in table.splitlines())
+    assert set(re.findall(r"`(\w+)`", cells)) == set(EXTRAS) - {"dev", "docs"}

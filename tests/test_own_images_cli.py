@@ -11,7 +11,7 @@ import torch
 import torchvision
 import yaml
 
-from datamodules.image_folder import IMAGENET
+from datamodules.images.normalization import IMAGENET
 from lightning_modules.image_classifier import ImageClassifier
 from tests.close import assert_close
 from tests.conftest import Outcome

@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 import traceback
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -69,13 +70,15 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
         FileNotFoundError: There is no such file.
         ValueError: The file is damaged, could run code, or was not written by `oneforall fit`, or its weights have been
             altered or are not finite. The message is one line that names the tensor, if it is one.
+        OSError: The system does not let the file be read.
     """
     path = Path(path)
-    require_checkpoint(path)
-    try:
-        checkpoint = load_plain(path)
-    except ValueError as error:
-        raise unreadable(path, error) from error
+    with _naming_unread(path):
+        require_checkpoint(path)
+        try:
+            checkpoint = load_plain(path)
+        except ValueError as error:
+            raise unreadable(path, error) from error
     if not isinstance(checkpoint, dict) or "state_dict" not in checkpoint or "config" not in checkpoint:
         raise Damaged(
             f"checkpoint {path} was not written by `oneforall fit` (it has no config); to start from its weights pass "
@@ -96,6 +99,17 @@ def unreadable(path: str | Path, reason: object) -> Damaged:
     """Return the error that says in one line why a checkpoint cannot be used, and what to do."""
     clause = " ".join(str(reason).split())
     return Damaged(f"checkpoint {path} cannot be read ({clause}); use another one, such as previous.ckpt beside it")
+
+
+@contextmanager
+def _naming_unread(path: Path) -> Iterator[None]:
+    """Raise an OSError of the block, unless the file is missing, with a message that names the checkpoint."""
+    try:
+        yield
+    except FileNotFoundError:
+        raise
+    except OSError as error:
+        raise OSError(f"checkpoint {path} cannot be read: {error.strerror or error}") from error
 
 
 def add_digests(checkpoint: dict[str, Any]) -> None:
@@ -179,39 +193,37 @@ def check_format(checkpoint: dict[str, Any], path: str | Path) -> None:
         )
 
 
-def is_intact(path: Path) -> bool:
-    """Return whether a run can be resumed from a checkpoint: complete, undamaged, and written by this version."""
-    try:
-        _read_current(path, to_resume=True)
-    except (ValueError, OSError):
-        return False
-    return True
-
-
 def newest_intact_checkpoint(run_dir: Path) -> str | None:
     """Return the checkpoint that `--resume` continues from, or None for a run that has none yet.
 
     Warns:
-        UserWarning: The newest one is damaged and the one before it is used.
+        UserWarning: The newest one is damaged or cannot be read, and the one before it is used.
 
     Raises:
         ValueError: There are checkpoints but none is intact (starting again would overwrite them), or the newest
             intact one is of another format.
+        OSError: None is known to be intact, because the system does not let one be read.
     """
     candidates = [run_dir / "checkpoints" / name for name in ("last.ckpt", "previous.ckpt")]
     present = [path for path in candidates if path.is_file()]
-    reason = ""
+    damage: Damaged | None = None
+    unread: OSError | None = None
     for path in present:
         try:
             _read_current(path, to_resume=True)
-        except (Damaged, OSError) as error:
-            reason = str(error)
-            warnings.warn(f"{path} is damaged and is skipped: {reason}", stacklevel=2)
+        except Damaged as error:
+            damage = error
+            warnings.warn(f"{path} is damaged and is skipped: {error}", stacklevel=2)
+        except OSError as error:
+            unread = error
+            warnings.warn(f"{path} is skipped: {error}", stacklevel=2)
         else:
             return str(path)
-    if present:
+    if unread is not None:  # it may be intact: nobody should remove it
+        raise OSError(f"{unread}; make it readable and resume again, or choose another --run_dir") from unread
+    if damage is not None:
         raise ValueError(
-            f"no checkpoint in {run_dir / 'checkpoints'} is intact; remove them to start the run again ({reason})"
+            f"no checkpoint in {run_dir / 'checkpoints'} is intact; remove them to start the run again ({damage})"
         )
     return None
 

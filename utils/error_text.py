@@ -1,8 +1,11 @@
-"""What is worth repeating of the text of an error that a library has raised."""
+"""What is worth repeating of the text of an error."""
 
 from __future__ import annotations
 
+import os
 import re
+
+from utils.files import NO_SPACE
 
 NO_MEMORY = re.compile(r"Cannot allocate memory|can't allocate memory|not enough memory|out of memory")
 """What torch says without memory, in a RuntimeError."""
@@ -11,3 +14,10 @@ NO_MEMORY = re.compile(r"Cannot allocate memory|can't allocate memory|not enough
 def first_sentence(error: BaseException) -> str:
     """Return the first sentence of an error's first line, up to 200 characters; empty if it has no text."""
     return next(iter(str(error).splitlines()), "").partition(". ")[0][:200]
+
+
+def text_of(error: BaseException) -> str:
+    """Return the text of an error, without the number of one that `utils.files.naming_full_disk` has explained."""
+    if isinstance(error, OSError) and error.errno in NO_SPACE and error.strerror != os.strerror(error.errno):
+        return error.strerror
+    return str(error)

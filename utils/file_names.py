@@ -1,13 +1,18 @@
 r"""File names as text that every file, plot and log can hold.
 
 A name on disk is bytes. Python keeps those that are not UTF-8 as lone surrogates, which no UTF-8 file can hold and no
-font can draw. `readable` writes them as escapes; paths that are opened stay as they are on disk.
+font can draw. `readable` writes them as escapes, and so do the terminal and every text file, by `ESCAPES`. Paths that
+are opened stay as they are on disk.
 """
 
 from __future__ import annotations
 
+import codecs
 import os
 import unicodedata
+
+ESCAPES = "oneforall.escapes"
+"""Name of the handler of encoding errors that writes as escapes what an encoding has no bytes for."""
 
 
 def readable(name: str | os.PathLike[str]) -> str:
@@ -25,3 +30,14 @@ def one_form(name: str) -> str:
     macOS and some archives write an accented letter as a letter and an accent, others as one character.
     """
     return unicodedata.normalize("NFC", readable(name))
+
+
+def _escaped(error: UnicodeError) -> tuple[str, int]:
+    """Return what to write in place of the characters of an error, and where to continue after them."""
+    if not isinstance(error, UnicodeEncodeError):
+        raise error
+    text = readable(error.object[error.start : error.end])
+    return text.encode("ascii", "backslashreplace").decode("ascii"), error.end
+
+
+codecs.register_error(ESCAPES, _escaped)

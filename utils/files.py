@@ -14,6 +14,8 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from utils.file_names import ESCAPES
+
 NO_SPACE = {errno.ENOSPC: "the disk is full", errno.EDQUOT: "the disk quota is used up", errno.EFBIG: "it is too large"}
 """Why a file cannot be written although its folder can be written to."""
 
@@ -149,9 +151,9 @@ def refuse_lfs_pointer(path: str | os.PathLike[str]) -> None:
 
 
 def write_text(path: str | os.PathLike[str], text: str) -> None:
-    """Write a whole UTF-8 file or none, line ends as they are in `text`; "?" replaces what UTF-8 cannot encode."""
+    """Write a whole UTF-8 file or none, line ends as they are in `text`; what UTF-8 cannot encode becomes escapes."""
     with atomic_path(path) as temporary:
-        temporary.write_text(text, encoding="utf-8", errors="replace", newline="")
+        temporary.write_text(text, encoding="utf-8", errors=ESCAPES, newline="")
 
 
 def write_lines(path: str | os.PathLike[str], lines: Iterable[str]) -> None:

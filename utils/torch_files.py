@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import re
 import zipfile
 from collections.abc import Iterator
@@ -14,6 +16,9 @@ from torch.serialization import get_unsafe_globals_in_checkpoint
 
 from utils.error_text import NO_MEMORY, first_sentence
 
+UNREAD = (errno.EACCES, errno.EPERM, errno.EIO, errno.ESTALE, errno.ETIMEDOUT)
+"""Errors of the system that say nothing about what is in a file."""
+
 SAVE_STATE_DICT = "save its `state_dict()` with torch.save, and use that file"
 
 
@@ -25,6 +30,7 @@ def load_plain(path: str | Path) -> Any:
 
     Raises:
         ValueError: The file is damaged, or could run code; the message gives the reason alone.
+        OSError: The system does not let it be read.
     """
     try:
         zipped = zipfile.is_zipfile(path)
@@ -35,6 +41,8 @@ def load_plain(path: str | Path) -> Any:
     except MemoryError:  # which says nothing about the file
         raise
     except Exception as error:  # torch, pickle and zipfile have many for a damaged file
+        if isinstance(error, OSError) and error.errno in UNREAD:
+            raise OSError(error.errno, os.strerror(error.errno), str(path)) from error
         if NO_MEMORY.search(str(error)):
             raise MemoryError(f"there is no memory left to read {path}: {first_sentence(error)}") from error
         raise ValueError(_explain(path, error)) from error

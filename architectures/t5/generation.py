@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from architectures.t5.beam_search import beam_search
+from architectures.t5.decoding_memory import require_memory
 from architectures.t5.decoding_weights import DecodingWeights
 from architectures.t5.incremental import IncrementalDecoder, rounded_up, source_lengths
 from architectures.t5.model import T5
@@ -60,7 +61,8 @@ def generate(  # noqa: D417
         token but not the start token.
 
     Raises:
-        ValueError: An option is invalid; the message names it and says what is allowed.
+        ValueError: An option is invalid; the message names it and says what is allowed. Or a single source takes more
+            memory than the device has.
     """
     search = Search(
         max_length=max_length,
@@ -75,6 +77,7 @@ def generate(  # noqa: D417
         top_p=top_p,
         temperature=temperature,
     )
+    require_memory(model.config, search, input_ids.device)
     device, shape = input_ids.device, (len(input_ids), num_return_sequences, max_length)
     sequences_BRT = torch.empty(shape, dtype=torch.long, device=device)
     scores_BR = torch.empty(shape[:2], device=device)

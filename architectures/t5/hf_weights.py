@@ -4,6 +4,8 @@ A published checkpoint differs from our modules only in its parameter names, whi
 """
 
 import json
+import os
+import re
 from collections.abc import Iterator
 from dataclasses import asdict, fields
 from pathlib import Path
@@ -96,6 +98,9 @@ def save_pretrained(model: T5, folder: str | Path, **fields: Any) -> None:
         model: The model.
         folder: The folder.
         **fields: Further fields of config.json.
+
+    Raises:
+        OSError: A file cannot be written.
     """
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
@@ -112,7 +117,17 @@ def save_pretrained(model: T5, folder: str | Path, **fields: Any) -> None:
     )
     (folder / "config.json").write_text(json.dumps(config, indent=2, sort_keys=True) + "\n", encoding="utf-8")
     weights = {published_name(name): tensor.detach().contiguous() for name, tensor in model.state_dict().items()}
-    save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
+    _save_weights(weights, folder / "model.safetensors")
+
+
+def _save_weights(weights: dict[str, Tensor], path: Path) -> None:
+    try:
+        save_file(weights, path, metadata={"format": "pt"})
+    except SafetensorError as error:  # also of the operating system, whose number its text ends in
+        found = re.search(r"os error (\d+)", str(error))
+        if found is None:
+            raise
+        raise OSError(int(found[1]), os.strerror(int(found[1])), str(path)) from error
 
 
 def published_name(name: str) -> str:
@@ -155,7 +170,8 @@ def read_weights(folder: Path) -> dict[str, Tensor]:
 
     Raises:
         FileNotFoundError: The weights or a shard do not exist.
-        ValueError: A file cannot be read, or holds something other than named tensors of finite values.
+        ValueError: A file cannot be read, or holds something other than named tensors of finite values, or two shards
+            hold the same tensor.
     """
     weights: dict[str, Tensor] = {}
     for path in weight_paths(folder):
@@ -171,6 +187,8 @@ def read_weights(folder: Path) -> dict[str, Tensor]:
         except (SafetensorError, ValueError) as error:
             reason = " ".join(str(error).split())
             raise ValueError(f"{path} cannot be read as weights ({reason}); copy or download it again") from error
+        if twice := sorted(weights.keys() & part.keys()):
+            raise ValueError(f"{path} has {twice[0]}, which another shard has, too; copy or download all of them again")
         weights |= part
     return {name: tensor.float() for name, tensor in weights.items()}
 
@@ -180,7 +198,7 @@ def weight_paths(folder: Path) -> Iterator[Path]:
 
     Raises:
         FileNotFoundError: There is neither a weight file nor an index.
-        ValueError: The index is not valid.
+        ValueError: The index is not valid, or names a file in another folder.
     """
     for name in WEIGHT_FILES:
         index = folder / f"{name}.index.json"
@@ -191,6 +209,8 @@ def weight_paths(folder: Path) -> Iterator[Path]:
             shards = read_json(index).get("weight_map")
             if not isinstance(shards, dict) or not all(isinstance(shard, str) for shard in shards.values()):
                 raise ValueError(f"{index} must map each weight to its file in `weight_map`")
+            if outside := [each for each in shards.values() if Path(each).name != each or each in ("", "..")]:
+                raise ValueError(f"{index} names {outside[0]!r} in `weight_map`, but shards must be beside the index")
             yield from (folder / shard for shard in sorted(set(shards.values())))
             return
     raise FileNotFoundError(f"{folder} has no weights: it must hold {' or '.join(WEIGHT_FILES)}, whole or sharded")
@@ -205,8 +225,8 @@ def read_json(path: Path) -> dict[str, Any]:
     refuse_lfs_pointer(path)
     try:
         value = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise ValueError(f"{path} is not JSON: {error}") from error
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"{path} is not JSON: {error}; copy or download it again") from error
     if not isinstance(value, dict):
         raise ValueError(f"{path} must hold a JSON object, got {type(value).__name__}")
     return value

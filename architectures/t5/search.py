@@ -22,7 +22,7 @@ class Search:
         min_length: Minimum length of a result in tokens, including the start token; at most `max_length`.
         no_repeat_ngram_size: Size of n-grams that may occur only once in a result; 0 allows all repetitions.
         do_sample: Whether to sample each token from the model's distribution instead of searching.
-        top_k: Number of most probable tokens to sample from; 0 for all.
+        top_k: Number of most probable tokens to sample from; 0, or more than the vocabulary has, for all.
         top_p: Total probability, in (0, 1]: sample from the smallest set of most probable tokens that reaches it.
         temperature: Divisor of the log-probabilities before top_k and top_p, above 0: below 1, probable tokens become
             more probable.

@@ -3,7 +3,7 @@
 import csv
 import math
 from collections import defaultdict
-from collections.abc import Container
+from collections.abc import Container, Iterator
 from pathlib import Path
 
 MAX_LINE = 100_000
@@ -18,25 +18,32 @@ Panels = dict[str, dict[str, Line]]
 """Lines by panel and label."""
 
 
-def read_columns(metrics_csv: Path) -> dict[str, Line]:
-    """Return the line of each metric in a `metrics.csv`.
+def read_rows(metrics_csv: Path) -> Iterator[dict[str, float]]:
+    """Yield the finite numbers in each row of a `metrics.csv`, by column.
 
-    Several values within an epoch are spread evenly over it, so that the last one is at its end. Values that are not
-    finite are left out, and so is what a power cut left in place of text.
+    What a power cut or a killed process left in place of text is skipped.
+    """
+    with metrics_csv.open(newline="", encoding="utf-8", errors="replace") as file:
+        for row in csv.DictReader(line for line in file if len(line) < MAX_LINE):
+            numbers = {column: _number(text) for column, text in row.items()}
+            yield {column: number for column, number in numbers.items() if number is not None}
+
+
+def read_columns(metrics_csv: Path) -> dict[str, Line]:
+    """Return the line of each metric in a `metrics.csv`, read by `read_rows`.
+
+    Several values within an epoch are spread evenly over it, so that the last one is at its end.
 
     Args:
         metrics_csv: A file with columns `epoch`, `step` and metrics, with blanks where nothing was logged.
     """
     values: dict[str, dict[int, list[float]]] = defaultdict(lambda: defaultdict(list))
-    with metrics_csv.open(newline="", encoding="utf-8", errors="replace") as file:
-        for row in csv.DictReader(line for line in file if len(line) < MAX_LINE):
-            epoch = _number(row.get("epoch"))
-            if epoch is None:
-                continue
-            for column, text in row.items():
-                value = _number(text)
-                if value is not None and column not in ("epoch", "step"):
-                    values[column][int(epoch)].append(value)
+    for row in read_rows(metrics_csv):
+        if "epoch" not in row:
+            continue
+        for column, value in row.items():
+            if column not in ("epoch", "step"):
+                values[column][int(row["epoch"])].append(value)
 
     columns: dict[str, Line] = {}
     for column, by_epoch in values.items():

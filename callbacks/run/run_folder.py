@@ -144,12 +144,11 @@ def _written_before_training(path: Path) -> bool:
     )
 
 
-def evaluation_folder(run_dir: str | None, name: str | None, ckpt_path: str, output: str | None = None) -> Path:
-    """Return the folder that `validate`, `test` and `predict` write into: by default that of the checkpoint's run.
+def evaluation_folder(wanted: Path | None, ckpt_path: str, output: str | None = None) -> Path:
+    """Return the folder that `validate`, `test` and `predict` write into.
 
     Args:
-        run_dir: Another folder; if None, see `name`.
-        name: Name of another folder in runs/; if None, the folder of the checkpoint's run.
+        wanted: The requested folder; if None, that of the checkpoint's run.
         ckpt_path: The checkpoint.
         output: The file that predictions are written to; its folder is created.
 
@@ -160,11 +159,7 @@ def evaluation_folder(run_dir: str | None, name: str | None, ckpt_path: str, out
         if Path(output).is_dir():
             raise IsADirectoryError(f"--output {output} is a folder: name a file in it")
         make_folder(Path(output).absolute().parent)
-    if run_dir or name:
-        folder = Path(run_dir) if run_dir else Path("runs") / str(name)
-        make_folder(folder)
-        return folder
-    folder = run_folder_of(Path(ckpt_path))
+    folder = wanted or run_folder_of(Path(ckpt_path))
     make_folder(folder)
     return folder
 

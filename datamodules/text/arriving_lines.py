@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
-from datamodules.text.files import decode, with_plain_line_ends
+from datamodules.text.files import BYTE_ORDER_MARK, decode, with_plain_line_ends
 
-_MARK = b"\xef\xbb\xbf"
 _AT_ONCE = 1 << 16  # bytes
 
 
@@ -27,12 +26,12 @@ def arriving_lines(read: Callable[[int], bytes], place: str) -> Iterator[list[st
     while block := read(_AT_ONCE):
         whole, newline, rest = (rest + block).rpartition(b"\n")
         if newline:
-            content = whole + newline if begun else (whole + newline).removeprefix(_MARK)
+            content = whole + newline if begun else (whole + newline).removeprefix(BYTE_ORDER_MARK)
             lines = _lines(content, place, first)
             first, begun = first + len(lines), True
             yield lines
     if rest and not begun:
-        rest = rest.removeprefix(_MARK)
+        rest = rest.removeprefix(BYTE_ORDER_MARK)
     elif rest:
         rest += b"\n"  # so that a carriage return in it does not end a line
     if rest:

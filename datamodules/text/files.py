@@ -7,6 +7,10 @@ import gzip
 import zlib
 from pathlib import Path
 
+BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+GZIP = b"\x1f\x8b"
+"""How a gzip file begins."""
+
 MAGIC = {
     b"PK\x03\x04": "a zip archive (or a spreadsheet): unpack it, or save the texts as UTF-8 text",
     b"BZh": "a bzip2 file: unpack it with bunzip2",
@@ -94,7 +98,7 @@ def read_bytes(path: str, argument: str) -> bytes:
     if not file.exists():
         raise FileNotFoundError(f"{argument}: the file {path} does not exist")
     content = _read(file)
-    if content.startswith(b"\x1f\x8b"):
+    if content.startswith(GZIP):
         try:
             content = gzip.decompress(content)
         except (OSError, EOFError, zlib.error) as error:
@@ -104,7 +108,7 @@ def read_bytes(path: str, argument: str) -> bytes:
     for start, explanation in MAGIC.items():
         if content.startswith(start):
             raise ValueError(f"{argument}: {path} is {explanation}")
-    content = content.removeprefix(b"\xef\xbb\xbf")
+    content = content.removeprefix(BYTE_ORDER_MARK)
     if not content:
         hint = "" if file.is_file() else " (a pipe can be read only once)"
         raise ValueError(f"{argument}: {path} is empty{hint}: it must contain text")

@@ -10,13 +10,11 @@ from typing import BinaryIO, TypeVar, overload
 
 import numpy as np
 
-from datamodules.text.files import MAGIC, read_text
+from datamodules.text.files import BYTE_ORDER_MARK, GZIP, MAGIC, read_text
 from datamodules.text.token_table import smallest
 
 _BLOCK = 1 << 22  # number of bytes examined at once
 _LINES = 4096  # number of lines decoded at once
-_MARK = b"\xef\xbb\xbf"
-_GZIP = b"\x1f\x8b"
 _NEWLINE = ord("\n")
 
 Item = TypeVar("Item", covariant=True)
@@ -133,9 +131,9 @@ def open_lines(path: str, argument: str) -> Lines:
 def _bounds_in(file: BinaryIO) -> np.ndarray | None:
     """Return where the lines of a file start, and where one after the last would; None if it is not plain text."""
     start = file.read(64)
-    if not start or start.startswith((*MAGIC, _GZIP)):
+    if not start or start.startswith((*MAGIC, GZIP)):
         return None
-    offset = len(_MARK) if start.startswith(_MARK) else 0
+    offset = len(BYTE_ORDER_MARK) if start.startswith(BYTE_ORDER_MARK) else 0
     file.seek(offset)
     bounds, rest = [smallest(np.array([offset]))], b""
     while block := file.read(_BLOCK):

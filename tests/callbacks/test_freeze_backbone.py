@@ -10,7 +10,7 @@ from lightning.pytorch.strategies import DDPStrategy
 from torch import Tensor, nn
 
 from callbacks.freeze_backbone import FreezeBackbone
-from tests.callbacks.run.test_resumed_settings import BATCHES, cut, fit, sgd
+from tests.callbacks.run.resumed_run import BATCHES, cut, fit, sgd
 from utils.weights import digest_of
 
 FROZEN, EPOCHS = 2, 4

@@ -2,11 +2,13 @@
 
 import math
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import torch
 
-from callbacks.learning_rate_range import advice, draw, rates_in, smoothed, steepest
+from callbacks.learning_rate_range import LearningRateRange, advice, draw, rates_in, smoothed, steepest
 
 FACTORS = [10 ** (-3 + 5 * step / 99) for step in range(100)]
 
@@ -35,6 +37,43 @@ def test_the_fall_after_an_explosion_does_not_count() -> None:
 def test_a_loss_that_does_not_fall_has_none(losses: list[float]) -> None:
     assert steepest(FACTORS[: len(losses)], losses) is None
     assert advice(None, {"lr": 1.0}).startswith("learning-rate range test: the loss does not fall; ")
+
+
+class Stepping:
+    """A trainer with one optimizer, whose rates rise by one factor, and whose loss is that of each of several batches.
+
+    A group of parameters that are frozen has a rate of 0.
+    """
+
+    def __init__(self, batches_per_step: int, rate: float = 0.1) -> None:
+        self.batches_per_step = batches_per_step
+        self.should_stop = False
+        self.optimizers = [SimpleNamespace(param_groups=[{"lr": 0.0, "initial_lr": 0.0}, {"initial_lr": rate}])]
+        self.strategy = SimpleNamespace(reduce=lambda value, reduce_op: value)
+
+    def run(self, callback: LearningRateRange, losses: list[float]) -> None:
+        module = SimpleNamespace(latest={})
+        for batch, loss in enumerate(loss for loss in losses for _ in range(self.batches_per_step)):
+            group = self.optimizers[0].param_groups[1]
+            group["lr"] = group["initial_lr"] * FACTORS[batch // self.batches_per_step]
+            callback.on_train_batch_start(self, module, None, batch)  # type: ignore[arg-type]
+            noise = 0.1 * (-1) ** batch if self.batches_per_step > 1 else 0.0
+            module.latest = {"train/loss": torch.tensor(loss + noise, dtype=torch.float64)}
+            callback.on_train_batch_end(self, module, None, None, batch)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("batches", [1, 2, 4])
+def test_the_batches_of_one_step_are_one_point(batches: int) -> None:
+    callback = LearningRateRange(stop_at=1e9)
+    Stepping(batches).run(callback, curve(0.3))
+    assert callback.factors == pytest.approx(FACTORS)
+    assert callback.losses == pytest.approx(curve(0.3))
+    assert steepest(callback.factors, callback.losses) == pytest.approx(steepest(FACTORS, curve(0.3)))
+
+
+def test_rates_that_are_all_0_cannot_be_raised() -> None:
+    with pytest.raises(ValueError, match=r"all are 0: pass --model\.optimizer\.lr above 0"):
+        Stepping(1, rate=0.0).run(LearningRateRange(), curve(0.3))
 
 
 def test_smoothing_has_no_bias_at_the_beginning() -> None:

@@ -1,11 +1,13 @@
 """A misspelt name is explained by the nearest one that exists, and by the file that has it."""
 
+import errno
 from pathlib import Path
 
 import pytest
 from lightning.pytorch import loggers
 from lightning_utilities.core.imports import RequirementCache
 
+from command_line.error_line import print_error
 from command_line.errors import explain
 from command_line.parser import Parser, ParserError
 
@@ -54,3 +56,11 @@ def test_a_package_that_is_missing_is_named_with_its_extra(logger: str, monkeypa
 def test_an_error_of_many_lines_becomes_one(parser: Parser) -> None:
     assert explain(OSError("no\n  space"), [], []) == "no space"
     assert explain(ValueError(), [], []) == "ValueError"
+
+
+def test_a_full_disk_is_reported_without_its_number(capsys: pytest.CaptureFixture[str]) -> None:
+    full = OSError(errno.ENOSPC, "runs/a/best.ckpt cannot be written: the disk is full; free some space")
+    assert explain(full, ["fit"], []) == "runs/a/best.ckpt cannot be written: the disk is full; free some space"
+    print_error(full)
+    line = capsys.readouterr().err
+    assert line == "oneforall: error: runs/a/best.ckpt cannot be written: the disk is full; free some space\n"

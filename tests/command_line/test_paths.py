@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from jsonargparse import Namespace
 
-from command_line.paths import checkpoint_file, expand_flags, expand_home, with_checkpoint_files
+from command_line.paths import checkpoint_file, empty_path, expand_flags, expand_home, with_checkpoint_files
 
 
 @pytest.fixture
@@ -27,6 +27,14 @@ def test_home_is_expanded_at_any_depth_of_a_config(home: Path) -> None:
 def test_other_tildes_stay(home: Path) -> None:
     for text in ("~", "~5 epochs", "~no_such_user_of_this_machine/x", "x~/y"):
         assert expand_home(text) == text
+
+
+def test_an_empty_path_is_found_beside_empty_texts() -> None:
+    assert empty_path(["fit", "--data.root", ""]) == "--data.root"
+    assert empty_path(["predict", "--data.task.prefix", "", "--output", "x", "--output="]) == "--output"
+    assert empty_path(["fit", "--data.task.prefix", "", "--run_dir", "x", "--resume"]) is None
+    with pytest.raises(ValueError, match="--ckpt_path: the path is empty"):  # there may be checkpoints in this folder
+        checkpoint_file("")
 
 
 def test_home_is_expanded_in_flags(home: Path) -> None:

@@ -63,6 +63,23 @@ def test_commands_and_help_pass() -> None:
         ("predict --ckpt_path nowhere.ckpt", "checkpoint nowhere.ckpt does not exist"),
         ("fit --ckpt_path=nowhere.ckpt", "checkpoint nowhere.ckpt does not exist"),
         ("validate --ckpt_path .", "--ckpt_path . is a folder without checkpoints/best.ckpt or last.ckpt"),
+        *(
+            (f"{command} --ckpt_path there.ckpt --name ../x", "--name ../x leads out of runs/; give a name within it")
+            for command in ("fit", "validate", "test", "predict")
+        ),
+        *(
+            (
+                f"{option}= --ckpt_path there.ckpt",
+                f"{option.split()[-1]}: the path is empty, as that of a shell variable",
+            )
+            for option in (
+                *("test --ckpt_path", "test --run_dir", "predict --output", "fit --config", "fit --debug --run_dir"),
+                *("fit --data.root", "predict --data.predict_path", "fit --data.init_args.train_file"),
+                *("fit --model.init_from", "fit --data.cache_dir"),
+            )
+        ),
+        ("fit --ckpt_path there.ckpt --name=", "--name '' is runs/ itself; give a name within it"),
+        ("fit --resume --name=a/../../x", "--name a/../../x leads out of runs/"),
         ("test --ckpt_path pointer.ckpt", "pointer.ckpt is a pointer of git-lfs"),
     ],
 )
@@ -71,6 +88,7 @@ def test_a_mistake_that_needs_no_parser(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     Path("empty.yaml").touch()
+    Path("there.ckpt").touch()
     Path("pointer.ckpt").write_text("version https://git-lfs.github.com/spec/v1")
     with pytest.raises(SystemExit) as leaving:
         answer_early(args.split())

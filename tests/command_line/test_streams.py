@@ -31,3 +31,21 @@ def test_a_run_goes_on_without_its_streams(how: str, tmp_path: Path) -> None:
     assert (tmp_path / "code").read_text().strip() == "0"
     assert "Traceback" not in answer.stderr
     assert "BrokenPipe" not in answer.stderr
+
+
+@pytest.mark.parametrize(
+    ("encoding", "line"),
+    [
+        ("utf-8", "café caf\\xe9 \\ud800"),
+        ("utf-8:strict", "café caf\\xe9 \\ud800"),
+        ("ascii", "caf\\xe9 caf\\xe9 \\ud800"),
+    ],
+)
+def test_text_that_a_stream_has_no_bytes_for_is_escaped(encoding: str, line: str) -> None:
+    program = (
+        "import sys; from command_line.streams import mend_streams; mend_streams()\n"
+        r"for stream in (sys.stdout, sys.stderr): print('caf\xe9 caf\udce9 \ud800', file=stream)"
+    )
+    environment = {"PYTHONPATH": str(ROOT), "PYTHONIOENCODING": encoding}
+    answer = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, encoding="utf-8")
+    assert (answer.stdout, answer.stderr) == (f"{line}\n", f"{line}\n")

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from command_line.paths import path_argument
 from command_line.start import answer_early
 from command_line.tools import TOOLS, parser_of, run_tool
 
@@ -45,6 +46,39 @@ def test_an_unknown_option_ends_in_one_line_and_code_2(capsys: pytest.CaptureFix
     line = capsys.readouterr().err
     assert leaving.value.code == 2
     assert line == "oneforall: error: unrecognized arguments: --wrod; `oneforall configs --help` explains it\n"
+
+
+CKPT = ["--ckpt_path", "x.ckpt"]
+
+
+@pytest.mark.parametrize(
+    ("args", "argument"),
+    [
+        (["classify", *CKPT, ""], "IMAGE"),
+        (["classify", *CKPT, "a.png", "", "b.png"], "IMAGE"),
+        (["classify", "--ckpt_path", "", "a.png"], "--ckpt_path"),
+        (["translate", "--ckpt_path=", "a text"], "--ckpt_path"),
+        (["export", *CKPT, "--format", "onnx", "--output", ""], "--output"),
+        (["report", ""], "RUN"),
+        (["compare", "runs/a", ""], "RUN"),
+        (["compare", "runs/a", "runs/b", "--output="], "--output"),
+        (["sweep", "", "space.yaml"], "CONFIG"),
+        (["sweep", "quickstart/images.yaml", ""], "SPACE"),
+    ],
+)
+def test_an_empty_path_is_refused_by_name(args: list[str], argument: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit, check=lambda leaving: leaving.code == 2):
+        run_tool(args)
+    line = capsys.readouterr().err
+    assert line.startswith(f"oneforall: error: argument {argument}: the path is empty, as that of a shell variable")
+    assert line.count("\n") == 1
+
+
+def test_every_path_of_a_command_has_the_type_that_refuses_an_empty_one() -> None:
+    paths = {"IMAGE", "RUN", "CONFIG", "SPACE", "PATH", "FILE", "DIR"}
+    for name in TOOLS:
+        for action in parser_of(name)._actions:
+            assert (action.type is path_argument) == (action.metavar in paths), (name, action.dest)
 
 
 def test_a_traceback_is_shown_where_it_is_asked_for(

@@ -10,6 +10,7 @@ import torch
 
 import cli
 from command_line.tools import run_tool
+from commands.export import check_target
 from datamodules.digits import DigitsDataModule
 
 ROOT = Path(__file__).parents[2]
@@ -111,6 +112,30 @@ def test_nothing_is_replaced_that_was_not_to_be(copied: Path, capsys: pytest.Cap
     assert export("--ckpt_path", "runs/seq2seq", "--format", "hf", "--overwrite") == 2
     assert "runs/seq2seq/hf has other files (notes.txt), which are not replaced" in capsys.readouterr().err
     assert (folder / "notes.txt").read_text() == "mine" and (folder / "model.safetensors").is_file()
+
+
+def test_a_place_that_cannot_be_written_is_named_before_anything_is_loaded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(NotADirectoryError, match=r"--output .*/a/b\.onnx would be in .*file, which is not a folder"):
+        check_target(tmp_path / "file" / "a" / "b.onnx", "onnx", overwrite=False)
+    monkeypatch.setattr("os.access", lambda path, mode: path != tmp_path)  # root may write everywhere
+    with pytest.raises(PermissionError, match=r"--output .*/new/hf cannot be written: .* does not permit it; name"):
+        check_target(tmp_path / "new" / "hf", "hf", overwrite=False)
+    check_target(tmp_path.parent / "model.pt2", "pt2", overwrite=False)
+
+
+def test_files_of_other_endings_are_never_replaced(tmp_path: Path) -> None:
+    checkpoint, earlier = tmp_path / "best.ckpt", tmp_path / "model.onnx"
+    checkpoint.touch()
+    earlier.touch()
+    with pytest.raises(FileExistsError, match=r"best\.ckpt exists, and is not replaced: name an --output that ends in"):
+        check_target(checkpoint, "onnx", overwrite=True)
+    check_target(earlier, "onnx", overwrite=True)
+    with pytest.raises(FileExistsError, match=r"model\.onnx exists: pass --overwrite"):
+        check_target(earlier, "onnx", overwrite=False)
+    check_target(tmp_path / "new.bin", "onnx", overwrite=False)
 
 
 def test_a_failed_export_leaves_nothing(

@@ -170,6 +170,12 @@ def test_mistakes_end_in_one_line(
     assert translate(*args, stdin=stdin) == (2, "", f"oneforall: error: {message}\n")
 
 
+def test_more_beams_than_any_memory_holds_are_a_mistake(translate: Callable[..., tuple[int, str, str]]) -> None:
+    code, out, err = translate("--num_beams", "100000000", stdin=b"a")
+    assert (code, out, err.count("\n")) == (2, "", 1)
+    assert err.startswith("oneforall: error: num_beams 100000000 with max_length 1")
+
+
 def test_nothing_in_nothing_out(translate: Callable[..., tuple[int, str, str]]) -> None:
     assert translate() == (0, "", "")
 

@@ -11,8 +11,9 @@ import torch
 from PIL import Image
 
 from datamodules.hf_images import HFDatasetDataModule
-from datamodules.image_folder import IMAGENET, ImageFolderDataModule
+from datamodules.image_folder import ImageFolderDataModule
 from datamodules.images.image_set import channel_statistics
+from datamodules.images.normalization import IMAGENET
 
 NAMES = ["cat", "dog", "horse"]
 PIXELS = np.random.default_rng(0).integers(0, 256, (40, 8, 8, 3), np.uint8)
@@ -138,6 +139,16 @@ def test_mistakes_name_the_field_and_the_fix(hf: Any, tmp_path: Path) -> None:
         ValueError, match=r"data.image_column is missing: set it to a column .*'image', 'label', 'note'"
     ):
         HFDatasetDataModule(str(tmp_path / "plain.parquet")).load_training()
+
+
+def test_a_column_of_another_type_is_named(hf: Any, tmp_path: Path) -> None:
+    file = str(tmp_path / "lists.parquet")
+    table(hf, 0, 40, label=[[0, 1]] * 40, number=[1.5] * 40).to_parquet(file)
+    with pytest.raises(ValueError, match=r"data.label_column: column 'label' of .*lists.parquet holds .*: name a col"):
+        HFDatasetDataModule(file, image_column="image").find_class_names()
+    options: dict[str, Any] = {"label_column": "number", "validation_fraction": 0.0, "test_fraction": 0.0}
+    with pytest.raises(ValueError, match=r"data.image_column: column 'number' of .*lists.parquet holds .*: name a col"):
+        HFDatasetDataModule(file, image_column="number", **options).load_training()
 
 
 def test_a_row_without_a_label_or_an_image_is_named(hf: Any, tmp_path: Path) -> None:

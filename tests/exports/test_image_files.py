@@ -51,6 +51,12 @@ def largest_difference(classifier: ImageClassifier, run: Callable[[Tensor], dict
     return max(float(difference.abs().max()) for difference in differences)
 
 
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="a device of Linux")
+def test_a_full_disk_is_an_error_of_the_operating_system() -> None:
+    with pytest.raises(OSError, match=r"No space left on device"):
+        write_pt2(make_classifier(NETS[SMALL]()), Path("/dev/full"))
+
+
 def test_all_networks_are_covered() -> None:
     for module in pkgutil.iter_modules(architectures.__path__, "architectures."):
         importlib.import_module(module.name)

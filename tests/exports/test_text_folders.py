@@ -3,6 +3,7 @@
 import dataclasses
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -95,6 +96,29 @@ def test_weights_that_ctranslate2_has_wrong_are_refused(tmp_path: Path, monkeypa
     monkeypatch.setattr("exports.ctranslate2_folder._fill_attention", swapped_heads)
     with pytest.raises(ValueError, match=r"log-probabilities in ctranslate2 differ from those of the checkpoint by"):
         write_ctranslate2(make_translator(CONFIGS["tied"]), tmp_path)
+
+
+class NotANumber:
+    """A translator of CTranslate2 whose first log-probability overflows, as in a type that is too small."""
+
+    def __init__(self, folder: str, device: str) -> None:
+        pass
+
+    def score_batch(self, sources: list[list[str]], targets: list[list[str]]) -> list[SimpleNamespace]:
+        return [SimpleNamespace(log_probs=[float("nan")] + [-1.0] * len(each)) for each in targets]
+
+
+@pytest.mark.parametrize(
+    ("quantization", "message"),
+    [(None, r"log-probabilities in ctranslate2 differ .* by nan"), ("int8", r"--quantization int8 makes .* NaN")],
+)
+def test_log_probabilities_that_are_no_numbers_are_refused(
+    quantization: str | None, message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ctranslate2 = pytest.importorskip("ctranslate2")
+    monkeypatch.setattr(ctranslate2, "Translator", NotANumber)
+    with pytest.raises(ValueError, match=message):
+        write_ctranslate2(make_translator(CONFIGS["tied"]), tmp_path, quantization)
 
 
 def swapped_heads(spec, attention, *groups) -> None:

@@ -14,7 +14,7 @@ from callbacks.weight_averaging import EMA
 from lightning_modules.compilation import begin_step, compile_mode
 from lightning_modules.image_classifier import ImageClassifier
 from lightning_modules.text_seq2seq import TextSeq2Seq
-from tests.lightning_modules import test_image_classifier as images
+from tests.lightning_modules import image_fakes as images
 from tests.lightning_modules import text_fakes as texts
 from tests.lightning_modules.helpers import quiet_trainer
 

@@ -10,7 +10,7 @@ from torch.nn import functional as F
 
 from lightning_modules.distillation import distillation_loss
 from tests.close import assert_close
-from tests.lightning_modules.test_image_classifier import Data, classifier
+from tests.lightning_modules.image_fakes import Data, classifier
 
 
 def softmax(logits: np.ndarray) -> np.ndarray:

@@ -13,7 +13,7 @@ from lightning_modules.library_nets import LibraryNet, TimmNet, TorchvisionNet
 from lightning_modules.optim.parameter_groups import parameter_groups
 from lightning_modules.pretrained import load_network
 from lightning_modules.published_weights import published_address, weights_file
-from tests.lightning_modules.test_image_classifier import Data
+from tests.lightning_modules.image_fakes import Data
 from utils.trust import Refusal, admit_object
 
 
@@ -51,6 +51,7 @@ def test_a_network_is_torchvisions_with_its_weights_and_a_head_of_its_own(name: 
         ("squeezenet1_1", {"weights": "DEFAULT"}, "options.weights is not taken: weights are loaded by"),
         ("squeezenet1_1", {"dropuot": 0.1}, r"options {'dropuot': 0.1} do not fit squeezenet1_1: .*dropuot"),
         ("googlenet", None, "aux_logits: false"),
+        ("mobilenet_v2", {"round_nearest": 0}, r"options {'round_nearest': 0} do not fit mobilenet_v2: .* zero"),
     ],
 )
 def test_what_is_no_classifier_is_refused(name: str, options: Any, message: str) -> None:

@@ -1,11 +1,13 @@
 """A T5 small enough to train in a blink, a tokenizer of single letters, and a datamodule of random pairs."""
 
+import dataclasses
 from typing import Any
 
 import torch
 from lightning.pytorch import LightningDataModule
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
 from torch import Tensor
+from torch.nn import functional as F
 
 from architectures.t5.config import T5Config
 from architectures.t5.model import T5
@@ -109,3 +111,30 @@ class Data(LightningDataModule):
 
     def whole(self) -> Seq2SeqBatch:
         return self.batch(torch.arange(len(self.pairs)))
+
+
+def talkative() -> T5:
+    """Return a network that generates texts of different words and lengths, others greedily than with beams."""
+    config = dataclasses.replace(network().config, tie_word_embeddings=False)
+    torch.manual_seed(1)
+    net = T5(config).eval()
+    with torch.no_grad():
+        net.lm_head.weight.mul_(2)
+    return net
+
+
+def mean_loss(net: T5, batch: Seq2SeqBatch, label_smoothing: float = 0.0) -> Tensor:
+    """Return the mean over all target tokens, by torch's own cross-entropy."""
+    shifted = torch.cat([torch.zeros(len(batch.labels), 1, dtype=torch.long), batch.labels[:, :-1].clamp(min=0)], 1)
+    logits = net(batch.input_ids, batch.attention_mask, shifted)
+    return F.cross_entropy(logits.flatten(0, 1), batch.labels.flatten(), label_smoothing=label_smoothing)
+
+
+def token_accuracy(net: T5, data: Data) -> float:
+    right = scored = 0
+    for place in range(len(data.pairs)):
+        batch = data.batch(torch.tensor([place]))
+        best = net(batch.input_ids, batch.attention_mask, net.shift_right(batch.labels)).argmax(-1)
+        right += int((best == batch.labels)[batch.labels != -100].sum())
+        scored += int((batch.labels != -100).sum())
+    return right / scored

@@ -1,6 +1,7 @@
 """What `predict` says of an image is what `oneforall predict` writes, whatever form the image has."""
 
 import csv
+import io
 import sys
 from pathlib import Path
 from typing import Any
@@ -66,12 +67,27 @@ def test_grey_and_transparent_arrays_are_images_too(classifier: ImageModel) -> N
         (np.zeros((4, 4, 3)), r"float64 \[4, 4, 3\]"),
         (np.zeros((4, 4, 7), np.uint8), r"uint8 \[4, 4, 7\]"),
         (torch.zeros(3, 4, 4), r"float32 \[4, 4, 3\]|torch.float32 \[3, 4, 4\]"),
-        ([3], r"int \[\]"),
+        ([3], "int"),
+        (np.zeros((0, 4, 3), np.uint8), r"uint8 \[0, 4, 3\]"),
+        (b"", "bytes"),  # a sequence of no images to Python
+        (b"\x89PNG", "bytes"),
+        (io.BytesIO(), "BytesIO"),
+        (None, "NoneType"),
     ],
 )
 def test_what_is_no_image_is_named(classifier: ImageModel, image: Any, given: str) -> None:
     with pytest.raises(ValueError, match=rf"an image must be a path, .*got ({given})"):
         classifier.predict(image)
+
+
+def test_a_truncated_image_of_pillow_is_named_as_a_file_is(classifier: ImageModel, tmp_path: Path) -> None:
+    whole, half = io.BytesIO(), tmp_path / "half.png"
+    noise = np.random.default_rng(0).integers(0, 256, (64, 64, 3), np.uint8)
+    Image.fromarray(noise).save(whole, "PNG")
+    half.write_bytes(whole.getvalue()[:5000])
+    for image in (half, Image.open(half)):
+        with pytest.raises(ValueError, match=r"half\.png cannot be read as an image \(OSError: "):
+            classifier.predict(image)
 
 
 def test_a_broken_file_is_an_error_here_and_a_line_there(

@@ -19,6 +19,7 @@ class Machine:
     def __init__(self) -> None:
         self.started: list[list[str]] = []
         self.largest = 256
+        self.examples = 10**6  # of the training data
         self.code = 1
 
     def follow(self, args: Sequence[str], folder: Path, look: training.Look) -> int:
@@ -29,7 +30,8 @@ class Machine:
             (folder / training.LOG).write_text("Traceback\ntorch.OutOfMemoryError: CUDA out of memory.\n")
             return self.code
         speed = {64: 1000, 128: 1900, 256: 1800}.get(size, 1)
-        (folder / "run.json").write_text(json.dumps({"throughput": speed + 0.4, "unit": "images"}))
+        record = {"throughput": speed + 0.4, "unit": "images", "steps": 20, "examples": 20 * min(size, self.examples)}
+        (folder / "run.json").write_text(json.dumps(record))
         return 0
 
 
@@ -61,6 +63,16 @@ def test_a_first_size_that_fails_is_an_error(
     assert run_series([*FIT, "--batch_sizes=64..128"]) == 2
     assert "oneforall: error: --data.batch_size 64 cannot be trained with: " in (error := capsys.readouterr().err)
     assert words in error
+
+
+def test_a_batch_larger_than_the_training_data_is_not_one_of_that_size(
+    machine: Machine, capsys: pytest.CaptureFixture[str]
+) -> None:
+    machine.examples = 200
+    assert run_series([*FIT, "--batch_sizes", "64..4096"]) == 0
+    out = capsys.readouterr().out
+    assert "data.batch_size 256: the training data have only 200 examples\n" in out
+    assert "largest that was trained with: 128\n" in out
 
 
 def test_text_has_tokens(monkeypatch: pytest.MonkeyPatch) -> None:

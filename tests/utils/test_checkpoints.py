@@ -1,5 +1,6 @@
 """Checkpoint files that are whole, truncated, hostile, foreign or of another format, and the newest intact one."""
 
+import errno
 import os
 import pickle
 import random
@@ -11,42 +12,17 @@ from typing import Any
 import pytest
 import torch
 
+from tests.utils.checkpoint_files import can_be_resumed, truncate, write
 from utils.checkpoints import (
     FORMAT,
     add_digests,
     check_format,
     explain_misfit,
     first_few,
-    is_intact,
     newest_intact_checkpoint,
     read_checkpoint,
     read_config,
 )
-from utils.torch_files import load_plain
-
-
-def write(path: Path, epoch: int = 0, **more: Any) -> Path:
-    """Write a checkpoint; entries that are None are left out."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    content = {
-        "state_dict": {"w": torch.arange(4000.0)},
-        "config": {"a": 1},
-        "format": FORMAT,
-        "pytorch-lightning_version": "2.6.0",
-        "loops": {},
-        "callbacks": {},
-        "optimizer_states": [{"state": {0: {"step": 3}}, "param_groups": [{"lr": 0.1}]}],
-        "lr_schedulers": [{"last_epoch": 3}],
-        "epoch": epoch,
-        **more,
-    }
-    torch.save({name: value for name, value in content.items() if value is not None}, path)
-    return path
-
-
-def truncate(path: Path, share: float) -> None:
-    content = path.read_bytes()
-    path.write_bytes(content[: int(share * len(content))])
 
 
 class Hostile:
@@ -81,7 +57,7 @@ def test_a_pickle_that_would_run_code_is_refused_and_nothing_runs(tmp_path):
     for name in ("new.ckpt", "old.ckpt"):
         with pytest.raises(ValueError, match=rf"{name} cannot be read.*run code"):
             read_checkpoint(tmp_path / name)
-        assert not is_intact(tmp_path / name)
+        assert not can_be_resumed(tmp_path / name)
         assert not target.exists()
     pickle.loads((tmp_path / "old.ckpt").read_bytes())  # the pickle does run code
     assert target.exists()
@@ -93,7 +69,7 @@ def test_19970_21431_a_truncated_file_is_named(tmp_path, share):
     truncate(path, share)
     with pytest.raises(ValueError, match=r"a\.ckpt cannot be read"):
         read_checkpoint(path)
-    assert not is_intact(path)
+    assert not can_be_resumed(path)
 
 
 @pytest.mark.parametrize("content", [{"w": torch.zeros(2)}, {"state_dict": {}}, [1, 2]])
@@ -105,10 +81,10 @@ def test_a_file_of_another_program_is_refused(tmp_path, content):
 
 @pytest.mark.parametrize("missing", ["loops", "callbacks", "optimizer_states", "lr_schedulers"])
 def test_weights_alone_cannot_be_resumed_from(tmp_path, missing):
-    assert is_intact(write(tmp_path / "whole.ckpt"))
-    assert not is_intact(write(tmp_path / "weights.ckpt", **{missing: None}))
+    assert can_be_resumed(write(tmp_path / "whole.ckpt"))
+    assert not can_be_resumed(write(tmp_path / "weights.ckpt", **{missing: None}))
     assert read_config(tmp_path / "weights.ckpt") == {"a": 1}  # but tested
-    assert not is_intact(tmp_path / "nowhere.ckpt")
+    assert not can_be_resumed(tmp_path / "nowhere.ckpt")
 
 
 def with_digests(**more: Any) -> dict[str, Any]:
@@ -151,7 +127,7 @@ def test_a_training_state_altered_and_saved_again_is_noticed(tmp_path):
         return {"optimizer_states": [{"state": {0: {"momentum": momentum}}}], "lr_schedulers": [], "callbacks": {}}
 
     whole = with_digests(**state(torch.ones(3)))
-    assert is_intact(write(tmp_path / "last.ckpt", **whole))
+    assert can_be_resumed(write(tmp_path / "last.ckpt", **whole))
     for other in ("x", torch.ones(3, dtype=torch.float64), torch.ones(1, 3), torch.tensor([1.0, 1.0, 2.0])):
         path = write(tmp_path / "checkpoints" / "last.ckpt", **{**whole, **state(other)})
         assert read_config(path) == {"a": 1}  # of no concern to a test
@@ -199,7 +175,7 @@ def test_an_entry_of_another_type_is_named_in_one_line(tmp_path, key, value):
     with pytest.raises(ValueError, match=rf"a\.ckpt.*{key}") as refused:
         read_config(path)
     assert "\n" not in str(refused.value)
-    assert not is_intact(path)
+    assert not can_be_resumed(path)
 
 
 def test_a_checkpoint_without_lightnings_version_is_refused(tmp_path):
@@ -235,7 +211,7 @@ def test_whatever_is_malformed_ends_in_one_line(tmp_path):
             read_config(tmp_path / "a.ckpt")
         except ValueError as error:
             refused.append(str(error))
-        is_intact(tmp_path / "a.ckpt")
+        can_be_resumed(tmp_path / "a.ckpt")
     assert len(refused) > 100
     assert all("a.ckpt" in message and "\n" not in message for message in refused)
 
@@ -265,7 +241,7 @@ def test_flipped_bits_are_noticed_wherever_they_are(tmp_path):
         damaged = bytearray(whole)
         damaged[position] ^= 1 << draw.randrange(8)
         path.write_bytes(damaged)
-        if is_intact(path):
+        if can_be_resumed(path):
             checkpoint = read_checkpoint(path)
             assert torch.equal(checkpoint["state_dict"]["w"], torch.arange(4000.0)), position
         else:
@@ -320,6 +296,39 @@ def test_if_none_is_intact_that_is_an_error_which_keeps_them(tmp_path):
     assert len(list((tmp_path / "checkpoints").iterdir())) == 2
 
 
+def unread(monkeypatch: pytest.MonkeyPatch, *paths: Path, number: int = errno.EACCES) -> None:
+    """Have the system refuse to open some checkpoints, as it does for no file if the tests run as root."""
+    whole = torch.load
+
+    def load(path: Path, **options: Any) -> Any:
+        if Path(path) in paths:
+            raise OSError(number, os.strerror(number))
+        return whole(path, **options)
+
+    monkeypatch.setattr("utils.torch_files.torch.load", load)
+
+
+def test_a_checkpoint_that_the_system_does_not_let_be_read_is_not_called_damaged(tmp_path, monkeypatch):
+    last, previous = (write(tmp_path / "checkpoints" / f"{name}.ckpt") for name in ("last", "previous"))
+    unread(monkeypatch, last, number=errno.EIO)
+    with pytest.raises(OSError, match=r"^checkpoint .*last\.ckpt cannot be read: Input/output error$"):
+        read_checkpoint(last)
+    with pytest.warns(UserWarning, match=r"last\.ckpt is skipped: .* cannot be read: Input/output error") as warned:
+        assert newest_intact_checkpoint(tmp_path) == str(previous)
+    assert "damaged" not in str(warned[0].message)
+
+
+def test_if_none_can_be_read_nothing_is_to_be_removed(tmp_path, monkeypatch):
+    last, previous = (write(tmp_path / "checkpoints" / f"{name}.ckpt") for name in ("last", "previous"))
+    truncate(previous, 0.5)
+    unread(monkeypatch, last)
+    with (
+        pytest.warns(UserWarning, match=r"(last|previous)\.ckpt is"),
+        pytest.raises(OSError, match=r"last\.ckpt cannot be read: Permission denied; make it readable and resume"),
+    ):
+        newest_intact_checkpoint(tmp_path)
+
+
 def test_the_newest_intact_one_must_have_this_format(tmp_path):
     write(tmp_path / "checkpoints" / "last.ckpt", format=FORMAT - 1)
     write(tmp_path / "checkpoints" / "previous.ckpt")
@@ -350,32 +359,7 @@ def test_a_checkpoint_of_this_format_gives_its_config(tmp_path):
     check_format(read_checkpoint(path), path)
 
 
-# --- plain files and messages --------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("zipped", [True, False])
-def test_plain_data_of_either_format_of_torch_is_read(tmp_path, zipped):
-    torch.save({"w": torch.arange(3)}, tmp_path / "a.pt", _use_new_zipfile_serialization=zipped)
-    assert torch.equal(load_plain(tmp_path / "a.pt")["w"], torch.arange(3))
-
-
-@pytest.mark.parametrize("content", [b"", b"no checkpoint", b"PK\x03\x04"])
-def test_a_damaged_file_is_said_to_be_so_without_its_name(tmp_path, content):
-    (tmp_path / "a.pt").write_bytes(content)
-    with pytest.raises(ValueError, match=r"^it is (damaged or truncated: \w+.*|not plain data: .*)$") as raised:
-        load_plain(tmp_path / "a.pt")
-    assert "a.pt" not in str(raised.value)
-
-
-def test_a_lack_of_memory_is_no_damage(tmp_path, monkeypatch):
-    torch.save({"w": torch.arange(3)}, tmp_path / "a.pt")
-
-    def fail(*args, **kwargs):
-        raise RuntimeError("unable to mmap 128 bytes from file <a.pt>: Cannot allocate memory (12)")
-
-    monkeypatch.setattr(torch, "load", fail)
-    with pytest.raises(MemoryError, match="no memory left to read"):
-        load_plain(tmp_path / "a.pt")
+# --- messages ------------------------------------------------------------------------------------------------------
 
 
 def test_the_first_problems_and_the_number_of_the_others_are_one_line():

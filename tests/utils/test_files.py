@@ -122,8 +122,8 @@ def test_a_folder_is_refused(tmp_path):
 
 
 def test_text_is_utf8_with_its_own_line_ends_and_never_fails_to_encode(tmp_path):
-    write_text(tmp_path / "a.txt", "Grüße\r\n猫\n\ud83d\n")
-    assert (tmp_path / "a.txt").read_bytes() == "Grüße\r\n猫\n?\n".encode()
+    write_text(tmp_path / "a.txt", "Grüße\r\n猫 caf\udce9\n\ud83d\n")
+    assert (tmp_path / "a.txt").read_bytes() == "Grüße\r\n猫 caf\\xe9\n\\ud83d\n".encode()
     write_lines(tmp_path / "b.txt", (word for word in ("one", "", "three")))
     assert (tmp_path / "b.txt").read_bytes() == b"one\n\nthree\n"
     write_lines(tmp_path / "b.txt", [])

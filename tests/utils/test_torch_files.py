@@ -53,3 +53,28 @@ def test_the_damaged_tensor_is_named_wherever_it_is(tmp_path, name):
     (tmp_path / "a.pt").write_bytes(content)
     with pytest.raises(ValueError, match=rf"^it is damaged: the checksum of {name} is wrong$"):
         load_plain(tmp_path / "a.pt")
+
+
+@pytest.mark.parametrize("zipped", [True, False])
+def test_plain_data_of_either_format_of_torch_is_read(tmp_path, zipped):
+    torch.save({"w": torch.arange(3)}, tmp_path / "a.pt", _use_new_zipfile_serialization=zipped)
+    assert torch.equal(load_plain(tmp_path / "a.pt")["w"], torch.arange(3))
+
+
+@pytest.mark.parametrize("content", [b"", b"no checkpoint", b"PK\x03\x04"])
+def test_a_damaged_file_is_said_to_be_so_without_its_name(tmp_path, content):
+    (tmp_path / "a.pt").write_bytes(content)
+    with pytest.raises(ValueError, match=r"^it is (damaged or truncated: \w+.*|not plain data: .*)$") as raised:
+        load_plain(tmp_path / "a.pt")
+    assert "a.pt" not in str(raised.value)
+
+
+def test_a_lack_of_memory_is_no_damage(tmp_path, monkeypatch):
+    torch.save({"w": torch.arange(3)}, tmp_path / "a.pt")
+
+    def fail(*args, **kwargs):
+        raise RuntimeError("unable to mmap 128 bytes from file <a.pt>: Cannot allocate memory (12)")
+
+    monkeypatch.setattr(torch, "load", fail)
+    with pytest.raises(MemoryError, match="no memory left to read"):
+        load_plain(tmp_path / "a.pt")

@@ -1,5 +1,6 @@
 """Tests of checkpoint folders: exchange with transformers in both directions, and errors for invalid ones."""
 
+import errno
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -7,6 +8,7 @@ from typing import Any
 
 import pytest
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
@@ -191,6 +193,47 @@ def test_missing_files_are_named(tmp_path: Path) -> None:
     (tmp_path / "model.safetensors.index.json").unlink()
     with pytest.raises(FileNotFoundError, match=r"has no weights: it must hold model.safetensors or pytorch_model.bin"):
         load_pretrained(tmp_path)
+
+
+@pytest.mark.parametrize("shard", ["../a.safetensors", "/etc/passwd", "..", "sub/a.safetensors"])
+def test_shards_outside_the_folder_are_not_read(shard: str, tmp_path: Path) -> None:
+    folder = tmp_path / "t5"
+    save_pretrained(T5(CONFIGS["tied"]), folder)
+    (folder / "model.safetensors").rename(tmp_path / "a.safetensors")
+    (folder / "model.safetensors.index.json").write_text(json.dumps({"weight_map": {"shared.weight": shard}}))
+    with pytest.raises(
+        ValueError, match=r"index\.json names '.*' in `weight_map`, but shards must be beside the index"
+    ):
+        load_pretrained(folder)
+
+
+def test_a_tensor_in_two_shards_is_refused(tmp_path: Path) -> None:
+    save_pretrained(T5(CONFIGS["tied"]), tmp_path)
+    weights = load_file(tmp_path / "model.safetensors")
+    (tmp_path / "model.safetensors").rename(tmp_path / "a.safetensors")
+    save_file({"shared.weight": weights["shared.weight"] + 1}, tmp_path / "b.safetensors")
+    shards = {"weight_map": dict.fromkeys(weights, "a.safetensors") | {"shared.weight": "b.safetensors"}}
+    (tmp_path / "model.safetensors.index.json").write_text(json.dumps(shards))
+    with pytest.raises(ValueError, match=r"b\.safetensors has shared\.weight, which another shard has, too"):
+        load_pretrained(tmp_path)
+
+
+def test_json_of_endless_depth_is_damaged(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text("[" * 100_000)
+    with pytest.raises(ValueError, match=r"config\.json is not JSON: .*; copy or download it again"):
+        load_pretrained(tmp_path)
+
+
+def test_what_safetensors_says_of_the_disk_is_an_error_of_the_operating_system(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*args: Any, **kwargs: Any) -> None:  # what it says on a full disk
+        raise SafetensorError("Error while serializing: I/O error: No space left on device (os error 28)")
+
+    monkeypatch.setattr("architectures.t5.hf_weights.save_file", full)
+    with pytest.raises(OSError, match=r"No space left on device: '.*model\.safetensors'") as caught:
+        save_pretrained(T5(CONFIGS["tied"]), tmp_path)
+    assert caught.value.errno == errno.ENOSPC
 
 
 class RunsCodeWhenUnpickled:

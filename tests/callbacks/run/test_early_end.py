@@ -6,7 +6,7 @@ import pytest
 from lightning.pytorch.callbacks import EarlyStopping
 
 from callbacks.run.early_end import EarlyEnd
-from tests.callbacks.run.test_resume_checkpoint import Setting, differences
+from tests.callbacks.run.stopped_run import Setting, differences
 from tests.callbacks.run.test_stopped_runs import Kill
 
 

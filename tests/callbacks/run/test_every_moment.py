@@ -10,7 +10,7 @@ import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 
 from lightning_modules.optim.schedules import Constant
-from tests.callbacks.run.test_resume_checkpoint import Setting, assert_same_run
+from tests.callbacks.run.stopped_run import Setting, assert_same_run
 from utils.interruption import Interrupted, raise_requested, signals_raise
 
 HOOKS = (

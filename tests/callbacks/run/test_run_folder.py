@@ -146,13 +146,10 @@ def test_an_unwritable_place_is_named(tmp_path):
 def test_evaluation_writes_into_the_folder_of_the_checkpoint(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     checkpoint = "runs/a/checkpoints/best.ckpt"
-    assert evaluation_folder(None, None, checkpoint) == Path("runs/a")
-    assert evaluation_folder(None, None, "elsewhere/best.ckpt") == Path("elsewhere")
-    assert evaluation_folder("deep/dir", None, checkpoint) == Path("deep/dir")
+    assert evaluation_folder(None, checkpoint) == Path("runs/a")
+    assert evaluation_folder(None, "elsewhere/best.ckpt") == Path("elsewhere")
+    assert evaluation_folder(Path("deep/dir"), checkpoint) == Path("deep/dir")
     assert Path("deep/dir").is_dir()
-    assert evaluation_folder(None, "b", checkpoint) == Path("runs/b")
-    assert Path("runs/b").is_dir()
-    assert evaluation_folder("c", "b", checkpoint) == Path("c")
 
 
 def test_the_config_is_kept_in_the_folder_and_in_each_checkpoint(make_trainer, tiny_classifier, tiny_data, tmp_path):
@@ -188,10 +185,10 @@ def test_4366_processes_that_resume_from_different_files_are_named(make_trainer,
 def test_predictions_cannot_go_to_a_folder(tmp_path):
     (tmp_path / "here").mkdir()
     with pytest.raises(IsADirectoryError, match=r"--output .*here is a folder: name a file"):
-        evaluation_folder(None, None, "runs/a/checkpoints/best.ckpt", str(tmp_path / "here"))
+        evaluation_folder(None, "runs/a/checkpoints/best.ckpt", str(tmp_path / "here"))
     (tmp_path / "file").write_text("")
     with pytest.raises(OSError, match="cannot be created"):
-        evaluation_folder(None, None, "best.ckpt", str(tmp_path / "file" / "out.csv"))
+        evaluation_folder(None, "best.ckpt", str(tmp_path / "file" / "out.csv"))
 
 
 def test_7679_an_earlier_config_is_kept_under_a_number(make_trainer, tiny_classifier, tiny_data, tmp_path):

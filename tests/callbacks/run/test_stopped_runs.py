@@ -11,7 +11,7 @@ import pytest
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 
-from tests.callbacks.run.test_resume_checkpoint import Setting, assert_same_run, differences
+from tests.callbacks.run.stopped_run import Setting, assert_same_run, differences
 from utils.interruption import Interrupted, signals_raise
 
 

@@ -13,6 +13,7 @@ from datamodules.text.tasks import Example, Split, TextTask
 from datamodules.text.token_table import TokenTable
 from datamodules.text.tokenizer import train_tokenizer
 from datamodules.text_seq2seq import TextSeq2SeqDataModule
+from tests.datamodules.trainers import fake_trainer
 from utils.batches import Seq2SeqBatch
 
 WORDS = "zero one two three four five six seven eight nine".split()  # noqa: SIM905
@@ -86,3 +87,9 @@ def decode(ids: np.ndarray | Tensor) -> str:
 def numbers(batches: Iterable[Seq2SeqBatch]) -> list[int]:
     """Return the numbers that the sources of batches begin with, after a prefix of one word."""
     return [int(decode(row).split()[1]) for batch in batches for row in batch.input_ids]
+
+
+def attach(module: TextSeq2SeqDataModule, rank: int = 0, world_size: int = 1, **changes: Any) -> TextSeq2SeqDataModule:
+    """Give a datamodule a fake trainer."""
+    module.trainer = fake_trainer(rank, world_size, **changes)
+    return module

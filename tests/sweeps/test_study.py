@@ -1,0 +1,21 @@
+"""The trials of a sweep as Optuna keeps them."""
+
+import tracemalloc
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("optuna")
+
+from sweeps.scores import Monitor
+from sweeps.space import Choices
+from sweeps.study import Study
+
+
+def test_a_million_combinations_are_not_listed_for_three_trials(tmp_path: Path) -> None:
+    study = Study(tmp_path / "sweep.db", {f"field{number}": Choices(tuple(range(10))) for number in range(6)})
+    tracemalloc.start()
+    study.begin({}, Monitor("val/accuracy", "max"), trials=3)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 100e6  # bytes
