@@ -18,13 +18,12 @@ from torch.optim import Optimizer
 
 from lightning_modules.optim.adafactor import Adafactor
 from lightning_modules.optim.muon import Muon
-from lightning_modules.optim.scaled_muon import ScaledMuon
 
 if TYPE_CHECKING:
     from torch.distributed.device_mesh import DeviceMesh
     from torch.distributed.fsdp import FSDPModule
 
-WHOLE_MATRICES = (Adafactor, Muon, ScaledMuon, torch.optim.Adafactor, torch.optim.Muon)
+WHOLE_MATRICES = (Adafactor, Muon, torch.optim.Adafactor, torch.optim.Muon)
 """Optimizers whose step for a part of a matrix depends on the rest of it."""
 
 

@@ -9,7 +9,6 @@ from typing import Any, ClassVar
 import torch
 from tokenizers import Tokenizer
 from torch import Tensor
-from torch.optim import Optimizer
 
 from architectures.t5.model import T5
 from architectures.t5.search import Search
@@ -17,7 +16,6 @@ from lightning_modules.compilation import CompileMode, compile_for_fit, compile_
 from lightning_modules.decoding import DecodePrecision
 from lightning_modules.fsdp import FullySharded, is_split, shard
 from lightning_modules.language_module import LanguageModule
-from lightning_modules.optim.parameter_groups import parameter_groups
 from lightning_modules.pretrained_t5 import load_weights
 from lightning_modules.special_ids import check_special_ids
 from lightning_modules.t5_config import complete_t5_config
@@ -204,10 +202,6 @@ class TextSeq2Seq(LanguageModule, Translator, LimitsLength, HasTestSettings):
                 f"the data's tokenizer is not that of {self.trainer.ckpt_path}; "
                 "pass --data.tokenizer with the tokenizer.json in the run folder of the checkpoint"
             )
-
-    def build_optimizer(self) -> Optimizer:
-        """Return the optimizer of the network's parameters, told which of them have one row per token."""
-        return self.optimizer_of(parameter_groups(self.architecture, output=self.architecture.output_weight))
 
     def initialize_weights(self) -> None:
         """Load the weights of `init_from`, if given.

@@ -99,7 +99,7 @@ class Muon(GroupOptimizer):
             torch._foreach_mul_(buffers, group["momentum"])
             torch._foreach_add_(buffers, gradients)
             directions = list(torch._foreach_add(gradients, buffers, alpha=group["momentum"]))
-            for filters in of_one_shape(parameters, directions):
+            for filters in _of_one_shape(parameters, directions):
                 self._turn(*filters, group["lr"])
             return
         torch._fused_sgd_(
@@ -132,7 +132,7 @@ class Muon(GroupOptimizer):
         torch._foreach_copy_(filters, list(map(_as_filter, weights, filters)))
 
 
-def of_one_shape(filters: list[Tensor], directions: list[Tensor]) -> Iterable[tuple[list[Tensor], list[Tensor]]]:
+def _of_one_shape(filters: list[Tensor], directions: list[Tensor]) -> Iterable[tuple[list[Tensor], list[Tensor]]]:
     """Return the filters that are matrices of one shape, and their directions, together."""
     found: dict[tuple[int, int], tuple[list[Tensor], list[Tensor]]] = {}
     for each, direction in zip(filters, directions, strict=True):

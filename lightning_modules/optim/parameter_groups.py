@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from torch import Tensor, nn
+from torch import nn
 
 
-def parameter_groups(network: nn.Module, head: str | None = None, output: Tensor | None = None) -> list[dict[str, Any]]:
+def parameter_groups(network: nn.Module, head: str | None = None) -> list[dict[str, Any]]:
     """Split the trainable parameters of a network into groups that optimizers treat differently.
 
     - `weights`: matrices and filters of the body, with weight decay.
@@ -20,11 +20,9 @@ def parameter_groups(network: nn.Module, head: str | None = None, output: Tensor
     Args:
         network: The network; its frozen parameters are left out.
         head: Dotted name of the last layer in `network`; None if it has no head.
-        output: Weight [V, M] of the output layer of a network without a head, if it has one row per token.
 
     Returns:
-        Groups with `params`, `name` and, for vectors, `weight_decay` 0; empty groups are left out. `embeddings` has the
-        positions in `params` of weights whose rows are tokens or buckets, which Muon must not orthogonalise either.
+        Groups with `params`, `name` and, for vectors, `weight_decay` 0; empty groups are left out.
     """
     groups: dict[str, list[nn.Parameter]] = {"weights": [], "head": [], "vectors": [], "head_vectors": []}
     for name, parameter in network.named_parameters():
@@ -38,10 +36,7 @@ def parameter_groups(network: nn.Module, head: str | None = None, output: Tensor
     named: list[dict[str, Any]] = [
         {"name": name, "params": parameters} for name, parameters in groups.items() if parameters
     ]
-    tables = {id(module.weight) for module in network.modules() if isinstance(module, nn.Embedding)} | {id(output)}
     for group in named:
         if group["name"].endswith("vectors"):
             group["weight_decay"] = 0.0
-        if positions := [n for n, parameter in enumerate(group["params"]) if id(parameter) in tables]:
-            group["embeddings"] = positions
     return named

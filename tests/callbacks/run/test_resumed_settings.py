@@ -12,7 +12,6 @@ from torch.optim.lr_scheduler import CosineAnnealingLR, StepLR
 from lightning_modules.image_classifier import ImageClassifier
 from lightning_modules.optim.muon import Muon
 from lightning_modules.optim.scaled_adamw import ScaledAdamW
-from lightning_modules.optim.scaled_muon import ScaledMuon
 from lightning_modules.optim.schedules import Constant, OneCycle
 from tests.callbacks.run.resumed_run import BATCHES, Cut, Noise, PowerCut, Rates, cut, fit, sgd
 
@@ -70,11 +69,6 @@ OPTIMIZERS = {
         lambda groups: ScaledAdamW(groups, lr=0.02),
         lambda groups: ScaledAdamW(groups, lr=0.005, betas=(0.8, 0.9), min_scale=0.1),
         every_group(lr=0.005, betas=(0.8, 0.9), min_scale=0.1),
-    ),
-    "ScaledMuon": (
-        lambda groups: ScaledMuon(groups, lr=0.02),
-        lambda groups: ScaledMuon(groups, lr=0.005, betas=(0.8, 0.9), momentum=0.5),
-        every_group(lr=0.005, betas=(0.8, 0.9), momentum=0.5),
     ),
     "Muon": (
         lambda groups: Muon(groups, lr=0.1),

@@ -53,18 +53,6 @@ def test_without_a_head_all_matrices_are_weights():
     assert names(net, parameter_groups(net))["weights"] == {"conv.weight", "header.weight", "head.weight"}
 
 
-def test_weights_with_a_row_per_token_or_bucket_are_named():
-    net = nn.Sequential(nn.Embedding(7, 4), nn.Linear(4, 4), nn.LayerNorm(4), nn.Embedding(3, 2), nn.Linear(4, 7))
-    (weights, vectors) = parameter_groups(net, output=net[4].weight)
-    assert [weights["params"][position] for position in weights["embeddings"]] == [
-        net[0].weight,
-        net[3].weight,
-        net[4].weight,
-    ]
-    assert "embeddings" not in vectors
-    assert parameter_groups(net)[0]["embeddings"] == [0, 2]
-
-
 @pytest.mark.parametrize("net", [ResNet(depth=20), MobileNetV2(num_classes=7, width_multiplier=0.25)])
 def test_groups_are_a_partition(net):
     groups = parameter_groups(net, net.head)
