@@ -18,6 +18,6 @@ def first_sentence(error: BaseException) -> str:
 
 def text_of(error: BaseException) -> str:
     """Return the text of an error, without the number of one that `utils.files.naming_full_disk` has explained."""
-    if isinstance(error, OSError) and error.errno in NO_SPACE and error.strerror != os.strerror(error.errno):
-        return error.strerror
+    if isinstance(error, OSError) and error.strerror and error.errno in NO_SPACE:
+        return str(error) if error.strerror == os.strerror(error.errno) else error.strerror
     return str(error)
