@@ -48,7 +48,7 @@ def build(found: type[Module], arguments: dict[str, Any], changes: dict[str, Any
     Raises:
         ValueError: An argument is invalid.
     """
-    from jsonargparse import ArgumentError, ArgumentParser  # training needs none of it
+    from jsonargparse import ArgumentError, ArgumentParser  # not needed for training
 
     parser = ArgumentParser(exit_on_error=False)
     parser.add_class_arguments(found, "model", skip=set(changes), instantiate=False, fail_untyped=False)

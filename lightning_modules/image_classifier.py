@@ -70,7 +70,7 @@ class ImageClassifier(TrainingModule, ClassifiesImages, HasTestSettings):
         body_lr_scale: Factor of at least 0 on the learning rate of everything but the head, for fine-tuning.
         teacher: Checkpoint of a trained image classifier whose probabilities the network learns beside the labels
             (knowledge distillation). It has the same classes and image size. Only a fit reads it. If null, the network
-            learns the labels alone.
+            learns only the labels.
         teacher_weight: Share of the teacher in the loss, from 0 to 1.
         teacher_temperature: Number above 0 by which the logits of both are divided before the softmax: with a higher
             one, the network learns more of how the teacher ranks the wrong classes.

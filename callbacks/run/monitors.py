@@ -26,7 +26,7 @@ class MonitorCheck(Callback):
 
 
 def logged_metrics(trainer: Trainer, pl_module: LightningModule) -> list[str]:
-    """Return what a model says it logs in the training and, unless that is turned off, the validation of a fit."""
+    """Return what a model says it logs in training and, unless it is turned off, in the validation of a fit."""
     validation = isinstance(pl_module, NamesValidationMetrics) and trainer.enable_validation
     names: list[str] = pl_module.validation_metrics() if validation else []  # type: ignore[operator]
     if isinstance(pl_module, NamesTrainingMetrics):

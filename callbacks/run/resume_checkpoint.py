@@ -48,8 +48,8 @@ class ResumeCheckpoint(Callback):
 
     Args:
         every_n_seconds: Minimum time between two checkpoints, in seconds.
-        every_n_steps: Number of optimizer steps after which a checkpoint is saved even before that time; if null, time
-            alone decides.
+        every_n_steps: Number of optimizer steps after which a checkpoint is saved even before that time; if null, only
+            time decides.
     """
 
     def __init__(self, every_n_seconds: float = 60.0, every_n_steps: int | None = None):
@@ -143,7 +143,7 @@ class ResumeCheckpoint(Callback):
             self.save(trainer, saved_position.Moment.EPOCH_CUT_SHORT)
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Save the end of the training."""
+        """Save the end of training."""
         if self._agreement is not None:
             self._agreement.close()
             self._agreement = None
@@ -202,7 +202,7 @@ class ResumeCheckpoint(Callback):
         saved_position.correct(checkpoint["loops"]["fit_loop"], self._moment, trainer)
 
     def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
-        """Note how many rows of metrics there were."""
+        """Record how many rows of metrics there were."""
         if trainer.state.fn == "fit":
             counts = checkpoint.get(ROWS_KEY, [])
             self._loaded_step = checkpoint.get(STEP_KEY, checkpoint["global_step"])

@@ -158,7 +158,7 @@ def move_to(schedule: LRScheduler, steps: int) -> None:
     """Advance a new schedule, and the learning rate of its optimizer, by a number of steps."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # it steps before its optimizer does
-        if isinstance(schedule, LambdaLR) and steps > 0:  # a function of the step alone
+        if isinstance(schedule, LambdaLR) and steps > 0:  # a function only of the step
             schedule.last_epoch, schedule._step_count = steps - 1, steps
             steps = 1
         for _ in range(steps):

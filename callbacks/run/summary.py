@@ -88,7 +88,7 @@ class Summary(Callback):
         self.times.start_validation()
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Add the time of a validation within the training."""
+        """Add the time of a validation within training."""
         self.times.stop_validation()
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:

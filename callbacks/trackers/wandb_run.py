@@ -164,7 +164,7 @@ class WandbRun(WandbLogger):
     @rank_zero_only
     @_outlives_outages
     def finalize(self, status: str) -> None:
-        """Send the last images and tables and, if the training has succeeded, the best weights; end the run on W&B."""
+        """Send the last images and tables and, if training has succeeded, the best weights; end the run on W&B."""
         if self._experiment is None:
             return
         if media := self._take_media(self._covered, without_step=True) | self._new_images():

@@ -50,7 +50,7 @@ class Muon(GroupOptimizer):
     momentum in the same optimizer, so that one schedule, one state and one gradient clipping serve them all.
 
     A filter's norm is set to sqrt(out) before each step, as in airbench94_muon (Keller Jordan 2024): the scale of a
-    filter before a batch norm does not matter, so `lr` alone sets the angle by which each step turns it.
+    filter before a batch norm does not matter, so only `lr` sets the angle by which each step turns it.
 
     Args:
         params: Groups of `parameter_groups`, distinguished by their `name`.
