@@ -1,4 +1,4 @@
-"""The lasting line of an epoch: `epoch 3/20  train/loss 1.234  val/loss 0.98  val/accuracy 0.7101  0:42`."""
+"""Summary line of an epoch: `epoch 3/20  train/loss 1.234  val/loss 0.98  val/accuracy 0.7101  0:42`."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ LOSSES = ("train/loss", "val/loss")
 
 
 class EpochLine:
-    """The line of an epoch that has just ended, completed once its training metrics are there.
+    """Summary line of an epoch that has just ended, completed once its training metrics are available.
 
-    Lightning gives those of the module's `on_train_epoch_end` to callbacks only after the epoch.
+    Callbacks get what the module logs in `on_train_epoch_end` only after the epoch.
 
     Args:
         trainer: The trainer at the end of the epoch.
-        validated: Whether the epoch had a validation: otherwise there are only scores of an earlier one.
-        seconds: How long the epoch has taken, validation included.
+        validated: Whether the epoch included a validation; otherwise, the only scores are those of an earlier one.
+        seconds: How long the epoch took, including validation.
     """
 
     def __init__(self, trainer: Trainer, validated: bool, seconds: float) -> None:
         self._place = f"epoch {format_epoch(trainer, trainer.current_epoch)}"
-        if not is_epoch_complete(trainer):  # `max_steps` or `max_time` ends the training within it
+        if not is_epoch_complete(trainer):  # `max_steps` or `max_time` ends training within it
             done = trainer.fit_loop.epoch_loop.batch_progress.current.completed
             self._place += f"  {format_step(done, trainer.num_training_batches)}"
         self._validated = validated

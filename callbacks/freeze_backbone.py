@@ -1,4 +1,4 @@
-"""Fine-tuning in two phases: the head alone, then the whole network."""
+"""Fine-tuning in two phases: only the head, then the whole network."""
 
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.strategies import DDPStrategy
@@ -9,11 +9,11 @@ from utils.contracts import network_of
 
 
 class FreezeBackbone(Callback):
-    """Trains the head alone in the first epochs, and the whole network from then on.
+    """Callback that trains only the head in the first epochs and the whole network from then on.
 
-    Until then the backbone is as in evaluation: its weights have no gradient and no weight decay, its batch norms use
-    and keep their statistics, and its dropout is off. Whether it is frozen follows from the epoch alone, so that a run
-    resumed in any epoch continues as if never interrupted. The optimizer has all parameters from the start.
+    Until then the backbone is as in evaluation: its weights get no gradient and no weight decay, its batch norms use
+    their statistics without updating them, and its dropout is off. Whether it is frozen depends only on the epoch, so
+    a run resumed in any epoch continues as if never interrupted. The optimizer has all parameters from the start.
 
     Args:
         until_epoch: Number of epochs, at least 1, in which the backbone is frozen.
@@ -23,7 +23,7 @@ class FreezeBackbone(Callback):
         self.until_epoch = check_positive_int("FreezeBackbone.until_epoch", until_epoch)
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Check that there is a head, and that the processes expect no gradients of the backbone.
+        """Check that the network has a head, and that DDP does not wait for gradients of the backbone.
 
         Raises:
             ValueError: The network names no head, or DDP would wait for the gradients.
@@ -42,15 +42,15 @@ class FreezeBackbone(Callback):
             )
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Freeze the backbone, or not, also where a run resumes within an epoch."""
+        """Freeze or unfreeze the backbone, including when a run resumes within an epoch."""
         _freeze(network_of(pl_module), trainer.current_epoch < self.until_epoch)
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Freeze the backbone, or not."""
+        """Freeze or unfreeze the backbone."""
         _freeze(network_of(pl_module), trainer.current_epoch < self.until_epoch)
 
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Leave a module that can be trained further."""
+        """Unfreeze the backbone, so that the module can be trained further."""
         _freeze(network_of(pl_module), False)
 
 

@@ -1,4 +1,4 @@
-"""Norm of the gradient, of the whole network and of each part."""
+"""Gradient norms of the whole network and of each part."""
 
 import math
 from collections import defaultdict
@@ -17,12 +17,12 @@ from utils.sharded import whole
 
 
 class GradientNorms(Callback):
-    """Gradient norms before clipping.
+    """Callback that logs gradient norms before clipping.
 
-    Logged are `grad_norm/<part>` for each direct child of the network, and `grad_norm/total`. A norm is the square root
-    of the sum of squares over all gradients of a part. The gradients are those of the whole optimizer step, over all
+    It logs `grad_norm/<part>` for each direct child of the network, and `grad_norm/total`. A norm is the square root of
+    the sum of squares over all gradients of a part. The gradients are those of the whole optimizer step, over all
     accumulated batches and processes. A norm that is not finite is logged as it is, and a warning reports the first
-    one, except with the loss scaling of 16-mixed, which provokes such gradients in search of its scale.
+    one, except with the loss scaling of 16-mixed, which causes such gradients as it searches for its scale.
 
     Args:
         every_n_steps: Number of optimizer steps from one measurement to the next; the first step is measured.
@@ -51,9 +51,9 @@ class GradientNorms(Callback):
 
 
 def gradient_norms(network: nn.Module) -> dict[str, float]:
-    """Return the norm of the gradient of each direct child that has one, then `total`; nothing without gradients.
+    """Return the gradient norm of each direct child that has gradients, then `total`; empty without gradients.
 
-    A parameter that two children share counts in the first; one of the network itself has its own name.
+    A parameter that two children share counts in the first; one of the network itself is listed by its own name.
     """
     parts: dict[str, list[Tensor]] = defaultdict(list)
     for name, parameter in network.named_parameters():
@@ -61,7 +61,7 @@ def gradient_norms(network: nn.Module) -> dict[str, float]:
             parts[name.partition(".")[0]].append(parameter.grad)
     if not parts:
         return {}
-    # One wait for the device, for all norms together
+    # Wait for the device only once, for all norms
     norms = torch.stack([whole(get_total_norm(gradients)) for gradients in parts.values()]).cpu().double()
     values = [*norms.tolist(), torch.linalg.vector_norm(norms).item()]
     return dict(zip([*parts, "total"], values, strict=True))

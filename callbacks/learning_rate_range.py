@@ -1,4 +1,4 @@
-"""lr-finder.png: the loss while the learning rate rises, and the rate at which it falls fastest."""
+"""Learning-rate range test, drawn into lr-finder.png: the loss as the rate rises, and where it falls fastest."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 SMOOTHING = 0.9
-"""Share of the mean so far in the smoothed loss."""
+"""Weight of the previous mean in the smoothed loss."""
 
 FEWEST = 10
-"""Number of steps before which the loss says nothing."""
+"""Number of initial steps whose loss is not yet meaningful."""
 
 
 class LearningRateRange(Callback):
     """Learning-rate range test (Smith 2017, arXiv:1506.01186, section 3.3), for a run with the schedule `RangeTest`.
 
-    The schedule raises the rates of all parameter groups by the same factor, so that it serves every optimizer. The run
-    ends when the loss explodes or all steps are made; `lr-finder.png` in the run folder shows the loss, and the flags
-    that set the rates at which it fell fastest are printed. `configs/sweeps/lr_range.yaml` sets up all that is needed.
+    The schedule raises the rates of all parameter groups by the same factor, so it works with every optimizer. The run
+    ends when the loss explodes or all steps are done; `lr-finder.png` in the run folder shows the loss, and the flags
+    that set the rates at which it fell fastest are printed. `configs/sweeps/lr_range.yaml` sets up everything.
 
     Args:
         stop_at: Multiple of its lowest value at which the smoothed loss ends the run.
@@ -44,7 +44,7 @@ class LearningRateRange(Callback):
         self._batches = 0  # at the latest factor: several with gradient accumulation
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Check that there is a test to make.
+        """Check that the test can run.
 
         Raises:
             ValueError: The run resumes another one, or the module does not show its loss.
@@ -58,7 +58,7 @@ class LearningRateRange(Callback):
         self.factors, self.losses = [], []
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
-        """Note the factor on all rates.
+        """Record the factor on all rates.
 
         Raises:
             ValueError: All rates are 0.
@@ -73,7 +73,7 @@ class LearningRateRange(Callback):
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Note the loss; end the run if it has exploded."""
+        """Record the loss; end the run if it has exploded."""
         if not isinstance(pl_module, ShowsTraining):
             return
         loss = float(trainer.strategy.reduce(pl_module.latest["train/loss"], reduce_op="mean"))
@@ -85,7 +85,7 @@ class LearningRateRange(Callback):
             trainer.should_stop = True
 
     def _note(self, loss: float) -> None:
-        """Note the loss of a batch; of the batches that one optimizer step accumulates, their mean."""
+        """Record the loss of a batch, averaged over the batches that one optimizer step accumulates."""
         if not self.factors or self.factors[-1] != self._factor:
             self.factors.append(self._factor)
             self.losses.append(0.0)
@@ -106,7 +106,7 @@ class LearningRateRange(Callback):
 
 
 def smoothed(losses: Sequence[float]) -> list[float]:
-    """Return the running means of losses, of which the latest count most, without a bias to zero at the beginning."""
+    """Return the exponential moving averages of losses, corrected for the initial bias towards zero."""
     mean, means = 0.0, []
     for count, loss in enumerate(losses, start=1):
         mean = SMOOTHING * mean + (1 - SMOOTHING) * loss
@@ -156,7 +156,7 @@ def advice(factor: float | None, rates: Mapping[str, float]) -> str:
 
 
 def draw(factors: Sequence[float], losses: Sequence[float], factor: float | None, rate: float | None) -> Figure:
-    """Return the figure of the test: loss and smoothed loss over the learning rate, or over the factor without one."""
+    """Return the figure of the test: loss and smoothed loss over the learning rate or, if that is None, the factor."""
     from matplotlib.figure import Figure
 
     scale = rate or 1.0

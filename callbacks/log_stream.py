@@ -1,4 +1,4 @@
-"""Where Lightning's messages go."""
+"""Redirection of Lightning's log messages to the current standard error."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from contextlib import contextmanager
 
 @contextmanager
 def log_to_current_stderr() -> Iterator[None]:
-    """Let Lightning's messages go where `sys.stderr` leads now, such as above a bar: its logger keeps the first one."""
+    """Send Lightning's messages to the current `sys.stderr`, such as above a bar: its logger keeps the original one."""
     handlers = [each for each in logging.getLogger("lightning.pytorch").handlers if type(each) is logging.StreamHandler]
     before = [handler.setStream(sys.stderr) for handler in handlers]
     try:
         yield
     finally:
         for handler, stream in zip(handlers, before, strict=True):
-            handler.setStream(stream or handler.stream)  # None if it was there already
+            handler.setStream(stream or handler.stream)  # None if it was set already

@@ -36,8 +36,8 @@ def multiply_adds(pl_module: LightningModule) -> int | None:
 def image_multiply_adds(network: nn.Module, size: int) -> int | None:
     """Return the multiply-adds of convolutions and matrix products per image; None if they cannot be counted.
 
-    torch's own counter watches one zero image [1, 3, size, size] pass through the network in evaluation mode. Random
-    state, statistics and training mode stay as they were.
+    torch's own counter measures one pass of a zero image [1, 3, size, size] in evaluation mode. Random state,
+    statistics and training mode stay as they were.
     """
     like = next(network.parameters(), zeros(()))
     modes = {module: module.training for module in network.modules()}
@@ -47,7 +47,7 @@ def image_multiply_adds(network: nn.Module, size: int) -> int | None:
             # `forward` itself: a network compiled in place would be compiled again for this input
             network.forward(zeros(1, 3, size, size, device=like.device, dtype=like.dtype))
     except (RuntimeError, TypeError, ValueError):
-        return None  # a training does not stop because of its summary
+        return None  # training must not stop because of its summary
     finally:
         for module, training in modes.items():
             module.training = training

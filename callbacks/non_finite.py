@@ -1,4 +1,4 @@
-"""Loss or gradients that are not finite: training stops before a checkpoint can store the result."""
+"""Check for NaN or infinite losses and gradients: training stops before a checkpoint can store the result."""
 
 import math
 from typing import Any, Literal, NamedTuple
@@ -15,7 +15,7 @@ from utils.distributed import gather_list, gather_parts
 from utils.sharded import local_part
 
 MOST_SKIPS_OF_A_SCALER = 32
-"""With loss scaling (16-mixed), how many gradients in a row may be infinite: each has halved the scale."""
+"""With loss scaling (16-mixed), number of steps in a row whose gradients may be infinite: each halves the scale."""
 
 
 class NonFiniteError(FloatingPointError):
@@ -23,20 +23,20 @@ class NonFiniteError(FloatingPointError):
 
 
 class NonFinite(Callback):
-    """Stops a training at the first loss or gradient that is not finite, or skips such steps and counts them.
+    """Callback that stops training at the first loss or gradient that is not finite, or skips and counts such steps.
 
     The message names the step, the epoch, the batch and the module with the largest gradient. No checkpoint is written
     from then on, so that `best.ckpt` and `last.ckpt` hold the weights from before.
 
-    On the CPU, each step is checked before it is taken. On other devices and with several processes, asking at each
-    step would make all of them wait; norms are collected there, and read every `every_n_steps` steps, before each
-    validation and before each checkpoint. With the loss scaling of 16-mixed, which provokes infinite gradients in
-    search of its scale and skips their steps itself, gradients count only after 32 such steps in a row.
+    On the CPU, each step is checked before it is taken. On other devices and with several processes, a check at each
+    step would make all of them wait, so norms are collected, and read every `every_n_steps` steps, before each
+    validation and before each checkpoint. With the loss scaling of 16-mixed, which causes infinite gradients as it
+    searches for its scale and skips their steps itself, gradients count only after 32 such steps in a row.
 
     Args:
-        action: Whether to stop the training (`stop`) or to leave out the optimizer step, log the number of steps left
-            out as `train/skipped_steps` and go on (`skip`). `skip` waits for the device at each step.
-        every_n_steps: With `stop`, on other devices than the CPU and with several processes: number of optimizer steps
+        action: Whether to stop training (`stop`), or to skip the optimizer step, log the number of skipped steps as
+            `train/skipped_steps` and continue (`skip`). `skip` waits for the device at each step.
+        every_n_steps: With `stop`, on devices other than the CPU and with several processes: number of optimizer steps
             from one reading of the collected norms to the next.
     """
 
@@ -80,7 +80,7 @@ class NonFinite(Callback):
         self._losses.append(loss.detach().reshape(()))
 
     def on_before_optimizer_step(self, trainer: Trainer, pl_module: LightningModule, optimizer: Optimizer) -> None:
-        """Keep losses and norms of a step; check them at once where that is free or wanted."""
+        """Keep losses and norms of a step; check them if that costs nothing or is due."""
         losses, self._losses = self._losses, []
         given = [(name, parameter.grad) for name, parameter in self._parameters if parameter.grad is not None]
         if not losses or not given:  # the training step returned None
@@ -101,7 +101,7 @@ class NonFinite(Callback):
     # --- when it is read ---------------------------------------------------------------------------------------
 
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Stop before a validation that would tell nothing."""
+        """Stop before a validation that would be meaningless."""
         self._check(trainer)
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -111,7 +111,7 @@ class NonFinite(Callback):
             pl_module.log("train/skipped_steps", float(self.skipped))
 
     def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
-        """Let no checkpoint of a training be written with weights that are not finite.
+        """Keep training from writing a checkpoint with weights that are not finite.
 
         Raises:
             NonFiniteError: A step since the last check, or a weight, was not finite.
@@ -120,7 +120,7 @@ class NonFinite(Callback):
             return
         self._check(trainer)
         bad = not_finite(pl_module)
-        if trainer.world_size > 1:  # of split weights, one process alone may see it
+        if trainer.world_size > 1:  # if weights are split, only one process may see it
             bad = list(dict.fromkeys(gather_list(bad)))
         if bad:
             of = f" and {len(bad) - 1} others" if len(bad) > 1 else ""
@@ -155,7 +155,7 @@ class NonFinite(Callback):
     def _first_bad(self, trainer: Trainer) -> str | None:
         """Return what was wrong with the first bad step collected on any process, None if there is none; forget all."""
         steps, self._steps = self._steps, []
-        rows = torch.cat([step.values for step in steps]).tolist() if steps else []  # the one wait for the device
+        rows = torch.cat([step.values for step in steps]).tolist() if steps else []  # the only wait for the device
         scaled = _scales_loss(trainer)
         found: tuple[int, str] | None = None
         for step in steps:
@@ -167,7 +167,7 @@ class NonFinite(Callback):
                 bad_gradient = False
             if found is None and (bad_gradient or not all(map(math.isfinite, losses))):
                 found = (step.place[0], _report(step, losses, norms))
-        if trainer.world_size > 1:  # a loss may be bad on one of them alone
+        if trainer.world_size > 1:  # a loss may be bad on only one of them
             found = min((each for each in gather_parts(found) if each is not None), default=None)
         return None if found is None else found[1]
 
@@ -183,7 +183,7 @@ class _Step(NamedTuple):
 
 def _losses_and_norms(losses: list[Tensor], gradients: list[Tensor]) -> Tensor:
     """Return the losses and the norm of each gradient, [losses + gradients], without waiting for the device."""
-    # Of split gradients, each process looks at its part
+    # If gradients are split, each process checks its part
     parts = [gradient._values() if gradient.is_sparse else local_part(gradient) for gradient in gradients]
     # In float32: the norm of gradients that fit into float16 may not
     norms = torch._foreach_norm(parts, 2, dtype=torch.promote_types(parts[0].dtype, torch.float32))
@@ -222,8 +222,8 @@ def _scales_loss(trainer: Trainer) -> bool:
 def not_finite(module: nn.Module) -> list[str]:
     """Return the names of the parameters with NaN or infinity, and of the saved buffers with NaN.
 
-    Of parameters that are split over processes, this one looks at its part. Buffers may have infinity by design, such
-    as a mask that is added to attention scores.
+    If parameters are split over processes, each checks its part. Buffers may contain infinity by design, such as a mask
+    that is added to attention scores.
     """
     parameters = dict(module.named_parameters(remove_duplicate=False))
     buffers = {name: each for name, each in module.state_dict().items() if name not in parameters}

@@ -1,4 +1,4 @@
-"""How fast a stage runs and how long it still takes."""
+"""Pace of a stage: its throughput and remaining time."""
 
 import math
 import time
@@ -10,7 +10,7 @@ Clock = Callable[[], float]
 """Returns seconds since any fixed moment."""
 
 HALF_LIFE = 10.0
-"""Seconds after which a batch counts half in the throughput."""
+"""Seconds after which the weight of a batch in the throughput has halved."""
 
 
 class Pace:
@@ -91,14 +91,14 @@ def format_duration(seconds: float) -> str:
 
 
 def fit_batches(trainer: Trainer, batch_idx: int) -> tuple[int, float]:
-    """Return the number of batches that the whole fit has done, and how many it does in all.
+    """Return the number of batches that the whole fit has done, and its total number of batches.
 
     Args:
         trainer: A trainer in a fit.
         batch_idx: Index in its epoch of the batch that has just ended.
 
     Returns:
-        Batches done and batches in all; the latter is infinity if unknown.
+        Batches done and total batches; the latter is infinity if unknown.
     """
     per_epoch = trainer.num_training_batches
     if not math.isfinite(per_epoch):

@@ -1,4 +1,4 @@
-"""Progress of a run: a lasting line per epoch, and until then a bar in a terminal, plain lines elsewhere."""
+"""Progress of a run: one line per epoch and, within an epoch, a bar in a terminal or plain lines elsewhere."""
 
 import sys
 import time
@@ -27,7 +27,7 @@ class PacedProgress(ProgressBar):
     """Progress bar that prints a line per epoch and keeps the pace of each stage.
 
     `paces` has `train`, `validate`, `test` and `predict`. The line is that of `EpochLine`, printed when the next epoch
-    begins or the training ends: only then does Lightning have the epoch's training metrics.
+    begins or training ends: only then does Lightning have the epoch's training metrics.
     """
 
     clock: Clock = staticmethod(time.monotonic)
@@ -56,12 +56,12 @@ class PacedProgress(ProgressBar):
         return metrics
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Start the pace of the training."""
+        """Start the pace of training."""
         self.paces["train"] = Pace(self.clock)
         super().on_train_start(trainer, pl_module)
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Print the line of the epoch before; leave the time between epochs out of the throughput."""
+        """Print the line of the previous epoch; leave the time between epochs out of the throughput."""
         self._print_ended(trainer, pl_module)
         self._began, self._validated = self.clock(), False
         self.paces["train"].skip()
@@ -79,7 +79,7 @@ class PacedProgress(ProgressBar):
         super().on_train_end(trainer, pl_module)
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
-        """Print the line of an epoch after which the training was stopped."""
+        """Print the line of an epoch after which training was stopped."""
         self._print_ended(trainer, pl_module)
         super().on_exception(trainer, pl_module, exception)
 
@@ -181,10 +181,10 @@ class PacedProgress(ProgressBar):
 
 
 class RichProgress(PacedProgress, RichProgressBar):
-    """Rich progress bar with the throughput and the remaining time, during a fit that of the whole fit.
+    """Rich progress bar with the throughput and the remaining time; within a fit, that of the whole fit.
 
     The throughput counts what the module's `unit` names ("images"), or "examples". The bar is removed when the stage
-    ends; what stays is a line per epoch.
+    ends; only a line per epoch stays.
 
     Args:
         refresh_rate: How often the bar is redrawn, per second.
@@ -236,7 +236,7 @@ class RichProgress(PacedProgress, RichProgressBar):
         self._logging_above.close()
 
     def _update_metrics(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        # Reading a metric waits for the GPU: not at every batch
+        # Reading a metric waits for the GPU, so it is not done at every batch
         if self.is_enabled and self._metrics_throttle.due():
             super()._update_metrics(trainer, pl_module)
 
@@ -245,7 +245,7 @@ class RichProgress(PacedProgress, RichProgressBar):
 
 
 class _PaceColumn(ProgressColumn):
-    """Column with something about the pace of the stage that a bar shows."""
+    """Column with the throughput or the remaining time of the stage that a bar shows."""
 
     def __init__(self, bar: RichProgress, text_of: Callable[[Pace], str], style: str | Style) -> None:
         super().__init__()
@@ -260,12 +260,12 @@ class PlainProgress(PacedProgress):
     """Progress as plain lines for output that is not a terminal: one per epoch, and others within long epochs.
 
     `epoch 3/20  train/loss 1.234  val/loss 0.98  val/accuracy 0.7101  0:42  460 images/s  12:34 left` ends an epoch;
-    the remaining time is that of the whole fit. The first batch, and then each time that nothing was printed for a
-    while, has a line such as `step 120/980 of epoch 3/20  12%  train/loss 1.234  460 images/s  12:34 left`: steps are
-    batches, and metrics those logged with `prog_bar=True`. Only the first process prints.
+    the remaining time is that of the whole fit. After the first batch, and then whenever nothing was printed for a
+    while, there is a line such as `step 120/980 of epoch 3/20  12%  train/loss 1.234  460 images/s  12:34 left`: steps
+    are batches, and metrics are those logged with `prog_bar=True`. Only the first process prints.
 
     Args:
-        every_n_seconds: Minimum time without a line before one within an epoch, in seconds.
+        every_n_seconds: Minimum time since the last line before another is printed within an epoch, in seconds.
     """
 
     def __init__(self, every_n_seconds: float = 30.0) -> None:

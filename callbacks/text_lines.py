@@ -1,4 +1,4 @@
-"""Text that a model generated or that data holds, formatted for one line of a file, a plot or a table."""
+"""Formatting of generated or dataset text for one line of a file, a plot or a table."""
 
 import unicodedata
 from collections.abc import Iterable, Sequence
@@ -28,7 +28,7 @@ def shorten(text: str, max_length: int) -> str:
 
 
 def class_name(names: Sequence[str] | None, index: int) -> str:
-    """Return the name of class `index`, `readable`, or the index itself if no name is known."""
+    """Return the name of class `index`, made `readable`, or the index itself if no name is known."""
     return readable(names[index]) if names is not None and 0 <= index < len(names) else str(index)
 
 
@@ -38,7 +38,7 @@ def markdown_table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
 
 
 def plain_table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """Return a Markdown table of cells whose text must not end them."""
+    """Return a Markdown table of cells of plain text, escaped so that it does not end them."""
     return markdown_table(header, [[cell.replace("|", "\\|").replace("\n", " ") for cell in row] for row in rows])
 
 

@@ -23,15 +23,15 @@ class EMA(EMAWeightAveraging):
     - Before its first update, Lightning's average holds the untrained weights that it copied at the start. Here it is
       the current weights until then, in validation and in checkpoints.
     - Lightning overwrites the raw weights with the average as soon as training ends, before the last checkpoint is
-      written. Here that happens afterwards, so that the last checkpoint has both too.
-    - Lightning copies the module with all that it refers to: the Trainer and its data, and the parser of the command
-      line, which with several processes cannot be copied. Here only weights and buffers are copied, to the device on
-      which they will be trained.
+      written. Here that happens afterwards, so that the last checkpoint also has both.
+    - Lightning copies the module with everything that it refers to: the Trainer and its data, and the parser of the
+      command line, which with several processes cannot be copied. Here only weights and buffers are copied, to the
+      device on which they will be trained.
     - Lightning updates one tensor after another, and waits for the device twice. Here a few operators update all
       tensors (`Average`).
 
-    With several processes each keeps the same average, because each has the same weights: nothing is sent but, before
-    a validation, the running statistics of the first process, which are those that a checkpoint holds.
+    With several processes, each keeps the same average, because each has the same weights: only the running statistics
+    of the first process, which are those that a checkpoint holds, are sent before a validation.
 
     Args:
         decay: Share of the average that each update keeps, at least 0 and below 1; 0.999 averages over about 1,000
@@ -82,7 +82,7 @@ class EMA(EMAWeightAveraging):
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Copy the averaged weights into the module and drop the average.
 
-        What a script does next with the same trainer, such as a test of a checkpoint, is as in a new process.
+        What a script does next with the same trainer, such as testing a checkpoint, works as in a new process.
         """
         self._follow_until_first_update(pl_module)
         self._copy_average_to_current(pl_module)
@@ -96,14 +96,14 @@ class Average(AveragedModel):
 
     Args:
         model: The module whose weights are averaged.
-        device: Where the average is kept, that of the weights.
+        device: Device of the average: that of the weights.
         decay: Share of the average that each update keeps.
     """
 
     def __init__(self, model: nn.Module, device: torch.device, decay: float) -> None:
         super().__init__(model, device)
         self.decay = decay
-        self._has_begun = False  # whether there was an update, so far as known without asking the device
+        self._has_begun = False  # whether there was an update, as far as known without asking the device
         self._weights: tuple[_Weights, _Weights] | None = None  # from the first update: SyncBatchNorm comes after setup
 
     @torch.no_grad()
@@ -137,7 +137,7 @@ class _Weights:
         ]
 
     def by_dtype(self) -> dict[torch.dtype, list[Tensor]]:
-        """Return all tensors, those of one kind of numbers together."""
+        """Return all tensors, grouped by dtype."""
         found: dict[torch.dtype, list[Tensor]] = defaultdict(list)
         for tensor in dict.fromkeys(chain(self._parameters, (buffers[name] for buffers, name in self._buffers))):
             assert tensor is not None

@@ -1,1 +1,1 @@
-"""The training step and the metrics: what is optimised and how it is scored."""
+"""LightningModules: what is optimised in training, and how it is scored."""

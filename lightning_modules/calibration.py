@@ -14,7 +14,7 @@ class CalibrationError(Metric):
 
     Its bins are those of torchmetrics' `MulticlassCalibrationError` with the norm l1, which keeps every confidence and
     sums them in float32. Here all sums are integers: the result depends neither on the order of the examples nor on
-    the number of processes, and a test that is repeated on a GPU has the same digits.
+    the number of processes, and repeating a test on a GPU gives the same digits.
 
     Args:
         n_bins: Number of bins of equal width that confidences are sorted into.
@@ -30,7 +30,7 @@ class CalibrationError(Metric):
     def __init__(self, n_bins: int = BINS):
         super().__init__()
         self.n_bins = n_bins
-        for name in ("examples", "correct", "confidence"):  # per bin; a confidence of exactly 1 has a bin of its own
+        for name in ("examples", "correct", "confidence"):  # per bin; a confidence of exactly 1 has its own bin
             self.add_state(name, torch.zeros(n_bins + 1, dtype=torch.int64), dist_reduce_fx="sum")
 
     def update(self, probabilities: Tensor, labels: Tensor) -> None:
@@ -41,7 +41,7 @@ class CalibrationError(Metric):
             labels: int64 [B].
         """
         examples, correct, confidence = confidence_bins(probabilities, labels, self.n_bins)
-        # Not in place: what was added up in a test cannot be changed in a training
+        # Not in place: sums from a test (inference mode) cannot be changed in training
         self.examples = self.examples + examples
         self.correct = self.correct + correct
         self.confidence = self.confidence + confidence

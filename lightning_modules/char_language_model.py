@@ -25,7 +25,7 @@ class CharLanguageModel(LanguageModule, UsesVocabulary):
 
     Within an epoch, each training batch continues from the network's memory after the batch before it, but gradients do
     not flow back into that batch. The memory is part of a checkpoint. The vocabulary comes from the datamodule when
-    training starts and is in the checkpoint, too.
+    training starts and is also in the checkpoint.
 
     Args:
         architecture: The network, `CharRNN`.
@@ -176,8 +176,7 @@ class CharLanguageModel(LanguageModule, UsesVocabulary):
             prompt: At least one character, all of them in the vocabulary.
             length: Length of the continuation in characters.
             temperature: As in `CharLanguageModel`.
-            seed: Each seed gives another continuation, the same in every process. (That of line n in `predict` has
-                seed n.)
+            seed: Each seed gives another continuation, the same in every process. (`predict` uses seed n for line n.)
 
         Raises:
             ValueError: The prompt is empty, a character is unknown, or the model has no vocabulary yet.

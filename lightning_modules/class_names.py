@@ -1,4 +1,4 @@
-"""Whether a model and the data it is scored on mean the same classes."""
+"""Check that a model and the data it is scored on have the same classes."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from utils.contracts import ProvidesImages, datamodule_of
 
 
 def check_same_classes(trainer: Trainer, names: Sequence[str] | None) -> None:
-    """Raise ValueError if labels and outputs mean different classes: nothing else would show wrong scores.
+    """Raise ValueError if labels and outputs mean different classes: nothing else would reveal wrong scores.
 
     Args:
         trainer: The trainer, which has the data.

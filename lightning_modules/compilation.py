@@ -11,7 +11,7 @@ from torch import nn
 from utils.checks import check_choice
 
 CompileMode = Literal["none", "default", "reduce-overhead", "max-autotune"]
-"""The modes of `torch.compile`, and none."""
+"""The modes of `torch.compile`, and `none` for no compilation."""
 
 WITH_GRAPHS = ("reduce-overhead", "max-autotune")
 """Modes that replay CUDA graphs on a GPU."""
@@ -32,18 +32,18 @@ def compile_mode(value: CompileMode | bool) -> CompileMode:
 def compile_for_fit(mode: CompileMode, trainer: Trainer, *modules: nn.Module, dynamic: bool) -> None:
     """Have modules compile themselves when they are first called; in place, so the state dict keeps its names.
 
-    Whether sizes are dynamic is fixed, because what torch finds out by itself depends on which sizes come first, and a
-    resumed run begins with others: it would not be exact.
+    Whether sizes are dynamic is fixed, because torch's own choice depends on which sizes come first, and a resumed run,
+    which begins with others, would not be exact.
 
     Args:
         mode: The mode.
         trainer: The trainer of the fit.
         *modules: What to compile.
-        dynamic: Whether one compiled form serves all sizes of inputs, or each size has its own.
+        dynamic: Whether one compiled version serves all sizes of inputs, or each size has its own.
 
     Raises:
-        ValueError: CUDA graphs and gradient accumulation: gradients are in the graphs' memory, and the next batch
-            overwrites them.
+        ValueError: CUDA graphs are combined with gradient accumulation: gradients are in the graphs' memory, and the
+            next batch overwrites them.
     """
     if mode in WITH_GRAPHS and trainer.accumulate_grad_batches > 1:
         raise ValueError(

@@ -13,7 +13,7 @@ def decode_context(precision: DecodePrecision, weights: Tensor) -> AbstractConte
     """Return the context in which to decode.
 
     Args:
-        precision: `bf16`; `fp32`; or `auto`, which is the precision that is on already.
+        precision: `bf16`, `fp32`, or `auto` for the precision already in use.
         weights: Some of the network's weights.
 
     Raises:

@@ -31,7 +31,7 @@ def distillation_loss(logits: Tensor, teacher: Tensor, temperature: float) -> Te
 
 
 class Teacher:
-    """A trained classifier, frozen and in eval mode; no submodule of what it teaches, and so in no checkpoint of it.
+    """A trained classifier, frozen and in eval mode; not a submodule of its student, and so not in its checkpoints.
 
     Args:
         module: The classifier.
@@ -45,12 +45,12 @@ class Teacher:
         self.temperature = temperature
 
     def blend(self, loss: Tensor, logits: Tensor, images: Tensor) -> Tensor:
-        """Return a loss of the labels, blended with that of the teacher's opinion of the same augmented images.
+        """Return the loss of the labels, blended with the distillation loss on the same augmented images.
 
         Args:
             loss: Mean loss of the labels.
             logits: The network's, float [B, C].
-            images: What it was shown, [B, 3, H, W] in 0..255.
+            images: What the network was shown, [B, 3, H, W] in 0..255.
         """
         with torch.no_grad():
             theirs = self.module(images)
@@ -58,11 +58,11 @@ class Teacher:
 
 
 def load_teacher(path: str, student: ImageClassifier, device: torch.device) -> Teacher:
-    """Return the teacher in a checkpoint, which passes the gate of every checkpoint.
+    """Return the teacher in a checkpoint, which passes the same gate as any other.
 
     Raises:
         FileNotFoundError: There is no such file.
-        ValueError: It holds no image classifier, or one of other classes or of images of another size.
+        ValueError: It holds no image classifier, or one for other classes or another image size.
     """
     from lightning_modules.image_classifier import ImageClassifier  # which imports this file
 

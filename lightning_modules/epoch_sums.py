@@ -13,7 +13,7 @@ from torch import Tensor
 from utils.distributed import gather_parts
 
 AT_ONCE = 1024
-"""Number of tensors that are kept apart before they become one, since each small tensor takes 512 bytes of a GPU."""
+"""Number of tensors kept before they are stacked into one, since each small tensor takes 512 bytes of a GPU."""
 
 
 class EpochSums:
@@ -65,9 +65,9 @@ class EpochSums:
         return total[name] / max(1.0, total[count])
 
     def load(self, parts: Mapping[str, list[float] | float], rank: int) -> None:
-        """Continue from what `parts` returned: the first process holds it, the others, however many, nothing.
+        """Continue from what `parts` returned: the first process takes all of it, the others, however many, nothing.
 
-        Checkpoints of before sums were exact hold one number for each.
+        Checkpoints from before sums were exact hold one number for each.
         """
         self.reset()
         if rank == 0:
@@ -75,9 +75,9 @@ class EpochSums:
             self._known = {name: [each] if isinstance(each, float) else list(each) for name, each in known.items()}
 
     def _fold(self) -> None:
-        """Replace what was added by fewer numbers of the same exact sum."""
+        """Replace what was added by fewer numbers with the same exact sum."""
         stacks = self._stacks + ([torch.stack(self._new)] if self._new else [])
-        columns = [stack.T.tolist() for stack in stacks]  # the one wait for the device
+        columns = [stack.T.tolist() for stack in stacks]  # the only wait for the device
         self._new, self._stacks = [], []
         self._known = {
             name: exact_parts([*self._known[name], *chain.from_iterable(column[place] for column in columns)])
@@ -94,7 +94,7 @@ def _constant(value: float, device: torch.device) -> Tensor:
 def exact_parts(values: Sequence[float]) -> list[float]:
     """Return as few numbers as needed whose exact sum is that of the given ones, the largest first.
 
-    A sum that is not finite is returned as the one number that it is.
+    A sum that is not finite is returned as a single number.
     """
     if not all(map(math.isfinite, values)):
         return [sum(values)]

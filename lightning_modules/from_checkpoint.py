@@ -1,4 +1,4 @@
-"""Building a LightningModule from a checkpoint, in Python, without anything that the checkpoint could have run."""
+"""Loading a LightningModule from a checkpoint in Python, without running any code that the checkpoint names."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ def load_module(base: type[Module], path: str | Path, strict: bool, changes: dic
     """Return the module of a checkpoint on the CPU, with its weights and the rest of its state.
 
     Args:
-        base: What it must be: its class or one that this inherits from.
+        base: The required class of the module, or a base class of it.
         path: The checkpoint.
-        strict: Whether the weights must be those of the module, all and no other.
+        strict: Whether the weights must be exactly those of the module.
         changes: Arguments that differ from those of the checkpoint.
 
     Raises:
@@ -48,7 +48,7 @@ def build(found: type[Module], arguments: dict[str, Any], changes: dict[str, Any
     Raises:
         ValueError: An argument is invalid.
     """
-    from jsonargparse import ArgumentError, ArgumentParser  # training needs none of it
+    from jsonargparse import ArgumentError, ArgumentParser  # not needed for training
 
     parser = ArgumentParser(exit_on_error=False)
     parser.add_class_arguments(found, "model", skip=set(changes), instantiate=False, fail_untyped=False)

@@ -1,7 +1,7 @@
 """Fully sharded data parallelism (FSDP): each process keeps a part of weights, gradients and optimizer state.
 
 Zhao et al. 2023, arXiv:2304.11277; here by `torch.distributed.fsdp.fully_shard` ("FSDP2") within Lightning's
-`ModelParallelStrategy`. What is done block by block, and with what memory: `configs/trainer/fsdp.yaml`.
+`ModelParallelStrategy`. `configs/trainer/fsdp.yaml` says what is done block by block, and how much memory that takes.
 """
 
 from __future__ import annotations
@@ -31,13 +31,13 @@ class FullySharded(ModelParallelStrategy):
     """Strategy that splits weights, gradients and optimizer state evenly over all processes, and the data like DDP.
 
     A module takes part by calling `shard` in its `configure_model`. In training, the weights of one block at a time are
-    whole; in an evaluation all are, because the processes generate other numbers of tokens, and would
-    wait for each other in vain. A checkpoint is one file, the same as that of one process, written by the first. Each
-    process loads its part from it, mapped from the disk.
+    whole; in an evaluation all are, because the processes generate different numbers of tokens and would wait for each
+    other in vain. A checkpoint is one file, the same as that of a single process, written by the first. Each process
+    loads its part from it, memory-mapped.
     """
 
-    # Weights before the optimizer is built, and its state after, as with other strategies: in between, a resumed run
-    # takes the length of its schedule from the checkpoint, and changed settings from its config.
+    # Restore weights before the optimizer is built, and its state after, as other strategies do: in between, a resumed
+    # run takes the length of its schedule from the checkpoint, and changed settings from its config.
     restore_checkpoint_after_setup = False
     lightning_restore_optimizer = True
 
@@ -78,9 +78,10 @@ class FullySharded(ModelParallelStrategy):
     # --- optimizer state -----------------------------------------------------------------------------------------
 
     def optimizer_state(self, optimizer: Optimizer) -> dict[str, Any]:
-        """Return the whole state of an optimizer, as its `state_dict` without sharding; empty but on the first process.
+        """Return the whole state of an optimizer, as its `state_dict` without sharding; only on the first process.
 
-        Lightning's own numbers the parameters in another order, in which one process would not find them again.
+        It is empty on the others. Lightning's own version numbers the parameters in another order, in which a single
+        process would not find them again.
         """
         from torch.distributed.checkpoint.state_dict import StateDictOptions, get_optimizer_state_dict
 
@@ -166,9 +167,9 @@ def shard(network: nn.Module, blocks: Iterable[nn.Module], mesh: DeviceMesh, low
     """Split the weights of a network: those of each block together, and the rest together.
 
     Args:
-        network: The network, in place. It is called by `forward` or `loss` in training.
+        network: The network, changed in place. Training calls it by `forward` or `loss`.
         blocks: Its blocks, in the order of the forward pass. What is outside of them, such as an embedding, is whole
-            during all of a step.
+            throughout a step.
         mesh: The processes, in one dimension.
         low_precision: Whether whole weights of blocks are in bfloat16, in which autocast computes; the parts, their
             gradients and sums of those stay in float32.
@@ -180,8 +181,8 @@ def shard(network: nn.Module, blocks: Iterable[nn.Module], mesh: DeviceMesh, low
         policy = MixedPrecisionPolicy(torch.bfloat16, torch.float32, cast_forward_inputs=False)
     parts: list[FSDPModule] = [fully_shard(block, mesh=mesh, mp_policy=policy) for block in blocks]
     parts.insert(0, fully_shard(network, mesh=mesh))
-    # What is fetched ahead in the backward pass. By default it is what was called before in any forward pass, those of
-    # an evaluation too, which differ from process to process: they would wait for different weights
+    # Set what is prefetched in the backward pass. By default it is what was called before in any forward pass,
+    # including those of an evaluation, which differ between processes: they would wait for different weights
     for place, part in enumerate(parts):
         part.set_modules_to_backward_prefetch([parts[place - 1]])
     if hasattr(network, "loss"):

@@ -70,7 +70,7 @@ class ImageClassifier(TrainingModule, ClassifiesImages, HasTestSettings):
         body_lr_scale: Factor of at least 0 on the learning rate of everything but the head, for fine-tuning.
         teacher: Checkpoint of a trained image classifier whose probabilities the network learns beside the labels
             (knowledge distillation). It has the same classes and image size. Only a fit reads it. If null, the network
-            learns the labels alone.
+            learns only the labels.
         teacher_weight: Share of the teacher in the loss, from 0 to 1.
         teacher_temperature: Number above 0 by which the logits of both are divided before the softmax: with a higher
             one, the network learns more of how the teacher ranks the wrong classes.
@@ -126,7 +126,7 @@ class ImageClassifier(TrainingModule, ClassifiesImages, HasTestSettings):
         self.input_size: int | None = None
         self.temperature = 1.0  # of the last validation
 
-        classes = max(2, architecture.num_classes)  # fewer have no metrics; one class is legal, if dull
+        classes = max(2, architecture.num_classes)  # metrics need two; a single class is legal, if dull
         self.eval_sums = EpochSums("loss", "examples")
         self.val_metrics = image_metrics(classes, prefix="val/")
         self.test_metrics = self.val_metrics.clone(prefix="test/")
@@ -166,7 +166,7 @@ class ImageClassifier(TrainingModule, ClassifiesImages, HasTestSettings):
             self._teacher = load_teacher(self.teacher, self, self.trainer.strategy.root_device)
         if self.channels_last:
             self.architecture.to(memory_format=torch.channels_last)
-        if stage == "fit":  # with few sizes: those of training and validation
+        if stage == "fit":  # not dynamic: the only sizes are those of training and validation
             compile_for_fit(self.compile_network, self.trainer, self.architecture, dynamic=False)
 
     def _learn_about(self, datamodule: LightningDataModule) -> None:
@@ -205,7 +205,10 @@ class ImageClassifier(TrainingModule, ClassifiesImages, HasTestSettings):
     # --- one batch ---------------------------------------------------------------------------------------------
 
     def normalize(self, images: Tensor) -> Tensor:
-        """Return images in 0..255 (uint8, or float after MixUp) with the training data's mean 0 and std 1, float32."""
+        """Return images in 0..255 (uint8, or float after MixUp), normalised by mean and std of the training data.
+
+        The result is float32.
+        """
         layout = torch.channels_last if self.channels_last else torch.contiguous_format
         pixels = images.to(dtype=torch.float32, memory_format=layout)  # [B, 3, H, W]
         scale, shift = 1 / (255 * self.std), -self.mean / self.std
@@ -224,7 +227,7 @@ class ImageClassifier(TrainingModule, ClassifiesImages, HasTestSettings):
         return logits
 
     def training_step(self, batch: ImageBatch, batch_idx: int) -> Tensor:
-        """Return the loss of a batch, labels smoothed, the teacher's opinion included."""
+        """Return the loss of a batch, with smoothed labels and, if there is one, the teacher."""
         images, targets = batch  # targets: int64 [B], or float [B, C] where MixUp or CutMix blended two labels
         logits = self(images)
         loss = F.cross_entropy(logits, targets, label_smoothing=self.label_smoothing)

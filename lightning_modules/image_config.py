@@ -1,4 +1,4 @@
-"""What the config of a new image classifier leaves open: its number of classes, and whether its weights can be had."""
+"""Open config fields of a new image classifier: its number of classes, and whether its weights can be downloaded."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ def complete_image_config(
     """Return values for the open fields of an image classifier's config; arguments as `CompletesConfig.complete`.
 
     - `num_classes` of the network is that of the data.
-    - `init_from` is null if its address cannot be reached and `init_offline` is "scratch": what the run keeps as its
-      config is what it did.
+    - `init_from` is null if its address cannot be reached and `init_offline` is "scratch": the config that the run
+      keeps says what it did.
     """
     arguments = config["model"]["init_args"]
     values: dict[str, Any] = {}

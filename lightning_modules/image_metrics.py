@@ -11,7 +11,7 @@ from lightning_modules.calibration import CalibrationError
 
 
 def image_metrics(classes: int, prefix: str) -> MetricCollection:
-    """Return accuracy, calibration error and, of at least ten classes, the accuracy of the best five."""
+    """Return accuracy, calibration error and, with at least ten classes, top-5 accuracy."""
     scores: dict[str, Metric | MetricCollection] = {
         "accuracy": MulticlassAccuracy(classes, average="micro"),
         "calibration_error": CalibrationError(),

@@ -15,7 +15,7 @@ from utils.distributed import gather_parts
 class LanguageModule(TrainingModule, GeneratesText):
     """Base class of the LightningModules for text, whose ids are those of a tokenizer or of a string of characters.
 
-    The module takes that vocabulary from the datamodule when training starts; afterwards it travels in the checkpoint.
+    The module takes that vocabulary from the datamodule when training starts; afterwards it is in the checkpoint.
     In validation and test, a subclass adds to `eval_sums` (the same sums as in training) and to `generated`. With
     several processes, a batch may be empty.
 
@@ -46,7 +46,7 @@ class LanguageModule(TrainingModule, GeneratesText):
     def score_generated(self) -> dict[str, float]:
         """Return scores, by name without stage, of the texts in `generated`, of which there is at least one.
 
-        Only the first process has them, and is asked.
+        Only the first process has them and calls this.
         """
         return {}
 
@@ -58,12 +58,12 @@ class LanguageModule(TrainingModule, GeneratesText):
             self.take_vocabulary()
 
     def on_validation_start(self) -> None:
-        """Forget the evaluation before this one."""
+        """Forget the previous evaluation."""
         super().on_validation_start()
         self._begin_evaluation()
 
     def on_test_start(self) -> None:
-        """Forget the evaluation before this one."""
+        """Forget the previous evaluation."""
         self._begin_evaluation()
 
     def on_predict_start(self) -> None:
@@ -90,7 +90,7 @@ class LanguageModule(TrainingModule, GeneratesText):
         self._end_evaluation("test")
 
     def _end_evaluation(self, stage: str) -> None:
-        """Log means and scores, and on the first process make `generated` that of all, in the data's order."""
+        """Log means and scores; gather `generated` of all processes on the first one, in the data's order."""
         self._log_first_in_bar(self.mean_metrics(stage, self.eval_sums))
         parts = gather_parts(self.generated, everywhere=False)
         self.generated = sorted((text for part in parts for text in part), key=lambda text: text.index)

@@ -1,6 +1,6 @@
 """Networks of torchvision and timm, by name, as image classifiers of this program.
 
-They are here because `architectures/` holds networks written by hand, which know no library but torch. A config names
+They are here because `architectures/` holds networks written by hand, which depend only on torch. A config names
 one of these two classes and, as data, a network that the library lists for classification: nothing else is imported or
 called, so that the checkpoint of such a network can be opened like any other.
 """
@@ -20,7 +20,7 @@ Option = bool | int | float | str
 """What an argument of a library's network may be: a plain value."""
 
 UNWANTED = ("weights", "pretrained", "checkpoint", "cache", "hf_", "progress", "num_classes")
-"""Beginnings of the names of arguments that would load weights or repeat another field."""
+"""Prefixes of arguments that would load weights or repeat another field."""
 
 
 class LibraryNet(ImageClassifierNet):
@@ -52,7 +52,7 @@ class LibraryNet(ImageClassifierNet):
         training, images = self.training, next(self.parameters()).new_zeros(2, 3, size, size)
         try:
             logits = self.eval()(images)
-        except Exception as error:  # of a network that is not ours, which may do anything
+        except Exception as error:  # a library's network may raise anything
             reason = " ".join(str(error).split())
             raise ValueError(
                 f"{type(self).__name__} {self.name} does not take images of {size}x{size} pixels ({reason}): pass "
@@ -139,7 +139,7 @@ def build(make: Any, name: str, num_classes: int, options: Mapping[str, Option] 
             raise ValueError(f"architecture.options.{option} is not taken: weights are loaded by --model.init_from")
     try:
         network: nn.Module = make(name, num_classes=num_classes, **(options or {}))
-    except Exception as error:  # of a network that is not ours, which may do anything
+    except Exception as error:  # a library's network may raise anything
         reason = " ".join(str(error).split()) or type(error).__name__
         raise ValueError(f"architecture.options {dict(options or {})} do not fit {name}: {reason}") from error
     return network

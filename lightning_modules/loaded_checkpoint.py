@@ -1,4 +1,4 @@
-"""What a LightningModule verifies of a checkpoint before it takes anything from it."""
+"""Verification of a loaded checkpoint, before a LightningModule takes anything from it."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def verify_loaded(
 ) -> None:
     """Raise ValueError unless the weights of a checkpoint are as they were saved, and the rest is what it must be.
 
-    Whoever loads it, Lightning or this program, and from whatever file: this is what it has loaded.
+    This checks what was loaded, whether Lightning or this program loaded it, and from whatever file.
 
     Args:
         checkpoint: The loaded checkpoint, without `state_dict` where the strategy loads the weights itself.

@@ -1,4 +1,4 @@
-"""Loading a network's weights from a file, its own or as others save them."""
+"""Loading a network's weights from a file of this or another program."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from utils.torch_files import load_plain
 from utils.weights import check_digests, check_finite, plain_weights
 
 NETWORK_PREFIX = "architecture."
-"""What the names of a network's weights begin with in a checkpoint of this program."""
+"""Prefix of the names of a network's weights in a checkpoint of this program."""
 
 STATE_DICT_KEYS = ("state_dict", "model_state_dict", "model", "net", "network", "weights")
 """Keys under which programs keep the weights among other things, in order of preference."""
@@ -113,7 +113,7 @@ def with_names_of(target: Mapping[str, Tensor], weights: dict[str, Tensor]) -> d
     `module.` and `_orig_mod.` are dropped wherever they are.
 
     Raises:
-        ValueError: The network is found under two prefixes alike.
+        ValueError: The network is found under two prefixes equally well.
     """
     weights = _under_one_prefix(target, weights)
     unwrapped = {_without_wrappers(name): value for name, value in weights.items()}
@@ -123,7 +123,7 @@ def with_names_of(target: Mapping[str, Tensor], weights: dict[str, Tensor]) -> d
 
 
 def _under_one_prefix(target: Mapping[str, Tensor], weights: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Return the weights under the prefix that makes most names those of the network, without it."""
+    """Return the weights under the prefix that matches most of the network's names, without the prefix."""
     found = Counter(name.removesuffix(known) for name in weights for known in _endings(name) if known in target)
     (prefix, count), *others = found.most_common(2) or [("", 0)]
     if found[""] == count:
@@ -143,7 +143,7 @@ def _endings(name: str) -> list[str]:
 
 
 def load_network(network: ImageClassifierNet, path: str | Path) -> None:
-    """Copy all weights of a file into `network`, except those of a head for another number of classes, and say so.
+    """Copy all weights of a file into `network`, except those of a head for another number of classes, and report it.
 
     Raises:
         ValueError: Names or shapes do not fit the network; the message names the first few.
@@ -178,7 +178,7 @@ def load_network(network: ImageClassifierNet, path: str | Path) -> None:
 
 
 def say_loaded(path: str | Path, target: Mapping[str, Tensor], weights: Mapping[str, Tensor]) -> None:
-    """Say how many tensors of a network have come from a file, and which have not."""
+    """Report how many tensors of a network were loaded from a file, and which were not."""
     new = [name for name in target if name not in weights]
     loaded = len(target) - len(new)
     rank_zero_info(

@@ -49,7 +49,7 @@ def weights_file(source: str, offline: Offline = "stop", network: ImageClassifie
         network: The network that they are for, if there is one yet.
 
     Returns:
-        The file; None if the training starts from scratch instead, which is reported.
+        The file; None if training starts from scratch instead, which is reported.
 
     Raises:
         FileNotFoundError: There is no such file.
@@ -79,5 +79,5 @@ def _downloaded(address: str, offline: Offline) -> Path | None:
 
 def check_all_start_alike(has_weights: bool) -> None:
     """Raise OSError unless all processes have weights to start from, or none has; every process must call this."""
-    if len(set(gather_parts(has_weights))) > 1:  # each would train another network
+    if len(set(gather_parts(has_weights))) > 1:  # they would train different networks
         raise OSError("init_from: some processes cannot get its weights: name a file that all of them find")

@@ -1,4 +1,4 @@
-"""Whether the special tokens of a network are those of its tokenizer."""
+"""Check that a network has the special tokens of its tokenizer."""
 
 from tokenizers import Tokenizer
 

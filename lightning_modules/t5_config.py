@@ -1,4 +1,4 @@
-"""What the config of a T5 leaves open where it starts from weights: the sizes of the network, and the tokenizer."""
+"""Open config fields of a T5 that starts from weights: the sizes of the network, and the tokenizer."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from utils.checkpoints import read_config
 from utils.tokenizer_files import find_tokenizer_file
 
 HUB = (("t5-v1_1", "google"), ("flan-t5", "google"), ("t5", "google-t5"))
-"""Who publishes the T5s whose names begin so."""
+"""Prefixes of the names of published T5s, and who publishes them."""
 
 
 def complete_t5_config(config: dict[str, Any], given: Collection[str]) -> dict[str, Any]:
@@ -61,7 +61,7 @@ def config_of(source: str) -> T5Config:
 
 
 def missing(source: str) -> str:
-    """Return what to do about weights that do not exist: how to download those of a T5 of this name."""
+    """Return the message for weights that do not exist: how to download those of a T5 of this name."""
     name = Path(source).name
     owner = next((owner for beginning, owner in HUB if name.startswith(beginning)), None)
     repository, folder = (f"{owner}/{name}", source) if owner else ("google-t5/t5-small", "checkpoints/t5-small")

@@ -7,7 +7,7 @@ from torch import Tensor
 from torchmetrics import Metric
 
 FIXED_POINT = 2.0**20
-"""One, as an integer: the losses of a million million examples of loss 1 can be summed."""
+"""Scale of losses as integers: those of a million million examples of loss 1 can be summed."""
 
 LARGEST_LOSS = 1e6
 """What an infinite loss counts as."""
@@ -31,7 +31,7 @@ class FittedTemperature(Metric):
     processes. It is the minimum of the parabola, over the logarithm of the temperature, through the lowest sums.
 
     It is 1, which leaves probabilities as they are, with fewer than 100 examples, or if there is no minimum between 1/8
-    and 8, as where every example is classified correctly.
+    and 8, for example because every example is classified correctly.
     """
 
     full_state_update = False
@@ -58,7 +58,7 @@ class FittedTemperature(Metric):
             scaled = some[:, None] / temperatures[:, None]  # [B, T, C]
             right = scaled.gather(2, theirs[:, None, None].expand(-1, TEMPERATURES, 1))[..., 0]  # [B, T]
             losses = (scaled.logsumexp(2) - right).double().nan_to_num(LARGEST_LOSS).clamp(max=LARGEST_LOSS)
-            # Not in place: what was added up in a test cannot be changed in a training
+            # Not in place: sums from a test (inference mode) cannot be changed in training
             self.losses = self.losses + (losses * FIXED_POINT).round().long().sum(0)
         self.examples = self.examples + len(labels)
 
@@ -70,5 +70,5 @@ class FittedTemperature(Metric):
             return torch.ones(())
         before, there, after = sums[lowest - 1 : lowest + 2].tolist()
         curvature = before - 2 * there + after
-        shift = 0.5 * (before - after) / curvature if curvature > 0 else 0.0  # in steps, within half a one
+        shift = 0.5 * (before - after) / curvature if curvature > 0 else 0.0  # in steps, at most half a step
         return torch.tensor(2.0 ** ((lowest + shift) / STEPS_PER_OCTAVE - OCTAVES))

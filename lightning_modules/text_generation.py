@@ -1,4 +1,4 @@
-"""Texts that a T5 generates: sources as token ids, and what the decoded tokens say."""
+"""Text generation with a T5: encoding the sources, and decoding the generated tokens."""
 
 from __future__ import annotations
 

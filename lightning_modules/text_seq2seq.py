@@ -52,7 +52,7 @@ class TextSeq2Seq(LanguageModule, Translator, LimitsLength, HasTestSettings):
             better one can follow.
         min_length: Minimum length of a text in `test` and `predict`, in tokens, including the end token.
         do_sample: Whether `test` and `predict` sample each token instead of searching; `num_beams` must be 1. The
-            samples depend on `seed` and the example's number alone.
+            samples depend only on `seed` and the example's number.
         top_k: Number of most probable tokens to sample from; 0 for all.
         top_p: Total probability, in (0, 1]: sample from the smallest set of most probable tokens that reaches it.
         temperature: Divisor of the log-probabilities in sampling, above 0: below 1, probable tokens become more
@@ -195,7 +195,7 @@ class TextSeq2Seq(LanguageModule, Translator, LimitsLength, HasTestSettings):
         return datamodule.tokenizer if isinstance(datamodule, ProvidesTokens) else None
 
     def check_resumed_data(self) -> None:
-        """Raise ValueError if the data has another tokenizer than the checkpoint: nothing else would show it."""
+        """Raise ValueError if the data has another tokenizer than the checkpoint: nothing else would reveal it."""
         theirs = self._data_tokenizer()
         if theirs is not None and self.tokenizer is not None and theirs.to_str() != self.tokenizer.to_str():
             raise ValueError(
@@ -284,7 +284,7 @@ class TextSeq2Seq(LanguageModule, Translator, LimitsLength, HasTestSettings):
     def _add_generated(self, batch: Seq2SeqBatch, chosen: Tensor, search: Search) -> None:
         """Generate text for the rows of a batch where `chosen`, bool [B], is true.
 
-        Not for those of several batches at once, though that would be faster: which ones share a process, and hence the
+        Rows of several batches are not combined, though that would be faster: which ones share a process, and hence the
         last digits of their scores, would depend on the number of processes.
         """
         rows = chosen.nonzero()[:, 0]

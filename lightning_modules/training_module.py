@@ -37,7 +37,7 @@ def missing_for_fit(argument: str) -> str:
 
 
 def check_optimizer(model: Any) -> None:
-    """Raise ValueError if a model has none of what only a fit needs, so that nothing is prepared in vain."""
+    """Raise ValueError if a model lacks what only a fit needs, before anything is prepared in vain."""
     arguments = model.get("init_args") or {}
     for name in TRAINED_ONLY:
         if name in arguments and arguments[name] is None:
@@ -50,8 +50,8 @@ class TrainingModule(
     """Base class of the LightningModules: training, and what every checkpoint holds.
 
     A subclass sets `architecture`, names what its training adds up over an epoch (`sums`) and turns the totals into
-    metrics (`metrics_of`). It also says how a new training initializes the weights (`initialize_weights`) and what
-    else a checkpoint holds (`checkpoint_state`).
+    metrics (`metrics_of`). It also says how a new run initializes the weights (`initialize_weights`) and what else a
+    checkpoint holds (`checkpoint_state`).
 
     Args:
         optimizer: Any torch optimizer (`class_path` and `init_args`). Biases and normalisation parameters have no
@@ -116,10 +116,10 @@ class TrainingModule(
         return optimizer
 
     def initialize_weights(self) -> None:
-        """Set the weights that a new training starts from, beyond the network's own initialisation."""
+        """Set the weights that a new run starts from, beyond the network's own initialisation."""
 
     def check_resumed_data(self) -> None:
-        """Raise ValueError if a resumed training cannot continue with this data."""
+        """Raise ValueError if a resumed run cannot continue with this data."""
 
     def checkpoint_state(self) -> dict[str, Any]:
         """Return what a checkpoint holds beside weights and sums; called on every process."""
@@ -131,7 +131,7 @@ class TrainingModule(
     # --- training ----------------------------------------------------------------------------------------------
 
     def on_fit_start(self) -> None:
-        """Initialize the weights of a new training; those of a resumed one come from its checkpoint."""
+        """Initialize the weights of a new run; those of a resumed one come from its checkpoint."""
         self._resumed_from = None
         self.train()  # a module from `load_from_checkpoint` is in eval mode, and Lightning would train it so
         if self.trainer.ckpt_path is not None:
@@ -152,7 +152,7 @@ class TrainingModule(
         return with_schedule(self.build_optimizer(), self.schedule, self.trainer, self._resumed_from)
 
     def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
-        """Seed torch's global generators: dropout takes no generator of its own."""
+        """Seed torch's global generators: dropout does not take a generator."""
         begin_step(self.compile_network)
         if batch_idx == 0:  # there is nothing yet, unless a resumed epoch begins again
             self.train_sums.reset()
@@ -177,7 +177,7 @@ class TrainingModule(
         copy_from_first(self.architecture.buffers())
 
     def on_validation_batch_start(self, batch: Any, batch_idx: int, dataloader_idx: int = 0) -> None:
-        """Let go of what the compiled network computed for the batch before."""
+        """Release what the compiled network computed for the previous batch."""
         begin_step(self.compile_network)
 
     def training_metrics(self) -> list[str]:
@@ -202,13 +202,13 @@ class TrainingModule(
         trust_checkpoint: bool = False,
         **changes: Any,
     ) -> Self:
-        """Return the module of a checkpoint that `oneforall fit` wrote, in eval mode: it evaluates right away.
+        """Return the module of a checkpoint that `oneforall fit` wrote, in eval mode, ready to use.
 
         Args:
             checkpoint_path: The file. It is read as data, and its config passes the gate of `utils/trust.py`.
             map_location: Where the module is put.
-            strict: Whether the weights must be those of the module, all and no other.
-            weights_only: What Lightning calls reading as data; false needs `trust_checkpoint`.
+            strict: Whether the weights must be exactly those of the module.
+            weights_only: Lightning's name for reading as data; false needs `trust_checkpoint`.
             trust_checkpoint: Whether the checkpoint may run any code: its config may name any class, and the file may
                 be a pickle, such as that of a module built in Python.
             **changes: Arguments that differ from those of the checkpoint, such as `tta="none"`.

@@ -1,4 +1,4 @@
-"""Generating texts from texts in Python, with a T5 and its tokenizer."""
+"""Text-to-text generation in Python, with a T5 and its tokenizer."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class Translator(UsesTokenizer):
         """Return the text that the model generates for each source; "" for a blank one, as in `predict`.
 
         Args:
-            texts: Sources; for one string, the result is one.
+            texts: Sources; for a single string, the result is a string.
             seed: As in `n_best`.
             **changes: As in `n_best`.
 
@@ -89,7 +89,7 @@ class Translator(UsesTokenizer):
 
 
 def sources_of(texts: Iterable[str]) -> list[str]:
-    """Return several sources as a list: an iterator, such as an open file, can be read once only.
+    """Return several sources as a list: an iterator, such as an open file, can be read only once.
 
     Raises:
         ValueError: They are one string, whose characters would be sources, or not strings.

@@ -63,10 +63,10 @@ class AttentionMap(NamedTuple):
     """Cross-attention of one example, averaged over the heads.
 
     Attributes:
-        index: Place of the example in its split.
+        index: Index of the example in its split.
         source: Tokens of the source.
         target: Tokens of the target, including the end of the sequence.
-        layers: Weights [target, source] by number of the layer, from 1, of the layers shown; each row sums to 1.
+        layers: Weights [target, source] of the layers shown, by layer number, from 1; each row sums to 1.
         depth: Number of layers in the decoder.
         excess: Number of tokens that do not fit a panel.
     """
@@ -117,7 +117,7 @@ class AttentionMaps(EvaluationPlot[list[AttentionMap]]):
             self._sources.update((index, tokens[mask.bool()]) for index, tokens, mask in rows)
             self._sources = {index: self._sources[index] for index in sorted(self._sources)[:CANDIDATES]}
         if step.last:  # not at the end of the epoch: averaged weights, if there are any, are in place only until then
-            with trainer.precision_plugin.forward_context():  # weights may be whole in bfloat16 alone (FSDP)
+            with trainer.precision_plugin.forward_context():  # whole weights may exist only in bfloat16 (FSDP)
                 self._compute_maps(pl_module)
 
     def _compute_maps(self, pl_module: LightningModule) -> None:
@@ -131,7 +131,7 @@ class AttentionMaps(EvaluationPlot[list[AttentionMap]]):
         generated = {index: tokenizer.encode(text).ids for index, text in texts.items()}
         self._candidates = sorted(generated)
         excess = {index: _excess(self._sources[index], generated[index]) for index in self._candidates}
-        # Of these candidates, those of all processes together include the first few: it is not known here, how many.
+        # Of these candidates, the first few are among those of all processes; how many is not known here.
         shown = {
             index
             for number in range(1, len(self._candidates) + 1)
@@ -153,7 +153,7 @@ class AttentionMaps(EvaluationPlot[list[AttentionMap]]):
         return draw(collected, title)
 
     def data(self, collected: list[AttentionMap], class_names: Sequence[str] | None) -> dict[str, Any]:
-        """Return tokens and weights of each map, whole; the weights of a layer as bytes [target, source] in base64."""
+        """Return all tokens and weights of each map; the weights of a layer are bytes [target, source] in base64."""
         return {
             "maps": [
                 {
@@ -187,7 +187,7 @@ def attention_map(
     Args:
         network: The network.
         tokenizer: Its tokenizer.
-        index: Place of the example in its split.
+        index: Index of the example in its split.
         source: Ids of the source, integers [S], without padding.
         target: Ids of the target, including the end of the sequence.
     """

@@ -40,12 +40,12 @@ class Mistakes(NamedTuple):
 
 
 class ShownMistakes(NamedTuple):
-    """What is drawn and written.
+    """Errors to draw and write, with their heat maps.
 
     Attributes:
         mistakes: The errors.
         heat: Heat maps of the errors, of the predicted and of the true class; None if there are none.
-        no_heat: Why an evaluation outside of a fit has none.
+        no_heat: Why an evaluation outside of a fit has no heat maps.
     """
 
     mistakes: Mistakes
@@ -97,7 +97,7 @@ class ConfidentMistakes(EvaluationPlot[ShownMistakes]):
         return self._explain(trainer, most_confident(kept, self.count)) if kept else None
 
     def _explain(self, trainer: Trainer, mistakes: Mistakes) -> ShownMistakes:
-        """Add heat maps, which never make an evaluation fail; on the first process, with the weights it has used."""
+        """Add heat maps, which never make an evaluation fail, on the first process and with the weights it used."""
         number = _number(mistakes)
         if not number or trainer.state.fn == "fit":
             return ShownMistakes(mistakes)
@@ -106,7 +106,7 @@ class ConfidentMistakes(EvaluationPlot[ShownMistakes]):
         classes = torch.stack([mistakes.predicted, mistakes.labels], 1)[:number]
         try:
             heat = heat_maps(trainer, trainer.lightning_module, mistakes.images[:number], classes)
-        except ValueError as error:  # what a user can mend, such as a missing extra
+        except ValueError as error:  # what a user can fix, such as a missing extra
             return ShownMistakes(mistakes, no_heat=str(error))
         except Exception as error:  # such as too little memory, or a module that maps no images to logits
             return ShownMistakes(mistakes, no_heat=" ".join(f"{type(error).__name__}: {error}".split()))
@@ -138,12 +138,12 @@ def _number(mistakes: Mistakes) -> int:
 
 
 def _overlays(heat: HeatMaps, place: int) -> dict[str, str]:
-    """Return the heat maps of one error by the class that they are of."""
+    """Return the heat maps of one error, by class."""
     return {name: png(overlay(each)) for name, each in zip(("predicted", "true"), heat.maps[place], strict=True)}
 
 
 def errors_of(probabilities: Tensor, labels: Tensor, images: Tensor, number: int) -> Mistakes:
-    """Return what a batch has of errors, in the order of the batch, with a confidence below 0 for correct answers.
+    """Return the errors of a batch, in the order of the batch; correct answers have a confidence below 0.
 
     They stay on the batch's device, and nothing waits for the device.
 

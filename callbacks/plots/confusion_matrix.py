@@ -54,7 +54,7 @@ class ConfusionMatrix(EvaluationPlot[Tensor]):
 
     def collect(self, trainer: Trainer) -> Tensor | None:
         """Return the sum of all processes' counts, [C, C]; None if there are none."""
-        # A process without an example takes part all the same: the others would wait for it forever
+        # A process without examples must take part, or the others would wait for it forever
         device = trainer.strategy.root_device
         size = torch.tensor(0 if self._counts is None else len(self._counts), device=device)
         classes = int(trainer.strategy.reduce(size, reduce_op="max"))
@@ -83,7 +83,7 @@ def draw(counts: Tensor, class_names: Sequence[str] | None, title: str) -> "Figu
     Args:
         counts: How often each true class (row) was predicted as each class (column), [C, C].
         class_names: Names of the classes; if None, their indices.
-        title: What the counts were taken from.
+        title: What was evaluated.
     """
     from matplotlib.figure import Figure
 

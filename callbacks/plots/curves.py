@@ -22,7 +22,7 @@ class Curves(Callback):
     """Curves of the metrics, drawn into `curves.png` in the run folder from its `metrics.csv`.
 
     A resumed run therefore shows its whole history. `<stage>/<name>` columns share a panel by name; learning rates have
-    their own. The curves are drawn when an epoch begins (the one before is fully logged then) if enough time has
+    their own. The curves are drawn when an epoch begins (by then the previous one is fully logged) if enough time has
     passed, and always when the fit ends or is interrupted.
 
     Args:
@@ -34,7 +34,7 @@ class Curves(Callback):
         self._trained = False
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Note that this fit trains: one that fails before leaves the file as it was."""
+        """Record that training has begun: a fit that fails earlier leaves the file as it was."""
         self._trained = True
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:

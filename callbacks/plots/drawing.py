@@ -1,4 +1,4 @@
-"""The surroundings of drawing: names of files and classes are text in any script, never mathematics or TeX."""
+"""matplotlib's settings for all plots: names of files and classes are text in any script, not mathematics or TeX."""
 
 import warnings
 from collections.abc import Iterator
@@ -16,9 +16,9 @@ FALLBACK_FONTS = (
 
 @contextmanager
 def drawing() -> Iterator[None]:
-    """Give figures that are made and saved in this block every installed font that they may need.
+    """Let figures that are made and saved in this block use every installed font that they may need.
 
-    A character that no font has becomes a box, without a warning for each.
+    Characters that no font has become boxes, without warnings.
     """
     import matplotlib as mpl
     from matplotlib.font_manager import fontManager

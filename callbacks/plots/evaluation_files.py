@@ -1,4 +1,4 @@
-"""Base class of what is written about a validation or a test."""
+"""Base class of callbacks that write files about a validation or a test."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -58,7 +58,7 @@ class EvaluationFiles(Callback, Generic[Collected]):
         raise NotImplementedError
 
     def collect(self, trainer: Trainer) -> Collected | None:
-        """Return what to write, None for nothing; called on every process."""
+        """Return what to write, or None to write nothing; called on every process."""
         raise NotImplementedError
 
     def write(self, folder: Path, collected: Collected, class_names: Sequence[str] | None, title: str) -> None:
@@ -75,7 +75,7 @@ class EvaluationFiles(Callback, Generic[Collected]):
     # --- when to collect ---------------------------------------------------------------------------------------
 
     def on_validation_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Start to collect."""
+        """Start collecting."""
         self.reset()
 
     def on_validation_batch_end(
@@ -93,7 +93,7 @@ class EvaluationFiles(Callback, Generic[Collected]):
             self.add(trainer, pl_module, outputs, batch, step)
 
     def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Write, within a fit only if it is due."""
+        """Write what was collected; within a fit, only if it is due."""
         if trainer.sanity_checking:
             return
         within_fit = trainer.state.fn == "fit"
@@ -103,7 +103,7 @@ class EvaluationFiles(Callback, Generic[Collected]):
             self._write(trainer, pl_module)
 
     def on_test_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Start to collect."""
+        """Start collecting."""
         self.reset()
 
     def on_test_batch_end(

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 class EvaluationPlot(EvaluationFiles[Collected]):
-    """Base class of plots of a validation or a test: a PNG file, and beside it what it shows as JSON, for the report.
+    """Base class of plots of a validation or a test: a PNG file and, for the report, a JSON file with what it shows.
 
     Args:
         every_n_seconds: Minimum time between two drawings during a fit, in seconds.

@@ -14,18 +14,18 @@ from utils.files import atomic_path
 MAX_TILES = 256
 COLUMNS = 16  # of filters that are one tile each
 TILE, GAP = 40, 2  # pixels
-BETWEEN = 210  # grey that is neither 0 nor black nor white
+BETWEEN = 210  # a grey that is neither that of 0, nor black, nor white
 
 
 class FirstFilters(Callback):
     """Filters of a classifier's first convolution, drawn into `filters.png` in the run folder at the end of a test.
 
-    Filters of three channels are shown as colours; of others, each row is a filter and each tile one of its channels.
-    `filters.json` says for the report what is shown. Nothing is drawn where each process has only parts of the weights.
+    Filters of three channels are shown in colour; otherwise, each row is a filter and each tile one of its channels.
+    `filters.json` tells the report what is shown. Nothing is drawn if each process has only part of the weights.
     """
 
     def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Draw."""
+        """Draw the filters."""
         if not trainer.is_global_zero or not isinstance(pl_module, ClassifiesImages) or not has_whole_weights(trainer):
             return
         folder = Path(trainer.default_root_dir)
@@ -45,7 +45,7 @@ class FirstFilters(Callback):
 
 
 def first_convolution(network: nn.Module) -> tuple[str, Tensor] | None:
-    """Return dotted name and filters, [filters, channels, height, width], of the convolution defined first, if any."""
+    """Return dotted name and filters, [filters, channels, height, width], of the first convolution defined, if any."""
     for name, module in network.named_modules():
         if isinstance(module, nn.Conv2d):
             return name, module.weight.detach().float().cpu()

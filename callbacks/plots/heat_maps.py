@@ -1,4 +1,4 @@
-"""Heat maps: what in an image speaks for a class, as the last convolutional stage of a network sees it (Grad-CAM).
+"""Grad-CAM heat maps: what in an image speaks for a class, according to a network's last convolutional stage.
 
 Selvaraju et al. 2017, arXiv:1610.02391, section 3: each channel of the stage is weighted by the mean gradient of the
 class's logit; a map is the positive part of their sum. Computed by Captum.
@@ -17,16 +17,16 @@ from utils.contracts import network_of
 from utils.distributed import has_whole_weights
 
 IMAGES_AT_ONCE = 8
-"""Autograd keeps the features of all layers: of a whole batch, they might not fit in memory."""
+"""Images per pass: autograd keeps the features of all layers, and those of a whole batch might not fit in memory."""
 OPACITY = 0.8
-"""Of the strongest place of a map."""
+"""Opacity of the strongest place of a map."""
 
 
 class HeatMaps(NamedTuple):
     """Heat maps of several classes of some images.
 
     Attributes:
-        stage: Dotted name of the module in the network whose output was looked at.
+        stage: Dotted name of the module in the network whose output was used.
         maps: From 0 to 1, float32 [K, classes per image, H, W] on the CPU; each has its own scale.
     """
 
@@ -44,7 +44,7 @@ def heat_maps(trainer: Trainer, pl_module: LightningModule, images: Tensor, clas
         classes: The classes whose maps are wanted, integers [K, classes per image].
 
     Raises:
-        ValueError: Captum is missing, the network has no such stage, or this process has only parts of the weights.
+        ValueError: Captum is missing, `last_stage` finds none, or this process has only part of the weights.
     """
     try:
         from captum.attr import LayerGradCam
@@ -54,7 +54,7 @@ def heat_maps(trainer: Trainer, pl_module: LightningModule, images: Tensor, clas
         raise ValueError("the weights are split over processes: test with --trainer.devices 1")
     network = network_of(pl_module)
     with (
-        torch.inference_mode(False),  # whose tensors have no gradients
+        torch.inference_mode(False),  # inference tensors have no gradients
         torch.compiler.set_stance("force_eager"),  # a compiled network would not call the hooks
         trainer.precision_plugin.forward_context(),
     ):
@@ -84,7 +84,7 @@ def last_stage(network: nn.Module, run: Callable[[], object]) -> str | None:
 
     Args:
         network: The network.
-        run: Calls it once.
+        run: Calls the network once.
     """
     calls: list[tuple[str, torch.Size]] = []
 

@@ -1,4 +1,4 @@
-"""The lines of a run's metrics over its epochs, read from `metrics.csv` without any library."""
+"""Curves of a run's metrics over its epochs, read from `metrics.csv` with the standard library only."""
 
 import csv
 import math
@@ -7,7 +7,7 @@ from collections.abc import Container, Iterator
 from pathlib import Path
 
 MAX_LINE = 100_000
-"""Number of characters from which a line is no row of metrics; `csv` refuses a field of more than 131,072."""
+"""Number of characters from which a line cannot be a row of metrics; `csv` refuses fields of more than 131,072."""
 MAX_PANELS = 12
 FIRST_PANELS = ("loss", "accuracy", "learning rate")
 
@@ -21,7 +21,7 @@ Panels = dict[str, dict[str, Line]]
 def read_rows(metrics_csv: Path) -> Iterator[dict[str, float]]:
     """Yield the finite numbers in each row of a `metrics.csv`, by column.
 
-    What a power cut or a killed process left in place of text is skipped.
+    Garbage that a power cut or a killed process left is skipped.
     """
     with metrics_csv.open(newline="", encoding="utf-8", errors="replace") as file:
         for row in csv.DictReader(line for line in file if len(line) < MAX_LINE):
@@ -58,7 +58,7 @@ def read_columns(metrics_csv: Path) -> dict[str, Line]:
 def read_panels(metrics_csv: Path) -> Panels:
     """Return the lines of `read_columns` by panel and label.
 
-    Tests are left out, and so is a metric's value per step if its value per epoch is there.
+    Test metrics are left out, and so are a metric's values per step if there are values per epoch.
 
     Args:
         metrics_csv: A file as for `read_columns`.
@@ -77,7 +77,7 @@ def read_panels(metrics_csv: Path) -> Panels:
 def spans_decades(values: list[float], name: str) -> bool:
     """Return whether a logarithmic axis shows more: the lowest fifth of the values is 20 times below the maximum.
 
-    A cosine schedule is not. Fractions, such as accuracy, stay linear.
+    That of a cosine schedule is not. Fractions, such as accuracy, stay linear.
     """
     if min(values) <= 0 or max(values) < 20 * sorted(values)[len(values) // 5]:
         return False

@@ -1,4 +1,4 @@
-"""Images as text, for the report."""
+"""Images as base64 text, for the report."""
 
 import base64
 import io
@@ -6,7 +6,7 @@ import io
 from torch import Tensor
 
 MAX_SIDE = 160
-"""Of an image for the report, in pixels."""
+"""Maximum width and height of an image in the report, in pixels."""
 
 
 def png(image: Tensor) -> str:

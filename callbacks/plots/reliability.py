@@ -1,4 +1,4 @@
-"""reliability.json: how often predictions of each confidence were right."""
+"""reliability.json: the calibration of a classifier, that is how often predictions of each confidence are correct."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -39,7 +39,7 @@ class Reliability(EvaluationFiles[Tensor]):
 
     def collect(self, trainer: Trainer) -> Tensor | None:
         """Return the sums over all processes, [3, bins + 1]; None if there are none."""
-        # A process without an example takes part all the same: the others would wait for it forever
+        # A process without examples must take part, or the others would wait for it forever
         none = torch.zeros(3, BINS + 1, dtype=torch.int64, device=trainer.strategy.root_device)
         total = trainer.strategy.reduce(none if self._sums is None else self._sums, reduce_op="sum")
         assert isinstance(total, Tensor)

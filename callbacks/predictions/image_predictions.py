@@ -17,11 +17,11 @@ ImageRow = tuple[int, list[float]]
 
 
 class Predictions(PredictionFile[ImageRow]):
-    r"""CSV file with an image classifier's predictions, of all processes.
+    r"""CSV file with an image classifier's predictions from all processes.
 
     Columns: `path` (`index` if the datamodule has no `predict_path`), `label` (left out if no label is known),
     `predicted`, and a probability `p_<class>` per class. If files cannot be read, a last column `error` says why; their
-    rows are empty but for it and the path. In names, bytes that are not UTF-8 are escapes such as `\xe9`. Prediction
+    rows have only the path and the error. In names, bytes that are not UTF-8 are escapes such as `\xe9`. Prediction
     steps must return `utils.batches.Classified` with `index`; other outputs are skipped.
 
     Args:
@@ -45,7 +45,7 @@ class Predictions(PredictionFile[ImageRow]):
         predicted = datamodule if isinstance(datamodule, PredictsImages) else None
         names = predicted.predict_names if predicted else None
         classes = class_names_of(pl_module)
-        # Labels are the data's: another folder than the one trained on may have other classes, or another order
+        # Labels belong to the data: a folder other than the training data may have other classes, or another order
         label_names = predicted.predict_classes if predicted else None
         label_names = label_names or (datamodule.class_names if isinstance(datamodule, ProvidesImages) else None)
         label_names = label_names or classes

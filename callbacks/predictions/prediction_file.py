@@ -15,7 +15,7 @@ class PredictionFile(Callback, Generic[Row]):
     """Base class of callbacks that write a row per predicted example into one file, in the order of the data.
 
     Each process writes its rows into a temporary file in the run folder, so that memory does not limit their number;
-    at the end the first process merges these files. Until then there is no output, and none if a process fails.
+    at the end the first process merges these files. There is no output before that, nor if a process fails.
 
     Args:
         output: The file to write; if null, `file_name` in the run folder.
@@ -28,7 +28,7 @@ class PredictionFile(Callback, Generic[Row]):
         self._writer: RowWriter | None = None
 
     def rows_of(self, outputs: object) -> dict[int, Row]:
-        """Return the rows of one step by their place in the data, as JSON has them; none for other outputs."""
+        """Return the rows of one step by their place in the data, as JSON values; empty for other outputs."""
         raise NotImplementedError
 
     def write(self, path: Path, rows: Mapping[int, Row], trainer: Trainer, pl_module: LightningModule) -> None:
@@ -36,7 +36,7 @@ class PredictionFile(Callback, Generic[Row]):
         raise NotImplementedError
 
     def default_path(self, trainer: Trainer) -> Path:
-        """Return the file in the run folder that is written if no other is named."""
+        """Return the default output file, in the run folder."""
         return Path(trainer.default_root_dir) / self.file_name
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:

@@ -1,4 +1,4 @@
-"""Rows of predictions in files, one per process, that are read as one mapping."""
+"""Temporary files of predictions, one per process, whose rows are read as one mapping."""
 
 import json
 from collections.abc import Iterator, Mapping, Sequence

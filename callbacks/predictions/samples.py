@@ -13,7 +13,7 @@ from utils.contracts import GeneratesText
 from utils.files import write_text
 
 MAX_LENGTH = 400
-"""Of one text, in characters."""
+"""Maximum length of one text, in characters."""
 
 COLUMNS = ["source", "reference", "output"]
 TITLE = "# Samples\n\nText generated for the first validation examples at each validation, newest first."
@@ -87,7 +87,7 @@ def _escape(text: str) -> str:
 
 
 def _log(trainer: Trainer, rows: list[Cells]) -> None:
-    """Give a table to the loggers that show text, at the step at which Lightning logs this validation."""
+    """Log a table to the loggers that show text, at the step at which Lightning logs this validation."""
     step = trainer.fit_loop.epoch_loop._batches_that_stepped
     for logger in trainer.loggers:
         if isinstance(logger, WandbLogger):

@@ -1,4 +1,4 @@
-"""The text generated for each test example, beside its references."""
+"""Files with the text generated for each test example, and its references."""
 
 import json
 import math

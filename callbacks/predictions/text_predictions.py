@@ -23,11 +23,11 @@ JSON_LINES = ".jsonl"
 
 
 class TextPredictions(PredictionFile[TextRow]):
-    """Text file with the text generated for each line of the file that `predict` reads, of all processes.
+    """Text file with the text generated for each line of the file that `predict` reads, from all processes.
 
-    Prediction steps must return `utils.batches.Hypotheses`; other outputs are skipped. A line that no step was given,
-    such as an empty one, stays empty: the datamodule's `predict_count` says how many lines there are. Line breaks in a
-    hypothesis become spaces.
+    Prediction steps must return `utils.batches.Hypotheses`; other outputs are skipped. A line that is passed to no
+    step, such as an empty one, stays empty: the datamodule's `predict_count` says how many lines there are. Line breaks
+    in a hypothesis become spaces.
 
     A file whose name ends in .jsonl has an object per line instead, with `index`, `source`, and `hypotheses`: each
     generated text, unchanged, with its score. It is the default if the module generates several texts per source.
@@ -42,7 +42,7 @@ class TextPredictions(PredictionFile[TextRow]):
         """Forget the rows of an earlier stage.
 
         Raises:
-            ValueError: Several texts per source are asked for, in a file that has one per line.
+            ValueError: Several texts per source are requested, but the file has one per line.
         """
         super().setup(trainer, pl_module, stage)
         if stage == "predict" and self.output and _several(pl_module) and Path(self.output).suffix != JSON_LINES:
@@ -52,7 +52,7 @@ class TextPredictions(PredictionFile[TextRow]):
             )
 
     def default_path(self, trainer: Trainer) -> Path:
-        """Return the file in the run folder that is written if no other is named."""
+        """Return the default output file, in the run folder."""
         path = super().default_path(trainer)
         return path.with_suffix(JSON_LINES) if _several(trainer.lightning_module) else path
 
@@ -65,7 +65,7 @@ class TextPredictions(PredictionFile[TextRow]):
         return dict(zip(outputs["index"].tolist(), zip(sources, found, strict=True), strict=True))
 
     def write(self, path: Path, rows: Mapping[int, TextRow], trainer: Trainer, pl_module: LightningModule) -> None:
-        """Write the lines, unless there is no row and no text file that was read."""
+        """Write the lines, unless there are no rows and no text file was read."""
         datamodule = datamodule_of(trainer)
         count = datamodule.predict_count if isinstance(datamodule, PredictsLines) else None
         if rows or count is not None:
@@ -75,7 +75,7 @@ class TextPredictions(PredictionFile[TextRow]):
 
 
 def json_line(index: int, source: str | None, texts: Texts) -> str:
-    """Return what was generated for a source as an object of JSON, in one line; a score is null if it is not finite."""
+    """Return what was generated for a source as a JSON object on one line; a score is null if it is not finite."""
     hypotheses = [
         {"text": text, "score": score if score is not None and math.isfinite(score) else None} for text, score in texts
     ]

@@ -24,7 +24,7 @@ _MEMORY = (
     "_last_global_step_saved",
     "_last_checkpoint_saved",
 )
-"""What Lightning's `ModelCheckpoint` knows of what it has saved."""
+"""Attributes in which Lightning's `ModelCheckpoint` keeps what it has saved."""
 
 
 class BestCheckpoint(ModelCheckpoint):
@@ -50,7 +50,7 @@ class BestCheckpoint(ModelCheckpoint):
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Check that the model logs the metric, if it says which ones it logs (`NamesValidationMetrics`).
 
-        Lightning itself would notice after the first epoch.
+        Lightning itself would notice only after the first epoch.
 
         Raises:
             ValueError: The model does not log the metric in validation.
@@ -60,7 +60,7 @@ class BestCheckpoint(ModelCheckpoint):
         check_monitor("checkpoint", str(self.monitor), pl_module.validation_metrics(), pl_module)
 
     def check_monitor_top_k(self, trainer: Trainer, current: Tensor | None = None) -> bool:
-        """Return whether to save: never with a metric that is not finite, which Lightning takes if it is the first."""
+        """Return whether to save: never if the metric is not finite, which Lightning would accept as the first one."""
         if current is not None and not trainer.strategy.reduce_boolean_decision(bool(current.isfinite())):
             rank_zero_warn(
                 f"{self.monitor} is {float(current):g} after epoch {trainer.current_epoch + 1}: not saved as best.ckpt"
@@ -71,8 +71,8 @@ class BestCheckpoint(ModelCheckpoint):
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Save if the metric is the best so far.
 
-        A validation that is held only because `max_time` ends the run within an epoch replaces no earlier best, and is
-        forgotten: the run may resume, and then never has it.
+        A validation that runs only because `max_time` ends the run within an epoch does not replace an earlier best,
+        and is forgotten: the run may resume, and without the interruption it would not have had it.
         """
         early = saved_position.is_validation_early(trainer)
         if early and self.best_model_path:
@@ -106,7 +106,7 @@ def check_monitor(owner: str, monitor: str, names: Sequence[str], pl_module: Lig
     """Raise ValueError, with the nearest name and all others, unless `monitor` is one of the metrics in `names`.
 
     Args:
-        owner: What has the field `monitor`.
+        owner: Name of what has the field `monitor`.
         monitor: The metric.
         names: What the model logs.
         pl_module: The model.

@@ -1,4 +1,4 @@
-"""What earlier tests and predictions wrote, kept beside what the newest one writes."""
+"""Results of earlier tests and predictions, kept under a number beside those of the newest one."""
 
 import filecmp
 import os
@@ -17,7 +17,7 @@ ALSO_OF_A_FIT = (
     "mistakes.json",
     "reliability.json",
 )
-"""Files that do not show that there was a test."""
+"""Files that a fit writes too, so that they do not show that there was a test."""
 
 RESULTS = {
     "test": (
@@ -35,11 +35,11 @@ RESULTS = {
 
 
 class EarlierResults(Callback):
-    """Keeps the files of an earlier test or prediction under a number if the new one writes anything else.
+    """Callback that keeps the files of an earlier test or prediction under a number if the new ones differ.
 
-    `test_metrics.json` is always of the newest test. The one before, with the hypotheses and plots that belong to it,
-    becomes `test_metrics-1.json`, the next one `-2`, whether the checkpoint, the data or the settings were others.
-    The same test again writes the same bytes, and keeps nothing twice.
+    `test_metrics.json` always belongs to the newest test. The one before, with its hypotheses and plots, becomes
+    `test_metrics-1.json`, the next one `-2`, whether the checkpoint, the data or the settings differ. Repeating a test
+    writes the same bytes, so nothing is kept twice.
 
     It must come after all callbacks that write such files.
     """
@@ -78,7 +78,7 @@ def keep(folder: Path, names: Sequence[str]) -> list[tuple[Path, Path]]:
     Files are replaced by renaming (`utils.files`), which leaves the second name with the old content.
 
     Returns:
-        The files and their second names; nothing if there are none but those that a fit draws too.
+        The files and their second names; empty if there are only files that a fit writes too.
     """
     there = [folder / name for name in names if (folder / name).is_file()]
     if all(path.name in ALSO_OF_A_FIT for path in there):

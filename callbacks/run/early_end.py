@@ -1,4 +1,4 @@
-"""Early ends: a run that a callback has ended stays ended when it is started again."""
+"""Early stopping across restarts: a run that a callback has ended stays ended when it is started again."""
 
 from typing import Any
 
@@ -12,25 +12,25 @@ ENDED_KEY = "ended_early"
 
 
 class EarlyEnd(Callback):
-    """Keeps a run ended once a callback, such as Lightning's EarlyStopping, has ended it.
+    """Callback that keeps a run ended once another, such as Lightning's EarlyStopping, has ended it.
 
-    Lightning restores what EarlyStopping has counted, but not that it has stopped the training: each time the same
-    command is repeated, the run would train for one more epoch. A run stopped by `max_time` does continue.
+    Lightning restores what EarlyStopping has counted, but not that it has stopped training: each time the same command
+    is repeated, the run would train for one more epoch. A run stopped by `max_time` does continue.
 
     Args:
-        changed: Whether the config differs from the checkpoint's: with more patience, a run trains on.
+        changed: Whether the config differs from the checkpoint's: with more patience, a run continues.
     """
 
     def __init__(self, changed: bool) -> None:
         self.changed = changed
 
     def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
-        """Say in the checkpoint that the training has ended."""
+        """Record in the checkpoint that training has ended."""
         if trainer.should_stop and not is_out_of_time(trainer):
             checkpoint[ENDED_KEY] = True
 
     def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
-        """End a training before it begins if it had ended."""
+        """End training before it begins if it had already ended."""
         if trainer.state.fn == "fit" and checkpoint.get(ENDED_KEY) and not self.changed:
             trainer.should_stop = True
             rank_zero_info("the training had ended early; to train on, change what ended it, such as EarlyStopping")

@@ -1,4 +1,4 @@
-"""What is in a run folder, for a user who opens it for the first time."""
+"""Descriptions of the files in a run folder, for a user who opens it for the first time."""
 
 from pathlib import Path
 
@@ -26,7 +26,7 @@ CONTENTS = {
     "hf": "the model and its tokenizer for transformers",
     "ctranslate2": "the model and its tokenizer for CTranslate2",
 }
-"""What each file of a run folder is, for a user who opens it for the first time."""
+"""Description of each file, by name."""
 
 
 def contents(folder: Path) -> list[str]:

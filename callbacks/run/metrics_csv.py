@@ -13,7 +13,7 @@ from utils.files import atomic_path
 COLUMNS = ["epoch", "step"]
 
 Row = dict[str, float | None]
-"""Values by column; epoch and step are whole numbers."""
+"""Values by column; epoch and step are integers."""
 
 
 class MetricsCSV(Logger):
@@ -80,7 +80,7 @@ class MetricsCSV(Logger):
         """Read the rows of an earlier part of the run, once.
 
         Raises:
-            ValueError: A line of the file has anything but numbers.
+            ValueError: A line of the file contains anything but numbers.
         """
         if self._loaded:
             return
@@ -117,8 +117,8 @@ class MetricsCSV(Logger):
 
     @rank_zero_only
     def save(self) -> None:
-        """Write the whole file or none if there is anything new; Lightning calls this after each row and each error."""
-        self.load()  # a file that is damaged is an error by now
+        """Write the file atomically if there is anything new; Lightning calls this after each row and each error."""
+        self.load()  # a damaged file must be an error before it is overwritten
         if not self._unsaved:
             return
         with (

@@ -1,4 +1,4 @@
-"""Metrics that callbacks watch, checked before training: Lightning notices a wrong name after the first epoch."""
+"""Check of the metrics that callbacks monitor: Lightning notices a wrong name only after the first epoch."""
 
 from lightning.pytorch import Callback, LightningModule, Trainer
 
@@ -7,9 +7,9 @@ from utils.contracts import NamesTrainingMetrics, NamesValidationMetrics
 
 
 class MonitorCheck(Callback):
-    """Check that the model logs what each callback with a `monitor` watches, such as `EarlyStopping`.
+    """Callback that checks that the model logs what other callbacks monitor, such as `EarlyStopping`.
 
-    Only for a model that says what it logs (`NamesValidationMetrics`). `BestCheckpoint` checks its own.
+    Only models that say what they log (`NamesValidationMetrics`) are checked. `BestCheckpoint` checks its own metric.
     """
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -26,7 +26,7 @@ class MonitorCheck(Callback):
 
 
 def logged_metrics(trainer: Trainer, pl_module: LightningModule) -> list[str]:
-    """Return what a model says it logs in the training and, unless that is turned off, the validation of a fit."""
+    """Return what a model says it logs in training and, unless it is turned off, in the validation of a fit."""
     validation = isinstance(pl_module, NamesValidationMetrics) and trainer.enable_validation
     names: list[str] = pl_module.validation_metrics() if validation else []  # type: ignore[operator]
     if isinstance(pl_module, NamesTrainingMetrics):

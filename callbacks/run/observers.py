@@ -49,7 +49,7 @@ def observers(
         TextPredictions(output),
     ]
     if progress:
-        from callbacks.progress import default_progress  # needs rich, which a run without it does not
+        from callbacks.progress import default_progress  # imports rich, which a run without progress does not need
 
         found.append(default_progress())
     return [*found, EarlierResults(), TestFigures()]  # after all that write results

@@ -1,4 +1,4 @@
-"""What a training has come to: why it stopped early, its best score, and what its weights are good for, as lines."""
+"""Closing lines of a training run: why it stopped early, its best score, and commands that use its weights."""
 
 from __future__ import annotations
 
@@ -19,20 +19,20 @@ C = TypeVar("C", bound=Callback)
 
 
 def outcome(trainer: Trainer) -> list[str]:
-    """Return the last lines about a training: why it stopped early, if it did, then its best score and its time."""
+    """Return the closing lines of a training run: why it stopped early, if it did, then its best score and its time."""
     reason = early_stop_reason(trainer)
     return [*([f"stopped early: {reason}"] if reason else []), best_so_far(trainer)]
 
 
 def uses(model: LightningModule, checkpoint: str) -> list[str]:
-    """Return the commands that answer with a checkpoint what its user asks."""
+    """Return the commands with which a user can try out a checkpoint."""
     at_hand = {"ImageClassifier": "classify --ckpt_path {} IMAGE", "TextSeq2Seq": "translate --ckpt_path {} TEXT"}
     commands = [at_hand.get(type(model).__name__, ""), "predict --ckpt_path {} --data.predict_path PATH"]
     return [f"  oneforall {command}".format(shlex.quote(checkpoint)) for command in filter(None, commands)]
 
 
 def early_stop_reason(trainer: Trainer) -> str:
-    """Return why `EarlyStopping` has ended the training, now or before it was resumed; empty if it has not."""
+    """Return why `EarlyStopping` has ended training, now or before it was resumed; empty if it has not."""
     if not trainer.should_stop or is_out_of_time(trainer):
         return ""
     reasons = [callback.stopping_reason_message or "" for callback in _of_class(trainer, EarlyStopping)]
@@ -40,10 +40,10 @@ def early_stop_reason(trainer: Trainer) -> str:
 
 
 def best_so_far(trainer: Trainer) -> str:
-    """Return such as `best val/accuracy 0.9722 after epoch 7, 12:34`: the time is that of the training so far.
+    """Return a line such as `best val/accuracy 0.9722 after epoch 7, 12:34`, with the training time so far.
 
-    The epoch is that of `metrics.csv`, in which several validations within an epoch are parts of it; it is left out
-    if there is no such file. A training without a best score has only its time.
+    The epoch is that of `metrics.csv`, in which validations within an epoch have fractional epochs; it is left out if
+    there is no such file. Without a best score, the line has only the time.
     """
     seconds = [summary.times.now().seconds for summary in _of_class(trainer, Summary)]
     time = format_duration(seconds[0]) if seconds else ""

@@ -1,4 +1,4 @@
-"""What `run.json` records of a run, in words: the same in `summary.md` and in reports."""
+"""Facts about a run from its `run.json`, as text for both `summary.md` and reports."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 Record = Mapping[str, Any]
-"""The content of `run.json`; a published run from before a field existed lacks it."""
+"""The content of `run.json`; a run published before a field existed lacks it."""
 
 
 def model_line(record: Record) -> str:

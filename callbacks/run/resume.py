@@ -5,12 +5,12 @@
    A run that has not trained yet starts.
 3. Its config fills in what the command line leaves open (`command_line/open_fields.py`), and a change that cannot work
    is refused (`command_line/resume_changes.py` has the table).
-4. `resumed_settings.py` puts what has changed into force. An epoch whose batches are no longer the same begins again
+4. `resumed_settings.py` applies what has changed. An epoch whose batches are no longer the same begins again
    (`utils/resume_position.py`).
 5. Lightning restores weights, optimizer, schedule, position and the states of callbacks; the LightningModule restores
    its tokenizer or vocabulary and the sums of the epoch so far (`lightning_modules/training_module.py`).
 6. `resume_checkpoint.py`, which has saved it all, drops the rows of metrics.csv that were logged after the checkpoint.
-7. Loaders start at the position (`datamodules/loader.py`), of which random numbers are a function: they need no state.
+7. Loaders start at the position (`datamodules/loader.py`). Random numbers are a function of it and need no state.
 """
 
 from pathlib import Path
@@ -20,7 +20,7 @@ from utils.resume_position import position_of
 
 
 def checkpoint_to_resume(folder: Path) -> tuple[str | None, str]:
-    """Return what a run resumes from, None if it has not trained yet, and what is about to happen, for the terminal.
+    """Return the checkpoint that a run resumes from, None if it has not trained yet, and a message for the terminal.
 
     Args:
         folder: The run folder, locked.

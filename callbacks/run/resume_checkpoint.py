@@ -31,10 +31,10 @@ STEP_KEY = "metrics_step"
 class ResumeCheckpoint(Callback):
     """Checkpoint of the whole state of a run between two steps, from which a run resumes as if never interrupted.
 
-    A checkpoint is written beside its place and renamed, and the one before is kept as `previous.ckpt`: there is an
-    intact one at any moment. The first is written before the first step.
+    A checkpoint is written to a temporary file and renamed, and the previous one is kept as `previous.ckpt`, so there
+    is an intact one at any moment. The first is written before the first step.
 
-    It is written when a step or an epoch is about to begin. By then the one before is complete: its metrics are logged
+    It is written when a step or an epoch is about to begin. By then the last one is complete: its metrics are logged
     and its averages updated. (Lightning's own hooks at the end of a step or an epoch come before metrics are logged,
     and a run resumed from there lacks a row of its metrics.) Nothing is saved within a gradient accumulation, because
     checkpoints do not hold gradients.
@@ -44,12 +44,12 @@ class ResumeCheckpoint(Callback):
     within it.
 
     Several processes stop and save together, whichever of them received the signal or finds that a checkpoint is due:
-    at each step they agree on it, one step later than one process alone would notice (`Agreement`).
+    at each step they agree on it, one step later than a single process would notice (`Agreement`).
 
     Args:
         every_n_seconds: Minimum time between two checkpoints, in seconds.
-        every_n_steps: Number of optimizer steps after which a checkpoint is saved even before that time; if null, time
-            alone decides.
+        every_n_steps: Number of optimizer steps after which a checkpoint is saved even before that time; if null, only
+            time decides.
     """
 
     def __init__(self, every_n_seconds: float = 60.0, every_n_steps: int | None = None):
@@ -90,7 +90,7 @@ class ResumeCheckpoint(Callback):
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Save between two epochs if a checkpoint is due, and before the first step."""
         self._ended_within_epoch = False
-        # Here and not at the epoch's first batch, by which Lightning has reset the counts of the last epoch
+        # Here and not at the epoch's first batch, by which time Lightning has reset the counts of the last epoch
         is_new = trainer.global_step > self._saved_at[1]
         stop, due = self._agree(trainer)
         if is_new and (stop or trainer.global_step == 0 or due):
@@ -109,7 +109,7 @@ class ResumeCheckpoint(Callback):
             interruption.stop(stop)
 
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Note what metrics there are before a validation that the end of the run may have brought about."""
+        """Record which metrics exist before a validation that may run only because the run ends."""
         if trainer.state.fn == "fit" and not trainer.sanity_checking:
             self._before_validation = (trainer.fit_loop.total_batch_idx, _metrics_so_far(trainer))
 
@@ -125,7 +125,7 @@ class ResumeCheckpoint(Callback):
         """Save within a validation if the run must stop, so that the validation begins again when it resumes."""
         if self._agreement is None:
             return
-        stop, _ = self._agree(trainer)  # `utils.distributed.deal` gives all processes as many batches
+        stop, _ = self._agree(trainer)  # `utils.distributed.deal` gives all processes equally many batches
         if not stop or not saved_position.can_repeat_validation(trainer):
             return
         for callback in trainer.callbacks:  # type: ignore[attr-defined]
@@ -143,14 +143,14 @@ class ResumeCheckpoint(Callback):
             self.save(trainer, saved_position.Moment.EPOCH_CUT_SHORT)
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Save the end of the training."""
+        """Save the end of training."""
         if self._agreement is not None:
             self._agreement.close()
             self._agreement = None
         if not self._ended_within_epoch:
             self.save(trainer)
         elif saved_position.has_made_all_steps(trainer):
-            # For good, so the epoch's metrics are sent; if `max_steps` is raised, W&B keeps them beside what follows
+            # The run is over, so the metrics are sent; if `max_steps` is raised, W&B keeps them beside what follows
             _tell_trackers(trainer, _metrics_so_far(trainer), before=_next_step(trainer))
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
@@ -174,7 +174,7 @@ class ResumeCheckpoint(Callback):
             return
         self._moment = moment or saved_position.Moment.OTHER
         for logger in trainer.loggers:
-            logger.save()  # what the checkpoint covers must be there before it is
+            logger.save()  # what the checkpoint covers must be on the disk first
         last, previous, new = (self.folder / name for name in ("last.ckpt", "previous.ckpt", "last.ckpt.tmp"))
         trainer.save_checkpoint(new, weights_only=False)
         if trainer.is_global_zero:
@@ -202,7 +202,7 @@ class ResumeCheckpoint(Callback):
         saved_position.correct(checkpoint["loops"]["fit_loop"], self._moment, trainer)
 
     def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
-        """Note how many rows of metrics there were."""
+        """Record how many rows of metrics there were."""
         if trainer.state.fn == "fit":
             counts = checkpoint.get(ROWS_KEY, [])
             self._loaded_step = checkpoint.get(STEP_KEY, checkpoint["global_step"])
@@ -234,7 +234,7 @@ class ResumeCheckpoint(Callback):
     def _agree(self, trainer: Trainer) -> tuple[int, bool]:
         """Return the signal that has asked any process to stop, or 0, and whether a checkpoint is due.
 
-        The same on all processes, each of which must call this.
+        The answer is the same on all processes, each of which must call this.
         """
         assert self._agreement is not None
         due_here = time.monotonic() - self._saved_at[0] >= self.every_n_seconds
@@ -245,14 +245,14 @@ class ResumeCheckpoint(Callback):
 
 
 def _keep(last: Path, previous: Path) -> None:
-    """Give a checkpoint a second name, so that it is there until the new one has taken its place."""
+    """Give a checkpoint a second name, so that it exists until the new one has replaced it."""
     spare = previous.with_name("previous.ckpt.tmp")
     spare.unlink(missing_ok=True)
     try:
         if last.is_symlink():  # a second link would lead to the same place
             raise OSError
         os.link(last, spare)
-    except OSError:  # a file system without hard links: for a moment there is `previous.ckpt` alone
+    except OSError:  # a file system without hard links: for a moment, only `previous.ckpt` exists
         last.replace(previous)
     else:
         spare.replace(previous)
@@ -264,7 +264,7 @@ def _trackers(trainer: Trainer) -> list[Trackers]:
 
 
 def _tell_trackers(trainer: Trainer, metrics: list[tuple[int, Row]], before: int) -> None:
-    """Have the trackers send what there is before a step, by the number of rows of metrics.csv and the last one."""
+    """Have the trackers send the metrics before a step, given the number of rows of metrics.csv and the last row."""
     files = _metrics_files(trainer)
     count, last = metrics[0] if metrics else (0, {})
     rows = [*files[0].rows[: count - 1], last] if count else []
@@ -282,5 +282,5 @@ def _metrics_files(trainer: Trainer) -> list[MetricsCSV]:
 
 
 def _metrics_so_far(trainer: Trainer) -> list[tuple[int, Row]]:
-    """Return the number of rows of each metrics.csv, and its last row, to which a value may yet be added."""
+    """Return the number of rows of each metrics.csv, and its last row, to which values may still be added."""
     return [(len(logger.rows), dict(logger.rows[-1]) if logger.rows else {}) for logger in _metrics_files(trainer)]

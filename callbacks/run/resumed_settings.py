@@ -1,7 +1,7 @@
-"""What a resumed run takes from its config, where Lightning takes everything from the checkpoint.
+"""Changed settings of a resumed run, taken from its config; Lightning takes everything from the checkpoint.
 
-Lightning restores the optimizer and the schedule whole, a learning rate included: a new one would be ignored without a
-word. Here their settings come from the config if they have changed, and their state (momenta, number of steps) from the
+Lightning restores the whole optimizer and schedule, including the learning rate: a new one would be silently ignored.
+Here their settings come from the config if they have changed, and their state (momenta, number of steps) from the
 checkpoint. With an unchanged config nothing is touched.
 """
 
@@ -33,13 +33,13 @@ Settings = list[dict[str, Any]]
 
 
 class ResumedSettings(Callback):
-    """Changed settings of optimizer and schedule, and of the batches of an epoch, put into force in a resumed run.
+    """Callback that applies changed settings of optimizer, schedule and the batches of an epoch to a resumed run.
 
     They are put into the loaded checkpoint just before Lightning restores optimizer, schedule and position from it:
 
-    - A setting of the optimizer that differs from what it was at the start is the new one.
-    - A schedule that would now stand elsewhere at this step is the new one, moved to this step.
-    - An epoch in progress whose batches are no longer the same begins again, and says so.
+    - A setting of the optimizer that differs from what it was at the start is replaced by the new one.
+    - A schedule that would now be in another state at this step is replaced by the new one, moved to this step.
+    - An epoch in progress whose batches are no longer the same begins again, which is reported.
 
     Other training or validation data are refused: a validation set that the model was trained on measures nothing.
 
@@ -80,7 +80,7 @@ class ResumedSettings(Callback):
             self._renew(trainer, self._checkpoint)
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Let go of the checkpoint, which has been restored."""
+        """Release the checkpoint, which has been restored."""
         self._checkpoint = None
 
     def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
@@ -127,7 +127,7 @@ def renew_settings(saved: Settings, now: Settings, before: Settings) -> None:
     """Set those settings of saved parameter groups that were not the same when the saved optimizer was built.
 
     Those that stayed the same keep their saved value: a callback may have changed it in training. The learning rate is
-    the schedule's.
+    left to the schedule.
     """
     for group, settings, earlier in zip(saved, now, before, strict=True):
         for key, value in settings.items():
@@ -155,10 +155,10 @@ def renewed_schedule(schedule: LRScheduler, saved: dict[str, Any]) -> dict[str, 
 
 
 def move_to(schedule: LRScheduler, steps: int) -> None:
-    """Move a new schedule, and the learning rate of its optimizer, to where that number of steps leads."""
+    """Advance a new schedule, and the learning rate of its optimizer, by a number of steps."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # it steps before its optimizer does
-        if isinstance(schedule, LambdaLR) and steps > 0:  # a function of the step alone
+        if isinstance(schedule, LambdaLR) and steps > 0:  # a function only of the step
             schedule.last_epoch, schedule._step_count = steps - 1, steps
             steps = 1
         for _ in range(steps):
@@ -174,7 +174,7 @@ def _follow_schedule(saved: Settings, optimizer: Optimizer, before: Settings) ->
 
 
 def _check_data(trainer: Trainer, saved: dict[str, int] | None, now: dict[str, int] | None) -> None:
-    """Raise ValueError on every process if the first one has other data than a checkpoint."""
+    """Raise ValueError on every process if the data of the first one are not those of a checkpoint."""
     there, here = saved or {}, now or {}
     different = [key for key in here if there and there.get(key) != here[key]]
     counts = [f"{there.get(key)} {key} there and {here[key]} here" for key in different if key != "checksum"]
@@ -195,7 +195,7 @@ def _check_groups(saved: Settings, now: Settings, trainer: Trainer) -> None:
 
 
 def _report_processes(trainer: Trainer, checkpoint: dict[str, Any]) -> None:
-    """Report a changed number of processes: with `devices: auto` the config does not."""
+    """Report a changed number of processes, which the config does not show with `devices: auto`."""
     before = checkpoint.get(PLAN_KEY, {}).get("world_size", trainer.world_size)
     if before != trainer.world_size:
         rank_zero_info(

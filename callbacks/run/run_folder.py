@@ -1,4 +1,4 @@
-"""The run folder: which one it is, the lock that only one training holds, what is in it, and the config it keeps."""
+"""The run folder: choosing it, locking it for one training process, its files, and the config that it keeps."""
 
 import os
 import re
@@ -63,7 +63,7 @@ def training_folder(wanted: Path, resume: bool, numbered: bool) -> tuple[Path, b
 
 
 def lock_run(folder: Path) -> FolderLock | None:
-    """Return the lock on a run folder, which this process has from now on; None for a rank that leaves it to the first.
+    """Lock a run folder for this process and return the lock; None on other ranks than the first.
 
     Raises:
         BlockingIOError: Another process writes into the folder; the message names it.
@@ -76,7 +76,7 @@ def lock_run(folder: Path) -> FolderLock | None:
 
 
 def claim_folder(wanted: Path, numbered: bool) -> Path:
-    """Create and return the folder of a new run: `wanted`, or, if it is taken, with `numbered` `wanted-2`, `-3`, ...
+    """Create and return the folder of a new run: `wanted` or, if it is taken and `numbered` is true, `wanted-2`, ...
 
     An empty folder is free. It belongs to the run that first creates config.yaml in it; creating a file is atomic, so
     two runs that start at once get two folders.
@@ -127,7 +127,7 @@ def _unwritable(folder: Path, error: OSError) -> OSError:
 
 
 def release_folder(folder: Path) -> None:
-    """Remove the folder of a run that never began, unless it has more than what is written before the first step."""
+    """Remove the folder of a run that never began, unless it contains more than is written before the first step."""
     if "wandb" in sys.modules:
         sys.modules["wandb"].finish(exit_code=1)  # else it writes into the folder and to the terminal at exit
     if all(_written_before_training(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()):
@@ -204,7 +204,7 @@ class RunFolder(Callback):
             print(f"resuming with changes: {'; '.join(self.changes)}", flush=True)
         path = _config_file(trainer)
         if path.read_text(encoding="utf-8") != self._text():
-            shutil.copy2(path, next_config_file(path.parent))  # not moved: there is a config.yaml at any moment
+            shutil.copy2(path, next_config_file(path.parent))  # not moved, so that there is always a config.yaml
             self._write(path)
 
     def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
@@ -244,7 +244,7 @@ def _config_file(trainer: Trainer) -> Path:
 
 
 def earlier_config_files(folder: Path) -> list[Path]:
-    """Return the configs that a run was started or resumed with before its last one, the first one first."""
+    """Return the configs that a run was started or resumed with before its current one, oldest first."""
     numbered = {int(found[1]): path for path in folder.glob("config-*.yaml") if (found := _NUMBERED.match(path.name))}
     return [numbered[number] for number in sorted(numbered)]
 

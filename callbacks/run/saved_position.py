@@ -1,4 +1,4 @@
-"""Where a checkpoint says that a training stands: Lightning's counts, corrected so that it resumes exactly there."""
+"""Position of a run in its checkpoint: Lightning's loop counts, corrected so that it resumes exactly there."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ class Moment(Enum):
     """Where in Lightning's loops a checkpoint is written."""
 
     BEFORE_STEP = auto()
-    """When a batch is about to begin, which is not the first of its epoch."""
+    """When a batch that is not the first of its epoch is about to begin."""
 
     BEFORE_EPOCH = auto()
     """When an epoch is about to begin."""
@@ -22,7 +22,7 @@ class Moment(Enum):
     """Within a validation, which has to begin again."""
 
     EPOCH_CUT_SHORT = auto()
-    """When Lightning ends an epoch of which batches are left."""
+    """When Lightning ends an epoch before its last batch."""
 
     OTHER = auto()
     """Anywhere else: the counts are right as they are."""
@@ -45,7 +45,7 @@ def correct(fit_loop: dict[str, Any], moment: Moment, trainer: Trainer) -> None:
         for count in fit_loop["epoch_progress"].values():
             count["processed"] -= 1
     if moment in (Moment.BEFORE_STEP, Moment.EPOCH_CUT_SHORT) and _is_at_validation(trainer, _batches_done(fit_loop)):
-        # A run resumed here passes over the validation, and counts the step before it once more
+        # A run resumed here skips the validation, and counts the step before it once more
         fit_loop["epoch_loop.state_dict"]["_batches_that_stepped"] -= 1
 
 
@@ -73,18 +73,18 @@ def is_within_accumulation(trainer: Trainer) -> bool:
 
 
 def has_made_all_steps(trainer: Trainer) -> bool:
-    """Return whether `max_steps` ends the training: a resumed run would have nothing to do."""
+    """Return whether `max_steps` ends training: a resumed run would have nothing to do."""
     return 0 <= trainer.max_steps <= trainer.global_step
 
 
 def is_out_of_time(trainer: Trainer) -> bool:
-    """Return whether `max_time` ends the training."""
+    """Return whether `max_time` ends training."""
     timers = [callback for callback in trainer.callbacks if isinstance(callback, Timer)]  # type: ignore[attr-defined]
     return any((left := timer.time_remaining()) is not None and left <= 0 for timer in timers)
 
 
 def is_finished(trainer: Trainer) -> bool:
-    """Return whether a training has ended for good: a resumed run would have nothing to do."""
+    """Return whether training has ended for good: a resumed run would have nothing to do."""
     epochs, last = trainer.fit_loop.epoch_progress.current.processed, trainer.max_epochs  # type: ignore[attr-defined]
     has_made_all_epochs = last is not None and 0 <= last <= epochs
     return has_made_all_epochs or has_made_all_steps(trainer) or (trainer.should_stop and not is_out_of_time(trainer))
@@ -101,7 +101,7 @@ def can_repeat_validation(trainer: Trainer) -> bool:
 
 
 def is_validation_early(trainer: Trainer) -> bool:
-    """Return whether the current validation of a fit is held only because the run ends."""
+    """Return whether the current validation of a fit runs only because the run ends."""
     progress = trainer.fit_loop.epoch_loop.batch_progress
     at_validation = _is_at_validation(trainer, progress.current.completed, is_last=progress.is_last_batch)
     by_clock = trainer.val_check_batch is None
@@ -109,11 +109,11 @@ def is_validation_early(trainer: Trainer) -> bool:
 
 
 def was_validation_early(trainer: Trainer, batch: int) -> bool:
-    """Return whether the last batch had a validation only because the run ends.
+    """Return whether the last batch was followed by a validation only because the run ends.
 
     Args:
         trainer: The Trainer at the end of the epoch.
-        batch: After which batch the last validation was, counted over all epochs.
+        batch: The batch after which the last validation ran, counted over all epochs.
     """
     done = trainer.fit_loop.epoch_loop.batch_progress.current.completed
     return batch == trainer.fit_loop.total_batch_idx and not _is_at_validation(trainer, done)
@@ -124,10 +124,10 @@ def _batches_done(fit_loop: dict[str, Any]) -> int:
 
 
 def _is_at_validation(trainer: Trainer, batches: int, is_last: bool = False) -> bool:
-    """Return whether a validation is due after a number of batches of the current epoch, by their number."""
+    """Return whether a validation is due, by the batch count, after a number of batches of the current epoch."""
     interval = trainer.val_check_batch
     if interval is None or not trainer.fit_loop.epoch_loop._should_check_val_epoch():
-        return False  # by the clock, which a resumed run starts anew, or in other epochs
+        return False  # by the clock, which a resumed run restarts, or in other epochs
     if interval == float("inf"):
         return is_last
     if trainer.check_val_every_n_epoch is None:  # counted over epochs
@@ -150,13 +150,13 @@ def _uncount_what_has_not_begun(fit_loop: dict[str, Any]) -> None:
 
 
 def _count_validation_as_done(fit_loop: dict[str, Any]) -> None:
-    """Have a resumed run not take up a validation, as the counts say once a run has taken one up and ended it."""
+    """Mark the saved validation as done: once a run has resumed one and ended it, the counts say to resume it again."""
     for count in (fit_loop["epoch_loop.val_loop.batch_progress"][each] for each in ("total", "current")):
         count.update(dict.fromkeys(count, count["completed"]))
 
 
 def _uncount_validation(fit_loop: dict[str, Any]) -> None:
-    """Have the saved validation stand within its first batch: Lightning then runs it, from the beginning."""
+    """Put the saved validation within its first batch, so that Lightning runs it from the beginning."""
     progress = fit_loop["epoch_loop.val_loop.batch_progress"]
     progress["is_last_batch"] = False
     for count in (progress["total"], progress["current"]):

@@ -30,16 +30,16 @@ def validation_scores(metrics_csv: Path) -> dict[str, Score]:
 
 
 def lower_is_better(metric: str) -> bool:
-    """Return whether a metric of this name is one to minimize, as far as its name tells."""
+    """Return whether lower values of a metric are better, judging by its name."""
     return any(word in metric for word in LOWER_IS_BETTER)
 
 
 def score_of(line: Line, lowest: bool) -> Score:
-    """Return the score of a metric, the lowest or the highest value of which is the best.
+    """Return the score of a metric.
 
     Args:
         line: The values of the metric; at least one.
-        lowest: Which of the two it is.
+        lowest: Whether the lowest value is the best, not the highest.
     """
     epochs, values = line
     best = min(values) if lowest else max(values)
@@ -47,7 +47,7 @@ def score_of(line: Line, lowest: bool) -> Score:
 
 
 def overall_scores(test_metrics: Mapping[str, Any]) -> dict[str, float]:
-    """Return the scores in a `test_metrics.json` that are of the whole test, not of one class."""
+    """Return the scores in a `test_metrics.json` that cover the whole test, not a single class."""
     return {
         name: float(value)
         for name, value in test_metrics.items()

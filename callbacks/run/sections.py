@@ -1,4 +1,4 @@
-"""Parts of a config whose class it does not name."""
+"""Classes of the config sections that do not name one, such as `trainer`."""
 
 from lightning.pytorch import Trainer
 
@@ -14,4 +14,4 @@ SECTIONS: dict[str, type] = {
     "non_finite": NonFinite,
     "curves": Curves,
 }
-"""The class of each."""
+"""The class of each section."""

@@ -33,21 +33,21 @@ from utils.machine import commit, cores, processor, versions
 HIDDEN_TRAINER_KEYS = ("callbacks", "logger", "default_root_dir", "enable_progress_bar", "plugins", "profiler")
 
 EPOCHS_EVERY = 20.0
-"""Minimum time between two writes of throughput.csv in a training, in seconds: an epoch may take milliseconds."""
+"""Minimum time between two writes of throughput.csv in training, in seconds: an epoch may take milliseconds."""
 
 
 class Summary(Callback):
     """Summary of a run, `summary.md` in the run folder: a first version when a fit starts, and all of it at the end.
 
-    An interrupted fit gets its summary too. The section of tests belongs to `TestMetrics` and is left as it is. Times
-    and examples are kept in the checkpoint, so that those of a resumed run are the sums over its sessions.
+    An interrupted fit also gets its summary. The section of tests belongs to `TestMetrics` and is left as it is. Times
+    and examples are kept in the checkpoint, so those of a resumed run are the sums over its sessions.
 
     `run.json` has the same facts for programs, unrounded, and more: the commits of the program that the run was trained
     with, and the time after each epoch, `{"1": 103.2, ...}` in seconds of training and validation.
 
-    `throughput.csv` has a row per epoch: `epoch` (from 1), `seconds` (training alone, without validation) and the
-    number of examples, under the name that the module has for them, such as `images`. `metrics.csv` has none of it, so
-    that two of them can be compared bit for bit.
+    `throughput.csv` has a row per epoch: `epoch` (from 1), `seconds` (training without validation) and the number of
+    examples, under the name that the module has for them, such as `images`. `metrics.csv` has neither, so that two of
+    them can be compared bit for bit.
     """
 
     def __init__(self) -> None:
@@ -68,7 +68,7 @@ class Summary(Callback):
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Count the network's operations."""
-        self._multiply_adds = multiply_adds(pl_module)  # on every process: a sharded network needs them all
+        self._multiply_adds = multiply_adds(pl_module)  # on every process, because a sharded network needs them all
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Write the first version, now that a resumed run has loaded its checkpoint, and start the clock."""
@@ -88,7 +88,7 @@ class Summary(Callback):
         self.times.start_validation()
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Add the time of a validation within the training."""
+        """Add the time of a validation within training."""
         self.times.stop_validation()
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -102,7 +102,7 @@ class Summary(Callback):
         self.times.stop()
 
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Write the whole summary, unless all had been done before this fit: its command and settings were not used."""
+        """Write the whole summary, unless this fit had nothing left to do: its command and settings were not used."""
         if self._trained or not (Path(trainer.default_root_dir) / "summary.md").is_file():
             self._write(trainer, pl_module, f"Training ended after {_epochs(trainer)}.", ended=True)
 
@@ -115,7 +115,7 @@ class Summary(Callback):
 
     def _write(self, trainer: Trainer, pl_module: LightningModule, state: str, ended: bool = False) -> None:
         folder = Path(trainer.default_root_dir)
-        if not trainer.is_global_zero or not folder.is_dir():  # a folder that was deleted stays so
+        if not trainer.is_global_zero or not folder.is_dir():  # a deleted folder must not return
             return
         path = folder / "summary.md"
         old = path.read_text(encoding="utf-8") if path.is_file() else ""
@@ -192,7 +192,7 @@ def _validation_section(metrics_csv: Path) -> str:
 
 
 def _changes_section(folder: Path) -> str:
-    """Return what the run was resumed with that was different before; empty if nothing was."""
+    """Return the settings that changed when the run was resumed; empty if none did."""
     files = [*earlier_config_files(folder), folder / "config.yaml"]
     if len(files) == 1:
         return ""

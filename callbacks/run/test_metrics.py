@@ -27,7 +27,7 @@ HEADLINE = {
     "rougeL": ("ROUGE-L", ".2f"),
     "bits_per_character": ("bits per character", ".3f"),
 }
-"""Names and formats of the metrics shown in the terminal; the file has all others too."""
+"""Names and formats of the metrics shown in the terminal; the file has all metrics."""
 
 
 def headline(metrics: Mapping[str, Tensor | float], stage: str = "test") -> str:
@@ -35,7 +35,7 @@ def headline(metrics: Mapping[str, Tensor | float], stage: str = "test") -> str:
 
     Args:
         metrics: All metrics by name, such as a Trainer's `callback_metrics`.
-        stage: Which begin with `test/`, or `val/`.
+        stage: What their names begin with, `test` or `val`.
     """
     parts = []
     for name, (words, form) in HEADLINE.items():
@@ -50,20 +50,21 @@ def headline(metrics: Mapping[str, Tensor | float], stage: str = "test") -> str:
 class TestMetrics(Callback):
     """Record of a test: `test_metrics.json` in the run folder, and a section of its `summary.md`.
 
-    The file is flat: every logged `test/...` value unrounded (null if it is not finite, as the accuracy of a class
-    without images), and what they are figures of:
+    The file is flat: every logged `test/...` value unrounded (null if it is not finite, such as the accuracy of a class
+    without images), and what was measured:
 
     - `signature`: how text scores were computed, if the module has one
-    - `checkpoint` (relative to the run folder if inside it; null without one) and `checkpoint_step`, the optimizer
-      steps that it was trained for
+    - `checkpoint` (relative to the run folder if inside it; null without one) and `checkpoint_step`, the number of
+      optimizer steps that it was trained for
     - `data` and `data_digest`: where the test examples come from, and the SHA-256 of all of them as they were read
-    - `examples`: the number of tested examples over all processes; `data_examples`, if the test left out some
+    - `examples`: the number of tested examples over all processes; `data_examples`: that of the data, if the test left
+      out some
     - the settings: `precision`, those of the module (such as `num_beams`), and `limit_test_batches` if it is set
 
     It has no time or date, so that testing again writes the same bytes.
     """
 
-    __test__ = False  # no test for pytest to collect, though its name begins with "Test"
+    __test__ = False  # for pytest: not a test, though its name begins with "Test"
 
     def __init__(self) -> None:
         self._examples = 0
@@ -74,7 +75,7 @@ class TestMetrics(Callback):
         self._checkpoint_step = checkpoint.get("global_step")
 
     def on_test_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Start to count."""
+        """Start counting."""
         self._examples = 0
 
     def on_test_batch_end(
@@ -125,7 +126,7 @@ class TestMetrics(Callback):
 
 
 def active_limits(trainer: Trainer, stages: Iterable[str]) -> dict[str, float]:
-    """Return the flags of a trainer that leave out examples in these stages (train, val, test), with their values."""
+    """Return the trainer flags that leave out examples in these stages (train, val, test), with their values."""
     given = {f"limit_{stage}_batches": getattr(trainer, f"limit_{stage}_batches") for stage in stages}
     # 1.0 is all of them, 1 is a single batch
     return {name: value for name, value in given.items() if value != 1 or isinstance(value, int)}

@@ -14,11 +14,11 @@ HEADING = "## Test of "
 
 DIGITS_OF_A_DIGEST = 12
 SETTINGS_FROM = "precision"
-"""First of the settings in a record, which `TestMetrics` describes."""
+"""Key of the first setting in a record; `TestMetrics` describes the settings."""
 
 
 def write_test_section(folder: Path, record: Mapping[str, Any]) -> None:
-    """Put a test before the earlier ones in the `summary.md` of a run folder; replace it if it is the same test.
+    """Put a test before the earlier ones in the `summary.md` of a run folder; the same test is replaced.
 
     Tests are the same if checkpoint, data, number of examples and settings are. The rest of the file is left as it is.
 
@@ -74,7 +74,7 @@ def _circumstances(record: Mapping[str, Any]) -> str:
 
 
 def _what(section: str) -> list[str]:
-    """Return what a section is about: all of it before the figures."""
+    """Return what identifies a section: everything before the figures."""
     return section.split("\n\n")[:2]
 
 

@@ -14,7 +14,7 @@ from utils.file_names import readable
 from utils.natural_order import natural_key
 
 MOST_CLASSES = 20
-"""Classes that are listed; `test_metrics.json` has the accuracy of each, however many there are."""
+"""Maximum number of classes listed; `test_metrics.json` has the accuracy of every class."""
 
 LONGEST_NAME = 40
 

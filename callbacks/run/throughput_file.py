@@ -13,7 +13,7 @@ Row = tuple[int, float, int]
 def read_throughput(path: Path) -> tuple[str, list[Row]]:
     """Return what the examples of a `throughput.csv` are called, and its rows; no rows without a file.
 
-    A line that is damaged is left out.
+    Damaged lines are skipped.
     """
     if not path.is_file():
         return "examples", []

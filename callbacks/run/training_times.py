@@ -1,4 +1,4 @@
-"""Time and examples of a training: as a whole and after each epoch, over all of its sessions."""
+"""Time and examples of a training run: as a whole and after each epoch, over all of its sessions."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from callbacks.run.throughput_file import Row
 
 
 class Totals(NamedTuple):
-    """Time and examples of a training up to some moment.
+    """Time and examples of a training run up to some moment.
 
     Attributes:
         seconds: Time of training and validation.
-        validation_seconds: Time of validation alone.
+        validation_seconds: Time of validation.
         examples: Number of examples trained on, over all processes.
     """
 
@@ -25,12 +25,12 @@ class Totals(NamedTuple):
 
     @property
     def training_seconds(self) -> float:
-        """Time of training alone."""
+        """Time of training without validation."""
         return self.seconds - self.validation_seconds
 
 
 class TrainingTimes:
-    """Clock of a training, which stands still between its sessions.
+    """Clock of a training run, stopped between its sessions.
 
     Attributes:
         epochs: Totals after each completed epoch and its validation, by the number of epochs done.
@@ -78,11 +78,11 @@ class TrainingTimes:
         self._ended = self._ended._replace(examples=self._ended.examples + count)
 
     def end_epoch(self, epochs: int) -> None:
-        """Keep the totals, now that so many epochs are done."""
+        """Record the totals after a number of epochs."""
         self.epochs[epochs] = self.now()
 
     def rows(self) -> list[Row]:
-        """Return a row of `throughput.csv` for each epoch that had examples, if where it began is known."""
+        """Return a row of `throughput.csv` for each epoch that had examples and whose start is known."""
         known = {0: Totals(), **self.epochs}
         steps = [(epoch, known[epoch - 1], after) for epoch, after in self.epochs.items() if epoch - 1 in known]
         return [

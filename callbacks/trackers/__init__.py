@@ -1,1 +1,1 @@
-"""W&B and TensorBoard: what they get of a run, once a checkpoint covers it."""
+"""Experiment trackers, W&B and TensorBoard: what they receive of a run."""

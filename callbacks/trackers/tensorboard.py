@@ -1,4 +1,4 @@
-"""What TensorBoard needs beyond what Lightning's `TensorBoardLogger` does."""
+"""Additions to Lightning's `TensorBoardLogger`: resumed runs and plots."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -9,7 +9,7 @@ from callbacks.run.metrics_csv import Row
 from callbacks.trackers.images import pixels
 
 FOLDER = "tensorboard"
-"""Name of the folder of events in the run folder."""
+"""Name of the folder in the run folder that holds the event files."""
 
 
 def start_again(logger: TensorBoardLogger, rows: Sequence[Row], before: int) -> None:

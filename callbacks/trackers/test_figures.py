@@ -13,19 +13,19 @@ from callbacks.trackers.wandb_run import ID_FILE, WandbRun, has_login, read_id_f
 
 
 class TestFigures(Callback):
-    """The figures of `test_metrics.json` and the plots of a test, sent to the trackers that the run folder has.
+    """Callback that sends the figures of `test_metrics.json` and the plots of a test to the trackers of the run folder.
 
-    Which these are says the folder: `wandb/run.json` and `tensorboard/`. A test never fails because of them, and asks
-    for no login: it then says that the figures were not sent.
+    The folder shows which these are: `wandb/run.json` and `tensorboard/`. A test never fails because of them and never
+    asks for a login: it then says that the figures were not sent.
     """
 
-    __test__ = False  # no test for pytest to collect, though its name begins with "Test"
+    __test__ = False  # for pytest: not a test, though its name begins with "Test"
 
     def __init__(self) -> None:
         self._images: NewImages | None = None
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Note which plots were there before."""
+        """Record which plots existed before."""
         if stage == "test" and trainer.is_global_zero:
             self._images = NewImages(Path(trainer.default_root_dir))
             self._images.take()
@@ -43,7 +43,7 @@ class TestFigures(Callback):
             if isinstance(tracker, WandbRun):
                 _send_to_wandb(tracker, figures, plots)
             elif isinstance(tracker, TensorBoardLogger):
-                step = max(0, (record.get("checkpoint_step") or 0) - 1)  # where this step has logged
+                step = max(0, (record.get("checkpoint_step") or 0) - 1)  # at which this step was logged
                 tracker.log_metrics(figures, step)
                 named = {f"test/{name}": path for name, path in plots.items()}
                 tensorboard.log_images(tracker, named, step)
@@ -51,14 +51,14 @@ class TestFigures(Callback):
 
 
 def add_trackers_of(folder: Path, trainer: Trainer) -> None:
-    """Have a resumed run log to the trackers that it had, beside those that it was given."""
+    """Have a resumed run log to its earlier trackers, in addition to those that it was given."""
     if trainer.loggers:
         given = {type(logger) for logger in trainer.loggers}
         trainer.loggers += [each for each in trackers_in(folder) if type(each) not in given]
 
 
 def trackers_in(folder: Path) -> list[Logger]:
-    """Return the trackers that a run folder has, as far as they can be used, and say which cannot."""
+    """Return the trackers of a run folder that can be used, and print which cannot."""
     trackers: list[Logger] = []
     if (folder / tensorboard.FOLDER).is_dir() and find_spec("tensorboard"):
         trackers.append(TensorBoardLogger(str(folder), name="", version=tensorboard.FOLDER, default_hp_metric=False))

@@ -1,4 +1,4 @@
-"""What W&B and TensorBoard get of a training, beyond what the model logs."""
+"""What W&B and TensorBoard receive of a training run, beyond what the model logs."""
 
 from pathlib import Path
 from typing import Any
@@ -21,11 +21,11 @@ from utils.contracts import ShowsTraining
 class Trackers(Callback):
     """The resolved config, loss and rate per step, best and last scores, and the plots, for `WandbRun` and TensorBoard.
 
-    `train/loss_step` and `lr_step` are logged every `log_every_n_steps` steps, to `metrics.csv` too, which both mirror:
-    `ResumeCheckpoint` tells this callback what a checkpoint covers, and what a resumed run has dropped. W&B gets the
-    rows that a checkpoint covers; TensorBoard gets everything at once, and forgets what is dropped.
+    `train/loss_step` and `lr_step` are logged every `log_every_n_steps` steps, also to `metrics.csv`, which both
+    mirror: `ResumeCheckpoint` tells this callback what a checkpoint covers, and what a resumed run has dropped. W&B
+    gets the rows that a checkpoint covers; TensorBoard gets everything at once, and forgets what is dropped.
 
-    Without a tracker among the loggers, nothing is done.
+    Without a tracker among the loggers, the callback does nothing.
 
     Args:
         config: The resolved config as plain values.
@@ -59,7 +59,7 @@ class Trackers(Callback):
                 tracker.experiment.add_text("config", f"```yaml\n{text}```")
 
     def on_before_optimizer_step(self, trainer: Trainer, pl_module: LightningModule, optimizer: Optimizer) -> None:
-        """Note the rate of a step: at the end of its batch the schedule has already set that of the next."""
+        """Record the rate of a step: at the end of its batch the schedule has already set that of the next."""
         self._rate = trainer.optimizers[0].param_groups[0]["lr"]
 
     def on_train_batch_end(
@@ -109,7 +109,7 @@ class Trackers(Callback):
         self._images_to_tensorboard(trainer)
 
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Send what a tracker lacks of a run that had ended before, because it failed then."""
+        """Send what a tracker missed because it failed, if the run had already ended before this fit."""
         if not self._trains and is_finished(trainer) and trainer.is_global_zero and trackers_of(trainer):
             self.covered(trainer, _rows(trainer), before=_last_step(trainer) + 1)
 

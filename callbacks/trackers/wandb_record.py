@@ -1,4 +1,4 @@
-"""What W&B has written of a run into its local files."""
+"""Reader of W&B's local files: the rows that it has recorded of a run."""
 
 import json
 import struct
@@ -11,13 +11,13 @@ STEP = "trainer/global_step"
 
 FILE_HEADER, BLOCK, CHUNK_HEADER = 7, 32768, 7
 FULL, FIRST, MIDDLE, LAST = 1, 2, 3, 4
-"""Kinds of chunks, of which a record has one or several."""
+"""Kinds of chunks; a record consists of one or several."""
 
 
 def recorded_step(folder: Path, run_id: str) -> int:
     """Return the last step in the offline records of a run, -1 if there is none.
 
-    A killed process leaves a record without its end: W&B keeps up to 32 KiB in memory.
+    A killed process leaves a truncated record: W&B keeps up to 32 KiB in memory.
 
     Args:
         folder: The folder `wandb` of the run folder.
@@ -29,7 +29,7 @@ def recorded_step(folder: Path, run_id: str) -> int:
 
 
 def history(path: Path) -> Iterator[dict[str, Any]]:
-    """Yield the logged rows of a `.wandb` file, as far as it goes."""
+    """Yield the logged rows of a `.wandb` file, up to the first incomplete record."""
     from google.protobuf.message import DecodeError
     from wandb.proto.wandb_internal_pb2 import Record  # type: ignore[attr-defined]
 
@@ -48,7 +48,7 @@ def _records(data: bytes) -> Iterator[bytes]:
     place, record = FILE_HEADER, b""
     while place + CHUNK_HEADER <= len(data):
         left = BLOCK - place % BLOCK
-        if left < CHUNK_HEADER:  # no header fits: filled up
+        if left < CHUNK_HEADER:  # no header fits: the rest is padding
             place += left
             continue
         _, length, kind = struct.unpack_from("<IHB", data, place)

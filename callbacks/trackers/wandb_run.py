@@ -1,4 +1,4 @@
-"""One run of Weights & Biases per run folder, through kills, resumes and tests."""
+"""Weights & Biases logger: one W&B run per run folder, through kills, resumes and tests."""
 
 import json
 import os
@@ -21,7 +21,7 @@ from utils.files import write_text
 from utils.time_limit import call_in_time
 
 ID_FILE = "wandb/run.json"
-"""In the run folder: which run of W&B it belongs to. It may be a stranger's: it names no account and no server."""
+"""File in the run folder that names its W&B run. It may be a stranger's, so it names no account and no server."""
 
 NO_LOGIN = (
     "W&B has no API key: run `wandb login` once, or set WANDB_API_KEY, or log to files with --config "
@@ -33,7 +33,7 @@ _PLAIN = {"id": re.compile(r"[\w-]{1,64}"), "project": re.compile(r"[^/\\#?%:\x0
 
 
 def _outlives_outages(method: Callable[..., None]) -> Callable[..., None]:
-    """Have a failure of W&B end what a run sends, not the training: the next start sends what is missing.
+    """Let a failure of W&B end what a run sends, but not training: the next start sends what is missing.
 
     Before the run has ever started, a failure is an error: the key or the project may be wrong.
     """
@@ -53,13 +53,13 @@ def _outlives_outages(method: Callable[..., None]) -> Callable[..., None]:
 
 
 class WandbRun(WandbLogger):
-    """Lightning's `WandbLogger`, whose run has every step once, however often the training was killed and resumed.
+    """Lightning's `WandbLogger`, but the run has every step once, however often training was killed and resumed.
 
     W&B only ever appends. Values are therefore sent once `last.ckpt` covers them, so that no resumed run logs them
     again, and they come from `metrics.csv`, so that what a killed process had not yet written, or could not send, is
-    sent when the run resumes: whatever lies between the last step that W&B has and the checkpoint. Plots of the run
-    folder are sent with them, and the best weights at the end, as the artifact `model-ID`. A run that is stopped sends
-    no weights: the time that a cluster leaves it may not suffice, and the resumed run sends them.
+    sent when the run resumes: everything between the last step that W&B has and the checkpoint. Plots of the run folder
+    are sent with them, and the best weights at the end, as the artifact `model-ID`. A run that is stopped sends no
+    weights: the time that a cluster leaves it may not suffice, and the resumed run sends them.
 
     The id is kept in `wandb/run.json` in the run folder. The account is that of `wandb login`; WANDB_ENTITY names a
     team.
@@ -116,7 +116,7 @@ class WandbRun(WandbLogger):
     @property
     @rank_zero_experiment
     def experiment(self) -> Any:
-        """The run of W&B, which begins when it is first asked for; if W&B fails then, what accepts every call."""
+        """The W&B run, started on first access; if W&B fails then, a dummy that accepts every call."""
         import wandb
 
         try:
@@ -141,7 +141,7 @@ class WandbRun(WandbLogger):
     def start(self, config: dict[str, Any]) -> None:
         """Start the run on W&B, or continue it, with the config of this run.
 
-        W&B then says which step it has last: its server for itself, the files in the run folder if it is offline.
+        W&B then reports its last step: from its server or, if it is offline, from the files in the run folder.
         """
         entry = {"id": self._id, "project": self._project, "offline": self._offline_by_config}
         write_text(self.folder / ID_FILE, json.dumps(entry) + "\n")
@@ -164,7 +164,7 @@ class WandbRun(WandbLogger):
     @rank_zero_only
     @_outlives_outages
     def finalize(self, status: str) -> None:
-        """Send the last images and tables and, if the training has succeeded, the best weights; end the run on W&B."""
+        """Send the last images and tables and, if training has succeeded, the best weights; end the run on W&B."""
         if self._experiment is None:
             return
         if media := self._take_media(self._covered, without_step=True) | self._new_images():
@@ -193,9 +193,9 @@ class WandbRun(WandbLogger):
     @rank_zero_only
     @_outlives_outages
     def send(self, rows: Sequence[Row], before: int, scores: Mapping[str, float]) -> None:
-        """Send the rows that W&B does not have, each with the images and tables since the row before.
+        """Send the rows that W&B does not have, each with the images and tables since the previous row.
 
-        Those without a step, and those after the last row, are sent with that one.
+        Images and tables without a step, and those after the last row, are sent with the last row.
 
         Args:
             rows: Those of `metrics.csv`.
@@ -217,7 +217,7 @@ class WandbRun(WandbLogger):
             self.experiment.summary.update(dict(scores))
 
     def send_test(self, figures: Mapping[str, float], images: Mapping[str, Path]) -> None:
-        """Send the figures and plots of a test, which have no place on the axis of the training.
+        """Send the figures and plots of a test, which have no step on the axis of training.
 
         Raises:
             wandb.Error, OSError: W&B fails.

@@ -14,7 +14,7 @@ from utils.checks import check_at_least
 Tensors = list[Tensor]
 
 AT_ONCE = 1 << 22
-"""Numbers whose updates are computed together: many matrices per launch, but no second copy of a large network."""
+"""Number of elements updated together: many matrices per launch, but no second copy of a large network."""
 
 
 class Adafactor(GroupOptimizer):
@@ -92,7 +92,7 @@ class Adafactor(GroupOptimizer):
         torch._foreach_add_(parameters, updates)
 
     def _count_step(self, parameter: Tensor) -> dict[str, Any]:
-        """Return the state of a parameter, its step counted."""
+        """Count a step of a parameter, and return its state."""
         state: dict[str, Any] = self.state[parameter]
         if not state:
             state["step"] = 0
@@ -106,7 +106,7 @@ class Adafactor(GroupOptimizer):
 
 
 def _portions(parameters: Tensors) -> Iterator[Tensors]:
-    """Yield the parameters in lists of up to `AT_ONCE` numbers; a larger parameter has a list of its own."""
+    """Yield the parameters in lists of up to `AT_ONCE` elements; a larger parameter has its own list."""
     portion: Tensors = []
     for parameter in parameters:
         if portion and sum(each.numel() for each in portion) + parameter.numel() > AT_ONCE:
@@ -120,7 +120,7 @@ def _portions(parameters: Tensors) -> Iterator[Tensors]:
 def _squares(states: list[dict[str, Any]], gradients: Tensors, forgotten: list[float], eps1: float) -> Tensors:
     """Update the running means of squared gradients, and return them in the shape of the gradients.
 
-    Of a matrix, the mean squares of its rows and columns are kept; their product is the estimate of rank one.
+    For a matrix, the mean squares of its rows and columns are kept; their product is the rank-one estimate.
     """
     squares = list(torch._foreach_mul(gradients, gradients))
     if "variance" in states[0]:

@@ -1,4 +1,4 @@
-"""Base class of the optimizers: the closure, which parameters have a gradient, and how their state is in memory."""
+"""Base class of the optimizers: the closure, the parameters with a gradient, and the memory layout of their state."""
 
 from __future__ import annotations
 

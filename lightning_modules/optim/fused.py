@@ -1,6 +1,6 @@
 """The fused kernels of torch's own optimizers, which update all parameters of a group in one pass over memory.
 
-torch takes them only where `fused` is set. On a GPU they are a few launches per step instead of several per parameter;
+torch uses them only where `fused` is set. On a GPU they are a few launches per step instead of several per parameter;
 on a CPU, AdamW takes a quarter to a sixth of the time (results/LOG.md).
 """
 
@@ -26,8 +26,8 @@ def use_fused_kernels(optimizer: Optimizer) -> None:
     """
     if type(optimizer) not in (torch.optim.SGD, torch.optim.Adam, torch.optim.AdamW):
         return
-    # It says that the kernel divides gradients by the scale of 16-mixed, which it can. But then the gradients that
-    # callbacks and clipping see would not be, and Lightning refuses to clip
+    # It says that the kernel divides gradients by the scale of 16-mixed, which it can. But then callbacks and clipping
+    # would see gradients that are not divided, and Lightning refuses to clip
     optimizer._step_supports_amp_scaling = False  # type: ignore[attr-defined]
     for group in optimizer.param_groups:
         if group["fused"] is None and group["foreach"] is None and _has_kernel(group):
@@ -38,7 +38,7 @@ def use_fused_kernels(optimizer: Optimizer) -> None:
 
 
 def _has_kernel(group: dict[str, Any]) -> bool:
-    """Return whether the parameters and settings of a group are such that a fused kernel takes them."""
+    """Return whether a fused kernel supports the parameters and settings of a group."""
     parameters: list[Tensor] = group["params"]
     if group["differentiable"] or group.get("dampening"):  # of SGD: the first step is not damped, see `_prepare_state`
         return False
@@ -46,7 +46,7 @@ def _has_kernel(group: dict[str, Any]) -> bool:
 
 
 def _with_own_kernels(optimizer: Optimizer, state_dict: dict[str, Any]) -> dict[str, Any]:
-    """Return a saved state whose groups are computed as this optimizer's are."""
+    """Return a saved state with this optimizer's own `fused` and `foreach`."""
     groups = [
         {**saved, **{key: group[key] for key in ("fused", "foreach")}}
         for saved, group in zip(state_dict["param_groups"], optimizer.param_groups, strict=False)
@@ -55,7 +55,7 @@ def _with_own_kernels(optimizer: Optimizer, state_dict: dict[str, Any]) -> dict[
 
 
 def _prepare_state(optimizer: Optimizer) -> None:
-    """Bring the state into the form that fused kernels need: SGD's takes either no momentum or that of all parameters.
+    """Prepare the state for fused kernels: SGD's needs the momentum of either all parameters or none.
 
     Momentum of zero makes no difference, because the first step adds the gradient to it.
     """

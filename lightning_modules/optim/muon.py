@@ -50,7 +50,7 @@ class Muon(GroupOptimizer):
     momentum in the same optimizer, so that one schedule, one state and one gradient clipping serve them all.
 
     A filter's norm is set to sqrt(out) before each step, as in airbench94_muon (Keller Jordan 2024): the scale of a
-    filter before a batch norm does not matter, so `lr` alone sets the angle by which each step turns it.
+    filter before a batch norm does not matter, so only `lr` sets the angle by which each step turns it.
 
     Args:
         params: Groups of `parameter_groups`, distinguished by their `name`.
@@ -116,7 +116,7 @@ class Muon(GroupOptimizer):
         )
 
     def _buffer(self, parameter: Tensor) -> Tensor:
-        """Return the momentum of a parameter, at first zero."""
+        """Return the momentum of a parameter, initially zero."""
         state = self.state[parameter]
         if not state:
             state["momentum_buffer"] = torch.zeros_like(parameter)
@@ -124,7 +124,7 @@ class Muon(GroupOptimizer):
         return buffer
 
     def _turn(self, filters: list[Tensor], directions: list[Tensor], lr: float) -> None:
-        """Set the norm of filters of one shape, and turn them, all of them by the same few products of matrices."""
+        """Set the norm of filters of one shape and turn them, all by the same few matrix products."""
         weights = torch.stack([_as_matrix(each, each) for each in filters])  # [N, out, in * k * k]
         steps = orthogonalize(torch.stack(list(map(_as_matrix, directions, filters))), self.newton_schulz_steps)
         weights *= weights.shape[1] ** 0.5 / torch.linalg.vector_norm(weights, dim=(1, 2), keepdim=True)
@@ -133,7 +133,7 @@ class Muon(GroupOptimizer):
 
 
 def _of_one_shape(filters: list[Tensor], directions: list[Tensor]) -> Iterable[tuple[list[Tensor], list[Tensor]]]:
-    """Return the filters that are matrices of one shape, and their directions, together."""
+    """Group filters, with their directions, by the shape of their matrices."""
     found: dict[tuple[int, int], tuple[list[Tensor], list[Tensor]]] = {}
     for each, direction in zip(filters, directions, strict=True):
         together = found.setdefault((len(each), each.numel()), ([], []))
@@ -151,5 +151,5 @@ def _as_matrix(tensor: Tensor, like: Tensor) -> Tensor:
 
 
 def _as_filter(matrix: Tensor, like: Tensor) -> Tensor:
-    """Return a matrix as what `_as_matrix` has made it of."""
+    """Return a matrix of `_as_matrix` as a filter again, with the layout of `like`."""
     return matrix.view_as(like) if like.is_contiguous() else matrix.view(like.movedim(1, -1).shape).movedim(-1, 1)

@@ -56,7 +56,7 @@ class ScaledAdamW(GroupOptimizer):
     def update(self, parameters: list[Tensor], group: dict[str, Any]) -> None:
         """Take a step: one pass over memory for the scales, and torch's fused AdamW, with a rate per parameter.
 
-        Of split parameters (FSDP), each process updates its part, by the scale of the whole.
+        If parameters are split (FSDP), each process updates its part, by the scale of the whole.
         """
         (beta1, beta2), decay = group["betas"], group["lr"] * group["weight_decay"]
         states = [self._count_step(parameter) for parameter in parameters]
@@ -85,7 +85,7 @@ class ScaledAdamW(GroupOptimizer):
             )
 
     def _count_step(self, parameter: Tensor) -> dict[str, Any]:
-        """Return the state of a parameter, its step counted."""
+        """Count a step of a parameter, and return its state."""
         state: dict[str, Any] = self.state[parameter]
         if not state:
             state |= {

@@ -27,7 +27,7 @@ def with_schedule(
     trainer: Trainer,
     checkpoint: dict[str, Any] | None = None,
 ) -> OptimizerLRSchedulerConfig:
-    """Return what `configure_optimizers` must: the optimizer, and its schedule over all optimizer steps of the run.
+    """Return the result of `configure_optimizers`: the optimizer, and its schedule over all optimizer steps of the run.
 
     Args:
         optimizer: The optimizer.
