@@ -1,4 +1,4 @@
-"""What is worth repeating of the text of an error."""
+"""Excerpts of error messages to show to the user."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import re
 from utils.files import NO_SPACE
 
 NO_MEMORY = re.compile(r"Cannot allocate memory|can't allocate memory|not enough memory|out of memory")
-"""What torch says without memory, in a RuntimeError."""
+"""What torch's RuntimeError says when there is no memory left."""
 
 
 def first_sentence(error: BaseException) -> str:
@@ -17,7 +17,7 @@ def first_sentence(error: BaseException) -> str:
 
 
 def text_of(error: BaseException) -> str:
-    """Return the text of an error, without the number of one that `utils.files.naming_full_disk` has explained."""
+    """Return the text of an error, without its number if `utils.files.naming_full_disk` has explained it."""
     if isinstance(error, OSError) and error.errno in NO_SPACE and error.strerror != os.strerror(error.errno):
         return error.strerror
     return str(error)
