@@ -1,6 +1,6 @@
-"""How fast a training is at rising batch sizes, and which fit into memory: `oneforall fit ... --batch_sizes 64..1024`.
+"""Training speed at rising batch sizes, and which fit into memory: `oneforall fit ... --batch_sizes 64..1024`.
 
-Each size is tried by a short `oneforall fit` in a process of its own: one that runs out of memory leaves nothing.
+Each size is tried by a short `oneforall fit` in its own process: one that runs out of memory leaves nothing behind.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from utils.text_table import aligned
 
 RANGE = re.compile(r"(\d+)\.\.(\d+)")
 STEPS = 20
-"""Number of optimizer steps that a size is tried for."""
+"""Number of optimizer steps per batch size."""
 
 SHORT = (
     *("--trainer.max_epochs=-1", f"--trainer.max_steps={STEPS}", "--trainer.limit_val_batches=1"),
@@ -36,7 +36,7 @@ class Trial(NamedTuple):
         size: The batch size.
         throughput: Examples per second of training, as in `run.json`.
         unit: What the examples are called.
-        failure: Why it cannot be trained with; empty if it can.
+        failure: Why training with it failed; empty if it did not.
     """
 
     size: int
@@ -49,7 +49,7 @@ def run(command: str, args: Sequence[str], sizes: str) -> int:
     """Try the batch sizes, each twice the one before, until one fails; print the table, and return the exit code.
 
     Raises:
-        ValueError: A mistake on the command line, or the first size cannot be trained with.
+        ValueError: A mistake on the command line, or training with the first size failed.
     """
     wanted = sizes_of(sizes)
     if command != "fit":

@@ -1,7 +1,7 @@
 """One run per seed, one after the other, then the mean and the spread of their scores: `--seeds 0..4`.
 
 `oneforall fit ... --seeds 0..4` trains runs/NAME-seed0 to runs/NAME-seed4, `oneforall test --ckpt_path runs/NAME
---seeds 0..4` tests them. Each run is what the command does with one seed, and resumes as that does: the same command
+--seeds 0..4` tests them. Each run is what the command does with one seed, and resumes like it: the same command
 continues where it was stopped.
 """
 
@@ -26,7 +26,7 @@ from utils.text_table import aligned, figure
 FLAG = "--seeds"
 RANGE = re.compile(r"(\d+)(?:\.\.(\d+))?")
 LARGEST, MOST = 2**32 - 1, 1000
-"""The largest seed that numpy takes, and the number of seeds from which a range is a slip of the finger."""
+"""The largest seed that numpy takes, and the number of seeds above which a range is taken for a typo."""
 SET_HERE = ("--run_dir", "--seed_everything", "--output")
 """Flags that would be the same for all runs."""
 
@@ -84,7 +84,7 @@ def seeds_of(text: str) -> list[int]:
 
 
 def _name(command: str, rest: Sequence[str]) -> str:
-    """Return the beginning of the folders' names, which `-seed0` and so on follow.
+    """Return the beginning of the folders' names, before `-seed0` and so on.
 
     Raises:
         ValueError: There is none, or the command line has another mistake.
@@ -104,7 +104,7 @@ def _name(command: str, rest: Sequence[str]) -> str:
 
 
 def _require_checkpoints(folders: Sequence[Path]) -> None:
-    """Raise FileNotFoundError, before anything is tested or written, if one of the runs is not there."""
+    """Raise FileNotFoundError, before anything is tested or written, if one of the runs does not exist."""
     for folder in folders:
         if not folder.is_dir():
             raise FileNotFoundError(
@@ -121,7 +121,7 @@ def _of_one(command: str, rest: Sequence[str], seed: int, folder: Path) -> list[
 
 
 def _look(command: str, folder: Path) -> training.Look:
-    """Return what prints the scores of each validation of a fit."""
+    """Return a function that prints the scores of each validation of a fit."""
     metric, seen = "", 0
 
     def look() -> bool:
