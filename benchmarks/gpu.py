@@ -18,7 +18,7 @@ DECODING = ("--preset", "t5-small", "--beams", "1", "4", "--length", "64", "--dt
 
 
 def rows(data: Path, peers: Path | None, quick: bool) -> list[Row]:
-    """Return the rows, those with a figure to reach first; nothing is compiled in the quick form: it takes long."""
+    """Return the rows, those with a figure to reach first; the quick form compiles nothing, which would take long."""
 
     def compiled(mode: str) -> tuple[str, ...]:
         return () if quick else ("--compile", mode)

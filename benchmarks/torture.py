@@ -213,7 +213,7 @@ class Trial:
         return processes.wait(MOST_SECONDS)
 
     def stop_one(self, processes: Processes, kind: str) -> str:
-        """Send a signal to one of the processes at a random moment, and describe it."""
+        """Send a signal to one of the processes at a random moment; return the moment in words."""
         moment, rank = self.draw.uniform(0.0, self.seconds), self.draw.randrange(self.processes)
         if not processes.wait(moment):
             processes.send(rank, signal.Signals[f"SIG{kind}"])

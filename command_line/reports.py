@@ -19,7 +19,7 @@ class Report:
     """An error of the parser.
 
     Attributes:
-        path: The field, such as `model.architecture`, without `init_args`; empty for an error of no single field.
+        path: The field, such as `model.architecture`, without `init_args`; empty if the error concerns no single field.
         typehint: Type of the field; None where it is not known.
         message: What the innermost parser says about it.
         objection: What made that parser say so.

@@ -49,7 +49,7 @@ RULES = (
     Rule(("model.optimizer.amsgrad", "model.optimizer.centered"), OTHER_STATE),
     Rule(("model.optimizer.*",)),
     Rule(("model.schedule", "model.schedule.*")),
-    # The rest of a module, also of your own, is read where it is used: losses, evaluation, generation.
+    # The rest of a module, including your own, is read where it is used: losses, evaluation, generation.
     Rule(("model.*",)),
     # --- the data: order, size and augmentation of batches may change, the examples of a split may not
     Rule(("data",), "the checkpoint is of other data"),

@@ -83,7 +83,7 @@ def check_devices(accelerator: Any, devices: Any) -> None:
 
 
 def _check_count(devices: Any, count: int) -> None:
-    """Raise ValueError if more than `count` GPUs are asked for, or a number that none has."""
+    """Raise ValueError if more than `count` GPUs are asked for, or one that does not exist."""
     names = devices.split(",") if isinstance(devices, str) and "," in devices else devices
     there = f"this machine has {count} GPU{'s' if count > 1 else ''}"
     if isinstance(names, list):

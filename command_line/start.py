@@ -1,4 +1,4 @@
-"""The console script: it answers what needs no library before importing them, which takes seconds."""
+"""Console script: what needs no library is answered before libraries are imported, which takes seconds."""
 
 from __future__ import annotations
 

@@ -52,7 +52,7 @@ def line_of(path: Path, name: str) -> int | None:
 def empty_key_before(path: Path, name: str) -> tuple[str, int] | None:
     """Return the key without a value, and its line, that precedes `name` at the same depth; None without one.
 
-    `name` has then lost its indentation, as `max_epochs` has after an empty `trainer:`.
+    A line that has lost its indentation is such a `name`, as `max_epochs` after an empty `trainer:`.
     """
     for node in mappings(_compose(path)):
         empty: tuple[str, int] | None = None

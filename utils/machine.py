@@ -1,4 +1,4 @@
-"""Conditions of a figure beside the config: the processor, the versions, and the commit of the program."""
+"""Conditions of a figure besides the config: the processor, the versions, and the commit of the program."""
 
 import os
 import platform
