@@ -1,7 +1,7 @@
 """The command line: `oneforall fit | validate | test | predict`.
 
-LightningCLI, and everything outside a single run of the Trainer: a folder for the run, `--resume` (what happens then:
-`callbacks/run/resume.py`), and checkpoints that describe themselves (what they may do: `utils/trust.py`).
+It extends LightningCLI with everything outside a single run of the Trainer: the run folder, `--resume` (see
+`callbacks/run/resume.py`), and checkpoints that describe themselves (`utils/trust.py` limits what they may do).
 `command_line/` has the parser, the search for configs and the explanation of errors; `commands/` has the commands that
 run no Trainer, such as `oneforall export`.
 """
@@ -113,16 +113,16 @@ class OneForAllCLI(LightningCLI):
     # --- parsing -----------------------------------------------------------------------------------------------
 
     def add_default_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
-        """Add the seed, the only one that the command line has."""
+        """Add the seed, the only one on the command line."""
         parser.add_argument("--seed_everything", type=int, default=0, help="The one seed of the run.")
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
-        """Add what belongs to the run and its folder."""
+        """Add the options of the run and its folder."""
         run = parser.add_argument_group("The run and its folder")
         switch: dict[str, Any] = {"nargs": "?", "const": True, "type": bool | None}
         for name, value, text in RUN_OPTIONS:
             run.add_argument(f"--{name}", help=text, **({"type": str | None} if value else switch))
-        run.add_argument(f"--{BASE}", type=forget, help=SUPPRESS)  # of a config file alone
+        run.add_argument(f"--{BASE}", type=forget, help=SUPPRESS)  # only for config files
         parser.add_lightning_class_args(BestCheckpoint, "checkpoint")
         parser.add_lightning_class_args(ResumeCheckpoint, "resume_checkpoint")
         parser.add_lightning_class_args(NonFinite, "non_finite")
@@ -163,9 +163,9 @@ class OneForAllCLI(LightningCLI):
             self.changes = accepted_changes(earlier, self.saved_config, options.ckpt_path, SECTIONS, same_folder)
         self.run_dir = self._choose_run_dir(options)
         options.trainer.default_root_dir = str(self.run_dir)
-        if self.subcommand != "fit":  # a logger records the training; TestFigures sends those of a test
+        if self.subcommand != "fit":  # a logger records training; TestFigures sends a test's figures
             options.trainer.logger = False
-            # An evaluation has no use for the states of callbacks that only a fit has
+            # An evaluation does not need the states of callbacks that only a fit has
             warnings.filterwarnings("ignore", message="Be aware that when using `ckpt_path`")
             return
         given = options.trainer.logger
@@ -214,9 +214,9 @@ class OneForAllCLI(LightningCLI):
             add_trackers_of(self.run_dir, trainer)
         if type(trainer.strategy.checkpoint_io) is TorchCheckpointIO:
             trainer.strategy.checkpoint_io = WholeFileIO()
-        # Lightning's own handler broadcasts within the handler, where other processes may be in a collective
+        # Lightning's own handler broadcasts inside the handler, while other processes may be in a collective
         trainer._signal_connector._sigterm_notifier_fn = lambda *_: None  # type: ignore[method-assign]
-        # What that one has noted, all processes would wait to tell each other before each step
+        # Before each step Lightning broadcasts what that handler has noted, which makes every process wait
         trainer.fit_loop.epoch_loop._broadcast_sigterm_tensor = lambda: None  # type: ignore[method-assign]
         return trainer
 
@@ -264,7 +264,7 @@ class OneForAllCLI(LightningCLI):
         self._print(f"{type(network).__name__}, {parameters:,} parameters; run folder: {self.run_dir}")
 
     def after_fit(self) -> None:
-        """Print what came of it, where everything is and what to do next."""
+        """Print the outcome, where everything is and what to do next."""
         self._report()
         tests = [f"  oneforall test --ckpt_path {path}  # {what}" for path, what in weights_in(self.run_dir)]
         where = [f"run folder: {self.run_dir}", *self._tracked()]
@@ -315,7 +315,7 @@ class OneForAllCLI(LightningCLI):
 
 
 def main(args: list[str] | None = None) -> None:
-    """Run the command line; a user's mistake ends in one line and exit code 2, a training that diverges in code 1."""
+    """Run the command line; a user's mistake ends in one line and exit code 2, diverged training in exit code 1."""
     if args is None:
         use_utf8()
         args = sys.argv[1:]

@@ -35,11 +35,11 @@ TURN = 20
 
 Augment = Callable[[RawImageBatch], ImageBatch]
 TOLERANCE = 1e-3
-"""Largest relative difference of two losses in the first turn: the program's SGD is fused, and rounds otherwise."""
+"""Largest relative difference of two losses in the first turn: the program's SGD is fused, and rounds differently."""
 
 
 class RandomImages(ImageDataModule):
-    """Images of noise in the size of CIFAR-10: what they show makes no difference to the time of a step.
+    """Random images of CIFAR-10's size: what they show does not affect the time of a step.
 
     Args:
         size: Number of training images.
@@ -67,7 +67,7 @@ class RandomImages(ImageDataModule):
 def bare_losses(
     network: nn.Module, pl_module: ImageClassifier, batches: Iterable[RawImageBatch], augment: Augment
 ) -> Iterator[Tensor]:
-    """Train a copy of a module's network, as in a loop that one would write by hand; yield the loss of each step."""
+    """Train a copy of a module's network, as a hand-written loop would; yield the loss of each step."""
     trainer = pl_module.trainer
     copies = dict(zip(pl_module.architecture.parameters(), network.parameters(), strict=True))
     groups = [
@@ -88,7 +88,7 @@ def bare_losses(
 
 
 class Turns(Callback):
-    """Lets the bare loop take as many steps after every 20 of the fit, and times both."""
+    """Callback that gives the bare loop 20 steps after every 20 of the fit, and times both."""
 
     def __init__(self) -> None:
         self.times: dict[str, list[float]] = {"fit": [], "bare loop": []}

@@ -14,7 +14,7 @@ DECODING = ("--preset", "t5-small", "--beams", "1", "4", "--length", "64", "--ro
 
 
 def rows(data: Path, peers: Path | None) -> list[Row]:
-    """Return the rows; together they stay below the budget on two cores that have nothing else to do."""
+    """Return the rows; together they stay below the budget on two idle cores."""
     given = ("--peers", str(peers.absolute())) if peers else ()
     return [
         Row("t5_training", (), 100),

@@ -1,4 +1,4 @@
-"""Benchmark of a whole training of CustomCNN through `fit`, as shipped, against airbench94_muon.py on the same GPU.
+"""Benchmark of a whole training run of CustomCNN through `fit`, as shipped, against airbench94_muon.py on the same GPU.
 
     python -m benchmarks.custom_cnn --device cuda --data ~/datasets --peers ~/peers
 

@@ -1,4 +1,4 @@
-"""Data to measure with where the real ones are not at hand: same shapes, same amount, random content."""
+"""Stand-ins for data sets that are not at hand: same shapes, same amount, random content."""
 
 import pickle
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""The least time that a piece of work can take: its arithmetic, or the bytes it must read, at the machine's peak.
+"""Minimum time of a piece of work: its arithmetic, or the bytes it must read, at the machine's peak.
 
 Arithmetic is counted in floating-point operations, two per multiply-add. A training step takes three times as many as
 its forward pass: the gradient of a matrix product is two more of the same size.
@@ -11,10 +11,10 @@ import torch
 from architectures.t5.config import T5Config
 
 PEAK_BF16 = {"H200": 989e12, "H100": 989e12, "A100": 312e12, "L40S": 362e12, "L4": 121e12, "A10G": 70e12}
-"""Dense bf16 operations per second by the data sheets, of the first name that the name of the GPU contains."""
+"""Dense bf16 operations per second by the data sheets; the first name that is part of the GPU's name counts."""
 
 BANDWIDTH = {"H200": 4.8e12, "H100": 3.35e12, "A100": 2.0e12, "L40S": 0.86e12, "L4": 0.3e12, "A10G": 0.6e12}
-"""Bytes of memory per second, likewise."""
+"""Memory bandwidth in bytes per second, likewise."""
 
 
 def peak_arithmetic(device: torch.device, dtype: torch.dtype = torch.float32) -> float | None:

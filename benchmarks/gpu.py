@@ -3,8 +3,8 @@
     python -m benchmarks.gpu --peers ~/peers --data ~/datasets
     python -m benchmarks.gpu --device cpu --quick --output /tmp/quick
 
-It needs torch, Lightning and transformers, and no network. Peers that are not in the folder are skipped with a word.
-Each row has a process and a time limit of its own, and writes its JSON file when it is done.
+It needs torch, Lightning and transformers, and no network. Peers that are not in the folder are skipped with a message.
+Each row has its own process and time limit, and writes its JSON file when it is done.
 """
 
 import sys
@@ -18,7 +18,7 @@ DECODING = ("--preset", "t5-small", "--beams", "1", "4", "--length", "64", "--dt
 
 
 def rows(data: Path, peers: Path | None, quick: bool) -> list[Row]:
-    """Return the rows, those with a figure to reach first; nothing is compiled in the quick form, which takes long."""
+    """Return the rows, those with a figure to reach first; the quick form compiles nothing, which would take long."""
 
     def compiled(mode: str) -> tuple[str, ...]:
         return () if quick else ("--compile", mode)

@@ -5,9 +5,8 @@
     python -m benchmarks.image_training --peers ~/peers --device cuda
 
 Ours is configs/cifar10/resnet18.yaml with every callback of a run, in bf16 on a GPU (configs/trainer/gpu.yaml) or as
-`--precision` says; the peer is fp32 in NCHW with two loader workers. Both train in processes of their own and take
-turns of a few steps.
-Without the real data, the images are random.
+`--precision` says; the peer is fp32 in NCHW with two loader workers. Both train in their own processes and take turns
+of a few steps. Without the real data, the images are random.
 """
 
 import argparse
@@ -32,7 +31,7 @@ QUICK = {"data.batch_size": 4, "model.architecture.depth": 20, "data.validation_
 
 
 class CountSteps(Callback):
-    """Lets a fit take its turns."""
+    """Callback that lets a fit take its turns."""
 
     def __init__(self, turns: Turns) -> None:
         self.turns = turns
@@ -75,7 +74,7 @@ def train_ours(turns: Turns, root: Path, scratch: Path, changes: dict[str, Any])
 
 
 def drop_failed(trainings: dict[str, Training]) -> None:
-    """Wait until all have warmed up, and leave out peers that cannot, with a word."""
+    """Wait until all have warmed up, and leave out peers that cannot, with a message."""
     for name, training in list(trainings.items()):
         try:
             training.ready()

@@ -1,4 +1,4 @@
-"""What a measured figure depends on beside the program: the machine, the versions, the date and the commit."""
+"""Conditions of a measurement besides the program: the machine, the versions, the date and the commit."""
 
 import datetime
 import platform

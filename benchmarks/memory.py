@@ -9,7 +9,7 @@ PROCESS = Path("/proc/self")
 
 
 class PeakMemory:
-    """The most memory held while a `with` block ran, in MiB; None where the system does not tell.
+    """The maximum memory held while a `with` block ran, in MiB; None where the system does not tell.
 
     On a CPU it is the resident size of the whole process, so it includes whatever else the process holds. Only Linux
     can forget an earlier peak.

@@ -1,6 +1,6 @@
-"""Timing of programs side by side: alternately, on the same work, with the ratio pair by pair.
+"""Paired timing of programs: alternately, on the same work, with a ratio per round.
 
-Absolute times of a shared machine drift by half and more within minutes; two programs that take turns drift together.
+Absolute times of a shared machine drift by 50% and more within minutes; two programs that take turns drift together.
 So what counts is the ratio of a round: the time of the peer divided by ours, taken seconds apart. A program of this
 folder describes its work, checks that all contestants do the same, and has `compare` time them:
 
@@ -31,7 +31,7 @@ RESULTS = Path(__file__).parents[1] / "results" / "benchmarks"
 
 @dataclass(frozen=True)
 class Measured:
-    """What a contestant returns that measures itself, for example a fit that leaves out its start."""
+    """Result of a contestant that measures itself, for example a fit that leaves out its start."""
 
     seconds: float
     peak_mib: float | None = None
@@ -51,7 +51,7 @@ class Comparison:
     """Seconds of each contestant in each round."""
     peaks_mib: dict[str, float | None]
     figures: dict[str, Any] = field(default_factory=dict)
-    """Whatever else the work has: tokens per second, share of the peak arithmetic, ..."""
+    """Other figures of the work: tokens per second, share of the peak arithmetic, ..."""
 
     @property
     def ours(self) -> str:

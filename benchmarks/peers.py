@@ -1,11 +1,11 @@
-"""Published scripts as peers: run as they are, from a folder that the user names; nothing of them is kept here.
+"""Published scripts as peers, run as they are from a folder that the user names; none of their code is kept here.
 
 `--peers DIR` is a folder with a copy of, or a link to, each repository by its usual name:
 
     DIR/pytorch-cifar          github.com/kuangliu/pytorch-cifar
     DIR/cifar10-airbench       github.com/KellerJordan/cifar10-airbench
 
-What a script would download, ask the terminal for, or do two hundred times is put in its way; its training is its own.
+What a script would download, ask the terminal for, or do two hundred times is replaced; its training is unchanged.
 """
 
 import io
@@ -29,7 +29,7 @@ AIRBENCH = Path("cifar10-airbench", "airbench94_muon.py")
 
 
 def find(peers: Path | None, script: Path) -> Path | None:
-    """Return the path of a script in the folder of peers; None, and a word of it, if it is not there."""
+    """Return the path of a script in the folder of peers; None, with a message, if it is not there."""
     if peers is not None and (peers / script).is_file():
         return (peers / script).absolute()
     print(f"{script} is skipped: " + ("no --peers" if peers is None else f"not in {peers}"), flush=True)
@@ -56,7 +56,7 @@ def train_pytorch_cifar(turns: Turns, script: Path, root: Path, scratch: Path) -
     (copy / "data" / FOLDER).symlink_to((root / FOLDER).absolute())
 
     dataset: Any = torchvision.datasets.CIFAR10
-    dataset._check_integrity = lambda _: True  # of other images, no sum is right
+    dataset._check_integrity = lambda _: True  # random images have no right checksum
     dataset._load_meta = lambda self: setattr(self, "classes", [str(number) for number in range(10)])
     popen = os.popen
     os.popen = lambda *command, **options: (  # type: ignore[assignment]
@@ -83,7 +83,7 @@ def train_pytorch_cifar(turns: Turns, script: Path, root: Path, scratch: Path) -
 
 
 def run_airbench(script: Path, root: Path, scratch: Path, runs: int, limit: float) -> list[Measured]:
-    """Run airbench94_muon.py some times in one process; return time and test accuracy of each, as it prints them.
+    """Run airbench94_muon.py several times in one process; return time and test accuracy of each, as it prints them.
 
     Args:
         script: Its path.

@@ -1,4 +1,4 @@
-"""The script that most people copy to train on CIFAR-10, written again in its plainest form: a peer to compare with.
+"""The CIFAR-10 training script that most people copy, rewritten in its plainest form: a peer to compare with.
 
 torchvision's dataset and transforms, one image at a time, two loader workers, fp32, images in NCHW, SGD with momentum,
 `loss.item()` after every step. The network is the ResNet-18 with a 3x3 stem that such scripts train, by the same

@@ -1,4 +1,4 @@
-"""Running several benchmarks one after the other, each in a process of its own with a time limit."""
+"""Runner of several benchmarks, one after the other, each in its own process with a time limit."""
 
 import argparse
 import os
@@ -23,7 +23,7 @@ class Row:
     Args:
         program: Module of this folder.
         arguments: Its arguments.
-        seconds: Time it is given. At three quarters of it no further round begins, and at its end it is killed.
+        seconds: Its time limit. After three quarters of it no further round begins; at its end the program is killed.
     """
 
     program: str

@@ -1,7 +1,7 @@
 """A run as `oneforall fit --config ...` sets it up, built without the command line.
 
 A machine to measure on may have torch and Lightning but not jsonargparse. So the shipped configs are read and built
-here in the plainest way; a test holds the result against that of the command line.
+here in the plainest way; a test compares the result with that of the command line.
 """
 
 import functools

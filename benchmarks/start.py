@@ -1,4 +1,4 @@
-"""Benchmark of the start: CPU seconds of `oneforall --help` and its like against those of `import torch`.
+"""Benchmark of the start: CPU seconds of `oneforall --help` and similar commands against those of `import torch`.
 
 python -m benchmarks.start
 """

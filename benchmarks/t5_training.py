@@ -24,7 +24,7 @@ SMOOTHING = 0.1
 TOLERANCE = {"32-true": 1e-5, "bf16-mixed": 2e-2}
 """Largest difference of the losses, relative."""
 TYPE = {"32-true": ("fp32", torch.float32), "bf16-mixed": ("bf16", torch.bfloat16)}
-"""What most of the arithmetic is done in: its short name, and torch's."""
+"""dtype of most of the arithmetic: its short name, and torch's."""
 MULTI30K: dict[str, Any] = {
     "vocab_size": 8000,
     "d_model": 256,

@@ -1,11 +1,11 @@
-"""Benchmark of the start of a training on text: pairs per CPU second, the second start, and memory.
+"""Benchmark of the start of training on text: pairs per CPU second, the second start, and memory.
 
     python -m benchmarks.text_preparation --pairs 1000000
 
 It makes pairs of sentences from a made-up language, trains a tokenizer on some of them, and prepares them three times,
-each in a process of its own: a few (for their memory), all of them, and all of them again, whose tokens are then in the
-cache. Last it prepares a prediction of three batches. A start goes up to the first batch. Memory is the peak resident
-size, less that of the libraries alone.
+each in its own process: a few (for their memory), all of them, and all of them again, whose tokens are then in the
+cache. Last it prepares a prediction of three batches. A start lasts until the first batch. Memory is the peak resident
+size, less that of the libraries.
 """
 
 import argparse
@@ -60,7 +60,7 @@ def data_module(folder: Path, name: str, **options: Any) -> TextSeq2SeqDataModul
 
 
 def start_training(folder: Path, name: str) -> None:
-    """Prepare a training up to its first batch."""
+    """Prepare training up to its first batch."""
     data = data_module(folder, name)
     data.prepare_data()
     data.setup("fit")
@@ -97,7 +97,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser = options("benchmarks.text_preparation", __doc__)
     parser.add_argument("--pairs", type=int, default=1_000_000, help="number of pairs (default: %(default)s)")
     parser.add_argument("--folder", type=Path, help=argparse.SUPPRESS)
-    parser.add_argument("--start", nargs=2, help=argparse.SUPPRESS)  # what a process of its own is to do
+    parser.add_argument("--start", nargs=2, help=argparse.SUPPRESS)  # the task of a subprocess
     args = parser.parse_args(arguments)
     if args.start:
         run_start(args.folder, *args.start)
@@ -108,7 +108,7 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 def compare_starts(folder: Path, pairs: int) -> Comparison:
-    """Return what the starts with a new corpus take."""
+    """Return the cost of the starts with a new corpus."""
     make_corpus(folder, pairs)
     few, first, second = (measure(folder, "train", name) for name in ("few", "all", "all"))
     predicted = measure(folder, "predict", "all")

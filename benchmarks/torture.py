@@ -1,4 +1,4 @@
-"""Torture of `--resume`: stop the program at random moments, resume it, and compare with a run that was never stopped.
+"""Stress test of `--resume`: stop the program at random moments, resume it, and compare with an uninterrupted run.
 
 Each trial starts `oneforall fit`, stops it by a signal at a random moment (and, now and then, stops the resumed run
 again), resumes it to the end and compares weights, optimizer, schedule and metrics.csv, to the last bit, with the
@@ -68,7 +68,7 @@ def fork(arguments: list[str], output: int, environment: dict[str, str], file_by
         import cli
 
         os.environ.update(environment)
-        # Lightning has read it when it was imported
+        # Lightning read the variable when it was imported
         rank_zero_only.rank = int(environment.get("LOCAL_RANK", 0))  # type: ignore[attr-defined]
         cli.main(arguments)
         code = 0
@@ -112,7 +112,7 @@ class Processes:
         self._log.stdin.close()
 
     def wait(self, seconds: float) -> bool:
-        """Wait for all of them to end, for so many seconds at most, and return whether they have."""
+        """Wait at most `seconds` for all of them to end, and return whether they have."""
         deadline = time.monotonic() + seconds
         while None in self.codes.values():
             for process in [process for process, code in self.codes.items() if code is None]:
@@ -154,7 +154,7 @@ def same(one: Any, other: Any) -> bool:
 
 
 def differences(reference: Path, resumed: Path) -> list[str]:
-    """Return what differs between the folders of two runs, of what the training has made."""
+    """Return the differences between the training results in two run folders."""
     found = []
     if (reference / "metrics.csv").read_bytes() != (resumed / "metrics.csv").read_bytes():
         found.append("metrics.csv")
@@ -171,7 +171,7 @@ class Trial:
     Args:
         fit: The command line of the run, without its folder.
         folder: The run folder.
-        draw: Where random moments come from.
+        draw: Source of the random moments.
         seconds: How long the uninterrupted run took.
         processes: Number of processes.
     """
@@ -205,7 +205,7 @@ class Trial:
         return f"{kind} {when}: exit {', '.join(map(str, codes))}"
 
     def wait_for_end(self, processes: Processes, printed: int, kind: str) -> bool:
-        """Return whether all processes end; until they have found each other, what has started them does it."""
+        """Return whether all processes end; until they have connected, they are killed, as their launcher would do."""
         if processes.wait(20 * self.seconds if kind == "DISK" else 5.0):
             return True
         if CONNECTED not in self.log.read_bytes()[printed:]:
@@ -213,7 +213,7 @@ class Trial:
         return processes.wait(MOST_SECONDS)
 
     def stop_one(self, processes: Processes, kind: str) -> str:
-        """Send a signal to one of the processes at a random moment, and return that in words."""
+        """Send a signal to one of the processes at a random moment; return the moment in words."""
         moment, rank = self.draw.uniform(0.0, self.seconds), self.draw.randrange(self.processes)
         if not processes.wait(moment):
             processes.send(rank, signal.Signals[f"SIG{kind}"])
@@ -237,7 +237,7 @@ def torture(
     folder: Path,
     report: Callable[[str], None],
 ) -> int:
-    """Run the trials in `folder`; return in how many of them something was lost or different."""
+    """Run the trials in `folder`; return the number in which something was lost or different."""
     (folder / "ema.yaml").write_text(EMA, encoding="utf-8")
     fit = ["fit", *RECIPES[recipe], "--config", str(folder / "ema.yaml"), *OFTEN]
     started = time.monotonic()

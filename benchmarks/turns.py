@@ -1,7 +1,7 @@
-"""Trainings that take turns: each in a process of its own, some steps of one, then as many of the other.
+"""Training runs that take turns, each in its own process: some steps of one, then as many of the other.
 
-A training cannot be called for three steps and left alone: so it runs in a process that stops after each turn until
-it is told to go on. Start, imports, compilation and the first steps are over before the first turn is timed, and each
+Training cannot be called for three steps and then paused, so it runs in a process that stops after each turn until it
+is told to continue. Start, imports, compilation and the first steps are over before the first turn is timed, and each
 process has the allocator, the settings and the peak memory that it would have alone.
 """
 
@@ -19,10 +19,10 @@ import torch
 from benchmarks.paired import Measured
 
 Train = Callable[..., None]
-"""A training: a function of a module (not a closure) whose first argument is its `Turns`."""
+"""A training function: one of a module (not a closure), whose first argument is its `Turns`."""
 
 PATIENCE = 20.0
-"""Seconds that a training is given to end."""
+"""Seconds that a process is given to end."""
 
 
 class Turns:
@@ -40,7 +40,7 @@ class Turns:
         self.steps = steps
         self.device = device
         self.facts: dict[str, Any] = {}
-        """What the training says of its work, for the check."""
+        """What the training reports about its work, for the check."""
         self._left = warm_up
         self._start = time.perf_counter()
 

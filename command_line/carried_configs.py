@@ -1,4 +1,4 @@
-"""The config that a checkpoint or a run folder carries, and what of it a command line begins with."""
+"""The config that a checkpoint or a run folder carries, and the part of it that a command line starts from."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from utils.checkpoint_config import plain_config, taken_config
 from utils.checkpoints import read_config
 
 TRANSIENT = ("name", "run_dir", "resume", "ckpt_path", "output", "report", "debug", "trust_checkpoint", BASE)
-"""What a single invocation asks for; a saved config must not ask for it again."""
+"""Options of a single invocation, which a saved config must not set again."""
 
 
 def resolved_config(parser: LightningArgumentParser, options: Any) -> dict[str, Any]:
@@ -26,7 +26,7 @@ def resolved_config(parser: LightningArgumentParser, options: Any) -> dict[str, 
 
 
 def with_run_config(args: list[str]) -> list[str]:
-    """Return a command line that resumes a run without naming a config with what the run folder's config.yaml may say.
+    """Return a command line, with what the run's config.yaml may say added if it resumes a run and names no config.
 
     The folder may be somebody else's: its config passes the same gate as that of a checkpoint.
 
@@ -64,7 +64,7 @@ def with_checkpoint_config(args: list[str]) -> list[str]:
 
 
 def config_of(ckpt_path: str, command: str, trusted: bool) -> dict[str, Any]:
-    """Return what a command takes of a checkpoint's config: what it needs, or, if it is trusted, all that may last."""
+    """Return what a command takes of a checkpoint's config: what it needs or, if trusted, all but `TRANSIENT`."""
     config = read_config(ckpt_path)
     if not trusted:
         return taken_config(config, command, ckpt_path)

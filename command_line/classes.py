@@ -1,4 +1,4 @@
-"""The classes that a field of a config takes, and what to say of a name that is not one of them."""
+"""The classes that a field of a config takes, and the explanation of a name that is not one of them."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from jsonargparse._typehints import get_all_subclass_paths, get_class_types
 from torch import nn
 
 MOST_LISTED = 24
-"""Number of classes that are listed where no name is alike."""
+"""Maximum number of classes that are listed where no name is similar."""
 
 
 def bases_of(typehint: Any) -> list[type]:
-    """Return the classes whose subclasses a field of this type takes, alone or in a list or a callable."""
+    """Return the classes whose subclasses a field of this type takes, directly or in a list or a callable."""
     return list(dict.fromkeys(base for base in get_class_types(typehint) if inspect.isclass(base)))
 
 
@@ -47,7 +47,7 @@ def explain_class(name: str, typehint: Any, fields: dict[str, Any], packages: Se
     bases = " or ".join(base.__name__ for base in bases_of(typehint))
     found = next(iter(_loaded(last, name, packages)), None)
     if found is not None and last not in known:
-        # A field that takes any module says nothing of where this one belongs
+        # A field that takes any module says nothing about where this one belongs
         narrow = {
             field: tuple(base for base in bases_of(type_) if base is not nn.Module) for field, type_ in fields.items()
         }
@@ -65,9 +65,9 @@ def explain_class(name: str, typehint: Any, fields: dict[str, Any], packages: Se
 
 
 def nearest(name: str, names: Iterable[str]) -> str | None:
-    """Return the one of `names` that is spelled most like `name`, whatever the case; None if none is alike.
+    """Return the one of `names` that is most similar to `name`, ignoring case; None if none is similar.
 
-    Alike is also a name of several words that begins or ends with `name`: `mixup_alpha` for `mixup`.
+    A name of several words that begins or ends with `name` is similar as well: `mixup_alpha` for `mixup`.
     """
     by_lower = {each.lower(): each for each in names}
     close = difflib.get_close_matches(name.lower(), by_lower, 1, 0.7)
@@ -81,7 +81,7 @@ def subclasses(typehint: Any) -> list[type]:
 
 
 def _class_at(path: str) -> type | None:
-    """Return the class of a class path; None if it has none, as those that Lightning makes of optimizers."""
+    """Return the class of a class path; None if there is none, as for the paths that Lightning makes of optimizers."""
     module, _, name = path.rpartition(".")
     cls = getattr(sys.modules.get(module), name, None)
     return cls if inspect.isclass(cls) else None

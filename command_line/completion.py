@@ -1,7 +1,7 @@
 """Completion of commands and options in a shell: `oneforall --print_shtab bash` prints the script that defines it.
 
 It knows every command, all options of those in `commands/`, and the options of the others' help pages, which are what
-most runs need. No library but shtab is imported for it.
+most runs need. It imports no library but shtab.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from command_line.tools import TOOLS, parser_of
 FLAG = "--print_shtab"
 
 PATHS = ("FILE", "PATH", "DIR")
-"""How help pages call a value that is a path."""
+"""Names that help pages give to values that are paths."""
 
 INSTALL = "pip install 'one-for-all[completion]'"
 
@@ -47,7 +47,7 @@ def completion_script(shell: str) -> str:
 
 
 def whole_parser() -> argparse.ArgumentParser:
-    """Return a parser that has all commands, for its options alone: it parses nothing."""
+    """Return a parser that has all commands, only for its options: it parses nothing."""
     parser = argparse.ArgumentParser("oneforall")
     parser.add_argument("--version", action="store_true", help="print the version")
     parser.add_argument(FLAG, metavar="SHELL", choices=["bash", "zsh", "tcsh"], help="print a completion script")
@@ -65,7 +65,7 @@ def whole_parser() -> argparse.ArgumentParser:
 
 
 def _add(parser: argparse.ArgumentParser, option: str, text: str) -> None:
-    """Add an option of a help page, given by such as `--name NAME`, or `--resume` for a switch."""
+    """Add an option of a help page, given as `--name NAME` or, for a switch, `--resume`."""
     flag, _, value = option.partition(" ")
     if not value:
         parser.add_argument(flag, action="store_true", help=text)

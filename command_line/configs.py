@@ -72,17 +72,17 @@ def with_bases(path: Path, above: tuple[Path, ...] = ()) -> list[Path]:
 
 
 def forget(base: object) -> None:
-    """Return None for the name of a base, which `with_found_configs` has read: a printed config names none."""
+    """Return None for the name of a base, which `with_found_configs` has read already: a printed config names none."""
 
 
 def with_found_configs(args: list[str]) -> list[str]:
     """Return a command line with each config replaced by its path, and its bases put before it.
 
-    A base that has been applied further left is not applied again: it would undo what stands in between.
+    A base that has been applied further left is not applied again: it would undo what is in between.
 
     Raises:
         FileNotFoundError, ValueError: As `find_config` and `with_bases`; ValueError also for two configs whose bases
-            have nothing in common, of which the second base would undo the first config.
+            have nothing in common: the second base would undo the first config.
     """
     return list(_with_found_configs(args))
 
@@ -109,7 +109,7 @@ def _with_found_configs(args: list[str]) -> Iterator[str]:
 
 
 def _check_common_base(path: Path, bases: list[Path], new: list[Path], applied: dict[Path, Path]) -> None:
-    """Raise ValueError if a config brings a base of its own after one that was built on another base."""
+    """Raise ValueError if a config brings its own base after a config that was built on another base."""
     others = [(file, given) for file, given in applied.items() if file != given.resolve()]
     if bases and new == bases and others:
         base, given = others[0]

@@ -1,4 +1,4 @@
-"""The line that an error ends in, and whether its traceback is shown, too."""
+"""One-line form of an error, and whether its traceback is shown as well."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ DEBUG_VARIABLE = "ONEFORALL_DEBUG"
 
 
 def print_error(error: BaseException | str) -> None:
-    """Print an error, or a message, to stderr, in one line."""
+    """Print an error or a message to stderr in one line."""
     message = text_of(error) if isinstance(error, BaseException) else error
     print(f"{PREFIX}{' '.join(message.split())}", file=sys.stderr, flush=True)
 

@@ -1,4 +1,4 @@
-"""Errors that a user can mend, explained in one line that says what to do."""
+"""Errors that a user can fix, explained in one line that says what to do."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from command_line.sources import Sources
 from utils.error_text import text_of
 
 EXTRAS = ("wandb", "tensorboard")
-"""Packages that only some need, and the extras of the same name that bring them."""
+"""Optional packages, each installed by the extra of the same name."""
 
 _IMPORT = re.compile(r"has no attribute '|No module named '")
 _VALUELESS = re.compile(r"argument (\S+): expected one argument")
@@ -36,7 +36,7 @@ USER_ERRORS = (ValueError, OSError, MisconfigurationException)
 
 
 def user_errors() -> tuple[type[Exception], ...]:
-    """Return the exceptions that a user can mend; W&B's (no login, no network) too, where a logger has imported it."""
+    """Return the exceptions that a user can fix, with W&B's (no login, no network) where a logger has imported it."""
     theirs = getattr(sys.modules.get("wandb"), "Error", None)
     return (*USER_ERRORS, theirs) if theirs else USER_ERRORS
 
@@ -63,7 +63,7 @@ def explain(error: BaseException, args: list[str], packages: Sequence[str]) -> s
 
 
 def explain_parser(error: ParserError, args: list[str], packages: Sequence[str]) -> str:
-    """Return an error of the parser as what is wrong, where it is, and what to write instead."""
+    """Return an error of the parser as text: what is wrong, where, and what to write instead."""
     report, sources = report_of(error), Sources(args)
     parser = command_parser(error.parser, args[0] if args else "")
     if missing := required(report.objection):

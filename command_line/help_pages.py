@@ -33,7 +33,7 @@ WIDTH, COLUMN = 100, 34
 """Width of a page, and where its second column starts."""
 
 Rows = list[tuple[str, str]]
-"""Options, each with what its value is, and what they do."""
+"""Options, each with a name for its value, and what they do."""
 
 
 class Section(NamedTuple):

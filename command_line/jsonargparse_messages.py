@@ -1,4 +1,4 @@
-"""What jsonargparse says of a wrong config or flag, read from its prose; the tests hold the installed version to it."""
+"""Parsing of jsonargparse's error messages, which are prose; tests check it against the installed version."""
 
 from __future__ import annotations
 
@@ -79,6 +79,6 @@ def without_class(objection: str) -> str | None:
 
 
 def required(objection: str) -> list[str]:
-    """Return the options that an objection misses."""
+    """Return the options that an objection reports as missing."""
     found = _REQUIRED.search(objection)
     return found[1].split(", ") if found else []

@@ -1,4 +1,4 @@
-"""Mistakes of a command line that show without the parser, so that they are reported before any library is imported."""
+"""Mistakes of a command line that show without the parser, and so are reported before any library is imported."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from utils.files import require_checkpoint
 
 MEANT = {"train": "fit", "training": "fit", "run": "fit", "eval": "test", "evaluate": "test", "val": "validate"}
 MEANT |= {"infer": "predict", "inference": "predict", "generate": "translate"}
-"""Commands of other programs, and ours."""
+"""Command names of other programs, and ours."""
 
 EXAMPLE = "oneforall fit --config quickstart/images.yaml"
 
@@ -28,7 +28,7 @@ TOP_LEVEL = (
     *("trainer", "model", "data", "checkpoint", "resume_checkpoint", "non_finite", "curves"),
     *("verbose", "return_predictions"),
 )
-"""Names of all options without a dot, of whichever command."""
+"""Names of all options without a dot, of any command."""
 
 
 def mistake_in(args: list[str]) -> str | None:
@@ -86,7 +86,7 @@ def explain_loose(loose: list[str], command: str) -> str:
 
 
 def without_config(command: str, missing: Iterable[str]) -> str:
-    """Return that a command lacks some of its parts, which a config would name."""
+    """Return the message that a command lacks parts which a config would name."""
     names = list(missing)
     return (
         f"oneforall {command} needs {' and '.join(names)}; pass a config, such as `oneforall {command} --config "
@@ -95,7 +95,7 @@ def without_config(command: str, missing: Iterable[str]) -> str:
 
 
 def without_checkpoint(command: str) -> str:
-    """Return that a command lacks a checkpoint."""
+    """Return the message that a command lacks a checkpoint."""
     return f"oneforall {command} needs a checkpoint: pass --ckpt_path runs/NAME/checkpoints/best.ckpt"
 
 
@@ -121,13 +121,13 @@ def _meant(name: str, known: list[str]) -> str | None:
 
 
 def _check_checkpoint(args: list[str]) -> None:
-    """Raise FileNotFoundError if the checkpoint does not exist, ValueError if there is none but a pointer to it."""
+    """Raise FileNotFoundError if the checkpoint does not exist, ValueError if it is only a git-lfs pointer."""
     for path in option_values(args, "--ckpt_path")[-1:]:
         require_checkpoint(Path(checkpoint_file(path)))
 
 
 def _missing(args: list[str]) -> str | None:
-    """Return what a command lacks: a checkpoint or, to train, all that says what to train."""
+    """Return what a command lacks: a checkpoint or, for `fit`, anything that says what to train."""
     if option_values(args, "--ckpt_path"):
         return None
     if args[0] != "fit":

@@ -1,4 +1,4 @@
-"""Arguments of the commands that load a model, with argparse."""
+"""Arguments (argparse) of the commands that load a model."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""Fields that the config of a training leaves open, filled before anything is built.
+"""Fields that the config of a run leaves open, filled before anything is built.
 
-Those of a new training follow from its data and its weights: the number of classes, the sizes of a published network.
-The module decides which they are (`CompletesConfig`). Those of a resumed one are its checkpoint's.
+Those of a new run follow from its data and its weights: the number of classes, the sizes of a published network.
+The module decides which they are (`CompletesConfig`). Those of a resumed run are its checkpoint's.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from utils.contracts import CompletesConfig, NamesClasses
 
 NUM_CLASSES = "model.init_args.architecture.init_args.num_classes"
 PUBLISHED = ("model.init_args.architecture.init_args.config", "data.init_args.tokenizer")
-"""What may follow from the weights of `init_from`."""
+"""Fields that may follow from the weights of `init_from`."""
 
 
 def given_fields(args: list[str]) -> set[str]:
@@ -43,7 +43,7 @@ def _plain(value: str) -> Any:
     """Return the value of a flag if it is a mapping, such as `{depth: 18}`; else None."""
     try:
         return yaml.safe_load(value) if value.startswith("{") else None
-    except yaml.YAMLError:  # a text that begins so
+    except yaml.YAMLError:  # text that happens to begin this way
         return None
 
 
@@ -64,7 +64,7 @@ def fill_open_fields(options: Any, given: Collection[str], checkpoint: dict[str,
     Args:
         options: The parsed config of the fit.
         given: The fields that the user has set (`given_fields`).
-        checkpoint: The config of the checkpoint from which the fit resumes; None for a new training.
+        checkpoint: The config of the checkpoint from which the fit resumes; None for a new run.
 
     Raises:
         FileNotFoundError, ValueError: The data or weights that a value comes from are missing or unusable.
@@ -105,7 +105,7 @@ def _keep(options: Any, path: str, given: Collection[str], value: Any) -> None:
 
 
 def _keep_start(options: Any, checkpoint: dict[str, Any]) -> None:
-    """Have a run that began without the weights of `init_from`, because it could not get them, go on as it began."""
+    """Have a run that began without the weights of `init_from`, because it could not get them, continue so."""
     offline, start = "model.init_args.init_offline", "model.init_args.init_from"
     if options.get(offline) == "scratch" and _at(checkpoint, start) is None:
         options[start] = None

@@ -1,4 +1,4 @@
-"""The options of a command and of the classes that its config names, and what to say of one that does not exist."""
+"""The options of a command and of the classes that its config names; the explanation of one that does not exist."""
 
 from __future__ import annotations
 
@@ -38,11 +38,11 @@ def fields_of(parser: LightningArgumentParser) -> dict[str, Any]:
 
 @cache
 def arguments(cls: type) -> dict[str, Any]:
-    """Return the arguments of a class with their types, as a config may set them; none if they cannot be told."""
+    """Return the arguments of a class with their types, as a config may set them; none if they cannot be found out."""
     parser = Parser(exit_on_error=False)
     try:
         parser.add_class_arguments(cls, fail_untyped=False)
-    except Exception:  # of a class that a config cannot name, which has nothing to offer
+    except Exception:  # a config cannot name such a class
         return {}
     return fields_of(parser)
 
@@ -101,7 +101,7 @@ def explain_option(name: str, report: Report, parser: LightningArgumentParser, s
 
 
 def names_no_class(path: str, typehint: Any, sources: Sources) -> str:
-    """Return that a field names no class, and which it may name."""
+    """Return the message that a field names no class, with those that it may name."""
     known = known_classes(typehint)
     which = f", one of {', '.join(known)}," if len(known) <= MOST_LISTED else ""
     return (

@@ -9,7 +9,7 @@ from lightning.pytorch.cli import LightningArgumentParser
 
 
 class ParserError(ValueError):
-    """What jsonargparse says of a config or a flag, and the parser that knows the right names."""
+    """What jsonargparse says about a config or a flag, and the parser that knows the right names."""
 
     def __init__(self, message: str, parser: LightningArgumentParser):
         super().__init__(message)

@@ -10,7 +10,7 @@ from typing import Any
 
 _HOME = re.compile(r"~[\w.-]*/")
 _PATH_OPTION = re.compile(r"-c|--(.*[._])?(path|file|dir|root|config|output|init_from|teacher|tokenizer)")
-"""Options of `fit` and the others that run a Trainer whose value is a path, of whichever class."""
+"""Options whose value is a path, of any class, in the commands that run a Trainer."""
 EMPTY = "the path is empty, as that of a shell variable that is not set; name a file or a folder"
 """What is wrong with an empty path, which Python takes for the current folder."""
 WEIGHTS = ("best.ckpt", "last.ckpt")
@@ -20,7 +20,7 @@ WEIGHTS = ("best.ckpt", "last.ckpt")
 def expand_home(value: Any) -> Any:
     """Return a value of a config, with `~/` or `~user/` at the beginning of each string in it expanded.
 
-    Which strings are paths is not asked: nothing but a path begins so, and a shell would expand it as well.
+    It does not ask which strings are paths: only a path begins this way, and a shell would expand it as well.
     """
     from jsonargparse import Namespace  # takes long, and flags are expanded before libraries are imported
 

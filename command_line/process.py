@@ -18,11 +18,11 @@ from lightning.fabric.utilities.rank_zero import rank_zero_only
 from utils.trust import PACKAGES
 
 RANKS = ("RANK", "LOCAL_RANK", "SLURM_PROCID")
-"""Variables in which launchers give a process its number."""
+"""Variables in which launchers pass a process its rank."""
 
 ROOT = Path(__file__).resolve().parents[1]
 OURS = (*PACKAGES, "command_line", "utils", "cli.py")
-"""Where this program warns."""
+"""The parts of this program that issue warnings."""
 
 format_warning = warnings.formatwarning
 """Lightning's format of warnings."""
@@ -65,7 +65,7 @@ def import_packages(names: Iterable[str]) -> None:
 
 
 def quieten() -> None:
-    """Silence what Lightning says at every start and nobody can act on."""
+    """Silence messages that Lightning prints at every start and nobody can act on."""
     for text in (
         "LightningCLI's args",
         ".*LeafSpec",
@@ -95,16 +95,16 @@ def format_our_warning(
 
 
 def know_other_nodes() -> None:
-    """Have no process be the first on any node but the first, where NODE_RANK alone tells them apart.
+    """Make sure that no process of another node takes itself for the first, where only NODE_RANK tells nodes apart.
 
-    Lightning numbers the processes of a training that is started by one command per node only when it starts others.
+    In a run that is started by one command per node, Lightning numbers the processes only when it starts others.
     """
     if os.environ.get("NODE_RANK", "0") != "0" and not any(name in os.environ for name in RANKS):
         rank_zero_only.rank = 1  # type: ignore[attr-defined]
 
 
 def keep_freed_memory() -> None:
-    """Have glibc keep what tensors free, for the next ones.
+    """Have glibc keep the memory that tensors free, for the next ones.
 
     Otherwise a tensor above 32 MB goes back to the system, and the next of its size is a fresh mapping whose every page
     faults and is zeroed: over half the CPU time of a test of MobileNetV2 (results/LOG.md). Only glibc has `mallopt`.

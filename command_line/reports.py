@@ -1,4 +1,4 @@
-"""What jsonargparse objects to, taken from the chain of its exceptions: the field, and the objection itself."""
+"""Reports of parser errors, taken from jsonargparse's chain of exceptions: the field, and the objection itself."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ class Report:
     """An error of the parser.
 
     Attributes:
-        path: The field, such as `model.architecture`, without `init_args`; empty for an error of the whole.
+        path: The field, such as `model.architecture`, without `init_args`; empty if the error concerns no single field.
         typehint: Type of the field; None where it is not known.
-        message: What the innermost of the parsers says of it.
+        message: What the innermost parser says about it.
         objection: What made that parser say so.
         parser: The innermost parser, which knows the options that the field has.
     """
@@ -34,7 +34,7 @@ class Report:
 
 
 def report_of(error: ParserError) -> Report:
-    """Return what an error of the parser says: each parser within another adds a part to the path of the field."""
+    """Return the report of a parser error: each parser within another adds a part to the path of the field."""
     causes = list(_chain(error))
     errors = [cause for cause in causes if isinstance(cause, ParserError)]
     path: list[str] = []

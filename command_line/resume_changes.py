@@ -1,4 +1,4 @@
-"""What a resumed run may change, and what it may not: one table of the config's fields.
+"""Config changes that a resumed run may make, and those that it may not: one table of fields.
 
 A field may change if the run then does what it says. It may not if the checkpoint's state would no longer belong to it,
 if it would have no effect, or if it decides which examples are for training and which for validation.
@@ -16,7 +16,7 @@ from utils.config_changes import Change, class_of, config_changes
 
 
 class Rule(NamedTuple):
-    """What is to be done with a change of some fields.
+    """Decision on a change of some fields.
 
     Attributes:
         fields: Patterns of their names; `*` stands for anything, dots included.
@@ -49,7 +49,7 @@ RULES = (
     Rule(("model.optimizer.amsgrad", "model.optimizer.centered"), OTHER_STATE),
     Rule(("model.optimizer.*",)),
     Rule(("model.schedule", "model.schedule.*")),
-    # The rest of a module is read where it is used: losses, evaluation, generation. So is a module's of your own.
+    # The rest of a module, including your own, is read where it is used: losses, evaluation, generation.
     Rule(("model.*",)),
     # --- the data: order, size and augmentation of batches may change, the examples of a split may not
     Rule(("data",), "the checkpoint is of other data"),
@@ -62,10 +62,10 @@ RULES = (
     Rule(("data.eval_*", "data.augmentation", "data.augmentation.*", "data.bpe_dropout")),
     Rule(("data.cache_dir", "data.num_workers", "data.download", "data.verify", "data.pin_memory")),
     Rule(("data.predict_*", "data.test_file")),
-    # Where the same data are: their content is compared when they have been read
+    # Places of the same data, whose content is compared once it has been read
     Rule(("data.root", "data.path", "data.task*.*_source", "data.task*.*_target")),
     Rule(("data.task*.train", "data.task*.val", "data.task*.test", "data.task*.url")),
-    # A field of a datamodule of your own may be a split, and nothing would show the leak later: safe rather than free
+    # A field of your own datamodule may be a split, and nothing would show the leak later: it is refused to be safe
     Rule(("data.*",), OTHER_EXAMPLES),
     # --- the run
     Rule(("trainer.max_epochs", "trainer.max_steps"), note=HORIZON),
@@ -106,11 +106,11 @@ def accepted_changes(
 
     Args:
         old: The config of the checkpoint.
-        new: The config that is given.
+        new: The config of the resumed run.
         checkpoint: Path of the checkpoint.
         sections: As for `config_changes`.
-        same_folder: Whether the run goes on in its folder, whose tokenizer.json then is its tokenizer. In another
-            folder it needs one, which is compared with the checkpoint's when it has been read.
+        same_folder: Whether the run continues in its folder, whose tokenizer.json is then its tokenizer. In another
+            folder it needs one, which is compared with the checkpoint's once it has been read.
 
     Raises:
         ValueError: It may not change a field; the message names all such fields, their values, and the way out.

@@ -28,7 +28,7 @@ NEEDS = (
     (UsesTokenizer, "tokens", ProvidesTokens, ("tokenizer",)),
     (UsesVocabulary, "characters", ProvidesCharacters, ("vocabulary",)),
 )
-"""What a module that keeps a contract trains on, the contract of data that has it, and that contract's attributes."""
+"""For each contract of a module: what it trains on, the contract of data that has it, and the latter's attributes."""
 
 
 def check_trainer_settings(trainer: Any) -> None:
@@ -83,7 +83,7 @@ def check_devices(accelerator: Any, devices: Any) -> None:
 
 
 def _check_count(devices: Any, count: int) -> None:
-    """Raise ValueError if more than `count` GPUs are asked for, or one of another number."""
+    """Raise ValueError if more than `count` GPUs are asked for, or one that does not exist."""
     names = devices.split(",") if isinstance(devices, str) and "," in devices else devices
     there = f"this machine has {count} GPU{'s' if count > 1 else ''}"
     if isinstance(names, list):

@@ -1,4 +1,4 @@
-"""The options of a run and its name, for the parser and what answers without it. `cli.py` acts on them."""
+"""Options and name of a run, for the parser and for code that answers without it; `cli.py` acts on them."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ class RunOption(NamedTuple):
 
     Attributes:
         name: Its name.
-        value: What its value is, for a help page; empty for a switch, which is on where it is named.
+        value: What its value is, for a help page; empty for a switch, which is on if given.
         help: What it does.
     """
 

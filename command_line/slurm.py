@@ -1,11 +1,11 @@
-"""SLURM: which processes a run has within a job, and the job's return to the queue.
+"""SLURM support: the processes of a run within a job, and requeueing the job.
 
 `srun` starts one process per task, and these are the processes of the run. Where a job has SLURM's variables but `srun`
-has started only one task, or an interactive shell, nothing is different from a machine without SLURM: the process
-stands alone or starts the others itself.
+has started only one task, or an interactive shell, all is as on a machine without SLURM: the process is alone
+or starts the others itself.
 
-SLURM sends SIGUSR1 before the time limit (`#SBATCH --signal=USR1@120`). The training then saves and stops (`utils/
-interruption.py`), and, as the last thing it does, asks SLURM to run the job again. SIGTERM never does that: it is what
+SLURM sends SIGUSR1 before the time limit (`#SBATCH --signal=USR1@120`). The run then saves and stops
+(`utils/interruption.py`) and finally asks SLURM to run the job again. SIGTERM never does that: it is what
 `scancel` sends, and a job that is preempted returns to the queue by itself.
 """
 
@@ -35,7 +35,7 @@ NO_PROGRESS = (
     "either: give it more time (#SBATCH --time) and submit it again"
 )
 LAUNCHED = ("LOCAL_RANK", "NODE_RANK", "GROUP_RANK")
-"""Variables of a process that another launcher than `srun` has started."""
+"""Variables of a process that a launcher other than `srun` has started."""
 
 
 class SrunTasks(SLURMEnvironment):
@@ -94,7 +94,7 @@ def with_environment(trainer: Any) -> Any:
 
     Args:
         trainer: The `trainer` section of the config, with its classes instantiated. If one of its plugins, or its
-            strategy, says already which processes there are, the plugins remain as they are.
+            strategy, already says which processes there are, the plugins are unchanged.
     """
     plugins, strategy = trainer.plugins, trainer.strategy
     given = [] if plugins is None else plugins if isinstance(plugins, list) else [plugins]
@@ -153,7 +153,7 @@ def _check_alone(nodes: int, wanted: str) -> None:
 
 
 def job_id() -> str:
-    """Return the number of this job; within an array that of the one task, not of the whole array."""
+    """Return the id of this job; in an array, that of the single task, not of the whole array."""
     array, task = os.environ.get("SLURM_ARRAY_JOB_ID"), os.environ.get("SLURM_ARRAY_TASK_ID")
     return f"{array}_{task}" if array and task else os.environ["SLURM_JOB_ID"]
 
@@ -161,7 +161,7 @@ def job_id() -> str:
 def requeue() -> str:
     """Ask SLURM to run this job again, and return what to tell the user.
 
-    SLURM ends the job for that by SIGTERM, which is ignored from now on: this process is about to end.
+    For that, SLURM ends the job by SIGTERM, which is ignored from now on: this process is about to end.
     """
     job = job_id()
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
@@ -174,9 +174,9 @@ def requeue() -> str:
 
 
 def leave(interrupted: interruption.Interrupted) -> int:
-    """Return the exit code of a program that a signal has ended, after all else that it had to do.
+    """Do what remains to be done after a signal, such as requeueing the job, and return the exit code.
 
-    Where all processes have stopped together, the first one speaks for all of them. The others report success, because
+    Where all processes have stopped together, the first one reports for all of them. The others report success, because
     `srun --kill-on-bad-exit` and torchrun kill all when one fails, and the first may still be busy.
     """
     interruption.leave()  # SLURM sends its signals more than once
@@ -185,7 +185,7 @@ def leave(interrupted: interruption.Interrupted) -> int:
         return 0
     if first and interrupted.signal.name == "SIGUSR1" and in_job():
         if "wandb" in sys.modules:
-            # SLURM is about to end its helper too
+            # SLURM is about to end its helper process as well
             call_in_time(partial(sys.modules["wandb"].finish, exit_code=interrupted.exit_code))
         print(requeue() if interrupted.saved_steps else NO_PROGRESS, flush=True)
     return interrupted.exit_code

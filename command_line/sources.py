@@ -1,4 +1,4 @@
-"""Where a name was given: in a flag, or at which line of which config file."""
+"""Where a command line got a name from: a flag, or a line of a config file."""
 
 from __future__ import annotations
 

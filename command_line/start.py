@@ -1,4 +1,4 @@
-"""The console script: what needs no library is answered before they are imported, which takes seconds."""
+"""Console script: what needs no library is answered before libraries are imported, which takes seconds."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ def answer_early(args: list[str]) -> None:
 
 def program_version() -> str:
     """Return the version of the installed package."""
-    from importlib.metadata import PackageNotFoundError, version  # takes a tenth of what an answer may take
+    from importlib.metadata import PackageNotFoundError, version  # takes a tenth of the time that an answer may take
 
     try:
         return version(PACKAGE)

@@ -16,7 +16,7 @@ GONE = (errno.EPIPE, errno.EIO)
 def mend_streams() -> None:
     r"""Replace standard streams that are closed, and let those whose reader leaves fall silent instead of raising.
 
-    Training goes on after `oneforall fit | head -1`; what is written after that goes nowhere. What the encoding of a
+    Training continues after `oneforall fit | head -1`; what is written after that goes nowhere. What the encoding of a
     stream lacks, such as a file name that is not UTF-8, is written as escapes such as `\xe9`.
     """
     for name, descriptor in (("stdout", 1), ("stderr", 2)):
@@ -40,7 +40,7 @@ def _lenient(stream: io.TextIOWrapper, descriptor: int) -> io.TextIOWrapper:
 
 
 class LenientFile(io.FileIO):
-    """A file that leads nowhere once its reader has left."""
+    """A file that discards what is written once its reader has left."""
 
     def write(self, data: bytes | bytearray | memoryview, /) -> int:  # type: ignore[override]
         """Write, and report all as written if the reader has left."""

@@ -40,7 +40,7 @@ class HelpPage(argparse.RawDescriptionHelpFormatter):
 
 
 class Arguments(argparse.ArgumentParser):
-    """A parser of argparse that reports a mistake as the rest of the command line does: in one line."""
+    """An argparse parser that reports a mistake in one line, as the rest of the command line does."""
 
     def error(self, message: str) -> NoReturn:
         """Exit with what is wrong and where the help is."""
@@ -64,10 +64,10 @@ def parser_of(name: str) -> Arguments:
 
 
 def run_tool(args: list[str]) -> int:
-    """Run a command and return its exit code: 2 for what a user can mend, which is explained in one line.
+    """Run a command and return its exit code: 2 for what a user can fix, which is explained in one line.
 
     Args:
-        args: The command line, of which the first word is a command of `TOOLS`.
+        args: The command line, whose first word is a command of `TOOLS`.
 
     Raises:
         SystemExit: After a help page, or a mistake that the parser found.

@@ -1,7 +1,7 @@
 """Processes of one machine that watch each other, so that none waits forever for one that has died.
 
-Lightning starts a process per device, and watches them from the first: it kills all, without a word, five seconds after
-one has failed, even if the first is about to end by itself, and no process notices the death of the first.
+Lightning starts a process per device, and watches them from the first: five seconds after one has failed it kills all,
+without a message, even if the first is about to end by itself. No process notices the death of the first.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ GRACE = 20.0
 
 
 def watch_processes() -> None:
-    """Watch the first process from those that it starts, and, when it starts them, those from the first."""
+    """Watch the first process from those that it starts, and those from the first when it starts them."""
     stop_without_parent()
     first = os.getppid()
     if os.environ.get(FIRST_PROCESS_VARIABLE) == str(first) and "LOCAL_RANK" in os.environ:

@@ -1,4 +1,4 @@
-"""The process that started this one and waits for it, as a sweep does for its trials: if it dies, this one ends."""
+"""Watch over the parent process that waits for this one, as a sweep does for its trials: if it dies, this one ends."""
 
 from __future__ import annotations
 

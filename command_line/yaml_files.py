@@ -1,4 +1,4 @@
-"""YAML files read strictly: a mistake that YAML itself lets pass is refused, with its file and line."""
+"""Strict reading of YAML files: a mistake that YAML itself accepts is refused, with its file and line."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ def read_yaml(path: Path) -> dict[str, Any]:
     """Return the content of a YAML file, which must be a mapping.
 
     Raises:
-        ValueError: It is empty, no mapping, not valid YAML or not UTF-8, it has a key twice, or keys of a class beside
-            its `init_args`; the message names file and line.
+        ValueError: It is empty, not a mapping, not valid YAML or not UTF-8, it has a key twice, or keys of a class
+            beside its `init_args`; the message names file and line.
     """
     root = _compose(path)
     if root is None:
@@ -50,9 +50,9 @@ def line_of(path: Path, name: str) -> int | None:
 
 
 def empty_key_before(path: Path, name: str) -> tuple[str, int] | None:
-    """Return the key without a value, and its line, after which `name` stands at the same depth; None without one.
+    """Return the key without a value, and its line, that precedes `name` at the same depth; None without one.
 
-    So does a line that has lost its indentation, as `max_epochs` after an empty `trainer:`.
+    A line that has lost its indentation is such a `name`, as `max_epochs` after an empty `trainer:`.
     """
     for node in mappings(_compose(path)):
         empty: tuple[str, int] | None = None
@@ -92,7 +92,7 @@ def _compose(path: Path) -> yaml.Node | None:
 
 @contextmanager
 def _explained(path: Path) -> Iterator[None]:
-    """Turn what a file's syntax raises into a ValueError that says what to do, in one line."""
+    """Turn syntax errors of a file into a ValueError that says what to do, in one line."""
     try:
         yield
     except UnicodeDecodeError as error:
@@ -143,7 +143,7 @@ def _explain_colon(lines: list[str], number: int, column: int) -> str:
 
 
 def _check_keys(path: Path, node: yaml.MappingNode) -> None:
-    """Raise ValueError if a key stands twice: YAML would take the last one and forget the others."""
+    """Raise ValueError if a key occurs twice: YAML would take the last one and forget the others."""
     lines: dict[str, int] = {}
     for key, _ in node.value:
         name = str(key.value) if isinstance(key, yaml.ScalarNode) else None
@@ -157,7 +157,7 @@ def _check_keys(path: Path, node: yaml.MappingNode) -> None:
 
 
 def _check_class(path: Path, node: yaml.MappingNode) -> None:
-    """Raise ValueError if an argument of a class stands beside its `class_path` and not in its `init_args`."""
+    """Raise ValueError if an argument of a class is beside its `class_path` and not in its `init_args`."""
     keys = {key.value: (key, value) for key, value in node.value if isinstance(key, yaml.ScalarNode)}
     strays = [key for name, (key, _) in keys.items() if name.rstrip("+") not in CLASS_KEYS and name != "<<"]
     if "init_args" in keys and not (
@@ -191,5 +191,5 @@ def _line(node: yaml.Node) -> int:
 
 
 def _depth(line: str) -> int:
-    """Return the column of a line's key, behind the `- ` of a list."""
+    """Return the column of a line's key, after the `- ` of a list."""
     return len(line) - len(line.lstrip(" -"))

@@ -76,7 +76,7 @@ def run(options: Namespace) -> None:
 
 
 def image_files(given: Sequence[str]) -> Iterator[Path]:
-    """Yield the images that a command line names, in its order; of a folder those below it.
+    """Yield the images that a command line names, in its order; for a folder, those below it.
 
     Raises:
         ValueError: A folder holds none.

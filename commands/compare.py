@@ -1,6 +1,6 @@
 """Compare runs: scores, epochs, time and size, mean and spread over seeds, and what differs in their configs.
 
-Runs whose configs differ in the seed alone are a group, with mean and sample standard deviation of their scores.
+Runs whose configs differ only in the seed are a group, with mean and sample standard deviation of their scores.
 """
 
 from __future__ import annotations

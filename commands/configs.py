@@ -32,11 +32,11 @@ SENTENCE = re.compile(r"(.+?(?<!\bal)[.!?][\")]?)(?= |$)")
 """The first sentence of a text. `et al. 2020` does not end it."""
 
 LEAST_WIDTH = 28
-"""Columns that a description has even in a narrow terminal."""
+"""Minimum width of a description in columns, even in a narrow terminal."""
 
 
 def add_arguments(parser: ArgumentParser) -> None:
-    """Add which configs to list."""
+    """Add the argument that chooses which configs to list."""
     parser.add_argument("word", nargs="?", default="", metavar="WORD", help="only those with this word in their name")
 
 

@@ -57,7 +57,7 @@ def add_arguments(parser: ArgumentParser) -> None:
 
 
 def run(options: Namespace) -> None:
-    """Write the export, and print what it takes and gives, and how to run it.
+    """Write the export, and print its input and output, and how to run it.
 
     Raises:
         ValueError: The format is not for such a model, a package is missing, or the checkpoint cannot be used.
@@ -95,7 +95,7 @@ def default_target(checkpoint: Path, format: str, quantization: str | None) -> P
 def check_target(target: Path, format: str, overwrite: bool) -> None:
     """Raise OSError if the target cannot be written, or something is there already that must not be replaced.
 
-    Of files, only those with the ending of the format are replaced at all, since others are no earlier export.
+    A file is replaced only if it has the suffix of the format, since any other is not an earlier export.
     """
     folder = next(each for each in target.absolute().parents if each.exists())
     if not folder.is_dir():

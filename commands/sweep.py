@@ -3,7 +3,7 @@
 SPACE is a YAML file with a line per field:
 
     model.optimizer.lr: [0.01, 1.0, log]      between two bounds, on a logarithmic scale
-    model.label_smoothing: [0.0, 0.2]         between two bounds; whole numbers if both are
+    model.label_smoothing: [0.0, 0.2]         between two bounds; integers if both are
     data.batch_size: {choices: [32, 64]}      one of several values
 
 Every trial is `oneforall fit` with a value per field, in runs/NAME/trial-001 and so on. Optuna (TPE) chooses the
@@ -51,7 +51,7 @@ def add_arguments(parser: ArgumentParser) -> None:
 
 
 def run(options: Namespace) -> None:
-    """Run the trials that are missing, and print the table of all.
+    """Run the remaining trials, and print the table of all.
 
     Raises:
         ValueError: A mistake in the space or the flags; the message names file, line and field.

@@ -94,7 +94,7 @@ def run(options: Namespace) -> None:
 
 
 def utf8_output() -> TextIO:
-    """Return standard output as text in UTF-8, as files are, which fails once nobody reads it."""
+    """Return standard output as a text file in UTF-8, like all files, that fails once nobody reads it."""
     sys.stdout.flush()
     return os.fdopen(sys.stdout.fileno(), "w", encoding="utf-8", newline="\n", closefd=False)
 

@@ -32,7 +32,7 @@ from architectures.t5.config import T5Config
 from architectures.t5.model import T5
 
 SHORTCUT = "downsample"
-"""What blocks call the branch beside their layers, as torchvision does."""
+"""Name of the branch beside the layers of a block, as in torchvision."""
 
 
 class Row(NamedTuple):

@@ -3,7 +3,7 @@
     python -m scripts.flags
 
 writes a text file per command, and `classes.txt`, into `tests/command_line/flags/`. A test compares them with the
-program, so that a change of the command line shows in the difference of a commit, and none comes unnoticed.
+program, so that every change of the command line shows in the diff of a commit.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ FOLDER = Path(__file__).parents[1] / "tests" / "command_line" / "flags"
 
 
 class _Found(Exception):
-    """Carries the parser of the whole command line out of LightningCLI, which would go on to parse with it."""
+    """Carries the parser of the whole command line out of LightningCLI, which would otherwise parse with it."""
 
     def __init__(self, parser: LightningArgumentParser):
         self.parser = parser

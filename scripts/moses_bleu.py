@@ -4,7 +4,7 @@
 
 Reads `test_hypotheses.txt` and `test_references.txt`, which `oneforall test` writes, and passes both through Moses'
 punctuation normaliser and tokeniser for their language, as reimplemented in sacremoses. The file has the score, its
-signature, and the SHA-256 of the hypotheses that it is the score of.
+signature, and the SHA-256 of the scored hypotheses.
 """
 
 import argparse

@@ -2,8 +2,8 @@
 
     python -m scripts.notebooks [notebooks/presentation.ipynb ...]
 
-runs the given notebooks, or all, from a fresh kernel. What tells of this machine (times of cells, warnings, the folder
-of the checkout) is left out. Tests hold the outputs to a size and to be those of one whole run.
+runs the given notebooks, or all, from a fresh kernel. Traces of this machine (times of cells, warnings, the
+folder of the checkout) are left out. Tests limit the size of the outputs, and check that one whole run made them.
 """
 
 from __future__ import annotations

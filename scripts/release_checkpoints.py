@@ -4,10 +4,10 @@
     gh release create v0.2.0 release/*                                   # or `gh release upload v0.2.0 release/*`
 
 For each run in `results/`, the checkpoint that was tested is looked for in the run folder of the same name, compared
-with the SHA-256 in `run.json`, and copied as NAME.ckpt; SHA256SUMS lists them all. Who downloads one checks it with
-`sha256sum --check --ignore-missing SHA256SUMS` and uses it as it is: `oneforall test --ckpt_path custom_cnn.ckpt`.
+with the SHA-256 in `run.json`, and copied as NAME.ckpt; SHA256SUMS lists them all. Check a downloaded one
+with `sha256sum --check --ignore-missing SHA256SUMS`, and use it as it is: `oneforall test --ckpt_path custom_cnn.ckpt`.
 A checkpoint has the config, class names or tokenizer, and the state of optimizer and callbacks. The paths in it are
-those that the run was given: relative ones say nothing of your machine.
+those that the run was given: relative ones reveal nothing about your machine.
 """
 
 import argparse

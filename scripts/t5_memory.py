@@ -30,8 +30,8 @@ class Memory(NamedTuple):
         weights: Its part of the weights, in float32.
         gradients: Its part of the gradients.
         optimizer: Its part of the two moments.
-        whole: What is whole: weights outside of blocks and their gradients, and the blocks at work: two in bfloat16, as
-            one is fetched ahead, and the gradients of one, in bfloat16 and as they are summed in float32.
+        whole: Unsharded tensors: weights outside of blocks and their gradients, and the blocks in use: two in bfloat16,
+            as one is fetched ahead, and the gradients of one, in bfloat16 and as they are summed in float32.
         activations: The inputs of all blocks, the inside of one, and the logits of a chunk.
         evaluation: All weights whole, blocks in bfloat16; an evaluation has neither gradients nor much else in `whole`.
     """

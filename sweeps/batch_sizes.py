@@ -1,6 +1,10 @@
+<<<<<<< HEAD
 """Throughput of a training at increasing batch sizes, and which of them fit into memory: `fit --batch_sizes 64..1024`.
+=======
+"""Training speed at rising batch sizes, and which fit into memory: `oneforall fit ... --batch_sizes 64..1024`.
+>>>>>>> eng-b17
 
-Each size is tried by a short `oneforall fit` in a process of its own: one that runs out of memory leaves nothing.
+Each size is tried by a short `oneforall fit` in its own process: one that runs out of memory leaves nothing behind.
 """
 
 from __future__ import annotations
@@ -20,7 +24,11 @@ from utils.text_table import aligned
 
 RANGE = re.compile(r"(\d+)\.\.(\d+)")
 STEPS = 20
+<<<<<<< HEAD
 """Number of optimizer steps with each size."""
+=======
+"""Number of optimizer steps per batch size."""
+>>>>>>> eng-b17
 
 SHORT = (
     *("--trainer.max_epochs=-1", f"--trainer.max_steps={STEPS}", "--trainer.limit_val_batches=1"),
@@ -35,8 +43,13 @@ class Trial(NamedTuple):
     Attributes:
         size: The batch size.
         throughput: Examples per second of training, as in `run.json`.
+<<<<<<< HEAD
         unit: Name of the examples, such as `images`.
         failure: Why it cannot be trained with; empty if it can.
+=======
+        unit: What the examples are called.
+        failure: Why training with it failed; empty if it did not.
+>>>>>>> eng-b17
     """
 
     size: int
@@ -49,7 +62,7 @@ def run(command: str, args: Sequence[str], sizes: str) -> int:
     """Try the batch sizes, each twice the one before, until one fails; print the table, and return the exit code.
 
     Raises:
-        ValueError: A mistake on the command line, or the first size cannot be trained with.
+        ValueError: A mistake on the command line, or training with the first size failed.
     """
     wanted = sizes_of(sizes)
     if command != "fit":

@@ -49,7 +49,7 @@ def print_config(args: Sequence[str]) -> dict[str, Any]:
 
 
 def _values_to_check(space: Space) -> Iterator[dict[str, Value]]:
-    """Yield the first value of each field, and others where their types differ or are names, which may be misspelt."""
+    """Yield the first value of each field, then others if types differ or values are names, which may be misspelt."""
     to_check = {
         field: each.values if isinstance(each, Choices) and not _all_numbers(each) else (each.first,)
         for field, each in space.items()

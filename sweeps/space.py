@@ -1,7 +1,7 @@
 """The search space of a sweep: a YAML file with a line per field.
 
 model.optimizer.lr: [0.01, 1.0, log]      between two bounds, on a logarithmic scale
-model.label_smoothing: [0.0, 0.2]         between two bounds; whole numbers if both are
+model.label_smoothing: [0.0, 0.2]         between two bounds; integers if both are
 data.batch_size: {choices: [32, 64]}      one of several values
 """
 
@@ -24,11 +24,11 @@ FORMS = "[low, high], [low, high, log] or {choices: [...]}"
 LARGEST = sys.float_info.max
 
 Value = float | int | str | bool | None
-"""A value of a field; a list or mapping is one as JSON."""
+"""A value of a field; lists and mappings are JSON text."""
 
 
 class Range(NamedTuple):
-    """Numbers between two bounds, both included; whole ones if both bounds are."""
+    """Numbers between two bounds, both included; integers if both bounds are."""
 
     low: float
     high: float
@@ -41,7 +41,7 @@ class Range(NamedTuple):
 
     @property
     def whole(self) -> bool:
-        """Whether all numbers are whole."""
+        """Whether all numbers are integers."""
         return isinstance(self.low, int) and isinstance(self.high, int)
 
 
@@ -57,7 +57,11 @@ class Choices(NamedTuple):
 
 
 Space = Mapping[str, Range | Choices]
+<<<<<<< HEAD
 """The values that each field may take."""
+=======
+"""The values that each field may have."""
+>>>>>>> eng-b17
 
 
 def read_space(path: Path) -> dict[str, Range | Choices]:
@@ -93,14 +97,22 @@ def as_flag(field: str, value: Value) -> str:
 
 
 def combinations(space: Space) -> int | None:
+<<<<<<< HEAD
     """Return the number of combinations if all fields have choices; None if there is a range of numbers."""
+=======
+    """Return the number of combinations if all fields have choices; None if they are unlimited."""
+>>>>>>> eng-b17
     if not all(isinstance(each, Choices) for each in space.values()):
         return None
     return math.prod(len(each.values) for each in space.values() if isinstance(each, Choices))
 
 
 def short_names(fields: Mapping[str, object]) -> dict[str, str]:
+<<<<<<< HEAD
     """Return the shortest end of each field that no other field has."""
+=======
+    """Return for each field its shortest ending that no other field has."""
+>>>>>>> eng-b17
     names = {}
     for field in fields:
         parts = field.split(".")
@@ -137,7 +149,7 @@ def _range(low: object, high: object, log: bool) -> Range:
 
 
 def _number(given: object) -> float:
-    """Return a bound, also one that YAML takes for text, such as 1e-4.
+    """Return a bound, including one that YAML takes for text, such as 1e-4.
 
     Raises:
         ValueError: It is not a finite number.
@@ -150,7 +162,7 @@ def _number(given: object) -> float:
             number = float(given)
         except ValueError:
             raise ValueError(f"the bound {given} is not a number; for names write {{choices: [...]}}") from None
-    if not -LARGEST <= number <= LARGEST:  # NaN is not either
+    if not -LARGEST <= number <= LARGEST:  # NaN fails this as well
         raise ValueError(f"the bound {given} is not a finite number; write one such as 0.01")
     return number
 
@@ -168,7 +180,7 @@ def _choice(given: object) -> Value:
     """Return a value as it is, a list or mapping as JSON.
 
     Raises:
-        ValueError: It is NaN, which equals nothing, or what JSON does not have, such as a date.
+        ValueError: It is NaN, which equals nothing, or of a type that JSON lacks, such as a date.
     """
     if isinstance(given, float) and math.isnan(given):
         raise ValueError("nan is not a value to choose; remove it")

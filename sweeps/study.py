@@ -1,8 +1,8 @@
 """The trials of a sweep, kept by Optuna in an SQLite file: what each tries, its scores, and how it ended.
 
-A sweep that is killed at any moment has lost nothing: a trial is in the file before it trains, and one that has not
-ended is the next to run, with the same values. What a trial tries depends on its number and the trials before it alone,
-so that a sweep that was interrupted tries what one that was not would have tried.
+A sweep that is killed at any moment loses nothing: a trial is in the file before it trains, and an unfinished one runs
+next, with the same values. What a trial tries depends only on its number and the trials before it, so an interrupted
+sweep tries the same values as an uninterrupted one.
 """
 
 from __future__ import annotations
@@ -23,10 +23,14 @@ from utils.random_streams import stream_seed
 ENDED = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL)
 DIRECTIONS = {"max": optuna.study.StudyDirection.MAXIMIZE, "min": optuna.study.StudyDirection.MINIMIZE}
 SEED = 0
+<<<<<<< HEAD
 """Seed of the values that trials take."""
+=======
+"""Seed of the values to try."""
+>>>>>>> eng-b17
 
 UNPRUNED = 4
-"""Number of trials that are never pruned, since there is no median to speak of."""
+"""Number of trials that are never pruned, since a median of so few means little."""
 
 
 class Study:
@@ -34,8 +38,13 @@ class Study:
 
     Args:
         file: The SQLite file.
+<<<<<<< HEAD
         space: The values that each field may take.
         prune: Whether trials that are worse than the median of those before, at the same epoch, are stopped.
+=======
+        space: What each field may be.
+        prune: Whether to stop trials that are worse than the median of earlier ones at the same epoch.
+>>>>>>> eng-b17
     """
 
     def __init__(self, file: Path, space: Space, prune: bool = True):
@@ -59,8 +68,8 @@ class Study:
         """Create the study.
 
         Args:
-            what: What the sweep is, as plain values, so that it is resumed as nothing else.
-            monitor: What its trials are compared by.
+            what: Definition of the sweep as plain values, so that it is not resumed as another one.
+            monitor: The metric that its trials are compared by.
             trials: Number of trials; if that is enough for all combinations of choices, each is tried once.
         """
         self._study = optuna.create_study(
@@ -73,16 +82,16 @@ class Study:
         for values in self._grid(trials):
             self._study.enqueue_trial(values, skip_if_exists=True)
         self._study.set_user_attr("what", dict(what))
-        self._study.set_user_attr("monitor", list(monitor))  # the last: now it has begun
+        self._study.set_user_attr("monitor", list(monitor))  # last: this marks the study as begun
 
     @property
     def what(self) -> dict[str, Any]:
-        """What the sweep is."""
+        """The definition of the sweep."""
         return dict(self._open().user_attrs["what"])
 
     @property
     def monitor(self) -> Monitor:
-        """What trials are compared by."""
+        """The metric that trials are compared by."""
         return Monitor(*self._open().user_attrs["monitor"])
 
     # --- its trials ------------------------------------------------------------------------------------------------
@@ -106,13 +115,17 @@ class Study:
         return Trial(study, unfinished[0]._trial_id) if unfinished else study.ask()
 
     def values(self, trial: Trial) -> dict[str, Value]:
+<<<<<<< HEAD
         """Return the values of a trial: sampled now, or those that it had before."""
+=======
+        """Return the values that a trial tries: chosen now, or the earlier ones if it is continued."""
+>>>>>>> eng-b17
         return {field: self._suggest(trial, field) for field in self.space}
 
     def report(self, trial: Trial, scores: list[float]) -> bool:
         """Note the scores of a trial's validations so far; return whether it is pruned.
 
-        The scores are looked at one after the other: what is pruned does not depend on when they are read.
+        The scores are examined one by one, so that pruning does not depend on when they are read.
         """
         known = self._open().trials[trial.number].intermediate_values
         for step, score in enumerate(scores):
@@ -147,7 +160,7 @@ class Study:
     def _grid(self, trials: int) -> list[dict[str, Value]]:
         """Return all combinations of choices if there are enough trials for them; otherwise nothing."""
         number = combinations(self.space)
-        if number is None or number > trials:  # of a large space there are too many to list
+        if number is None or number > trials:  # a large space has too many to list
             return []
         choices = [each.values for each in self.space.values() if isinstance(each, Choices)]
         return [dict(zip(self.space, values, strict=True)) for values in itertools.product(*choices)]

@@ -1,4 +1,4 @@
-"""A sweep: trials one after the other, each an `oneforall fit` in a run folder of its own, until there are enough."""
+"""A sweep: trials one after the other, each an `oneforall fit` in its own run folder, until there are enough."""
 
 from __future__ import annotations
 
@@ -24,26 +24,34 @@ if TYPE_CHECKING:
     from sweeps.study import Study
 
 FILE = "sweep.db"
-"""File of a sweep's folder with its trials."""
+"""File in a sweep's folder that holds its trials."""
 
 NO_REPORT = "--report=false"
 """Spares each trial a page of some megabytes. It precedes the flags of all trials, which may ask for the page."""
 
 MISTAKE = 2
-"""Exit code of a command that a user's mistake has ended."""
+"""Exit code after a user's mistake."""
 
 
 class Plan(NamedTuple):
+<<<<<<< HEAD
     """The plan of a sweep.
+=======
+    """The settings of a sweep.
+>>>>>>> eng-b17
 
     Attributes:
         config: The config that all trials share.
         space_file: The file of the search space.
+<<<<<<< HEAD
         space: The values that each field may take.
+=======
+        space: The values that each field may have.
+>>>>>>> eng-b17
         flags: Further flags of all trials.
         folder: The sweep's folder.
         trials: Number of trials.
-        prune: Whether to stop trials that are worse than the median of those before.
+        prune: Whether to stop trials that are worse than the median of earlier ones.
         again: The command line that resumes the sweep.
     """
 
@@ -58,7 +66,7 @@ class Plan(NamedTuple):
 
 
 def run_sweep(plan: Plan) -> None:
-    """Run the trials that are missing, and print the table of all.
+    """Run the remaining trials, and print the table of all.
 
     Raises:
         ValueError: The folder is taken by something else, or the first trial cannot start.
@@ -177,7 +185,7 @@ def _report(plan: Plan, study: Study) -> Iterator[str]:
 
 
 def _rank(trial: FrozenTrial, monitor: Monitor) -> tuple[int, float, int]:
-    """Return what sorts trials: those that ended, by their score, then pruned ones, then failed ones."""
+    """Return the sort key of a trial: complete ones by their score, then pruned ones, then failed ones."""
     group = ("COMPLETE", "PRUNED", "FAIL").index(trial.state.name)
     value = math.inf if trial.value is None else trial.value
     return group, -value if monitor.mode == "max" and trial.value is not None else value, trial.number

@@ -1,8 +1,8 @@
-"""A command of the program in a process of its own, followed until it ends.
+"""A subprocess that runs a command of the program, followed until it ends.
 
-Its memory, its signals and its end are its own. It gets each signal once: it is not in the terminal's foreground, so
-that Ctrl-C reaches this process, which passes it on. If this process dies, the other one saves and stops by itself
-(`command_line/watch.py`).
+It has its own memory and signals. It gets each signal once: it is not in the terminal's foreground, so Ctrl-C reaches
+this process, which passes it on. If this process dies, the subprocess saves and stops by itself
+(`command_line/watch_parent.py`).
 """
 
 from __future__ import annotations
@@ -25,7 +25,11 @@ LOG = "output.log"
 """File of a run folder with what the command printed."""
 
 Look = Callable[[], bool]
+<<<<<<< HEAD
 """Function that reads the state of a run and returns whether to stop it."""
+=======
+"""Function that looks at a run and returns whether to stop it."""
+>>>>>>> eng-b17
 
 PERIOD = 0.2
 """Time between two looks at a run, in seconds."""
@@ -39,7 +43,11 @@ def follow(args: Sequence[str], folder: Path, look: Look) -> int:
     Args:
         args: The command line.
         folder: The run folder, whose `output.log` gets what it prints.
+<<<<<<< HEAD
         look: Called every `PERIOD` and once after the end; if it returns true, the command gets SIGTERM.
+=======
+        look: Called repeatedly, and once after the end; if it returns true, the command gets SIGTERM.
+>>>>>>> eng-b17
 
     Raises:
         interruption.Interrupted: A second Ctrl-C; the command is killed.
@@ -66,7 +74,7 @@ def follow(args: Sequence[str], folder: Path, look: Look) -> int:
 
 
 def last_line(folder: Path) -> str:
-    """Return the last line that a command printed into a run folder, without what every error begins with."""
+    """Return the last line that a command printed into a run folder, without the prefix of errors."""
     lines = (folder / LOG).read_text(encoding="utf-8", errors="replace").split("\n") if (folder / LOG).is_file() else []
     printed = [line.strip() for line in lines if line.strip()]
     return printed[-1].removeprefix(PREFIX) if printed else "it printed nothing"

@@ -1,1 +1,1 @@
-"""What every other package may build on. It imports none of them."""
+"""Utilities that every other package may import; they import none of those packages."""

@@ -1,4 +1,4 @@
-"""Gradient accumulation: which batches one optimizer step is made of."""
+"""Gradient accumulation: the batches that make up one optimizer step."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from lightning.pytorch import Trainer
 
 
 def accumulated_batches(trainer: Trainer | None, batch_idx: int, batches: float = math.inf) -> range:
-    """Return the numbers of the batches of an epoch that make one optimizer step together with batch `batch_idx`.
+    """Return the numbers, within the epoch, of all batches in the optimizer step that batch `batch_idx` is part of.
 
     The last step of an epoch may have fewer than `accumulate_grad_batches`.
 
     Args:
         trainer: The trainer; without one, each batch is a step.
         batch_idx: Number of the batch within the epoch.
-        batches: Number of batches that the epoch has at most.
+        batches: Maximum number of batches in the epoch.
     """
     if trainer is None:
         return range(batch_idx, batch_idx + 1)

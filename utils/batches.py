@@ -24,7 +24,7 @@ class RawImageBatch(NamedTuple):
     Attributes:
         images: uint8 [B, 3, H, W].
         labels: int64 [B].
-        positions: Place of each image in the training set, int64 [B]. No tensor, so that it stays on the CPU, where
+        positions: Place of each image in the training set, int64 [B]. Not a tensor, so that it stays on the CPU, where
             augmentation draws its random numbers.
         epoch: Epoch, counted from 0.
         step: Number of the batch within the epoch, counted from 0.
@@ -38,7 +38,7 @@ class RawImageBatch(NamedTuple):
 
 
 class ImageBatch(NamedTuple):
-    """Images and what they show.
+    """Images and their labels.
 
     Attributes:
         images: Pixels from 0 to 255, uint8 or float32 [B, 3, H, W].

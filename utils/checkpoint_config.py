@@ -1,4 +1,4 @@
-"""What is taken from the config of a checkpoint, which may come from a stranger; `utils/trust.py` checks that part."""
+"""The config in a checkpoint: the part that a command needs, checked by `utils/trust.py` as it may be a stranger's."""
 
 from __future__ import annotations
 
@@ -46,8 +46,8 @@ TRAINING_FIELDS = (
     "deterministic",
     "sync_batchnorm",
 )
-"""Fields of the Trainer that are taken. Never what belongs to a machine or writes: devices, strategy, plugins, loggers,
-profiler, folders."""
+"""Fields of the Trainer that are taken. Never those that depend on the machine or write files: devices, strategy,
+plugins, loggers, profiler, folders."""
 
 RUN_SECTIONS: dict[str, dict[str, Any]] = {
     "resume_checkpoint": {"every_n_seconds": float, "every_n_steps": int | None},
@@ -85,7 +85,7 @@ def taken_config(config: object, command: str, source: str | Path) -> dict[str, 
         source: The checkpoint, for messages.
 
     Raises:
-        ValueError: It is damaged, or that part names anything but classes of the list.
+        ValueError: It is damaged, or that part names anything but classes on the list.
     """
     whole, fits = plain_config(config, source), command == "fit"
     try:
@@ -113,8 +113,8 @@ def model_config(checkpoint: dict[str, Any], base: type, source: str | Path) -> 
         source: The file, for messages.
 
     Raises:
-        ValueError: The config is damaged, the model is something else, or anything but classes of the list is named,
-            also where Lightning itself would look (`hyper_parameters`).
+        ValueError: The config is damaged, the model is something else, or anything but classes on the list is named,
+            including where Lightning itself would look (`hyper_parameters`).
     """
     whole = plain_config(checkpoint["config"], source)
     try:
@@ -143,7 +143,7 @@ def data_config(config: object, source: str | Path) -> dict[str, Any]:
         source: The checkpoint, for messages.
 
     Raises:
-        ValueError: It is damaged, or the datamodule names anything but classes of the list.
+        ValueError: It is damaged, or the datamodule names anything but classes on the list.
     """
     whole = plain_config(config, source)
     try:
@@ -161,7 +161,7 @@ def _without_training(arguments: dict[str, Any]) -> dict[str, Any]:
 
 
 def _without_places(data: dict[str, Any]) -> dict[str, Any]:
-    """Return a datamodule that writes nowhere but to its default places: no cache, no download elsewhere."""
+    """Return a datamodule that writes only to its default places: no cache or download elsewhere."""
     arguments = data["init_args"]
     parameters = parameters_of(resolve(data["class_path"], LightningDataModule, "data"))
     if "cache_dir" in arguments and arguments["cache_dir"] != parameters["cache_dir"].default:
@@ -220,4 +220,4 @@ _NEVER_NEEDED = {
     for name in lightning.pytorch.callbacks.__all__
     if name not in ("EarlyStopping", "LambdaCallback")
 }
-"""Lightning's own callbacks: a run may have had them, and they are never built from its checkpoint."""
+"""Lightning's own callbacks that a run may have had, but that are never built from its checkpoint."""

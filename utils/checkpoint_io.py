@@ -1,4 +1,4 @@
-"""How Lightning writes a checkpoint file: whole or not at all, beside its place."""
+"""Lightning's checkpoint plugin with atomic writes: a file is written whole or not at all."""
 
 from __future__ import annotations
 
@@ -20,7 +20,8 @@ _NO_SPACE = re.compile(r"PytorchStreamWriter|inline_container|unexpected pos")
 class WholeFileIO(TorchCheckpointIO):
     """Lightning's `TorchCheckpointIO` without the copy in memory and the temporary file in TMPDIR.
 
-    The checkpoint is written beside its place, flushed to the disk and renamed, and its folder is flushed too.
+    The checkpoint is written to a temporary file in the same folder, flushed to the disk and renamed; then the folder
+    is flushed.
     """
 
     def save_checkpoint(
@@ -30,7 +31,7 @@ class WholeFileIO(TorchCheckpointIO):
 
         Raises:
             FileNotFoundError: Its folder is missing: somebody has deleted or moved the run folder.
-            OSError: It cannot be written, for lack of space for example; what was there before is still there.
+            OSError: It cannot be written, for example for lack of space; an earlier file is left in place.
         """
         with atomic_path(path, parents=False) as temporary:
             try:

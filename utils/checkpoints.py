@@ -1,4 +1,4 @@
-"""Checkpoint files, which may be damaged, foreign or hostile: read as data, verified, the newest intact one found."""
+"""Checkpoint files, which may be damaged, foreign or hostile: reading as data, verification, the newest intact one."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from utils.torch_files import load_plain
 from utils.weights import check_digests, check_finite, digest_of, digests_of, plain_weights
 
 FORMAT = 2
-"""Number of what a checkpoint holds and means; 1 had the class paths and random streams of version 0.1."""
+"""Version of the checkpoint format; 1 had the class paths and random streams of version 0.1."""
 
 LIGHTNING = "pytorch-lightning_version"
 
@@ -46,7 +46,7 @@ ENTRIES = {
     "averaging_state": dict[str, Any],
     "ended_early": bool,
 }
-"""The types of what is read of a checkpoint."""
+"""The types of the entries that are read from a checkpoint."""
 
 TO_ACCEPT = "if you altered it on purpose, remove its entry"
 
@@ -56,11 +56,11 @@ WITH_DIGEST = (
     *("loops", "callbacks", "optimizer_states", "lr_schedulers", "current_model_state", "averaging_state"),
     *("batch_plan", "optimizer_settings", "training_data"),
 )
-"""What has a digest beside the weights: whatever is wrong in it would show only as training goes on."""
+"""Entries with a digest, besides the weights: a fault in them would show only as training continues."""
 
 
 class Damaged(ValueError):
-    """A checkpoint that cannot be used, because it is damaged, could run code, or does not hold what it must."""
+    """A checkpoint that cannot be used because it is damaged, could run code, or lacks a required entry."""
 
 
 def read_checkpoint(path: str | Path) -> dict[str, Any]:
@@ -69,7 +69,7 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
     Raises:
         FileNotFoundError: There is no such file.
         ValueError: The file is damaged, could run code, or was not written by `oneforall fit`, or its weights have been
-            altered or are not finite. The message is one line that names the tensor, if it is one.
+            altered or are not finite. The message is one line; it names the tensor if one is at fault.
         OSError: The system does not let the file be read.
     """
     path = Path(path)
@@ -113,15 +113,15 @@ def _naming_unread(path: Path) -> Iterator[None]:
 
 
 def add_digests(checkpoint: dict[str, Any]) -> None:
-    """Add digests of the weights and of the state of the training to a checkpoint that is about to be written."""
+    """Add digests of the weights and of the training state to a checkpoint that is about to be written."""
     checkpoint["digests"] = digests_of(checkpoint["state_dict"])
     checkpoint["training_digests"] = {key: digest_of(checkpoint[key]) for key in WITH_DIGEST if key in checkpoint}
 
 
 def verify_weights(checkpoint: Mapping[str, Any]) -> None:
-    """Raise ValueError, with the reason alone, if weights were altered after they were saved, or are not finite.
+    """Raise ValueError, giving only the reason, if weights were altered after they were saved, or are not finite.
 
-    Checkpoints of before there were digests are checked for the latter.
+    Checkpoints from before there were digests are checked only for the latter.
     """
     if "digests" in checkpoint:
         try:
@@ -137,7 +137,7 @@ def read_config(path: str | Path, to_resume: bool = False) -> dict[str, Any]:
 
     Args:
         path: The checkpoint.
-        to_resume: Whether a training is to continue from it, so that the state of the training is verified too.
+        to_resume: Whether training is to continue from it, so that the training state is verified as well.
 
     Raises:
         FileNotFoundError, ValueError: As `read_checkpoint`, and for a checkpoint of another format, or one that
@@ -148,7 +148,7 @@ def read_config(path: str | Path, to_resume: bool = False) -> dict[str, Any]:
 
 
 def _read_current(path: str | Path, to_resume: bool = False) -> dict[str, Any]:
-    """Return a checkpoint of this format, with all that a run is resumed from if it is for that."""
+    """Return a checkpoint of this format; with `to_resume`, one that has everything that resuming needs."""
     checkpoint = read_checkpoint(path)
     check_format(checkpoint, path)
     try:
@@ -164,14 +164,14 @@ def _read_current(path: str | Path, to_resume: bool = False) -> dict[str, Any]:
 
 
 def _verify_training(checkpoint: dict[str, Any]) -> None:
-    """Raise ValueError if the state of the training was altered after it was saved."""
+    """Raise ValueError if the training state was altered after it was saved."""
     for key, digest in checkpoint.get("training_digests", {}).items():
         if digest_of(checkpoint.get(key)) != digest:
             raise ValueError(f"its entry {key} was altered after it was saved; {TO_ACCEPT} `training_digests`")
 
 
 def _check_lightning(checkpoint: dict[str, Any]) -> None:
-    """Raise ValueError unless the version of Lightning is one that it can read, which it does not check itself."""
+    """Raise ValueError unless Lightning can read checkpoints of the saved version, which it does not check itself."""
     found = checkpoint[LIGHTNING]
     try:
         readable = Version(found) >= Version("2.0")

@@ -1,6 +1,6 @@
-"""Checks of arguments: each returns a value that is possible and refuses any other with its name, value and range.
+"""Checks of arguments: each returns a valid value and refuses any other with its name, value and range.
 
-Values come from YAML, so types are checked too: True and 10.0 are mistakes in a config more often than whole numbers.
+Values come from YAML, so types are checked too: in a config, True and 10.0 are mistakes more often than integers.
 """
 
 import math
@@ -8,7 +8,7 @@ from collections.abc import Collection
 
 
 def check_int(name: str, value: int, at_least: int = 0) -> int:
-    """Return `value` if it is a whole number of at least `at_least`.
+    """Return `value` if it is an integer of at least `at_least`.
 
     Raises:
         ValueError: It is not; the message names the argument, the range and the value.
@@ -19,7 +19,7 @@ def check_int(name: str, value: int, at_least: int = 0) -> int:
 
 
 def check_positive_int(name: str, value: int) -> int:
-    """Return `value` if it is a whole number of at least 1; errors as `check_int`."""
+    """Return `value` if it is an integer of at least 1; errors as `check_int`."""
     return check_int(name, value, at_least=1)
 
 
@@ -45,14 +45,14 @@ def check_interval(name: str, seconds: float) -> float:
 
 
 def check_fraction(name: str, value: float) -> float:
-    """Return `value` if it lies in [0, 1), as a share that is left out must; errors as `check_int`."""
+    """Return `value` if it is in [0, 1), as a fraction to leave out must be; errors as `check_int`."""
     if not _is_number(value) or not 0 <= value < 1:
         raise ValueError(f"{name} must be a number of at least 0 and below 1, got {value!r}")
     return value
 
 
 def check_probability(name: str, value: float) -> float:
-    """Return `value` if it lies in [0, 1]; errors as `check_int`."""
+    """Return `value` if it is in [0, 1]; errors as `check_int`."""
     if not _is_number(value) or not 0 <= value <= 1:
         raise ValueError(f"{name} must be a number from 0 to 1, got {value!r}")
     return value

@@ -1,4 +1,4 @@
-"""Confidences of a classifier in bins: what its calibration is measured by."""
+"""Bins of a classifier's confidences, from which its calibration is measured."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ import torch
 from torch import Tensor
 
 BINS = 15
-"""Number of bins of equal width; a confidence of exactly 1 has a bin of its own, the last one."""
+"""Number of bins of equal width; a confidence of exactly 1 has its own bin, the last one."""
 
 FIXED_POINT = 2.0**32
-"""One, as an integer: the confidences of 2 ** 31 examples can be summed."""
+"""The integer that stands for 1: the confidences of 2 ** 31 examples can be summed."""
 
 
 class ConfidenceBins(NamedTuple):
@@ -19,7 +19,7 @@ class ConfidenceBins(NamedTuple):
 
     Attributes:
         examples: Number of examples.
-        correct: Number of those whose class was predicted.
+        correct: Number of examples that were predicted correctly.
         confidence: Sum of the confidences, times `FIXED_POINT`.
     """
 

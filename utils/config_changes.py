@@ -1,4 +1,4 @@
-"""What differs between two resolved configs, each a nest of plain values as config.yaml and checkpoints hold it.
+"""Differences between two resolved configs, each nested plain values as in config.yaml and checkpoints.
 
 Equal things compare equal however they are spelled: a class by any of its import paths, a single logger and a list of
 one, a tuple and a list. A field that one of them lacks, because another version of the program wrote it, counts as that
@@ -50,7 +50,7 @@ def config_changes(
     Args:
         old: The config of a checkpoint.
         new: The config of this version of the program.
-        sections: The class that each part of the config is of, if the config does not name it, such as the Trainer's.
+        sections: The class of each part of the config that does not name its own, such as the Trainer's.
     """
     return [
         change
@@ -61,9 +61,9 @@ def config_changes(
 
 
 def changes_from_defaults(config: Mapping[str, Any], sections: Mapping[str, type]) -> list[Change]:
-    """Return the fields of a config that are not as their classes have them by default, which is each change's `old`.
+    """Return the fields of a config that differ from the defaults of their classes.
 
-    It is `MISSING` where a class has no default, or is not imported.
+    The default is the `old` of each change: `MISSING` where a class has no default, or is not imported.
 
     Args:
         config: A resolved config.
@@ -119,7 +119,7 @@ def _compare_mappings(field: str, old: dict[str, Any], new: dict[str, Any], owne
         if before is MISSING and owner is not None and new[name] is None:
             continue
         yield from _compare(f"{field}.{name}", before, new[name], _type_of(owner, name, default))
-    if owner is None:  # else this version has no such field, and nothing can be said by it
+    if owner is None:  # else this version has no such field, and its old value has no effect
         yield from (Change(f"{field}.{name}", old[name], MISSING) for name in old if name not in new)
 
 
@@ -162,7 +162,7 @@ def class_of(value: Any) -> type | None:
 def default_of(owner: type | None, name: str) -> Any:
     """Return the default of a class's argument as a plain value; `MISSING` without one.
 
-    Arguments that a class passes on by `**options` are looked up in its base classes.
+    Arguments that a class passes on through `**options` are looked up in its base classes.
     """
     if owner is None:
         return MISSING
@@ -185,7 +185,7 @@ def default_of(owner: type | None, name: str) -> Any:
 
 
 def _type_of(owner: type | None, name: str, default: Any) -> type | None:
-    """Return the dataclass that an argument is of; None if it is of none."""
+    """Return the dataclass that an argument's type names; None if it names none."""
     if owner is None:
         return None
     for base in owner.__mro__:
@@ -216,7 +216,7 @@ def _plain(value: Any) -> Any:
 
 
 def value_text(value: Any) -> str:
-    """Return a value as a config would have it, on one line; of a class its name."""
+    """Return a value as a config would have it, on one line; for a class, its name."""
     if value is MISSING:
         return "(unset)"
     text = yaml.safe_dump(_shortened(value), default_flow_style=True, width=10**6, allow_unicode=True)

@@ -1,11 +1,11 @@
-"""What LightningModules and datamodules promise to each other and to the callbacks that observe them.
+"""Protocols that LightningModules and datamodules keep for each other and for the callbacks that observe them.
 
-Ours name the protocols they keep as base classes, so that a renamed field fails loudly: in the type checker, or where
-it is read. A module of your own keeps one by having its attributes. A callback does nothing with a module that lacks
+Our classes have the protocols they keep as base classes, so that a renamed field fails loudly: in the type checker, or
+where it is read. Your own module keeps one by having its attributes. A callback does nothing with a module that lacks
 what it needs.
 
 Python 3.11 evaluates every property of a protocol in `isinstance`. A property that reads files is therefore in a
-protocol of its own, which is asked for only where those files are needed.
+separate protocol, which is tested for only where those files are needed.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ class HasNetwork(Protocol):
 
 @runtime_checkable
 class HasUnit(Protocol):
-    """A module that says what its examples are called, such as "images"."""
+    """A module that names the unit of its examples, such as "images"."""
 
     unit: str
 
@@ -45,7 +45,7 @@ class HasUnit(Protocol):
 class ShowsTraining(Protocol):
     """A module that keeps figures of its last training batch, by name, for progress bars and trackers.
 
-    Lightning's `log` would take as long as some twenty operators, at each step, for what is read every few seconds.
+    At each step, Lightning's `log` would take as long as some twenty operators, for what is read every few seconds.
     """
 
     latest: dict[str, Tensor]
@@ -61,7 +61,7 @@ class NamesValidationMetrics(Protocol):
 
 
 CLASS_ACCURACY = "class_accuracy/"
-"""What a class's accuracy is logged as, after the stage and before the class's name: no other metric begins so."""
+"""Prefix under which a class's accuracy is logged, between the stage and the class's name; no other metric has it."""
 
 
 @runtime_checkable
@@ -83,7 +83,7 @@ class ClassifiesImages(Protocol):
 
 @runtime_checkable
 class CompletesConfig(Protocol):
-    """A class of modules that fills what the config of a new training leaves open, before anything is built."""
+    """A class of modules that fills the open fields of a new run's config before anything is built."""
 
     @classmethod
     def complete(
@@ -107,8 +107,8 @@ class GeneratesText(Protocol):
     """A module that generates text in validation or test.
 
     Attributes:
-        generated: What the last validation or test generated: from its end on, on the first process, that of all
-            processes in the data's order.
+        generated: What the last validation or test generated. From its end on, the first process has the texts of all
+            processes, in the data's order.
         signature: How the texts were scored; None where they were not.
     """
 
@@ -223,7 +223,7 @@ class ProvidesTrainingImages(Protocol):
 
 
 class DataSource(NamedTuple):
-    """What figures were measured on.
+    """The data that figures were measured on.
 
     Attributes:
         path: Where the examples come from, as the user gave it, or what they are.

@@ -1,4 +1,4 @@
-"""Data on its way to the device that computes with it: copies for which nothing waits."""
+"""Asynchronous copies of tensors to a device, and memory sizes."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ import torch
 from torch import Tensor
 
 _BLOCKING = ("cpu", "mps")
-"""Types of devices to which there is nothing to copy, or (pytorch issue 83015) not without waiting."""
+"""Device types to which nothing need be copied, or (pytorch issue 83015) nothing can be copied without waiting."""
 
 
 def send(tensor: Tensor, device: torch.device) -> Tensor:
-    """Return a tensor on a device; one of the CPU is copied without waiting, as soon as the device gets there.
+    """Return a tensor on a device; one on the CPU is copied without waiting, once the device gets to it.
 
-    That takes pinned memory, which PyTorch keeps until the copy is done. Any other would first wait for all that the
-    device has to do.
+    That takes pinned memory, which PyTorch keeps until the copy is done. A copy from other memory would first wait for
+    all pending work of the device.
     """
     if device.type in _BLOCKING or tensor.device.type != "cpu":
         return tensor.to(device)
@@ -23,10 +23,10 @@ def send(tensor: Tensor, device: torch.device) -> Tensor:
 
 
 def free_bytes(device: torch.device) -> int:
-    """Return how much memory of a GPU nobody uses; 0 for any other device."""
+    """Return the free memory of a GPU; 0 for any other device."""
     return torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else 0
 
 
 def memory_bytes() -> int:
-    """Return how much main memory the machine has."""
+    """Return the size of the machine's main memory."""
     return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")

@@ -1,4 +1,4 @@
-"""Digests: two of them are the same only if what they are taken of is the same."""
+"""SHA-256 digests of content given in parts."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Iterable
 
 
 def digest_of(parts: Iterable[str | bytes | memoryview]) -> str:
-    """Return the SHA-256, in hexadecimal, of a sequence of parts; the same bytes in other parts have another one."""
+    """Return the SHA-256, in hexadecimal, of a sequence of parts; the same bytes split differently have another one."""
     total = hashlib.sha256()
     for part in parts:
         content = part.encode("utf-8", errors="surrogatepass") if isinstance(part, str) else part

@@ -1,4 +1,4 @@
-"""The processes of a run: this one's rank, its share of an evaluation, what all hold, and agreeing without waiting."""
+"""Distributed runs: rank and world size, shares of an evaluation, gathering, and agreement without waiting."""
 
 from __future__ import annotations
 
@@ -38,11 +38,11 @@ def copy_from_first(tensors: Iterable[Tensor]) -> None:
 
 
 class Agreement:
-    """The largest number that any process names, without a wait: each call returns the answer to the one before.
+    """The largest number that any process names, without waiting: each call returns the answer to the one before.
 
-    Every process must call `largest` equally often. By the time of a call, all of them have made the call before, if a
-    training step lies between the two: the answer has arrived. It is the same on all processes, so that all of them
-    act on it at the same step. Numbers travel between CPUs (gloo), beside what GPUs send each other.
+    Every process must call `largest` equally often. If a training step separates two calls, all processes have made the
+    first by the time of the second, so its answer has arrived. It is the same on all processes, so that all of them act
+    on it at the same step. Numbers travel between CPUs (gloo), separately from what GPUs send each other.
 
     A process without others has the answer at once.
 
@@ -56,7 +56,7 @@ class Agreement:
         self._work: torch.distributed.Work | None = None
 
     def largest(self, *mine: int) -> list[int]:
-        """Return the largest numbers of the last call, of this one if there are no other processes; at first zeros."""
+        """Return the largest numbers of the last call (at first zeros), or of this one if no other processes exist."""
         if self._group is None:
             return list(mine)
         answer = self._received()
@@ -80,7 +80,7 @@ class Agreement:
 
 
 def deal(batches: Sequence[Tensor], rank: int, world_size: int) -> list[Tensor]:
-    """Return a process's batches of an evaluation: of all batches, process r has r, r + world_size, ...
+    """Return a process's batches of an evaluation: process r has batches r, r + world_size, ...
 
     Whole batches are dealt, so that which examples share a batch does not depend on the number of processes: the last
     bits of an example's figures do depend on the others in its batch. All processes have the same number of batches, so

@@ -1,4 +1,4 @@
-"""Files from the network: downloaded once, verified, and not waited for where there is no network."""
+"""Downloads: cached, verified, and given up after a timeout where there is no network."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ import torch
 
 _HASH = re.compile(r"-([0-9a-f]{8,})\.")
 SECONDS = 20
-"""How long a server may say nothing."""
+"""Timeout: how long a server may stay silent."""
 
 
 def is_address(source: str) -> bool:
-    """Return whether a source is an address of the network, not a file."""
+    """Return whether a source is a network address, not a file."""
     return source.startswith("https://")
 
 
@@ -40,7 +40,7 @@ def place_of(address: str) -> Path:
 def fetch(address: str) -> Path:
     """Return the file of an address, downloaded into torch's cache unless it is there.
 
-    If its name has the beginning of its SHA-256, as in `resnet18-f37072fd.pth`, a download must have that.
+    If its name contains the beginning of its SHA-256, as in `resnet18-f37072fd.pth`, the download must match it.
 
     Raises:
         OSError: It cannot be downloaded; the message says where to put it.

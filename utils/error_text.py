@@ -1,4 +1,4 @@
-"""What is worth repeating of the text of an error."""
+"""Excerpts of error messages to show to the user."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import re
 from utils.files import NO_SPACE
 
 NO_MEMORY = re.compile(r"Cannot allocate memory|can't allocate memory|not enough memory|out of memory")
-"""What torch says without memory, in a RuntimeError."""
+"""What torch's RuntimeError says when there is no memory left."""
 
 
 def first_sentence(error: BaseException) -> str:

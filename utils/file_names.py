@@ -12,7 +12,7 @@ import os
 import unicodedata
 
 ESCAPES = "oneforall.escapes"
-"""Name of the handler of encoding errors that writes as escapes what an encoding has no bytes for."""
+"""Name of the encoding error handler that writes escapes for what an encoding cannot represent."""
 
 
 def readable(name: str | os.PathLike[str]) -> str:

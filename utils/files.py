@@ -1,4 +1,4 @@
-"""Atomic writes: what is written has a temporary name beside its place, then is renamed: whole, or not there."""
+"""Atomic writes: a file is written under a temporary name beside its target, then renamed; it is whole or absent."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ def atomic_path(path: str | os.PathLike[str], parents: bool = True) -> Iterator[
     """Yield a temporary path beside `path` that takes its place once the block has ended well.
 
     A reader sees the old file or the new one, never half of one, and a block that raises leaves the old file. Several
-    processes or threads may write the same file at once: each has a temporary file of its own, and the last to finish
+    processes or threads may write the same file at once: each has its own temporary file, and the last to finish
     wins. What a killed process left behind is removed by the next one on the same machine, or after a day.
 
     The temporary name keeps the suffix, because libraries choose a format by it. Something that is not a regular file,
-    such as /dev/null or a named pipe, is written through: replacing it would destroy it. A link is replaced: in a run
-    folder that is somebody else's it may lead to any file.
+    such as /dev/null or a named pipe, is written through: replacing it would destroy it. A link is replaced: in
+    somebody else's run folder it may lead to any file.
 
     Args:
         path: The file to write.
@@ -69,12 +69,12 @@ def atomic_path(path: str | os.PathLike[str], parents: bool = True) -> Iterator[
 def atomic_folder(path: str | os.PathLike[str], replace: bool = False) -> Iterator[Path]:
     """Yield a temporary folder beside `path` that takes its place once the block has ended well.
 
-    A block that raises leaves no folder, and an earlier one as it was.
+    A block that raises leaves no new folder, and an earlier one unchanged.
 
     Args:
         path: The folder to write; missing parent folders are created.
-        replace: Whether it may take the place of an earlier one, which must have no other files than the new one;
-            otherwise only that of an empty folder.
+        replace: Whether it may replace an earlier folder, which must not have files that the new one lacks; otherwise
+            it may replace only an empty one.
 
     Raises:
         FileExistsError: There is a folder that it may not replace.
@@ -109,7 +109,7 @@ def _require_replaceable(target: Path, new: Path, replace: bool) -> None:
 def naming_full_disk(path: str | os.PathLike[str]) -> Iterator[None]:
     """Raise OSErrors of the block that are about missing space with a message that names the file and what to do.
 
-    One that was raised so already, for another file, stays as it is.
+    An error that already has such a message, for another file, is left unchanged.
     """
     try:
         yield
@@ -168,7 +168,7 @@ def remove_leftovers(folder: Path) -> None:
 
 
 def flush(path: Path) -> None:
-    """Have a file, or the names in a folder, written to the disk."""
+    """Flush a file, or the names in a folder, to the disk."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
@@ -186,9 +186,9 @@ def _temporary(target: Path, writer: str) -> Path:
 
 
 def _machine() -> str:
-    """Return a name for all processes whose numbers this process can look up.
+    """Return a name for all processes whose ids this process can look up.
 
-    Containers may share a host name, and have processes of the same numbers.
+    Containers may share a host name, and have processes with the same ids.
     """
     parts = [socket.gethostname()]
     with suppress(OSError):  # not Linux
@@ -198,7 +198,7 @@ def _machine() -> str:
 
 
 def _remove_leftovers(target: Path) -> None:
-    """Remove the temporary files of processes of this machine that no longer run, and those of another day."""
+    """Remove the temporary files of processes of this machine that no longer run, and those older than a day."""
     pattern = f".{glob.escape(target.stem)}.*-*-*.tmp{glob.escape(target.suffix)}"
     for leftover in target.parent.glob(pattern):
         machine, _, writer = leftover.name.removeprefix(f".{target.stem}.").partition("-")

@@ -1,10 +1,10 @@
-"""SIGTERM, SIGUSR1 and Ctrl-C: an exception at once, or, while a training runs, a request to stop.
+"""SIGTERM, SIGUSR1 and Ctrl-C: an exception at once or, during training, a request to stop.
 
 SIGUSR1 is what job schedulers are asked to send before a job's time is up. `ResumeCheckpoint`
 (`callbacks/run/resume_checkpoint.py`) acts on the request, on all processes at the same step: it saves before the next
 step or epoch, or within a validation, and raises `Interrupted`, which `cli.main` turns into exit code 130, 138 or 143.
 
-A signal handler writes nothing and asks no other process anything.
+A signal handler writes nothing and communicates with no other process.
 """
 
 from __future__ import annotations
@@ -22,7 +22,8 @@ SIGNALS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGUSR1", "SIGTERM
 class Interrupted(BaseException):
     """The end of the program by a signal.
 
-    Like `KeyboardInterrupt` it is not an `Exception`. It is not that one, on which Lightning exits with code 1.
+    Like `KeyboardInterrupt` it is not an `Exception`. It is a separate class because Lightning exits with code 1 on
+    `KeyboardInterrupt`.
 
     Args:
         number: The signal.
@@ -66,12 +67,12 @@ def signals_raise() -> Iterator[None]:
 
 
 def defer(on: bool) -> None:
-    """Say whether a signal only requests to stop; a second Ctrl-C stops at once.
+    """Set whether a signal only requests a stop; a second Ctrl-C stops at once.
 
     A second signal of another kind does not: a scheduler sends SIGUSR1, SIGTERM, or both, more than once, and to
     several processes that pass it on to each other.
 
-    The handlers are installed again, in the place of those that Lightning has installed meanwhile. Outside of
+    The handlers are installed again, replacing those that Lightning has installed in the meantime. Outside of
     `signals_raise`, as in a notebook, nothing changes.
     """
     global _deferred
@@ -82,7 +83,7 @@ def defer(on: bool) -> None:
 
 
 def requested() -> int | None:
-    """Return the signal that has requested to stop; None if there was none."""
+    """Return the signal that has requested a stop; None if there was none."""
     return _requested
 
 
@@ -93,7 +94,7 @@ def leave() -> None:
 
 
 def stop(number: int) -> NoReturn:
-    """Raise `Interrupted` by a signal that any process has received, and `leave`.
+    """Call `leave`, then raise `Interrupted` for a signal that any process has received.
 
     Raises:
         Interrupted: Always.
@@ -105,7 +106,7 @@ def stop(number: int) -> NoReturn:
 
 
 def raise_requested() -> None:
-    """Raise `Interrupted` if a signal has requested to stop."""
+    """Raise `Interrupted` if a signal has requested a stop."""
     if _requested is not None:
         raise Interrupted(_requested)
 

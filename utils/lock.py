@@ -1,4 +1,4 @@
-"""A lock on a folder that only one process may write into; it ends with the process, however that ends."""
+"""Lock on a folder that only one process may write to; it ends with the process, however that ends."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ class FolderLock:
         os.write(self._descriptor, f"process {os.getpid()} on {socket.gethostname()}\n".encode())
 
     def release(self) -> None:
-        """Give the lock back."""
+        """Release the lock."""
         if self._descriptor is not None:
             os.close(self._descriptor)
             self._descriptor = None

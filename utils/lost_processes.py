@@ -1,8 +1,8 @@
-"""A run of several processes of which one has ended: which one, and why, as the others find out.
+"""Lost processes of a distributed run: how the others find out which one has ended, and why.
 
 A process that ends with an error leaves a note in the store by which the processes found each other (torch's TCPStore,
 of the first process). One that was killed leaves none. A process whose connection breaks leaves a note that it is
-there, and waits until the others have done so: who is silent then has died.
+alive, and waits for the others to do the same: any that stays silent has died.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ def settle_with_others(trainer: Trainer, error: Exception) -> None:
 
 
 def is_lost_connection(error: BaseException) -> bool:
-    """Return whether an error, or the cause that it names, may be that another process does not answer."""
+    """Return whether an error, or the cause that it names, may mean that another process does not answer."""
     kinds = (torch.distributed.DistBackendError, torch.distributed.DistNetworkError, torch.distributed.DistStoreError)
     return any(
         isinstance(each, kinds)
@@ -74,7 +74,7 @@ def lost_processes(rank: int, world_size: int) -> str | None:
             if not silent or time.monotonic() >= deadline:
                 break
             time.sleep(0.1)
-    except (RuntimeError, ValueError):  # the store has gone, and with it the process that has it
+    except (RuntimeError, ValueError):  # the store has gone, and with it the process that hosts it
         silent = [0] if rank else []
     if not silent:
         return None

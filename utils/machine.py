@@ -1,4 +1,4 @@
-"""What a figure depends on beside the config: the processor, the versions, and the commit of the program."""
+"""Conditions of a figure besides the config: the processor, the versions, and the commit of the program."""
 
 import os
 import platform
@@ -40,8 +40,8 @@ def versions() -> dict[str, str]:
 def commit(root: Path = ROOT) -> str | None:
     """Return the commit of the program, with "+changes" if files differ from it.
 
-    `results/` does not count: it has no code. The answer is that of the first call, early in the process: an edit made
-    while it runs changes none of the code that runs.
+    `results/` does not count: it has no code. The answer is that of the first call, early in the process: a later edit
+    does not change the code that runs.
 
     Args:
         root: The checkout.

@@ -1,4 +1,4 @@
-"""The order in which people list names with numbers: `resnet18` before `resnet110`."""
+"""Natural sort order of names with numbers: `resnet18` before `resnet110`."""
 
 import re
 

@@ -1,4 +1,4 @@
-"""The types of nested plain data, such as what a file holds: what differs from them, and where."""
+"""Type checks of nested plain data, such as the content of a file, that name what does not fit."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ def check_entries(found: Mapping[str, Any], types: Mapping[str, Any], needed: tu
     """Raise ValueError, naming key and type in one line, unless entries have the given types and none is missing.
 
     Args:
-        found: The entries. Others than those of `types` may be anything.
+        found: The entries. Those that `types` lacks may be anything.
         types: The type of each entry, as it would be written in an annotation: made of classes, `dict[...]`,
             `list[...]`, `|` and `Any`.
         needed: Entries that must be there.
-        place: What the entries are of, such as "text_seq2seq".
+        place: What the entries belong to, such as "text_seq2seq".
     """
     for key in needed:
         if key not in found:

@@ -88,7 +88,7 @@ def seed_global_generators(purpose: Purpose, seed: int, *position: int) -> None:
 
 
 def _seed_accelerator(seed: int) -> None:
-    """Seed the generators of the devices in use, which take all 64 bits of a seed; those of the CPU have theirs.
+    """Seed the generators of the devices in use, which take all 64 bits of a seed; the CPU's has its state already.
 
     `torch.manual_seed` would also note the seed for each kind of device that is not in use, with the stack as text:
     milliseconds per step.

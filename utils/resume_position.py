@@ -1,8 +1,8 @@
-"""How far a resumed run has got, and whether it can continue within an epoch.
+"""The position of a resumed run, and whether it can continue within an epoch.
 
 Loaders start at the number of the next batch. That is exact only if the batches of the epoch are those that the
 checkpoint was trained on: with another batch size, number of processes or set of examples, the same number means
-another place, and examples would be repeated or left out unseen. The epoch then begins again.
+another place, and examples would silently be repeated or left out. The epoch then begins again.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ def checksum(parts: Iterable[bytes]) -> int:
 
 
 def batch_plan(trainer: Trainer) -> dict[str, Any]:
-    """Return what says whether two trainings have the same batches; those of the first process stand for all."""
+    """Return values that tell whether two runs have the same batches; those of the first process stand for all."""
     loader = trainer.train_dataloader
     return {
         "world_size": trainer.world_size,
@@ -70,7 +70,7 @@ def position_of(checkpoint: dict[str, Any]) -> Position:
 
 
 def goes_on_within_epoch(trainer: Trainer, checkpoint: dict[str, Any]) -> bool:
-    """Return whether the epoch in progress can go on where it stood; every process must call this.
+    """Return whether the epoch in progress can continue where it stopped; every process must call this.
 
     It can if the same processes have the same batches, and the next one, if any, begins an optimizer step. A
     checkpoint of an earlier version, which does not say what its batches were, is assumed to have the same ones.
@@ -92,15 +92,15 @@ def lacks_no_batch(checkpoint: dict[str, Any]) -> bool:
 
 
 def next_whole_epoch(checkpoint: dict[str, Any]) -> int:
-    """Return the epoch that begins if the one in progress cannot go on: the same one, unless it lacks no batch."""
+    """Return the epoch that begins if the one in progress cannot continue: the same one, unless it lacks no batch."""
     return position_of(checkpoint).epochs + lacks_no_batch(checkpoint)
 
 
 def renew_position(trainer: Trainer, checkpoint: dict[str, Any]) -> None:
-    """Move a checkpoint whose epoch cannot go on, because the batches have changed; optimizer steps stay counted.
+    """Move a checkpoint whose epoch cannot continue because the batches have changed; optimizer steps still count.
 
-    The position becomes the beginning of the epoch or, if that lacks no batch, the end of as many as an epoch has now:
-    the validation follows.
+    The position becomes the beginning of the epoch or, if that lacks no batch, the end of an epoch with its present
+    number of batches: validation follows.
     """
     fit_loop = checkpoint["loops"]["fit_loop"]
     batches, now = fit_loop["epoch_loop.batch_progress"]["current"], trainer.num_training_batches
@@ -114,10 +114,10 @@ def renew_position(trainer: Trainer, checkpoint: dict[str, Any]) -> None:
 
 
 def planned_steps(trainer: Trainer, checkpoint: dict[str, Any] | None) -> float:
-    """Return the number of optimizer steps of the whole run: those done and those to come; infinity without an end.
+    """Return the number of optimizer steps of the whole run: those done and those to come; infinity if it has no end.
 
-    In a run whose number of steps per epoch has changed, this is not what Lightning estimates, which supposes that all
-    epochs have had as many steps as they have now.
+    In a run whose number of steps per epoch has changed, this differs from Lightning's estimate, which assumes that
+    all epochs have had as many steps as they have now.
 
     Args:
         trainer: The trainer of the run.

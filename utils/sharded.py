@@ -1,4 +1,4 @@
-"""Tensors of which each process holds a part, such as weights and gradients under FSDP: the part here, and the whole.
+"""Sharded tensors, such as weights and gradients under FSDP: the part of this process, and the whole tensor.
 
 For tensors that are whole everywhere, both are the tensor itself.
 """

@@ -1,4 +1,4 @@
-"""Tokenizer files: where one is in a folder, and how one is opened, ours or a published T5's."""
+"""Tokenizer files, ours or a published T5's: finding one in a folder, and loading it."""
 
 from __future__ import annotations
 
@@ -100,9 +100,9 @@ def _from_sentencepiece(file: Path, settings: Settings) -> Tokenizer:
 
 
 def _settings_beside(file: Path) -> Settings:
-    """Return what the files beside a tokenizer say of its tokens.
+    """Return what the files beside a tokenizer say about its tokens.
 
-    Nothing else of them is read: transformers would pass every field on to its classes, file names included.
+    Nothing else in them is read: transformers would pass every field on to its classes, file names included.
     """
     settings: Settings = {}
     for name in TOKEN_FILES if file.name in TOKENIZER_FILES else ():
@@ -153,7 +153,7 @@ def _with_added_tokens(tokenizer: Tokenizer, added: dict[int, dict[str, Any]]) -
 
 
 def unknown_id(tokenizer: Tokenizer) -> int | None:
-    """Return the id that a tokenizer gives to what no token covers; None if it has none."""
+    """Return the id that a tokenizer gives to text that no token covers; None if it has none."""
     model = json.loads(tokenizer.to_str())["model"]
     if "unk_id" in model:
         number: int | None = model["unk_id"]

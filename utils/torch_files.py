@@ -1,4 +1,4 @@
-"""Files that `torch.save` wrote, by whomever: read as data, with every checksum verified."""
+"""Safe reading of files that `torch.save` wrote: as data, with every checksum verified."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def load_plain(path: str | Path) -> Any:
     Tensors are then mapped from the file.
 
     Raises:
-        ValueError: The file is damaged, or could run code; the message gives the reason alone.
+        ValueError: The file is damaged, or could run code; the message gives only the reason.
         OSError: The system does not let it be read.
     """
     try:
@@ -85,7 +85,7 @@ def _explain(path: str | Path, error: Exception) -> str:
 
 def _name_of(record: str, content: Any) -> str | None:
     """Return the place in `content`, such as state_dict.fc.weight, of the tensor of a record `NAME/data/NUMBER`."""
-    # torch.save numbers what it stores in the order in which it comes to it
+    # torch.save numbers storages in the order in which it reaches them
     storages: dict[int, str] = {}
     for place, tensor in _tensors(content, "", set()):
         storages.setdefault(tensor.untyped_storage()._cdata, place)

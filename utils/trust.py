@@ -8,7 +8,7 @@ passes it too.
 jsonargparse imports whatever a config names as a `class_path` and calls it, even `os.system`. A config from a stranger
 is therefore checked against the signatures of the classes that it names before jsonargparse sees it: where a class is
 expected, only one of `PACKAGES` and `LIBRARIES` passes, and everywhere else only plain values of the expected type do.
-To decide, nothing but modules of `PACKAGES` is imported, and nothing is called.
+To decide, only modules of `PACKAGES` are imported, and nothing is called.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ LIBRARIES = ("torch.optim", "torchmetrics", "lightning.pytorch.callbacks.early_s
 """Other packages whose classes a checkpoint may name."""
 
 MAX_DEPTH, MAX_VALUES = 32, 20_000
-"""Levels and values of a config. A small file can hold a list in itself, or one that is endlessly repeated."""
+"""Maximum levels and values of a config: a small file can hold a list that contains itself or repeats endlessly."""
 
 
 class Refusal(ValueError):
@@ -49,7 +49,7 @@ def plain(value: object) -> Any:
     """Return a copy of plain values in dicts with names as keys and in lists; tuples become lists.
 
     Raises:
-        Refusal: There is anything else in it, or too much of it.
+        Refusal: It contains anything else, or too many values.
     """
     return _plain(value, "config", 0, iter(range(MAX_VALUES)))
 
@@ -69,10 +69,10 @@ def _plain(value: object, field: str, depth: int, budget: Iterator[int]) -> Any:
 
 
 def resolve(class_path: object, base: type, field: str) -> type:
-    """Return the class of the list that a config names by its path, or by its bare name among the subclasses of `base`.
+    """Return the listed class that a config names by its path, or by its bare name among the subclasses of `base`.
 
     Raises:
-        Refusal: It is not a class of the list, or not a subclass of `base`.
+        Refusal: It is not a listed class, or not a subclass of `base`.
     """
     found = _find(class_path, base) if isinstance(class_path, str) else None
     if not isinstance(found, type) or not _is_listed(found.__module__):
@@ -109,7 +109,7 @@ def _is_listed(module_name: object) -> bool:
 
 
 def parameters_of(cls: type) -> dict[str, inspect.Parameter]:
-    """Return what the constructor of a class takes, what `**kwargs` pass on to its bases included, hints evaluated."""
+    """Return the parameters of a class, including what `**kwargs` pass on to its bases, with hints evaluated."""
     found: dict[str, inspect.Parameter] = {}
     for owner in cls.__mro__:
         if "__init__" not in vars(owner):
@@ -205,7 +205,7 @@ def _admit_elements(value: Any, arguments: tuple[Any, ...], field: str) -> list[
 
 
 def admit_object(value: Any, base: type, field: str) -> dict[str, Any]:
-    """Return a class of the list and its arguments, as `{class_path, init_args}`.
+    """Return a listed class and its arguments, as `{class_path, init_args}`.
 
     Raises:
         Refusal: It is anything else. A class without arguments may not be a bare string: jsonargparse would take it for

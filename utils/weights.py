@@ -1,4 +1,4 @@
-"""Tensors by name, as in a state dict, and other state: their digests, and whether all values are finite."""
+"""Digests of state dicts and other state, and whether all values are finite."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from torch.nn import Parameter
 
 
 def digests_of(weights: Mapping[str, Tensor]) -> dict[str, str]:
-    """Return a digest of dtype, shape and values of each tensor, wherever it is and however it lies in memory.
+    """Return a digest of dtype, shape and values of each tensor, whatever its device and memory layout.
 
-    It shows accidents, not malice. Tensors that are not a plain block of memory, such as shards of a distributed one,
-    have none: to read those takes all processes.
+    It detects accidents, not malice. Tensors that are not a plain block of memory, such as shards of a distributed one,
+    have none: reading those takes all processes.
     """
     return {name: digest_of(tensor) for name, tensor in weights.items() if _is_plain(tensor)}
 
 
 def digest_of(value: Any) -> str:
-    """Return a digest of tensors and plain values nested in dicts and lists, equal once they were saved and loaded."""
+    """Return a digest of tensors and plain values nested in dicts and lists, unchanged by saving and loading."""
     return f"{_crc32(value, 0):08x}"
 
 
@@ -30,7 +30,7 @@ def plain_weights(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
     Raises:
         ValueError: A tensor is sparse, quantized, without values, conjugated, larger than the memory that it has, or
-            has attributes of its own; the message names the first. Weights that were trained never are.
+            has attributes of its own; the message names the first. Trained weights never are.
     """
     found = dict(dict.items(weights)) if isinstance(weights, dict) else dict(weights)  # whatever its attributes say
     for name, tensor in found.items():

@@ -4,8 +4,8 @@
         --test originals=runs/custom_cnn_originals
     python -m scripts.results
 
-The second command writes the tables of RESULTS.md anew. Runs of several seeds are collected one by one, into folders of
-their own (`--to`); those of the same table and row become one row.
+The second command regenerates the tables of RESULTS.md. Runs of several seeds are collected one by one, into separate
+folders (`--to`); those of the same table and row become one row.
 """
 
 import argparse
@@ -24,7 +24,7 @@ from utils.files import write_text
 
 COPIED = ("config.yaml", "metrics.csv", "test_metrics.json", "test_hypotheses.txt")
 ABSOLUTE = re.compile(r"""(?<![\w./:~-])/[\w.-]+(?:/[\w.-]+)*""")
-"""A path that begins at the root, which is nobody else's."""
+"""An absolute path, which only this machine has."""
 
 
 def collect(
@@ -40,7 +40,7 @@ def collect(
         folder: The run folder.
         to: Its folder in `results/`, which is replaced.
         added: Fields of `run.json` beyond those that the run has written; see `scripts.results.runs`.
-        tests: Folders that the checkpoint was tested into on other data, by a name for these data.
+        tests: Folders of the checkpoint's tests on other data, by a name for these data.
         replaced: What to write instead of the absolute paths of this machine.
 
     Raises:
@@ -67,7 +67,7 @@ def collect(
 
 
 def written_record(folder: Path) -> dict[str, Any]:
-    """Return what a run has recorded of itself in `run.json`.
+    """Return what a run has recorded about itself in `run.json`.
 
     Raises:
         FileNotFoundError: There is no `run.json`.

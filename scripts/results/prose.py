@@ -31,8 +31,8 @@ class Figure(NamedTuple):
 
     Args:
         text: As it is written.
-        value: What it says.
-        half: Half a unit of its last digit: how far the exact figure may be away.
+        value: Its value.
+        half: Half a unit of its last digit: how far the exact figure may differ.
         minutes: Whether it is a time in minutes.
     """
 
@@ -52,7 +52,7 @@ def numbers(text: str) -> Iterator[Figure]:
 
 
 def figures(text: str) -> Iterator[Figure]:
-    """Yield the figures of a text, without those of others and without code."""
+    """Yield the figures of a text, without those from other publications and without code."""
     for sentence in SENTENCE_END.split(CODE.sub(" ", text)):
         if not SOURCE.search(sentence):
             for number in numbers(BOUND.sub(" ", VERSION.sub(" ", sentence))):

@@ -1,4 +1,4 @@
-"""Whether the configs that a published run was made with are still the same."""
+"""Check of published runs: the configs that have changed since the run."""
 
 import shlex
 import subprocess

@@ -61,7 +61,7 @@ class Run:
     def minutes_after(self, epochs: Iterable[float]) -> list[float]:
         """Return the time after each of these completed epochs.
 
-        A run of before times were recorded is taken to have spent the same time on each epoch.
+        A run from before times were recorded is assumed to have spent the same time on each epoch.
         """
         times = {int(epoch): seconds / 60 for epoch, seconds in self.record.get("epoch_seconds", {}).items()}
         even = self.minutes / self.record["epochs"]

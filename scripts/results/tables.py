@@ -127,11 +127,11 @@ TABLES: dict[str, tuple[list[Column], Value]] = {
 """The columns of each table, and what its rows are ordered by, the highest first."""
 
 MADE_LIST = "runs"
-"""The list of all runs with what made them, which has a place in RESULTS.md as the tables have."""
+"""The list of all runs and what made them, which has a place in RESULTS.md like the tables."""
 
 
 def rebuild(page: str, runs: Sequence[Run]) -> str:
-    """Return a page with its tables written anew.
+    """Return a page with its tables regenerated.
 
     Args:
         page: Markdown with the lines `<!-- table: NAME -->` and `<!-- end -->`; what is between them is replaced.
@@ -175,7 +175,7 @@ def content(name: str, runs: Sequence[Run]) -> str:
 
 
 def notes(runs: Sequence[Run]) -> list[str]:
-    """Return what is to be said below a table of these runs."""
+    """Return the notes below a table of these runs."""
     found = []
     reasons = dict.fromkeys(run.record["outdated"] for run in runs if "outdated" in run.record)
     if reasons:
