@@ -1,7 +1,7 @@
 """Splits of a data set in a local folder or a Parquet file, read by the library `datasets`, which is an extra.
 
 A name on the Hugging Face Hub is refused: data are downloaded by hand. Rows stay in the Arrow files of `datasets`, in
-its own cache (HF_DATASETS_CACHE) unless the data set was saved in that form.
+its cache (HF_DATASETS_CACHE) unless the data set was saved in that form.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ class Rows(NamedTuple):
 
     Attributes:
         table: The rows.
-        source: Where they are from, as text.
+        source: Where they come from, as text.
     """
 
     table: Dataset
@@ -82,16 +82,16 @@ def divide(
     seed: int,
     labels: Callable[[Dataset], Tensor] = lambda table: torch.zeros(len(table), dtype=torch.int64),
 ) -> dict[Split, Rows]:
-    """Return the rows for training, validation and test, as many of the three as there are.
+    """Return the rows for training, validation and test, or for those of the three that exist.
 
     Args:
         splits: The splits of the data set.
         path: Where it is, for errors and reports.
-        names: The name of each split; None for one of the usual names. What is not found by them is split off the
-            training rows.
+        names: The name of each split; None for one of the usual names. A validation or test split that is not found
+            is split off the training rows.
         fractions: Share of the training rows held out for `val` and `test`.
         seed: The same seed holds out the same rows.
-        labels: Returns the labels of rows, int64 [N], in proportion to which they are held out.
+        labels: Returns the labels of rows, int64 [N]; rows are held out in proportion to them.
 
     Raises:
         ValueError: There is no split of a given name.

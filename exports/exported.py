@@ -1,4 +1,4 @@
-"""What a user needs to know of an exported model, and what all formats ask before they write one."""
+"""Description of an exported model for the user, and checks shared by all formats."""
 
 from __future__ import annotations
 

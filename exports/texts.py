@@ -1,4 +1,4 @@
-"""What the exports of a T5 say of its texts, and texts to compare them on."""
+"""Descriptions of the texts of an exported T5, and sample texts to compare exports on."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ SAMPLES, SAMPLE_LENGTH = 15, 12
 
 
 def describe_source(model: TextModel) -> str:
-    """Return what an export takes, in words."""
+    """Return a description of an export's input."""
     limit = f" of at most {model.max_source_length} tokens" if model.max_source_length else ""
     prefixes = [repr(prefix) for prefix in model.prefixes if prefix]
     return f"text{limit}" + (f", which begins with {' or '.join(prefixes)}" if prefixes else "")
