@@ -1,6 +1,6 @@
 """Base class of the image datamodules: images in memory, batches indexed from them, augmentation on the device.
 
-When training on a GPU, the training images are kept in its memory if they take no more than a quarter of what is free
+For training on a GPU, the training images are kept in its memory if they take no more than a quarter of what is free
 there, and a batch is then a few of their rows. All other batches are copied to it ahead of time
 (`datamodules/copied_ahead.py`). `datamodules/digits.py` is the shortest datamodule, and the one to copy for your own
 data set. No other file needs to change: a config finds the class by its name.

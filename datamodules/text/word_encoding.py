@@ -60,7 +60,7 @@ class WordEncoder:
 
     Args:
         tokenizer: A tokenizer that `divides_at_white_space`.
-        kept: Maximum number of words that are kept; when more are seen, all earlier ones are forgotten.
+        kept: Number of words beyond which all earlier ones are forgotten.
     """
 
     def __init__(self, tokenizer: Tokenizer, kept: int = _KEPT) -> None:
