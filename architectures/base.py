@@ -21,7 +21,7 @@ class ImageClassifierNet(nn.Module, ABC):
         num_classes: Number of classes, at least 1; the width of the logits.
 
     Raises:
-        ValueError: `num_classes` is not a whole number of at least 1.
+        ValueError: `num_classes` is not an integer of at least 1.
     """
 
     head: ClassVar[str]

@@ -130,7 +130,7 @@ class LSTMLayer(RecurrentLayer):
 
     @torch.no_grad()
     def initialize_forget_gate(self, bias: float) -> None:
-        """Set the bias of f: with 1 the memory keeps a share of 0.73 per step, with 0 a half."""
+        """Set the bias of f: with 1, the memory keeps a share of 0.73 per step; with 0, half."""
         self.bias[self.hidden_size : 2 * self.hidden_size] = bias
 
     def step(self, from_input: Tensor, *memory: Tensor) -> tuple[Tensor, ...]:

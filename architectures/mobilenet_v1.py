@@ -1,4 +1,4 @@
-"""MobileNetV1: each 3x3 convolution is split into one kernel per channel, then a 1x1 mix of the channels.
+"""MobileNetV1: depthwise separable convolutions, that is one 3x3 kernel per channel, then a 1x1 mix of the channels.
 
 Howard et al. MobileNets: Efficient Convolutional Neural Networks for Mobile Vision Applications. 2017. arXiv:1704.04861
 The layers follow table 1, the split convolution figure 3 (right).
@@ -63,7 +63,7 @@ class MobileNetV1(ImageClassifierNet):
         layers: list[nn.Module] = [ConvNormAct(3, channels, stride=1 if stem == "cifar" else 2)]
         for index, (width, stride) in enumerate(BLOCKS):
             if stem == "cifar" and index == 1:
-                stride = 1  # CIFAR: the next halving is omitted too, as in our MobileNetV2.
+                stride = 1  # CIFAR: the next halving is also omitted, as in our MobileNetV2.
             out_channels = scale_channels(width, width_multiplier)
             layers.append(DepthwiseSeparable(channels, out_channels, stride))
             channels = out_channels

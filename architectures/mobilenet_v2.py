@@ -78,7 +78,7 @@ class MobileNetV2(ImageClassifierNet):
         layers: list[nn.Module] = [ConvNormAct(3, channels, stride=1 if stem == "cifar" else 2, activation=nn.ReLU6)]
         for index, (expansion, width, blocks, stride) in enumerate(STAGES):
             if stem == "cifar" and index == 1:
-                stride = 1  # CIFAR: the next halving is omitted too (as in github.com/kuangliu/pytorch-cifar).
+                stride = 1  # CIFAR: the next halving is also omitted (as in github.com/kuangliu/pytorch-cifar).
             out_channels = scale_channels(width, width_multiplier)
             for block in range(blocks):
                 layers.append(InvertedResidual(channels, out_channels, stride if block == 0 else 1, expansion))

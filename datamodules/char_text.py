@@ -1,4 +1,4 @@
-"""Any text file as streams of characters, and prompts to continue."""
+"""Datamodule for character language models: streams of characters from any text file, and prompts to continue."""
 
 from __future__ import annotations
 
@@ -42,9 +42,9 @@ class CharTextDataModule(
             (`pydoc_data.topics`, 0.5 MB).
         sequence_length: Number of characters of each stream in a batch: how far back gradients reach.
         batch_size: Number of streams that the training text is divided into, per process. Characters that do not fill a
-            batch are skipped, others in each epoch.
+            batch are skipped, different ones in each epoch.
         eval_batch_size: Number of streams that the validation and the test text are divided into. One process reads all
-            of them, because how many are read side by side shows in the last digits of the score.
+            of them, because the number read side by side affects the last digits of the score.
         validation_fraction: Share of the text for validation, above 0 and below 1.
         test_fraction: Share of the text for the test, above 0 and below 1.
         seed: Seed of the position at which each epoch begins.
@@ -107,13 +107,13 @@ class CharTextDataModule(
     @property
     def vocabulary(self) -> str:
         """Every character of the text once, sorted by code point; the id of a character is its position in it."""
-        if self._vocabulary is None:  # `isinstance` with a protocol asks for it, too
+        if self._vocabulary is None:  # cached because `isinstance` with a protocol also reads it
             self._vocabulary = "".join(sorted(set(self.text)))
         return self._vocabulary
 
     @property
     def _source(self) -> str:
-        """What errors call the text."""
+        """Name of the text in errors."""
         return f"data.path: {self.path or 'pydoc_data.topics'}"
 
     def prepare_data(self) -> None:
@@ -202,7 +202,7 @@ class CharTextDataModule(
     def _evaluation_loader(self, split: str) -> BatchLoader[CharBatch]:
         rank, _ = rank_and_world_size(self.trainer)
         characters, targets = evaluation_streams(self._encode_split(split), self.eval_batch_size)  # [B, length]
-        if rank > 0:  # streams cannot be divided into batches that are dealt: each batch needs the memory of the last
+        if rank > 0:  # not shared among ranks: each batch needs the hidden state that the one before it left
             characters, targets = characters[:0], targets[:0]
 
         def fetch(columns: Tensor, epoch: int, step: int) -> CharBatch:

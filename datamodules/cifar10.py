@@ -97,7 +97,7 @@ class CIFAR10DataModule(ImageDataModule):
                 check_md5(self.folder / name)
 
     def load_training(self) -> tuple[ImageSet, ImageSet | None]:
-        """Return the images of the training files, less those held out for validation, and the latter."""
+        """Return the images of the training files without those held out for validation, and the held-out ones."""
         parts = [read_batch(self.folder / name) for name in TRAIN_FILES]
         labels = torch.cat([part[1] for part in parts])
         if self.validation_size >= len(labels):

@@ -1,4 +1,4 @@
-"""Batches on the device before they are needed."""
+"""Prefetching: batches are copied to the device before they are needed."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ Batch = TypeVar("Batch")
 def copied_ahead(batches: Iterable[Batch], device: torch.device) -> Iterator[Batch]:
     """Yield batches on a device, each copied there while the one before it is in use.
 
-    A GPU copies beside its computations, in a stream of its own, and nothing here waits for it. For the CPU, the
-    batches are yielded as they are.
+    A GPU copies while it computes, in a separate stream, and nothing here waits for it. For the CPU, the batches are
+    yielded as they are.
 
     Args:
         batches: Batches whose tensors are on the CPU.
-        device: Where they are needed.
+        device: Device on which they are needed.
     """
     if device.type == "cpu":
         yield from batches
@@ -41,17 +41,17 @@ def copied_ahead(batches: Iterable[Batch], device: torch.device) -> Iterator[Bat
 def _start_copy(
     batch: Batch, device: torch.device, stream: torch.cuda.Stream | None
 ) -> tuple[Batch, torch.cuda.Event | None]:
-    """Return a batch on a device, and the event that the copy is done."""
-    with torch.cuda.stream(stream):  # of None, this does nothing
+    """Return a batch on a device, and the event that marks the end of the copy."""
+    with torch.cuda.stream(stream):  # does nothing for None
         copied = apply_to_collection(batch, Tensor, send, device)
         return copied, None if stream is None else stream.record_event()
 
 
 def _for_use(batch: Batch, copied: torch.cuda.Event | None) -> Batch:
-    """Return a batch whose copy the stream of the computations waits for."""
+    """Return a batch, after making the stream of the computations wait for its copy."""
     if copied is not None:
         computations = torch.cuda.current_stream()
         computations.wait_event(copied)
-        # Their memory may be used again only when these computations are done
+        # The memory of the batch must not be reused before these computations are done
         apply_to_collection(batch, Tensor, Tensor.record_stream, computations)
     return batch

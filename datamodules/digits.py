@@ -1,4 +1,4 @@
-"""The handwritten digits bundled with scikit-learn: real images without a download, and the shortest file to copy."""
+"""Handwritten digits bundled with scikit-learn: real images without a download; the shortest datamodule to copy."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Images with labels in a local folder or a Parquet file that the library `datasets` reads."""
+"""Datamodule for labelled images that Hugging Face's `datasets` reads from a local folder or a Parquet file."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ class HFDatasetDataModule(ImageDataModule):
     """Images and labels of a data set of Hugging Face's `datasets` (an extra), from local files.
 
     Images are cropped to their centred square and resized once, at every start, and are in memory as uint8:
-    3 * image_size ** 2 bytes per image. Class names are those of the label column's type; if that has none, the
-    different labels are the classes.
+    3 * image_size ** 2 bytes per image. Class names are those of the label column's type; if it has none, the
+    distinct labels are the classes.
 
     Args:
         root: A Parquet file; a folder of Parquet files or of images with metadata, as on the Hugging Face Hub; or a
@@ -50,7 +50,7 @@ class HFDatasetDataModule(ImageDataModule):
 
     Raises:
         FileNotFoundError: There is nothing at `root`.
-        ValueError: `datasets` is not installed or cannot read the data, a split or column is missing, a label is, or an
+        ValueError: `datasets` is not installed or cannot read the data; a split, column or label is missing; or an
             image cannot be decoded.
     """
 
@@ -155,12 +155,12 @@ class HFDatasetDataModule(ImageDataModule):
 
     @cached_property
     def _classes(self) -> list[Any]:
-        """The names of the classes, or the different labels of all splits, sorted, if they have no names.
+        """The names of the classes, or the distinct labels of all splits, sorted, if they have no names.
 
         Raises:
             ValueError: The column holds something other than labels, such as lists.
         """
-        feature = self._features[self._label]  # before the import, since it says how to get the library
+        feature = self._features[self._label]  # before the import, because its error says how to get the library
         from datasets import ClassLabel, Value
 
         if isinstance(feature, ClassLabel):

@@ -1,7 +1,7 @@
 """Splits of a data set in a local folder or a Parquet file, read by the library `datasets`, which is an extra.
 
 A name on the Hugging Face Hub is refused: data are downloaded by hand. Rows stay in the Arrow files of `datasets`, in
-its own cache (HF_DATASETS_CACHE) unless the data set was saved in that form.
+its cache (HF_DATASETS_CACHE) unless the data set was saved in that form.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ class Rows(NamedTuple):
 
     Attributes:
         table: The rows.
-        source: Where they are from, as text.
+        source: Where they come from, as text.
     """
 
     table: Dataset
@@ -82,7 +82,7 @@ def divide(
     seed: int,
     labels: Callable[[Dataset], Tensor] = lambda table: torch.zeros(len(table), dtype=torch.int64),
 ) -> dict[Split, Rows]:
-    """Return the rows for training, validation and test, as many of the three as there are.
+    """Return the rows for training, validation and test, or for those of the three that exist.
 
     Args:
         splits: The splits of the data set.

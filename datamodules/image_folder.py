@@ -1,4 +1,4 @@
-"""Your own images, in one folder per class."""
+"""Datamodule for your own images, in one folder per class."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class ImageFolderDataModule(ImageDataModule):
     (torchvision's ImageFolder), or `root/<class>/...`. Other usual names of splits, such as `Training`, `valid`, `dev`
     and `test_set`, are understood. If validation or test has no folder with labelled images, it is split off the
     training images, stratified. Images are cropped to their centred square before they are resized. A fit reports where
-    each split is from, and what was skipped.
+    each split comes from, and what was skipped.
 
     Memory: 3 * image_size ** 2 bytes per image (150 MB for 1,000 images of 224 pixels). A split that takes more than a
     quarter of the machine's memory stays in its file in `cache_dir`, from which batches are read as they are needed.
@@ -109,7 +109,7 @@ class ImageFolderDataModule(ImageDataModule):
         return train, val
 
     def test_path(self) -> str:
-        """Return the folder, which has the test images in a folder or among the others."""
+        """Return the root folder, which holds the test images in a separate folder or among the others."""
         return str(self.root)
 
     def load_test(self) -> ImageSet:
@@ -155,7 +155,7 @@ class ImageFolderDataModule(ImageDataModule):
             rank_zero_info(line)
 
     def _warn_of_missing_classes(self, labels: Tensor) -> None:
-        """Warn of classes without an image to train on: the only one may be held out."""
+        """Warn of classes without an image to train on, as when their only one is held out."""
         names = self.class_names or []
         missing = [names[label] for label in sorted(set(range(len(names))) - set(labels.unique().tolist()))]
         if missing:
@@ -216,7 +216,7 @@ class ImageFolderDataModule(ImageDataModule):
         """Report a class folder without images.
 
         Raises:
-            ValueError: It is one of the training split.
+            ValueError: It belongs to the training split.
         """
         what = f"{readable(folder)} holds no images" + (f" but {skipped}" if skipped else "")
         if split == "train":

@@ -1,4 +1,4 @@
-"""A loader of whole batches that starts at the position of the fit loop."""
+"""Data loader of whole batches, which starts at the position of the fit loop."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Text-to-text tasks: one datamodule for all of them. A data set is a task (`text/tasks.py`): files need no code."""
+"""Datamodule for all text-to-text tasks. A data set is a task (`text/tasks.py`), and files need no code."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ if TYPE_CHECKING:
     from tokenizers import Tokenizer
 
 MOST_TO_TRAIN_A_TOKENIZER = 50_000
-"""Number of examples from which on a tokenizer is trained on a part of them."""
+"""Number of examples from which a tokenizer is trained on only a part of them."""
 
 
 class TextSeq2SeqDataModule(
@@ -60,8 +60,8 @@ class TextSeq2SeqDataModule(
     Args:
         task: Where the texts come from and how they are prepared.
         tokenizer: A tokenizer.json, a spiece.model, or a folder that contains one of them, as published with T5; if
-            null, a tokenizer is trained on the training texts, of 50,000 examples and more on every n-th. A run saves
-            its tokenizer in its folder and its checkpoints, and resumes with that.
+            null, a tokenizer is trained on the training texts (from 50,000 examples, on every n-th). A run saves its
+            tokenizer in its folder and its checkpoints, and resumes with it.
         tokenizer_model: Kind of a tokenizer that is trained: unigram or bpe.
         vocab_size: Vocabulary size of a tokenizer that is trained, special tokens included.
         num_sentinels: Number of tokens `<extra_id_0>`, ... of a tokenizer that is trained; span corruption needs them.
@@ -290,7 +290,7 @@ class TextSeq2SeqDataModule(
         return join_texts(texts, interleave=interleave)
 
     def _texts_to_predict(self, records: list[str]) -> EvaluationTexts:
-        """Return the texts of `predict_path` that are not blank: of a limited prediction, as many as it can use."""
+        """Return the texts of `predict_path` that are not blank; in a limited prediction, as many as it can use."""
         self.predict_count = len(records)
         places = [number for number, text in enumerate(records) if text and not text.isspace()]
         places = places[: most_predicted(self.trainer, self.eval_batch_tokens, self.pad_to_multiple)]
@@ -302,7 +302,7 @@ class TextSeq2SeqDataModule(
         return EvaluationTexts(ids, TokenTable.of([]), sources, [], np.array(places, np.int64))
 
     def _predicted(self) -> PredictionInput | None:
-        """Return what `predict_path` names; None without one."""
+        """Return the texts that `predict_path` names; None if it is None."""
         if self.predict_path is None:
             return None
         if self._prediction_input is None:
@@ -322,7 +322,7 @@ class TextSeq2SeqDataModule(
         return prefixes[0]
 
     def prefixes(self) -> list[str]:
-        """Return what a text to predict may be given: `predict_prefix`, or the different prefixes of the tasks."""
+        """Return the possible prefixes of a text to predict: `predict_prefix`, or the distinct ones of the tasks."""
         if self.predict_prefix is not None:
             return [self.predict_prefix]
         return sorted({part.prefix for part in self.task.parts()})

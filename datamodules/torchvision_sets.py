@@ -80,7 +80,7 @@ class TorchvisionDataModule(ImageDataModule):
 
     @property
     def dataset(self) -> Any:
-        """Its class in torchvision, which takes seconds to import."""
+        """Class of the data set in torchvision, which takes seconds to import."""
         from torchvision import datasets
 
         return getattr(datasets, self.library_class)
@@ -91,7 +91,7 @@ class TorchvisionDataModule(ImageDataModule):
             self._read(train, self.download)
 
     def load_training(self) -> tuple[ImageSet, ImageSet | None]:
-        """Return the training images, less those held out for validation, and the latter; set `mean` and `std`."""
+        """Return the training images without those held out for validation, and the latter; set `mean` and `std`."""
         images = self._read(train=True)
         if self.validation_size >= len(images.labels):
             raise ValueError(

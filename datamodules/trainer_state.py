@@ -1,4 +1,4 @@
-"""What a datamodule asks of its trainer: the stage, the model, the device and the planned length of the training."""
+"""State of the trainer that datamodules read: the stage, the model, the device and the planned length of training."""
 
 from __future__ import annotations
 

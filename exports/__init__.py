@@ -1,1 +1,1 @@
-"""What `oneforall export` writes: a trained model in the format of another program, one file per format."""
+"""Exports of a trained model (`oneforall export`) to the formats of other programs, one module per format."""

@@ -1,4 +1,4 @@
-"""T5 as a folder of CTranslate2, which decodes several times faster than torch on a CPU, in 8-bit integers too.
+"""Export of T5 to CTranslate2, which decodes several times faster than torch on a CPU, also in 8-bit integers.
 
 Our weights fill CTranslate2's own description of a Transformer; its converter would have transformers load them first.
 """
@@ -33,7 +33,7 @@ from utils.files import write_text
 from utils.tokenizer_files import unknown_id
 
 LIMIT = 1e-3
-"""Greatest difference of a token's log-probability in float32 that is put down to the order of additions."""
+"""Greatest difference of a token's log-probability in float32 that is attributed to the order of additions."""
 
 
 def write_ctranslate2(model: TextModel, folder: Path, quantization: str | None = None) -> Exported:
@@ -45,8 +45,7 @@ def write_ctranslate2(model: TextModel, folder: Path, quantization: str | None =
         quantization: Type of the weights, such as `int8`; None for float32.
 
     Raises:
-        ValueError: The package is missing, or log-probabilities in float32 differ, or those of other types are no
-            numbers.
+        ValueError: The package is missing, log-probabilities in float32 differ, or those of other types are not finite.
     """
     require("ctranslate2")
     module, tokenizer = model.module, tokenizer_of(model.module)
@@ -150,7 +149,7 @@ def _fill_feed_forward(spec: Any, layer: nn.Module) -> None:
 
 
 def _fill_attention(spec: Any, *groups: tuple[nn.Linear, ...]) -> None:
-    """Give each layer of an attention the weights of a group of ours, one below the other."""
+    """Give each layer of a CTranslate2 attention the weights of a group of our layers, one below the other."""
     spec.queries_scale = 1.0
     for linear, group in zip(spec.linear, groups, strict=True):
         linear.weight = torch.cat([layer.weight for layer in group])

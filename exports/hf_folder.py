@@ -1,4 +1,4 @@
-"""T5 as a folder that transformers opens by `AutoModelForSeq2SeqLM` and `AutoTokenizer`."""
+"""Export of T5 to a folder that transformers opens with `AutoModelForSeq2SeqLM` and `AutoTokenizer`."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def _tokenizer_config(model: TextModel) -> dict[str, Any]:
     numbers = tokenizer.get_vocab()
     sentinels = [token for token in numbers if token.startswith("<extra_id_")]
     config = {
-        # The class that takes tokenizer.json as it is; that of T5 builds a tokenizer of its own from the vocabulary
+        # This class takes tokenizer.json as it is; T5's class would build another tokenizer from the vocabulary
         "tokenizer_class": "PreTrainedTokenizerFast",
         "pad_token": tokenizer.id_to_token(PAD_ID),
         "eos_token": tokenizer.id_to_token(EOS_ID),
@@ -81,7 +81,7 @@ def _tokenizer_config(model: TextModel) -> dict[str, Any]:
 
 
 def _generation_config(module: TextSeq2Seq) -> dict[str, Any]:
-    """Return the options of `test`, which have transformers' names; its lengths count the start token too."""
+    """Return the options of `test` by transformers' names; its lengths include the start token."""
     config, options = module.architecture.config, decoding_options(module)
     lengths = {name: options[name] + 1 for name in ("max_length", "min_length") if options.get(name)}
     # With its cache, transformers cannot decode if the decoder is deeper than the encoder

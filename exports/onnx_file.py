@@ -1,4 +1,4 @@
-"""Image classifiers as ONNX files, which onnxruntime runs in many languages and on many devices."""
+"""Export of image classifiers to ONNX files, which onnxruntime runs in many languages and on many devices."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def write_onnx(model: ImageModel, path: Path) -> Exported:
             dynamic_shapes={INPUT: {0: "batch"}},
             verbose=False,
         )
-    except Exception as error:  # of a network that is not ours, which may do anything
+    except Exception as error:  # a user's own network may raise anything
         raise cannot_export(model, error) from error
     assert exported is not None
     exported.model.metadata_props.update(

@@ -1,4 +1,4 @@
-"""Image classifiers as .pt2 files of torch.export, which need torch and none of our code."""
+"""Export of image classifiers to .pt2 files of torch.export, which need torch but not our code."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def write_pt2(model: ImageModel, path: Path) -> Exported:
         ValueError: The network cannot be exported, or outputs differ.
     """
     names = json.dumps(model.class_names, ensure_ascii=False)
-    content = io.BytesIO()  # on a full disk torch would end in an error of its own, and it wants the ending .pt2
+    content = io.BytesIO()  # torch requires the ending .pt2, and on a full disk raises its own kind of error
     torch.export.save(program_of(model), content, extra_files={NAMES_FILE: names})
     path.write_bytes(content.getbuffer())
     with path.open("rb") as file:

@@ -1,4 +1,4 @@
-"""An image classifier as a program of its own, from raw pixels to probabilities: what ONNX and .pt2 files hold."""
+"""Image classifier as a standalone program from raw pixels to probabilities: the content of ONNX and .pt2 files."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from utils.batches import ImagePredictionBatch
 
 INPUT, OUTPUTS = "images", ("probabilities", "logits")
 LIMIT = 1e-4
-"""Greatest difference of an output that is put down to the order of additions; of logits above 1, relative to them."""
+"""Greatest difference of an output attributed to the order of additions; of logits above 1, relative to them."""
 
 BATCH_SIZES = (1, 2, 5)
 """Sizes of the batches on which an export is compared."""
@@ -55,12 +55,12 @@ def program_of(model: ImageModel) -> ExportedProgram:
     net = RawImages(model.module).eval().requires_grad_(False)
     try:
         return torch.export.export(net, (noise(model.size, 2),), dynamic_shapes={INPUT: {0: Dim("batch")}})
-    except Exception as error:  # of a network that is not ours, which may do anything
+    except Exception as error:  # a user's own network may raise anything
         raise cannot_export(model, error) from error
 
 
 def cannot_export(model: ImageModel, error: Exception) -> ValueError:
-    """Return the error that names the network which torch cannot export, and why."""
+    """Return the error that says which network torch cannot export, and why."""
     reason = next(filter(str.strip, str(error).splitlines()), type(error).__name__)
     return ValueError(f"model.architecture {type(model.module.architecture).__name__} cannot be exported: {reason}")
 

@@ -42,7 +42,7 @@ class ImageModel(Model):
         path: The checkpoint.
 
     Raises:
-        ValueError: The checkpoint does not know the size of its images, since it was saved before a training.
+        ValueError: The checkpoint does not know the size of its images, because it was saved before training.
     """
 
     module: ImageClassifier
@@ -72,8 +72,8 @@ class ImageModel(Model):
 
         Raises:
             FileNotFoundError: There is no such file.
-            ValueError: A file cannot be decoded, an array has another type or shape than those of an image, or it is
-                nothing of these, such as bytes.
+            ValueError: A file cannot be decoded, an array does not have the type or shape of an image, or the argument
+                is of another type, such as bytes.
         """
         if not _is_sequence(images):
             return self.classify(_square(images, self.size)[None])[0]
@@ -81,7 +81,7 @@ class ImageModel(Model):
         return self.classify(torch.stack(squares)) if squares else []
 
     def predict_readable(self, paths: Sequence[Path]) -> list[list[Prediction] | str]:
-        """Return what `predict` does for each of several files or, for one that cannot be decoded, why."""
+        """Return the predictions for each of several files or, for one that cannot be decoded, the error."""
         images, errors = decode_readable(paths, self.size)
         found = self.classify(images)
         return [errors.get(place, each) for place, each in enumerate(found)]
@@ -102,7 +102,7 @@ class ImageModel(Model):
 
 
 def _is_sequence(images: ImageLike | Sequence[ImageLike]) -> TypeGuard[Sequence[ImageLike]]:
-    """Return whether these are several images, as an array of four dimensions is; Python iterates bytes and files."""
+    """Return whether these are several images, such as an array of four dimensions, but not bytes or a file."""
     if isinstance(images, np.ndarray | Tensor):
         return images.ndim > 3
     single = isinstance(images, str | os.PathLike | Image.Image | bytes | bytearray | io.IOBase)

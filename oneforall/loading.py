@@ -1,4 +1,4 @@
-"""The model of a checkpoint or a run folder."""
+"""Loading of a trained model from a checkpoint or a run folder."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def load(
     Args:
         path: A checkpoint, or a run folder: its best.ckpt, else its last.ckpt. It is read as data, and its config
             passes the gate of `utils/trust.py`.
-        device: Where it computes.
+        device: Device on which it computes.
         trust_checkpoint: Whether the checkpoint may run any code, as in `TrainingModule.load_from_checkpoint`.
 
     Raises:
@@ -96,7 +96,7 @@ def _class_named_in(path: str) -> type[TrainingModule]:
 
 
 def _datamodule(path: str, trusted: bool) -> LightningDataModule:
-    """Return the datamodule that a checkpoint's config describes; none of its data are read.
+    """Return the datamodule that a checkpoint's config describes, without reading its data.
 
     Raises:
         ValueError: The config is refused, or describes none.

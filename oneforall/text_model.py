@@ -68,12 +68,12 @@ class TextModel(Model):
             texts: Sources without prefix.
             prefix: Text put before each source; None for that of the model's task.
             seed: Seed of sampling; None for that of the run.
-            first: Number of the first source: samples depend on the seed and a source's number alone.
+            first: Number of the first source: samples depend only on the seed and a source's number.
             **options: Decoding fields of `TextSeq2Seq` that differ from those of the run, such as `num_beams=1`,
                 `do_sample=True` or `num_return_sequences=3`.
 
         Raises:
-            ValueError: An option is invalid, a text is not a string or has bytes that are no UTF-8, or the model has
+            ValueError: An option is invalid, a text is not a string or has bytes that are not UTF-8, or the model has
                 several tasks and no prefix is given.
         """
         texts = sources_of(texts)
@@ -99,7 +99,7 @@ class TextModel(Model):
 
 
 def _require_unicode(text: str) -> None:
-    """Raise ValueError if a text has halves of surrogate pairs: what an argument in another encoding becomes."""
+    """Raise ValueError if a text has halves of surrogate pairs, as an argument in another encoding does."""
     try:
         text.encode()
     except UnicodeEncodeError as error:

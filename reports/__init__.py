@@ -1,5 +1,5 @@
-"""Pages about runs, built from the files of their folders: the report of one, the comparison of several.
+"""HTML pages built from the files of run folders: the report of one run, and the comparison of several.
 
-What such a page shows of the training and of a test was written by the callbacks that had it. Pages are single files
-without any address in them that a browser would fetch.
+The content of a page was written by callbacks during training and testing. Each page is a single file without any
+address that a browser would fetch.
 """

@@ -1,4 +1,4 @@
-"""What a report shows of a classifier's answers: confusions, scores per class."""
+"""Confusions and scores per class of a classifier, for its report."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Several runs side by side: scores, groups of seeds, what differs in their configs."""
+"""Comparison of several runs: scores, groups of seeds, differences between their configs."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ UNKNOWN = "-"
 
 
 class Group(NamedTuple):
-    """Runs whose configs differ in nothing but the seed.
+    """Runs whose configs differ only in the seed.
 
     Attributes:
         runs: Their names.
@@ -77,7 +77,7 @@ def _named(runs: Iterable[RunFiles]) -> dict[str, RunFiles]:
 
 
 def scores_of(run: RunFiles) -> dict[str, float]:
-    """Return the best value of the metric that chose the weights, and the test scores but for those per class."""
+    """Return the best value of the metric that chose the weights, and the test scores, without those per class."""
     best = {f"best {run.monitor}": run.best.best} if run.best else {}
     return {**best, **run.test_scores}
 

@@ -1,4 +1,4 @@
-"""The types of what the files of a run hold: a file of other types is damaged, and the error names the field."""
+"""Types of the fields in a run's files: a file with other types is damaged, and the error names the field."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def check_types(name: str, content: Mapping[str, Any]) -> None:
 
 
 def check_size(content: object) -> None:
-    """Raise ValueError if nested content refers to itself, or unpacks to far more than a config is, by its aliases."""
+    """Raise ValueError if nested content refers to itself, or its aliases expand to far more than a config holds."""
     values, seen = [(content, 0)], 0
     while values:
         value, depth = values.pop()

@@ -44,7 +44,7 @@ def _environment() -> Environment:
     environment = Environment(
         loader=FileSystemLoader(TEMPLATES),
         autoescape=True,
-        undefined=StrictUndefined,  # a name that a template has wrong is an error, not a gap in the page
+        undefined=StrictUndefined,  # a misspelt name in a template is an error, not a gap in the page
         trim_blocks=True,
         lstrip_blocks=True,
     )

@@ -87,7 +87,7 @@ class RunFiles:
 
     @cached_property
     def record(self) -> Record:
-        """The content of `run.json`; empty before the training starts."""
+        """The content of `run.json`; empty before training starts."""
         return self.data("run.json") or {}
 
     @property
@@ -122,7 +122,7 @@ class RunFiles:
         return self.data("test_metrics.json")
 
     def data(self, name: str) -> dict[str, Any] | None:
-        """Return what a JSON file holds; None if there is no such file.
+        """Return the content of a JSON file; None if there is no such file.
 
         Raises:
             ValueError: It is damaged.

@@ -54,9 +54,9 @@ def report_after(folder: Path) -> None:
     """Write the report at the end of a fit or a test; if that fails, print why in one line, and do not raise."""
     try:
         print(f"report: {write_report(folder)}", flush=True)
-    except (ValueError, OSError) as error:  # what a user can mend, such as a missing extra
+    except (ValueError, OSError) as error:  # what a user can fix, such as a missing extra
         print(f"no report: {' '.join(text_of(error).split())}", flush=True)
-    except Exception as error:  # whatever it is, the run is done and its files are there
+    except Exception as error:  # the run is done and its files are there, so nothing may raise
         again = shlex.join(["oneforall", "report", str(folder), "--debug"])
         print(f"no report ({type(error).__name__}: {' '.join(str(error).split())}); `{again}` shows more", flush=True)
 
@@ -93,7 +93,7 @@ class _Commands:
 
 
 def _kind(run: RunFiles) -> str:
-    """Return `images`, `text`, or an empty string for a model that has no sections of its own."""
+    """Return `images`, `text`, or an empty string for a model without special sections."""
     model = str((run.config.get("model") or {}).get("class_path")).rpartition(".")[2]
     if model in KINDS:
         return KINDS[model]

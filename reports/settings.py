@@ -1,4 +1,4 @@
-"""The settings of a run beside the defaults of its classes."""
+"""Settings of a run that differ from the defaults of its classes."""
 
 from __future__ import annotations
 

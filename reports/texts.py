@@ -1,4 +1,4 @@
-"""What a report shows of generated texts: examples with their differences, lengths."""
+"""Generated texts in a report: examples with their differences marked, and lengths."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ class Examples(NamedTuple):
 
 
 def read_examples(test_outputs: Path) -> Examples | None:
-    """Return what to show of a `test_outputs.jsonl`; None if it is empty.
+    """Return the examples to show from a `test_outputs.jsonl`; None if it is empty.
 
     Raises:
         ValueError: It is damaged.

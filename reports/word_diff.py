@@ -37,7 +37,7 @@ class WordDiff(NamedTuple):
 
 
 def word_diff(reference: str, hypothesis: str) -> WordDiff:
-    """Return what differs between two texts; joined, the pieces of each are the text itself."""
+    """Return the differences between two texts; joined, the pieces of each are the text itself."""
     first, second = _TOKEN.findall(reference), _TOKEN.findall(hypothesis)
     matcher = SequenceMatcher(None, first, second, autojunk=False)
     pieces: tuple[list[Piece], list[Piece]] = ([], [])

@@ -17,7 +17,7 @@ from architectures.t5.config import T5Config
 from architectures.t5.dropout import Dropout
 
 PADDING = -1e9
-"""Added to the score of a padding key: its weight is 0 beside any real key, but a row of padding alone stays finite."""
+"""Added to the score of a padding key: its weight is 0 beside any real key, but a row of only padding stays finite."""
 
 FUTURE = 2 * PADDING
 """Added to the score of a later token: below `PADDING`, so that padding before a target does not see the target."""
@@ -121,7 +121,7 @@ class RelativePositionBias(nn.Module):
 
     def forward(self, length: int) -> Tensor:
         """Return bias_1HQK, [1, H, length, length], in the dtype of the weights."""
-        # The offsets depend on k - q alone, which has 2 length - 1 values; the row of each query is a window of them.
+        # The offsets depend only on k - q, which has 2 length - 1 values; the row of each query is a window of them.
         relative_position = torch.arange(1 - length, length, device=self.embedding.weight.device)
         windows_HQK = self.values(relative_position).unfold(-1, length, 1)  # the window of the last query comes first
         return windows_HQK.flip(1).unsqueeze(0)

@@ -28,7 +28,7 @@ def beam_search(decoder: IncrementalDecoder, search: Search) -> tuple[Tensor, Te
 
     results_BRT = running_BKT[:, :num_returned].clone()
     scores_BR = torch.empty(num_sources, num_returned, device=device)
-    row_B = torch.arange(num_sources, device=device)  # row in the results of each source that is left
+    row_B = torch.arange(num_sources, device=device)  # row in the results of each remaining source
 
     for length in range(1, search.max_length):
         log_p_BKV = decoder.step(running_BKT[:, :, length - 1]).log_softmax(-1, dtype=torch.float32)
@@ -39,7 +39,7 @@ def beam_search(decoder: IncrementalDecoder, search: Search) -> tuple[Tensor, Te
         parent_BC, token_BC = choice_BC // token_BKC.shape[2], token_BKC.flatten(1).gather(1, choice_BC)
         ends_BC = (token_BC == eos_token_id) | (length + 1 == search.max_length)
 
-        # Only the K best candidates may become results; at the maximum length all end.
+        # Only the K best candidates may become results; at the maximum length all hypotheses end.
         counts_BK = ends_BC[:, :num_beams] & ~done_B[:, None]
         final_BK = (score_BC[:, :num_beams] / length**search.length_penalty).where(counts_BK, NO_HYPOTHESIS)
         final_BKT = _continue(running_BKT, parent_BC[:, :num_beams], token_BC[:, :num_beams], length)

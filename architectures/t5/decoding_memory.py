@@ -1,4 +1,4 @@
-"""The memory that decoding takes, compared with what there is before any of it is allocated.
+"""Memory check for decoding: a lower bound on what a search needs, compared with what the device has.
 
 Legend: K hypotheses per source, T places per hypothesis in the cache, V = vocab_size, L blocks, H heads, D = d_kv.
 """
@@ -10,14 +10,14 @@ from architectures.t5.search import Search
 from utils.devices import memory_bytes
 
 HALF, SINGLE, INDEX = 2, 4, 8
-"""Bytes of a bfloat16, of a float32 and of the number of a token."""
+"""Bytes per bfloat16, per float32 and per token id."""
 
 
 def least_bytes(config: T5Config, search: Search) -> int:
-    """Return how many bytes the decoding of a single source takes at least, in whichever precision.
+    """Return a lower bound, in bytes, on the memory that decoding a single source takes in any precision.
 
-    They are the keys and values of all hypotheses, the tokens, one step's log-probabilities and, in a beam search,
-    whose hypotheses see each other's places, its first attention weights.
+    It counts the keys and values of all hypotheses, the tokens, one step's log-probabilities and, in a beam search,
+    whose hypotheses see each other's places, the attention weights of the first step.
     """
     hypotheses, places = search.num_hypotheses, search.max_length - 1
     cache = config.decoder_depth * 2 * config.num_heads * config.d_kv * hypotheses * places * HALF
@@ -28,9 +28,9 @@ def least_bytes(config: T5Config, search: Search) -> int:
 
 
 def require_memory(config: T5Config, search: Search, device: torch.device) -> None:
-    """Refuse a search that no part of the device's memory can be enough for.
+    """Refuse a search that needs more memory than the whole device has.
 
-    There is no other limit: more beams than tokens in the vocabulary are filled from the second step on.
+    There is no other limit: if there are more beams than tokens in the vocabulary, they fill from the second step on.
 
     Raises:
         ValueError: A single source takes more memory than the device has; the message names the options.

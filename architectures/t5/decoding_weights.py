@@ -1,4 +1,4 @@
-"""Weights of a T5, laid out once for the many small products of decoding.
+"""Weights of a T5, laid out once for the many small matrix products of decoding.
 
 Legend: B sources, K hypotheses per source, S tokens per source, H heads, D = d_kv, M = d_model, F = d_ff,
 V = vocab_size. L = K or S.
@@ -49,7 +49,7 @@ class FixedNorm:
     """RMSNorm without gradient: [..., M] -> [..., M], in float32 or the dtype of its input, whichever is wider.
 
     Args:
-        norm: The norm; calling it takes more than twice as long, for its care of autocast.
+        norm: The norm; calling it takes more than twice as long, because it handles autocast.
     """
 
     def __init__(self, norm: RMSNorm) -> None:
@@ -62,7 +62,7 @@ class FixedNorm:
 
 
 def can_pack(device: torch.device, dtype: torch.dtype) -> bool:
-    """Return whether oneDNN has fast products of this dtype here."""
+    """Return whether oneDNN has fast matrix products in this dtype on this device."""
     if device.type != "cpu" or not torch.backends.mkldnn.is_available():
         return False
     return dtype == torch.float32 or (dtype == torch.bfloat16 and bool(torch.ops.mkldnn._is_mkldnn_bf16_supported()))
@@ -106,10 +106,10 @@ class BlockWeights:
 
 
 class DecodingWeights:
-    """Layers of a model, laid out for decoding with the precision that is on here: autocast's or the model's own.
+    """Layers of a model, laid out for decoding in the active precision: autocast's or the model's own.
 
     Args:
-        model: The model, whose weights must not change as long as this is in use.
+        model: The model, whose weights must not change while this is in use.
 
     Raises:
         ValueError: The computation would run in float16.
@@ -122,7 +122,7 @@ class DecodingWeights:
         # On a CPU, attention over the few keys of a step is faster in float32, and more exact.
         self.attention_dtype = torch.promote_types(self.dtype, torch.float32) if device.type == "cpu" else self.dtype
 
-        # However few the rows: a result must not depend on how sources are spread over calls and processes.
+        # Even for few rows, because a result must not depend on how sources are spread over calls and processes.
         self.packed = can_pack(device, self.dtype)
         encoder, decoder = model.encoder, model.decoder
         self.encoder_blocks = self._blocks(encoder) if self.packed else []

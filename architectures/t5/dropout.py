@@ -76,9 +76,9 @@ def _scale(p: float) -> float:
 
 
 def _random_words(key: Tensor, count: int) -> Tensor:
-    """Return `count` random integers of 64 bits: what SplitMix64 generates from the state `key`, less its last step.
+    """Return `count` random integers of 64 bits: SplitMix64 from the state `key`, without its last step.
 
-    That step would mix the upper bits into the lower ones once more. Shifts are of signed numbers here, so each leaves
+    That step would mix the upper bits into the lower ones once more. Shifts here are of signed numbers, so each leaves
     63 random bits of 64 to the multiplication after it.
     """
     words = torch.arange(count).mul_(_GAMMA).add_(key)

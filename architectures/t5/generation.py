@@ -54,11 +54,11 @@ def generate(  # noqa: D417
             so that its samples do not depend on the other sources; if None, the global generator is used.
 
     Returns:
-        Sequences, integers [B R, T'], with the R results of a source in adjacent rows, best first in a search. A row
-        holds the start token, the result, the end token (unless truncated at `max_length`) and padding; T' is the
-        length of the longest. And scores [B R] in float32: the sum of the model's log-probabilities (in sampling those
-        before temperature, top_k and top_p) divided by length**`length_penalty`, where the length includes the end
-        token but not the start token.
+        Sequences and scores. Sequences, integers [B R, T'], have the R results of a source in adjacent rows, best first
+        in a search. A row holds the start token, the result, the end token (unless truncated at `max_length`) and
+        padding; T' is the length of the longest. The scores, [B R] in float32, are the sum of the model's
+        log-probabilities (in sampling, those before temperature, top_k and top_p) divided by length**`length_penalty`,
+        where the length includes the end token but not the start token.
 
     Raises:
         ValueError: An option is invalid; the message names it and says what is allowed. Or a single source takes more

@@ -35,7 +35,7 @@ PUBLISHED_MODULES = {
     "feed_forward": "DenseReluDense",
 }
 EMBEDDING_COPIES = ("encoder.embed_tokens.weight", "decoder.embed_tokens.weight")
-"""Other names under which a checkpoint may have the embedding, alone or as copies."""
+"""Other names under which a checkpoint may hold the embedding, instead of `shared.weight` or as copies."""
 
 UNUSED_WEIGHT = "decoder.block.0.layer.1.EncDecAttention.relative_attention_bias.weight"
 """Weight in early published checkpoints that no version of the model uses."""
@@ -123,7 +123,7 @@ def save_pretrained(model: T5, folder: str | Path, **fields: Any) -> None:
 def _save_weights(weights: dict[str, Tensor], path: Path) -> None:
     try:
         save_file(weights, path, metadata={"format": "pt"})
-    except SafetensorError as error:  # also of the operating system, whose number its text ends in
+    except SafetensorError as error:  # also raised for operating system errors, with their number in the text
         found = re.search(r"os error (\d+)", str(error))
         if found is None:
             raise
@@ -161,7 +161,7 @@ def read_config(folder: Path) -> dict[str, Any]:
     model_type = config.get("model_type", "t5")
     if model_type != "t5":
         raise ValueError(f"{path}: model_type must be 't5', got {model_type!r}")
-    # In published code, null stands for the default.
+    # In published code, null means the default.
     return {key: value for key, value in config.items() if value is not None}
 
 

@@ -18,7 +18,7 @@ class IncrementalDecoder:
     Nothing is ever copied per hypothesis. Keys and values of a source are projected once: cross-attention has no
     positions, so the K hypotheses of a source are simply K queries. Keys and values of the hypotheses are appended to
     one block of memory, allocated once for `max_length` tokens. In a beam search the hypotheses of a source share their
-    places there, and each attends to its own ancestors alone, by a mask.
+    places there, and a mask limits each to its own ancestors.
 
     Args:
         weights: Layers of the decoder.
@@ -123,8 +123,8 @@ class IncrementalDecoder:
         """Drop sources for which `done_B` is true: the last of the others take their places.
 
         Returns:
-            Indices of the kept sources in their new order, integers [B']; None if nothing changed, because there are
-            none to drop or because this step does not look.
+            Indices of the kept sources in their new order, integers [B']; None if nothing changed, because no source is
+            done or this step does not check.
         """
         if self.length % steps_between_looks(self.device):
             return None
@@ -154,12 +154,12 @@ class IncrementalDecoder:
 
 
 def steps_between_looks(device: torch.device) -> int:
-    """Return after how many steps to look for finished sources; other devices than a CPU must be waited for."""
+    """Return the number of steps between checks for finished sources; on devices other than a CPU, a check waits."""
     return 1 if device.type == "cpu" else 8
 
 
 def rounded_up(length: int) -> int:
-    """Return the width for sources of that length, with which a result is the same to the bit beside any others.
+    """Return a length rounded up to a multiple of 16, so that a result is bitwise the same beside any other sources.
 
     Zeros change no sum, but kernels add what remains after their last whole vector in another order.
     """

@@ -35,7 +35,7 @@ class AttentionWeights(NamedTuple):
 class T5(nn.Module):
     """Text-to-text Transformer: a source and the beginning of a target -> logits of each next target token.
 
-    Masks are bool or integer, true or nonzero at real tokens. Padding may be anywhere in a row; a row of padding alone
+    Masks are bool or integer, true or nonzero at real tokens. Padding may be anywhere in a row; a row of only padding
     gives finite values and gradients.
 
     Args:

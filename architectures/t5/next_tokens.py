@@ -1,4 +1,4 @@
-"""The next tokens of hypotheses: which may not follow, and which are the best.
+"""Choice of next tokens in decoding: masking of forbidden tokens, and a fast top-k.
 
 Legend: B sources, K hypotheses per source, T tokens per hypothesis, V = vocab_size.
 """
@@ -14,7 +14,7 @@ CHUNK = 64
 
 
 def start_hypotheses(config: T5Config, shape: tuple[int, int, int], device: torch.device) -> Tensor:
-    """Return hypotheses of the given shape [B, K, T] that hold the start token alone, padded."""
+    """Return hypotheses of the given shape [B, K, T] that hold only the start token, padded."""
     hypotheses_BKT = torch.full(shape, config.pad_token_id, device=device)
     hypotheses_BKT[:, :, 0] = config.decoder_start_token_id
     return hypotheses_BKT

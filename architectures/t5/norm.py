@@ -1,4 +1,4 @@
-"""Norm of T5: it neither subtracts a mean nor adds a bias.
+"""RMSNorm, the norm of T5: it neither subtracts a mean nor adds a bias.
 
 Zhang, Sennrich 2019, arXiv:1910.07467.
 
@@ -17,7 +17,7 @@ from architectures.t5.config import T5Config
 class RMSNorm(nn.Module):
     """Norm that divides by the root of the mean square and scales: [..., M] -> [..., M], in the compute dtype.
 
-    It computes in float32 at least, regardless of autocast, because a sum of squares in bfloat16 has 8 bits only.
+    It computes in float32 at least, regardless of autocast, because a sum of squares in bfloat16 has only 8 bits.
 
     Args:
         config: Source of M, epsilon and the initial scale.
@@ -35,7 +35,7 @@ class RMSNorm(nn.Module):
 
 
 def rms_norm(x: Tensor, weight_M: Tensor, epsilon: float) -> Tensor:
-    """Return `torch.nn.functional.rms_norm` over the last dimension of x; half its time in training on a CPU."""
+    """Return `torch.nn.functional.rms_norm` over the last dimension of x, in half its time when training on a CPU."""
     if x.device.type != "cpu" or not torch.is_grad_enabled() or torch.compiler.is_compiling():
         return F.rms_norm(x, weight_M.shape, weight_M, epsilon)
     normalized: Tensor = _RMSNorm.apply(x.reshape(-1, x.shape[-1]), weight_M, epsilon)

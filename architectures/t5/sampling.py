@@ -28,7 +28,7 @@ def sample(decoder: IncrementalDecoder, search: Search, uniform_BKT: Tensor | No
     log_p_sum_BK, length_BK = torch.zeros(shape, device=device), torch.zeros(shape, device=device)
 
     results_BKT, scores_BK = written_BKT.clone(), log_p_sum_BK.clone()
-    row_B = torch.arange(len(results_BKT), device=device)  # row in the results of each source that is left
+    row_B = torch.arange(len(results_BKT), device=device)  # row in the results of each remaining source
 
     for length in range(1, search.max_length):
         log_p_BKV = decoder.step(token_BK).log_softmax(-1, dtype=torch.float32)

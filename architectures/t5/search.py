@@ -1,4 +1,4 @@
-"""Options of decoding."""
+"""Decoding options: beam search, sampling and length limits."""
 
 import math
 from dataclasses import dataclass

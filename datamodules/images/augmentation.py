@@ -4,9 +4,9 @@ Legend of shapes: B images, C channels, H x W pixels, K classes. Images are uint
 them; from then on they are float32, still from 0 to 255.
 
 Random numbers are drawn on the CPU, so that a run on a CPU and one on a GPU have the same augmentation. What follows
-from them, such as the place of each crop, is computed there too, and sent to the images: a GPU takes longer to start a
-computation with a few hundred numbers than a CPU to finish it. Nothing waits for a GPU (`utils.devices.send`), and no
-shape depends on what is there.
+from them, such as the place of each crop, is also computed there, and sent to the images: a GPU takes longer to start a
+computation with a few hundred numbers than a CPU takes to finish it. Nothing waits for a GPU (`utils.devices.send`),
+and no shape depends on values that are there.
 """
 
 from __future__ import annotations

@@ -150,9 +150,9 @@ def _blend(images: Tensor, other: Tensor, factor: Tensor) -> Tensor:
 
 
 def _smooth(images: Tensor) -> Tensor:
-    """Return images uint8 [N, 3, H, W] smoothed but for their borders, as `adjust_sharpness(images, 0)` of torchvision.
+    """Return images uint8 [N, 3, H, W], smoothed except at their borders.
 
-    That one copies its kernel to the device and waits for it.
+    The result is that of torchvision's `adjust_sharpness(images, 0)`, which copies its kernel to the device and waits.
     """
     if min(images.shape[2:]) <= 2:
         return images

@@ -1,9 +1,9 @@
 """Base class of the image datamodules: images in memory, batches indexed from them, augmentation on the device.
 
-Where a GPU trains, the training images are in its memory, if they take no more than a quarter of what is free there:
-a batch is then a few of its rows. All other batches are copied to it ahead of time (`datamodules/copied_ahead.py`).
-`datamodules/digits.py` is the shortest datamodule, and the one to copy for a data set of your own. No other file need
-change: a config finds the class by its name.
+For training on a GPU, the training images are kept in its memory if they take no more than a quarter of what is free
+there, and a batch is then a few of their rows. All other batches are copied to it ahead of time
+(`datamodules/copied_ahead.py`). `datamodules/digits.py` is the shortest datamodule, and the one to copy for your own
+data set. No other file needs to change: a config finds the class by its name.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ class ImageDataModule(
 
     Args:
         batch_size: Training batch size in images, per process. An incomplete last batch of an epoch is dropped, which a
-            fit reports; order and so the images left out change from epoch to epoch.
+            fit reports; the order, and so the images left out, change from epoch to epoch.
         eval_batch_size: Batch size in validation, test and prediction, per process.
         augmentation: Augmentation of the training batches; off by default.
         seed: Seed of the order of the images and of their augmentation.
@@ -319,7 +319,7 @@ class ImageDataModule(
 
 
 def _images_below(folder: Path) -> list[Path]:
-    """Return the image files below a folder, and report what else is there.
+    """Return the image files below a folder, and report their number and what is skipped.
 
     Raises:
         ValueError: There are none.

@@ -153,7 +153,7 @@ def check_md5(path: Path) -> None:
     """Check that a file has the MD5 sum of the original.
 
     Raises:
-        ValueError: It has not.
+        ValueError: It has another.
     """
     with path.open("rb") as file:
         found = hashlib.file_digest(file, "md5").hexdigest()
@@ -206,7 +206,7 @@ def fetch_archive(root: Path, *, verify: bool) -> None:
 
 
 def _provide(unpacked: Path, folder: Path) -> None:
-    """Rename a folder, unless another process has been first."""
+    """Rename a folder, unless another process was first."""
     try:
         unpacked.rename(folder)
     except OSError:

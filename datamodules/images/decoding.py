@@ -1,4 +1,4 @@
-"""Image files of any size and mode as one uint8 tensor."""
+"""Decoding of image files of any size and mode into one uint8 tensor."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from torch import Tensor
 from datamodules.images.formats import readable_formats
 from utils.file_names import readable
 
-_LARGE = 2**25  # pixels: from here on, one image at a time is decoded, or all threads together would fill the memory
+_LARGE = 2**25  # pixels: larger images are decoded one at a time, or all threads together could fill the memory
 _one_large_image = threading.Lock()
 _ORIENTATION, _BITS, _PHOTOMETRIC = 0x0112, 258, 262  # tags of EXIF and TIFF
 _UPRIGHT = {
@@ -41,10 +41,10 @@ def decode_image(path: Path, size: int) -> Tensor:
 
     The largest centred square is kept and resized (bicubic, antialiased). Orientation tags are applied, transparency is
     composited over white, grey is repeated for the three channels, 16-bit grey is divided by 257, palettes and CMYK are
-    converted to RGB, and of an animation or a file with several pages the first is used.
+    converted to RGB, and only the first frame of an animation or page of a multi-page file is used.
 
     Args:
-        path: The file. Its content decides on the format, not its ending.
+        path: The file. Its content, not its ending, determines the format.
         size: Height and width of the result, in pixels.
 
     Raises:
@@ -93,7 +93,7 @@ def square_image(image: Image.Image, size: int) -> Tensor:
 
 def _reason(error: Exception) -> str:
     lines = str(error).splitlines()
-    if isinstance(error, OSError) and error.strerror:  # without the path, which the message has already
+    if isinstance(error, OSError) and error.strerror:  # without the path, which is already in the message
         lines = [error.strerror]
     elif isinstance(error, UnidentifiedImageError):
         lines = ["its content is in no known format"]
@@ -103,7 +103,7 @@ def _reason(error: Exception) -> str:
 def _upright(image: Image.Image) -> Image.Image:
     """Return a loaded image turned as its orientation tag says.
 
-    Pillow's `exif_transpose` writes all other tags again, and so refuses an image for an odd one.
+    Pillow's `exif_transpose` rewrites all other tags, and so fails if one of them is odd.
     """
     try:
         method = _UPRIGHT.get(image.getexif().get(_ORIENTATION, 1))
@@ -138,7 +138,7 @@ def _grey(image: Image.Image) -> np.ndarray[Any, np.dtype[np.uint8]]:
         ranges = (1.0, 255.0, 65535.0) if image.mode == "F" else (255.0, 65535.0)
         top = next((each for each in ranges if highest <= each), highest)
     grey: np.ndarray[Any, np.dtype[np.uint8]] = (values * (255 / top)).round().clip(0, 255).astype(np.uint8)
-    inverted = image.mode.startswith("I;16") and tags.get(_PHOTOMETRIC) == 0  # Pillow inverts 8 bits alone
+    inverted = image.mode.startswith("I;16") and tags.get(_PHOTOMETRIC) == 0  # Pillow only inverts 8 bits
     return np.invert(grey) if inverted else grey
 
 
@@ -156,7 +156,7 @@ def decode_into(images: Tensor, sources: Iterable[Source], decode: Callable[[Sou
     """Decode images in several threads, each into its place; return the places and errors of those that cannot be.
 
     Args:
-        images: Where they go, uint8 [N, 3, H, W].
+        images: The tensor to fill, uint8 [N, 3, H, W].
         sources: Files, or whatever `decode` takes, one per image.
         decode: Returns an image as uint8 [3, H, W], or raises FileNotFoundError or ValueError.
     """
@@ -173,7 +173,7 @@ def decode_into(images: Tensor, sources: Iterable[Source], decode: Callable[[Sou
         for place, decoded in enumerate(pool.map(decoded_or_error, sources)):
             if isinstance(decoded, str):
                 errors[place] = decoded
-            else:  # not in the threads: inference mode is this thread's alone
+            else:  # not in the threads: inference mode only holds in this one
                 images[place] = decoded
     return errors
 

@@ -1,4 +1,4 @@
-"""Which image files can be read: by their ending and, where there is none, by their content."""
+"""Image formats that can be read, recognised by a file's ending or, if it has none, by its content."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _NEEDS = {"JPEG": "jpg", "PNG": "zlib", "WEBP": "webp", "AVIF": "avif", "JPEG200
 """Pillow's formats that need a library it may have been built without, and the library."""
 
 _FORMATS = ("JPEG", "PNG", "GIF", "WEBP", "BMP", "DIB", "TIFF", "PPM", "AVIF", "JPEG2000", "HEIF")
-"""Pillow's formats that hold pixels, begin with a mark of their own, and start no other program (as EPS does)."""
+"""Pillow's formats that hold pixels, begin with a signature, and do not start another program (as EPS does)."""
 
 _HINTS = {
     **dict.fromkeys((".heic", ".heif", ".hif"), "`pip install pillow-heif` reads them"),
@@ -76,7 +76,7 @@ def is_image(path: str | os.PathLike[str]) -> bool:
         try:
             with Image.open(path, formats=readable_formats()):
                 return True
-        except Image.DecompressionBombError:  # too large an image is one all the same
+        except Image.DecompressionBombError:  # an image that is too large is still an image
             return True
         except (UnidentifiedImageError, OSError, ValueError):
             return False

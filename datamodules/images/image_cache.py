@@ -20,7 +20,7 @@ from datamodules.images.decoding import decode_images
 from utils.devices import memory_bytes
 from utils.files import atomic_path
 
-_CACHE_VERSION = 2  # increase it whenever decode_image returns other pixels, or the file has another form
+_CACHE_VERSION = 2  # increase it whenever decode_image returns different pixels or the file format changes
 
 
 SHARE_OF_MEMORY = 0.25
@@ -32,13 +32,13 @@ _AT_ONCE = 1024  # images decoded and checked at once where not all fit into mem
 def cached_images(
     paths: Sequence[Path], size: int, folder: Path, cache_dir: Path | None, split: str = "images"
 ) -> Tensor:
-    """Return what `decode_images` does, cached on disk until a file is added, removed or changed.
+    """Return the result of `decode_images`, cached on disk until a file is added, removed or changed.
 
-    Images that take more than `SHARE_OF_MEMORY` are mapped from the cache: the system reads what is asked for, and
-    forgets it where memory is short.
+    Images that take more than `SHARE_OF_MEMORY` are memory-mapped from the cache: the system reads the parts in use,
+    and drops them when memory is short.
 
-    A file counts as changed if its size or one of its times differs: that of its content, or that of its entry, which
-    no copy or archive can set. A damaged cache is written again.
+    A file counts as changed if its size, its modification time or its change time, which no copy or archive can set,
+    differs. A damaged cache is rewritten.
 
     Args:
         paths: The files, all below `folder`.
@@ -124,7 +124,7 @@ def _read_cache(cache: Path, shape: tuple[int, ...]) -> Tensor | None:
 
 
 def _intact(array: np.ndarray[Any, Any], shape: tuple[int, ...], checksum: bytes) -> Tensor | None:
-    """Return what was read as a tensor; None if it is not what was written."""
+    """Return an array that was read as a tensor; None if it is not the one that was written."""
     if array.dtype != np.uint8 or array.shape != shape or checksum != _checksum(array):
         return None
     return torch.from_numpy(array)

@@ -17,7 +17,7 @@ class ImageFiles(NamedTuple):
         paths: The files.
         labels: int64 [N].
         folder: The folder that they are all below.
-        source: Where they are from, as text.
+        source: Where they come from, as text.
     """
 
     paths: list[Path]
@@ -31,7 +31,7 @@ class ImageFiles(NamedTuple):
         return self._replace(paths=paths, labels=self.labels[positions])
 
     def hold_out(self, fraction: float, seed: int, purpose: SplitPurpose) -> tuple[ImageFiles, ImageFiles | None]:
-        """Return the files left and those held out, stratified; (these files, None) if the fraction is that of none.
+        """Return the files left and those held out, stratified; (these files, None) if the fraction rounds to no file.
 
         Args:
             fraction: Share of the files to hold out.

@@ -11,7 +11,7 @@ from utils.devices import free_bytes
 from utils.random_streams import torch_generator
 
 SHARE_OF_DEVICE = 0.25
-"""The largest share of a GPU's free memory that training images may take: the rest is for the training."""
+"""The largest share of a GPU's free memory that training images may take: the rest is for training."""
 
 SplitPurpose = Literal["test_split", "validation_split"]
 
@@ -23,7 +23,7 @@ class ImageSet(NamedTuple):
         images: uint8 [N, 3, H, W].
         labels: int64 [N], -1 where unknown.
         names: Name of each image; None if their numbers are their names.
-        source: Where they are from, such as a folder.
+        source: Where they come from, such as a folder.
     """
 
     images: Tensor
@@ -48,11 +48,11 @@ class ImageSet(NamedTuple):
 
 
 def split_line(split: str, source: str, labels: Tensor) -> str:
-    """Return a split in one line: its name, where it is from, number of images and classes.
+    """Return a split in one line: its name, where it comes from, number of images and classes.
 
     Args:
         split: Name of the split.
-        source: Where it is from.
+        source: Where it comes from.
         labels: int64 [N].
     """
     classes = len(labels.unique())

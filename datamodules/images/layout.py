@@ -27,7 +27,7 @@ SPELLINGS = {
     ),
     "test": ("test", "testing", "tst"),
 }
-"""Names of the folders of each split; upper case, numbers and words such as `set` beside them do not matter."""
+"""Names of the folders of each split; case, and numbers and words such as `set` around them, are ignored."""
 
 _AROUND = "(?:set|data|dataset|images?|imgs?|split|folder)"
 _BETWEEN = r"[\W\d_]*"
@@ -70,9 +70,10 @@ def split_of(name: str) -> str | None:
 def read_layout(root: Path) -> Layout:
     """Return the splits and classes of a folder.
 
-    Either it holds a folder of class folders for the training split, and perhaps some for the others, or class folders
-    and perhaps folders of the other splits. A folder named as a split is never a class, except within a split. One
-    without class folders is not labelled and is skipped, as is a test folder without any class of the training split.
+    The folder holds either a folder of class folders for the training split, and perhaps for the other splits, or the
+    class folders of the training split, and perhaps folders of the other splits. A folder named like a split is never a
+    class, except within a split. A split without class folders has no labels and is skipped, as is a test folder
+    without any class of the training split.
 
     Raises:
         OSError: A folder cannot be listed.
@@ -145,7 +146,7 @@ def _check_wrapper(root: Path, folders: list[Path]) -> None:
 
 
 def _subfolders(folder: Path, notes: list[str]) -> list[Path]:
-    """Return the folders in `folder`, without those of systems."""
+    """Return the folders in `folder`, without hidden ones and those that operating systems add."""
     folders = [entry for entry in sorted_entries(folder) if is_folder(entry)]
     around = Path(os.path.realpath(folder))
     loops = [entry for entry in folders if entry.is_symlink() and around.is_relative_to(os.path.realpath(entry.path))]

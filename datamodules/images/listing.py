@@ -1,4 +1,4 @@
-"""The image files below a folder, and what else is there."""
+"""Listing of the image files below a folder, and of what is skipped."""
 
 from __future__ import annotations
 
@@ -40,8 +40,8 @@ def list_images(folder: Path, within: Path | None = None) -> Listing:
     Files are images if their ending is one of `readable_endings` or, without an ending, if their content is an image.
     Hidden files and folders, and those that operating systems add, are skipped.
 
-    Links are followed, each target once. A link into `within` or to a folder around it is skipped: what it leads to is
-    in the data already, and the link may be a loop.
+    Links are followed, each target once. A link into `within` or to a folder around it is skipped: its target is
+    already in the data, and the link may be a loop.
 
     Args:
         folder: The folder.
@@ -64,7 +64,7 @@ def is_system_name(name: str) -> bool:
 
 
 def sorted_entries(folder: Path | str) -> list[os.DirEntry[str]]:
-    """Return what a folder holds, sorted by name.
+    """Return the entries of a folder, sorted by name.
 
     Raises:
         OSError: The folder cannot be listed.
@@ -93,7 +93,7 @@ def describe_skipped(skipped: Counter[str]) -> str:
 
 
 class _Walk:
-    """A walk through a folder and what links in it lead to."""
+    """A walk through a folder and the targets of its links."""
 
     def __init__(self, within: Path) -> None:
         self.within = within

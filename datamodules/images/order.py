@@ -1,4 +1,4 @@
-"""Which images form which batch: a pure function of seed, epoch, rank and world size."""
+"""Order of the training images: which form which batch, as a pure function of seed, epoch, rank and world size."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Random crops of another size, resized to the image's own: RandomResizedCrop, on whole batches."""
+"""RandomResizedCrop on whole batches: random crops, resized to the size of the image."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def resized_crop(images: Tensor, smallest: float, generator: torch.Generator) ->
 def random_boxes(
     batch: int, height: int, width: int, smallest: float, generator: torch.Generator
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Return top, left, height and width of a random part of each image, float [B], all whole numbers.
+    """Return top, left, height and width of a random part of each image, float [B] with integer values.
 
     As in torchvision, ten parts are drawn per image and the first that fits inside it is used; if none fits, it is the
     largest centred part with an allowed aspect ratio.
@@ -65,7 +65,7 @@ def random_boxes(
 def _places(start: Tensor, length: Tensor, size: int) -> Tensor:
     """Return where `size` pixels of the resized crop are in the image, float [B, size], as `grid_sample` counts.
 
-    They stay between the centres of the crop's first and last pixel: what is beside the crop is not in it.
+    They stay between the centres of the crop's first and last pixel, so that pixels outside the crop have no effect.
     """
     steps = (torch.arange(size) + 0.5) * (length[:, None] / size) - 0.5  # [B, size], from the crop's first pixel
     steps = torch.minimum(steps.clamp(min=0), length[:, None] - 1)

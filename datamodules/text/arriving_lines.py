@@ -1,4 +1,4 @@
-"""The lines of a stream, such as a pipe, as they arrive."""
+"""Lines of a stream, such as a pipe, as they arrive."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ _AT_ONCE = 1 << 16  # bytes
 
 
 def arriving_lines(read: Callable[[int], bytes], place: str) -> Iterator[list[str]]:
-    r"""Yield the lines of a stream, without line ends: those that are there, as soon as one is.
+    r"""Yield the lines of a stream, without line ends: all that are there, as soon as there is one.
 
-    Whoever writes a line and waits for an answer gets it, and a long file is read in large parts. What a line is, and
-    what is refused, is as in `datamodules.text.files.read_lines`; nothing at all is not a line.
+    A program that writes a line and waits for the answer gets it, and a long file is read in large parts. What counts
+    as a line, and what is refused, is as in `datamodules.text.files.read_lines`, but an empty stream has no lines.
 
     Args:
-        read: Returns at most the given number of bytes of the stream, of which it waits for one; none at its end.
-        place: Where they are from, for errors.
+        read: Returns at most the given number of bytes of the stream, waiting for at least one; none at its end.
+        place: Where they come from, for errors.
 
     Raises:
         ValueError: The stream is not UTF-8 or no text, or has a "\r" amid lines that end with "\n".

@@ -2,7 +2,7 @@
 
 Provilkov et al. BPE-Dropout: Simple and Effective Subword Regularization. ACL 2020. arXiv:1910.13267.
 
-The `tokenizers` library has it too, but its generator cannot be seeded: a resumed run would differ from one that was
+The `tokenizers` library also has it, but its generator cannot be seeded: a resumed run would differ from one that was
 never interrupted.
 """
 
@@ -95,7 +95,7 @@ def _words(tokenizer: Any, added: list[dict[str, Any]], text: str) -> Iterator[s
 
 
 def _characters(model: dict[str, Any], word: str) -> list[int]:
-    """Return the ids of a word's characters: of the bytes of one without a token, or unknown if bytes have none."""
+    """Return the ids of a word's characters; one without a token becomes its bytes or, if they have none, unknown."""
     ids = model["vocab"]
     tokens: list[int] = []
     for character in word:

@@ -18,8 +18,8 @@ def bucket_pairs(sources: np.ndarray, targets: np.ndarray, batch_tokens: int, wo
     """Divide pairs into steps: one batch per process of at most `batch_tokens` tokens, padding included.
 
     The pairs are sorted by source length, and those of one source length by target length, alternately ascending and
-    descending. Pairs of equal lengths keep the given order. The shapes of the batches therefore depend on the lengths
-    alone, and which pairs share a batch depends on the order.
+    descending. Pairs of equal lengths keep the given order. The shapes of the batches therefore depend only on
+    the lengths, and which pairs share a batch depends on the order.
 
     Args:
         sources: Padded source lengths, [N].

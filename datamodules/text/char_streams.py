@@ -62,7 +62,7 @@ def encode(text: str, vocabulary: str, source: str, lines_before: int = 0) -> Te
     Args:
         text: The text.
         vocabulary: Every known character once, sorted by code point.
-        source: What an error calls the text.
+        source: Name of the text in errors.
         lines_before: Number of lines before the text in its file.
 
     Raises:

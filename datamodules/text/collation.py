@@ -26,7 +26,7 @@ def collate(
 
     Without pairs, all of its tensors are empty.
 
-    `index`, `sources`, `references` and `step_tokens` are the fields of `Seq2SeqBatch` of these names.
+    `index`, `sources`, `references` and `step_tokens` are the fields of `Seq2SeqBatch` with the same names.
     """
     input_ids = _pad([source for source, _ in pairs], PAD_ID, multiple)
     lengths = torch.tensor([len(source) for source, _ in pairs], dtype=torch.int64)

@@ -1,4 +1,4 @@
-"""Texts of a validation, a test or a prediction: their ids, and the texts themselves for scores and reports."""
+"""Texts for validation, test or prediction: their ids, and the texts themselves for scores and reports."""
 
 from __future__ import annotations
 

@@ -18,7 +18,7 @@ class Example(NamedTuple):
 
 
 class PairedLines(Stored[Example]):
-    """Examples with one reference, such as line n of one file and line n of another, of as many lines.
+    """Examples with one reference, such as line n of one file and line n of another with as many lines.
 
     Args:
         sources: The sources.

@@ -72,7 +72,7 @@ def decode(content: bytes, place: str, first: int = 1) -> str:
 
     Args:
         content: The bytes.
-        place: Where they are from, for errors.
+        place: Where they come from, for errors.
         first: Number of their first line.
 
     Raises:

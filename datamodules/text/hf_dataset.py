@@ -1,4 +1,4 @@
-"""Pairs of texts in a local folder or a Parquet file that the library `datasets` reads."""
+"""Text task whose pairs Hugging Face's `datasets` reads from a local folder or a Parquet file."""
 
 from __future__ import annotations
 

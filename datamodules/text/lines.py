@@ -1,4 +1,4 @@
-"""The lines of a text file, which stay in the file and are read again whenever they are asked for."""
+"""Lines of a text file, which stay in the file and are read on each access."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ Item = TypeVar("Item", covariant=True)
 
 
 class Stored(Sequence[Item]):
-    """Base class of sequences whose items are elsewhere than in memory, best read one after the other."""
+    """Base class of sequences whose items are not kept in memory, and are best read one after the other."""
 
     @abstractmethod
     def item(self, number: int) -> Item:
@@ -45,7 +45,7 @@ class Lines(Stored[str]):
         bounds: Where each line starts, in bytes, and where one after the last would, int64 or uint32 [lines + 1].
 
     Raises:
-        OSError: The file has changed since then.
+        OSError: The file has changed since this was built.
     """
 
     def __init__(self, content: bytes | Path, bounds: np.ndarray) -> None:
@@ -67,7 +67,7 @@ class Lines(Stored[str]):
             yield from self._read(first, min(first + _LINES, len(self))).split("\n")
 
     def first_blank(self) -> int | None:
-        """Return the number of the first line that is empty or has only white space; None without one."""
+        """Return the number of the first line that is empty or has only white space; None if there is none."""
         return next((number for number, line in enumerate(self) if _is_blank(line)), None)
 
     def _read(self, first: int, last: int) -> str:
@@ -108,9 +108,9 @@ class FilledLines(Stored[str]):
 
 
 def open_lines(path: str, argument: str) -> Lines:
-    """Return the lines of a text file, as `read_lines` does, which stay in the file if it is a plain one.
+    """Return the lines of a text file, as `read_lines` does; they stay in the file if it is a plain one.
 
-    What is compressed, has other line ends or is not a regular file is read whole.
+    A file that is compressed, has other line ends or is not a regular file is read whole.
 
     Args:
         path: A text file, as `read_lines` takes it.

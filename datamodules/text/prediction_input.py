@@ -1,4 +1,4 @@
-"""What `predict` reads: the lines of a text file or the rows of a table, from a file or a pipe."""
+"""Input of `predict`: the lines of a text file or the rows of a table, from a file or a pipe."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class Record(NamedTuple):
 
 
 def most_predicted(trainer: Trainer | None, batch_tokens: int, multiple: int) -> int | None:
-    """Return the most texts that the batches of `--trainer.limit_predict_batches` hold; None without a limit.
+    """Return the maximum number of texts in `--trainer.limit_predict_batches` batches; None without a limit.
 
     The first batches of a prediction are those of the longest texts, for which all have to be tokenised. A prediction
     of a few batches takes the longest among the first texts instead.
@@ -44,7 +44,7 @@ class PredictionInput:
     Args:
         path: A text file with one text per line, or a table whose name ends as in `READERS`.
         field: Column (or key) of the texts in a table.
-        fix: What an error about a missing column advises.
+        fix: Advice in the error about a missing column.
     """
 
     def __init__(self, path: str, field: str, fix: str) -> None:

@@ -23,7 +23,7 @@ OverLength = Literal["truncate", "drop"]
 
 @dataclass(frozen=True)
 class Preparation:
-    """The settings with which a datamodule has its tasks prepare their texts.
+    """Settings of a datamodule by which its tasks prepare their texts.
 
     Attributes:
         tokenizer: The run's tokenizer.
@@ -56,9 +56,9 @@ class Preparation:
         return table
 
     def encode_stream(self, texts: Sequence[str], what: str) -> np.ndarray:
-        """Return the ids of texts, one after the other and without ends of sequence, [total]; `encode` has the rest.
+        """Return the ids of texts, one after the other and without ends of sequence, [total]; arguments as `encode`.
 
-        With a cache, they stay in its file, of which the system reads what is used.
+        With a cache, they stay in its file, of which the system only reads the parts in use.
         """
         table = encode_texts(self.tokenizer, texts, self.cache_dir, dropped=EOS_ID)
         warn_of_unknown_text(self.tokenizer, texts, table, what)
@@ -70,7 +70,7 @@ class Preparation:
         """Warn how many texts are over the maximum lengths.
 
         Args:
-            what: The split or the file that the texts are from.
+            what: The split or the file that the texts come from.
             long_sources: Whether each source is too long, bool.
             long_targets: Whether each target is too long, bool.
             done: What happened to them.
@@ -86,7 +86,7 @@ class Preparation:
     def report_ungenerable(self, what: str, lengths: np.ndarray) -> None:
         """Warn how many targets, of these lengths in tokens, the model cannot generate whole.
 
-        Where it can generate any text of the maximum target length, `report_long` has said it.
+        If it can generate any text of the maximum target length, `report_long` has already warned of the longer ones.
         """
         if self.max_generated is None or self.max_generated >= self.max_target_length:
             return

@@ -101,7 +101,7 @@ class RunTokenizer:
         """Give every process the tokenizer of the first one; every process must call this.
 
         Processes started by srun or torchrun may not know the run folder yet, and would otherwise use the tokenizer of
-        the folder that they take for it.
+        the folder that they assume.
         """
         if trainer is None or trainer.world_size == 1:
             return

@@ -33,7 +33,7 @@ class SpanCorruption(TextTask):
 
     The text may be larger than memory: a plain file is never read whole, and neither are its tokens, which are in a
     file in `data.cache_dir` (2 bytes per token, or 4 if the vocabulary has more than 65,536). A compressed text is
-    unpacked in memory, and without `data.cache_dir` the tokens are there too. Each line takes some ten bytes.
+    unpacked in memory, and without `data.cache_dir` so are the tokens. Each line takes some ten bytes.
 
     Args:
         train: File of the training text, UTF-8, plain or gzip. Line breaks count as spaces, and blank lines are
@@ -83,7 +83,7 @@ class SpanCorruption(TextTask):
         return Segments(segments, self, sentinels, preparation.seed, part)
 
     def evaluation_texts(self, examples: Sequence[Example], split: Split, preparation: Preparation) -> EvaluationTexts:
-        """Return segments of the text with the same spans in every run, whatever its seed, so that scores compare."""
+        """Return segments of the text with the same spans in every run, whatever its seed: scores are comparable."""
         segments, sentinels = self._segments(examples, split, preparation)
         pairs = [
             self.corrupt(segments.row(number), sentinels, EOS_ID, numpy_generator("evaluation_spans", 0, number))
@@ -180,7 +180,7 @@ def random_spans(length: int, noise: int, spans: int, generator: np.random.Gener
 
 
 def _divide(total: int, parts: int, generator: np.random.Generator) -> np.ndarray:
-    """Return a random division of `total` into `parts` whole numbers of at least 1."""
+    """Return a random division of `total` into `parts` integers of at least 1."""
     ends = np.sort(generator.permutation(total - 1)[: parts - 1]) + 1
     return np.diff(ends, prepend=0, append=total)
 

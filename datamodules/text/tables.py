@@ -80,7 +80,7 @@ def _json_rows(path: str, argument: str) -> Iterator[tuple[int, Row]]:
 
 
 def _object(pairs: list[tuple[str, object]]) -> Row:
-    """Return a JSON object; raise ValueError if it has a key twice, of which `json` alone would take the last."""
+    """Return a JSON object; raise ValueError if it has a key twice, of which `json` would silently take the last."""
     row = dict(pairs)
     if len(row) < len(pairs):
         raise ValueError(f"the key {_repeated([key for key, _ in pairs])} twice")
@@ -114,7 +114,7 @@ def _tsv_rows(path: str, argument: str) -> Iterator[tuple[int, Row]]:
 
 
 def _checked_header(header: list[str], number: int, path: str, argument: str) -> list[str]:
-    """Return a header; raise ValueError if two of its columns have the same name (other than none)."""
+    """Return a header; raise ValueError if two of its columns have the same name; several may have none."""
     named = [name for name in header if name]
     if len(set(named)) < len(named):
         raise ValueError(f"{argument}: {path}, line {number}: the column {_repeated(named)} twice: rename one of them")

@@ -2,7 +2,7 @@
 
 A task is data: one datamodule and one LightningModule serve all tasks. The task itself defines where its examples come
 from and how they are prepared for training and for evaluation. To add one, subclass `TextTask` in a file of your own,
-as `ReverseTask` does (`toy_tasks.py`); no other file need change. Only a task whose training data are not pairs of
+as `ReverseTask` does (`toy_tasks.py`); no other file needs to change. Only a task whose training data are not pairs of
 given texts, such as `SpanCorruption`, overrides more than `examples`.
 """
 
@@ -18,7 +18,7 @@ import numpy as np
 
 from datamodules.text.bpe_dropout import BPEDropout
 from datamodules.text.evaluation_texts import EvaluationTexts
-from datamodules.text.examples import Example as Example  # what a task of one's own returns
+from datamodules.text.examples import Example as Example  # re-exported for user-defined tasks
 from datamodules.text.examples import PairedLines, reference_counts, reference_texts, source_texts
 from datamodules.text.lines import open_lines
 from datamodules.text.preparation import Preparation
@@ -37,7 +37,7 @@ class TextTask(ABC):
         prefix: Text put before each source, such as "translate English to German: ".
         weight: Number of times that an epoch has each example, above 0. With 0.5, an epoch has one half of the examples
             and the next epoch the other half.
-        url: Where files of the task can be downloaded, which the error about a missing one says.
+        url: Where files of the task can be downloaded; the error about a missing file names it.
 
     Attributes:
         source_field: Name of the column (or key) of the sources in a table to predict.
@@ -261,8 +261,8 @@ def _texts(values: list[object], place: str) -> tuple[str, ...]:
 class MixedTasks(TextTask):
     """Several tasks trained together, each with its own prefix and weight.
 
-    Validation has one example of each task in turn, so that its first ones are of all tasks; a test has one task after
-    the other.
+    Validation has one example of each task in turn, so that its first examples cover all tasks; a test has one task
+    after the other.
 
     Args:
         tasks: The tasks, at least one.
@@ -282,5 +282,5 @@ class MixedTasks(TextTask):
         return [example for task in self.tasks for example in task.examples(split)]
 
     def parts(self) -> list[TextTask]:
-        """Return the tasks, mixtures among them replaced by theirs."""
+        """Return the tasks, with each mixture among them replaced by its own tasks."""
         return [part for task in self.tasks for part in task.parts()]

@@ -34,7 +34,7 @@ def encode_texts(
         texts: One text per row of the result. They are read one after the other, twice if there is a cache.
         cache_dir: Folder of the cache; None disables it. A damaged file is written again; if the folder cannot be
             written to, there is only a warning.
-        dropped: An id that is left out wherever it occurs, such as that of the end of the sequence; None for none.
+        dropped: An id that is left out wherever it occurs, such as that of the end of the sequence; if None, no id is.
     """
     if cache_dir is None:
         return _in_memory(tokenizer, texts, dropped)
@@ -59,7 +59,7 @@ def _in_memory(tokenizer: Tokenizer, texts: Iterable[str], dropped: int | None) 
 
 
 def _dtype(tokenizer: Tokenizer) -> np.dtype:
-    """Return the smallest type that has room for all ids."""
+    """Return the smallest dtype that has room for all ids."""
     largest = max(tokenizer.get_vocab().values(), default=0)
     return np.dtype(np.uint16 if largest < 1 << 16 else np.int32)
 

@@ -27,7 +27,7 @@ def write_table(chunks: Iterable[TokenTable], file: BinaryIO, dtype: np.dtype) -
     Args:
         chunks: Tables whose rows are stored one after the other.
         file: The file to write to.
-        dtype: Type of the ids: uint16 or int32.
+        dtype: Dtype of the ids: uint16 or int32.
     """
     tokens, checksum, sizes = 0, 0, []
     for chunk in chunks:
@@ -68,7 +68,7 @@ def open_table(path: Path, rows: int) -> TokenTable:
 
 def _mapped(path: Path, dtype: np.dtype, offset: int, count: int) -> np.ndarray:
     """Return numbers of a file, [count], memory-mapped."""
-    if not count:  # nothing cannot be mapped
+    if not count:  # an empty range cannot be mapped
         return np.zeros(0, dtype)
     return np.asarray(np.memmap(path, dtype, "r", offset, (count,)))
 

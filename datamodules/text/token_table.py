@@ -1,4 +1,4 @@
-"""Many texts as token ids, one after the other in a single array, which may be a file's."""
+"""Many texts as token ids, one after the other in a single array, which may be memory-mapped."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ class TokenTable:
         return self if kept.all() else replace(self, starts=self.starts[kept], sizes=self.sizes[kept])
 
     def without(self, dropped: int) -> TokenTable:
-        """Return the rows without an id, wherever it occurs; their own ids are all that this table may have."""
+        """Return the rows without an id, wherever it occurs; this table must have no ids but those of its rows."""
         kept = self.ids != dropped
         ends = np.append(0, np.cumsum(kept))  # how many are kept before each place
         starts = self.starts.astype(np.int64)
@@ -86,7 +86,7 @@ class TokenTable:
         return row
 
     def _own_ids(self) -> np.ndarray:
-        """Return the ids of the rows alone, one after the other, as they are truncated."""
+        """Return only the ids of the rows, truncated, one after the other."""
         lengths = self.lengths()
         ids: np.ndarray = self.ids[places_of(self.starts, lengths)]
         if self.max_length is not None:

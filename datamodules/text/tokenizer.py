@@ -1,6 +1,6 @@
 """Training of tokenizers like T5's, each a plain `tokenizers.Tokenizer`.
 
-It is a command, too:
+It is also a command:
 
     python -m datamodules.text.tokenizer --vocab_size 8000 --output tokenizer.json train.en.gz train.de.gz
 
@@ -154,7 +154,7 @@ def _train_unigram(texts: list[str], pre_tokenizer: Any, count: int) -> Any:
 
 
 def _reproducible(scored: list[tuple[str, float]]) -> list[tuple[str, float]]:
-    """Return tokens and scores without what differs between two trainings on the same texts.
+    """Return tokens and scores without what differs between two training runs on the same texts.
 
     To characters that no sentence needs, the trainer gives the lowest score plus 0.0001, 0.0002, ..., in the order of a
     hash table; here they get the lowest score. The last digits of all scores depend on the order in which the sums of

@@ -70,7 +70,7 @@ class ReferencePairs(TrainingPart):
 
     @abstractmethod
     def tables(self, cycle: int) -> tuple[TokenTable, TokenTable]:
-        """Return the ids of all sources and of all references, those of the first source first, in a cycle."""
+        """Return the ids of all sources and of all references in a cycle, those of the first source first."""
 
     def __len__(self) -> int:
         """Return the number of sources."""

@@ -1,4 +1,4 @@
-"""Characters that a tokenizer does not know: which of the texts have some, and a warning that says so."""
+"""Characters that a tokenizer does not know: a search for them in texts, and a warning that names them."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from utils.tokenizer_files import unknown_id
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
 
-_EXAMINED = 1000  # number of affected texts of which the unknown characters are sought
+_EXAMINED = 1000  # number of affected texts in which unknown characters are sought
 _NAMED = 5  # number of characters named in a warning
 _BLOCK = 1 << 20  # number of ids compared at once
-_LONGEST = 20  # of what is named, in characters
+_LONGEST = 20  # maximum length of what is named, in characters
 
 
 def warn_of_unknown_text(tokenizer: Tokenizer, texts: Sequence[str], table: TokenTable, what: str) -> None:
@@ -56,7 +56,7 @@ def _places_of(ids: np.ndarray, number: int) -> np.ndarray:
 
 
 def _unknown_parts(tokenizer: Tokenizer, texts: list[str], unknown: int) -> Counter[str]:
-    """Return how often the texts have each character (of a tokenizer of words, each word) that is unknown."""
+    """Return how often each unknown character (each unknown word, for a tokenizer of words) occurs in the texts."""
     of_words = type(tokenizer.model).__name__ in ("WordLevel", "WordPiece")
     name = tokenizer.id_to_token(unknown)
     parts: Counter[str] = Counter()

@@ -1,6 +1,6 @@
 """Tokenisation of many texts, each distinct word once, by tokenizers for which words do not affect one another.
 
-The million words of a text file have some ten thousand distinct ones. A tokenizer like ours divides a text at white
+A text file of a million words has some ten thousand distinct ones. A tokenizer like ours divides a text at white
 space before anything else, so that the ids of a text are those of its words, one after the other. The library
 (`tokenizers`) normalizes and searches every occurrence again: this is ten times as fast, with the same ids.
 """
@@ -19,14 +19,14 @@ if TYPE_CHECKING:
     from tokenizers import Tokenizer
 
 _KEPT = 1 << 16  # number of distinct words whose ids are kept: some 15 MB
-# What Python takes for white space, and Unicode (which the library follows) does not
+# White space to Python but not to Unicode, which the library follows
 _PYTHON_ONLY = ("\x1c", "\x1d", "\x1e", "\x1f")
 
 
 def divides_at_white_space(tokenizer: Tokenizer) -> bool:
     """Return whether the ids of a text are those of its words, and the end of the sequence.
 
-    That is sure of tokenizers like those of `train_tokenizer`; of others, it is not claimed.
+    That is certain for tokenizers like those of `train_tokenizer`; for others, the answer is False.
     """
     content = json.loads(tokenizer.to_str())
     normalizer, first, *rest = content["normalizer"], *_parts_of(content["pre_tokenizer"])
@@ -56,11 +56,11 @@ def _only_appends(post_processor: dict[str, Any] | None) -> bool:
 
 
 class WordEncoder:
-    """A tokenizer that keeps the ids of the words it has met.
+    """A tokenizer that keeps the ids of the words it has seen.
 
     Args:
         tokenizer: A tokenizer that `divides_at_white_space`.
-        kept: Number of words from which it forgets all of them.
+        kept: Number of words beyond which all earlier ones are forgotten.
     """
 
     def __init__(self, tokenizer: Tokenizer, kept: int = _KEPT) -> None:
