@@ -1,8 +1,4 @@
-<<<<<<< HEAD
 """Throughput of a training at increasing batch sizes, and which of them fit into memory: `fit --batch_sizes 64..1024`.
-=======
-"""Training speed at rising batch sizes, and which fit into memory: `oneforall fit ... --batch_sizes 64..1024`.
->>>>>>> eng-b17
 
 Each size is tried by a short `oneforall fit` in its own process: one that runs out of memory leaves nothing behind.
 """
@@ -24,11 +20,7 @@ from utils.text_table import aligned
 
 RANGE = re.compile(r"(\d+)\.\.(\d+)")
 STEPS = 20
-<<<<<<< HEAD
 """Number of optimizer steps with each size."""
-=======
-"""Number of optimizer steps per batch size."""
->>>>>>> eng-b17
 
 SHORT = (
     *("--trainer.max_epochs=-1", f"--trainer.max_steps={STEPS}", "--trainer.limit_val_batches=1"),
@@ -43,13 +35,8 @@ class Trial(NamedTuple):
     Attributes:
         size: The batch size.
         throughput: Examples per second of training, as in `run.json`.
-<<<<<<< HEAD
         unit: Name of the examples, such as `images`.
         failure: Why it cannot be trained with; empty if it can.
-=======
-        unit: What the examples are called.
-        failure: Why training with it failed; empty if it did not.
->>>>>>> eng-b17
     """
 
     size: int

@@ -57,11 +57,7 @@ class Choices(NamedTuple):
 
 
 Space = Mapping[str, Range | Choices]
-<<<<<<< HEAD
 """The values that each field may take."""
-=======
-"""The values that each field may have."""
->>>>>>> eng-b17
 
 
 def read_space(path: Path) -> dict[str, Range | Choices]:
@@ -97,22 +93,14 @@ def as_flag(field: str, value: Value) -> str:
 
 
 def combinations(space: Space) -> int | None:
-<<<<<<< HEAD
     """Return the number of combinations if all fields have choices; None if there is a range of numbers."""
-=======
-    """Return the number of combinations if all fields have choices; None if they are unlimited."""
->>>>>>> eng-b17
     if not all(isinstance(each, Choices) for each in space.values()):
         return None
     return math.prod(len(each.values) for each in space.values() if isinstance(each, Choices))
 
 
 def short_names(fields: Mapping[str, object]) -> dict[str, str]:
-<<<<<<< HEAD
     """Return the shortest end of each field that no other field has."""
-=======
-    """Return for each field its shortest ending that no other field has."""
->>>>>>> eng-b17
     names = {}
     for field in fields:
         parts = field.split(".")

@@ -23,11 +23,7 @@ from utils.random_streams import stream_seed
 ENDED = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL)
 DIRECTIONS = {"max": optuna.study.StudyDirection.MAXIMIZE, "min": optuna.study.StudyDirection.MINIMIZE}
 SEED = 0
-<<<<<<< HEAD
 """Seed of the values that trials take."""
-=======
-"""Seed of the values to try."""
->>>>>>> eng-b17
 
 UNPRUNED = 4
 """Number of trials that are never pruned, since a median of so few means little."""
@@ -38,13 +34,8 @@ class Study:
 
     Args:
         file: The SQLite file.
-<<<<<<< HEAD
         space: The values that each field may take.
         prune: Whether trials that are worse than the median of those before, at the same epoch, are stopped.
-=======
-        space: What each field may be.
-        prune: Whether to stop trials that are worse than the median of earlier ones at the same epoch.
->>>>>>> eng-b17
     """
 
     def __init__(self, file: Path, space: Space, prune: bool = True):
@@ -115,11 +106,7 @@ class Study:
         return Trial(study, unfinished[0]._trial_id) if unfinished else study.ask()
 
     def values(self, trial: Trial) -> dict[str, Value]:
-<<<<<<< HEAD
         """Return the values of a trial: sampled now, or those that it had before."""
-=======
-        """Return the values that a trial tries: chosen now, or the earlier ones if it is continued."""
->>>>>>> eng-b17
         return {field: self._suggest(trial, field) for field in self.space}
 
     def report(self, trial: Trial, scores: list[float]) -> bool:

@@ -34,20 +34,12 @@ MISTAKE = 2
 
 
 class Plan(NamedTuple):
-<<<<<<< HEAD
     """The plan of a sweep.
-=======
-    """The settings of a sweep.
->>>>>>> eng-b17
 
     Attributes:
         config: The config that all trials share.
         space_file: The file of the search space.
-<<<<<<< HEAD
         space: The values that each field may take.
-=======
-        space: The values that each field may have.
->>>>>>> eng-b17
         flags: Further flags of all trials.
         folder: The sweep's folder.
         trials: Number of trials.

@@ -25,11 +25,7 @@ LOG = "output.log"
 """File of a run folder with what the command printed."""
 
 Look = Callable[[], bool]
-<<<<<<< HEAD
 """Function that reads the state of a run and returns whether to stop it."""
-=======
-"""Function that looks at a run and returns whether to stop it."""
->>>>>>> eng-b17
 
 PERIOD = 0.2
 """Time between two looks at a run, in seconds."""
@@ -43,11 +39,7 @@ def follow(args: Sequence[str], folder: Path, look: Look) -> int:
     Args:
         args: The command line.
         folder: The run folder, whose `output.log` gets what it prints.
-<<<<<<< HEAD
         look: Called every `PERIOD` and once after the end; if it returns true, the command gets SIGTERM.
-=======
-        look: Called repeatedly, and once after the end; if it returns true, the command gets SIGTERM.
->>>>>>> eng-b17
 
     Raises:
         interruption.Interrupted: A second Ctrl-C; the command is killed.
