@@ -1,6 +1,7 @@
 """Handwritten digits bundled with scikit-learn: real images without a download.
 
-This is the shortest datamodule and the one to copy. No other file needs to change: a config finds the class by its name.
+This is the shortest datamodule and the one to copy. No other file needs to change: a config finds the class by its
+name.
 """
 
 from __future__ import annotations
