@@ -105,7 +105,7 @@ def _keep(options: Any, path: str, given: Collection[str], value: Any) -> None:
 
 
 def _keep_start(options: Any, checkpoint: dict[str, Any]) -> None:
-    """Have a run that began without the weights of `init_from`, because it could not get them, continue so."""
+    """Have a run that began without the weights of `init_from`, since it could not get them, continue without them."""
     offline, start = "model.init_args.init_offline", "model.init_args.init_from"
     if options.get(offline) == "scratch" and _at(checkpoint, start) is None:
         options[start] = None

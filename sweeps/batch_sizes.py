@@ -1,4 +1,4 @@
-"""Throughput of a training at increasing batch sizes, and which of them fit into memory: `fit --batch_sizes 64..1024`.
+"""Throughput of training at increasing batch sizes, and which of them fit into memory: `fit --batch_sizes 64..1024`.
 
 Each size is tried by a short `oneforall fit` in its own process: one that runs out of memory leaves nothing behind.
 """
@@ -36,7 +36,7 @@ class Trial(NamedTuple):
         size: The batch size.
         throughput: Examples per second of training, as in `run.json`.
         unit: Name of the examples, such as `images`.
-        failure: Why it cannot be trained with; empty if it can.
+        failure: Why training with it failed; empty if it did not.
     """
 
     size: int

@@ -1,9 +1,9 @@
 """One run per seed, one after the other, then the mean and the spread of their scores: `--seeds 0..4`.
 
 `oneforall fit ... --seeds 0..4` trains runs/NAME-seed0 to runs/NAME-seed4, `oneforall test --ckpt_path runs/NAME
---seeds 0..4` tests them. Each run is what the command does with one seed, and resumes as that does: the same command
-continues where it was stopped. So each has a report.html too, of some 5 MB: a seed is a whole run, which somebody may
-want to look at, and seeds are few. `--report false` leaves the pages out, as a sweep does, whose trials are many.
+--seeds 0..4` tests them. Each run is what the command does with one seed, and resumes like it: the same command
+continues where it was stopped. Each also has a report.html of some 5 MB: a seed is a whole run, which somebody may want
+to look at, and seeds are few. `--report false` leaves the pages out, as a sweep does for its many trials.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from utils.text_table import aligned, figure
 FLAG = "--seeds"
 RANGE = re.compile(r"(\d+)(?:\.\.(\d+))?")
 LARGEST, MOST = 2**32 - 1, 1000
-"""The largest seed that numpy takes, and the number of seeds from which a range is a slip of the finger."""
+"""The largest seed that numpy takes, and the number of seeds above which a range is taken for a typo."""
 REFUSED = 2
 """Exit code of a run that ends by a user's mistake."""
 SET_HERE = ("--run_dir", "--seed_everything", "--output")

@@ -35,7 +35,7 @@ class Study:
     Args:
         file: The SQLite file.
         space: The values that each field may take.
-        prune: Whether trials that are worse than the median of those before, at the same epoch, are stopped.
+        prune: Whether to stop trials that are worse than the median of earlier ones at the same epoch.
     """
 
     def __init__(self, file: Path, space: Space, prune: bool = True):
