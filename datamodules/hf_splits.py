@@ -87,8 +87,8 @@ def divide(
     Args:
         splits: The splits of the data set.
         path: Where it is, for errors and reports.
-        names: The name of each split; None for one of the usual names. A split that is missing is split off the
-            training rows.
+        names: The name of each split; None for one of the usual names. A missing validation or test split is
+            split off the training rows.
         fractions: Share of the training rows held out for `val` and `test`.
         seed: The same seed holds out the same rows.
         labels: Returns the labels of rows, int64 [N]: each class is held out in proportion to its size.

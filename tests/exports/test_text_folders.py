@@ -4,10 +4,12 @@ import dataclasses
 import json
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import torch
 from tokenizers import Encoding
+from torch import nn
 
 from architectures.t5.config import T5Config
 from architectures.t5.generation import generate
@@ -121,12 +123,12 @@ def test_log_probabilities_that_are_no_numbers_are_refused(
         write_ctranslate2(make_translator(CONFIGS["tied"]), tmp_path, quantization)
 
 
-def swapped_heads(spec, attention, *groups) -> None:
-    """Fill an attention with keys and values exchanged."""
+def swapped_heads(spec: Any, *groups: tuple[nn.Linear, ...]) -> None:
+    """Fill an attention with keys and values, the last two layers of their group, exchanged."""
     spec.queries_scale = 1.0
-    exchanged = {"q": "q", "k": "v", "v": "k", "o": "o"}
     for linear, group in zip(spec.linear, groups, strict=True):
-        linear.weight = torch.cat([getattr(attention, exchanged[name]).weight.detach() for name in group])
+        exchanged = (*group[:-2], *reversed(group[-2:]))
+        linear.weight = torch.cat([layer.weight.detach() for layer in exchanged])
 
 
 def test_the_folder_for_transformers_has_the_options_of_test(tmp_path: Path) -> None:
