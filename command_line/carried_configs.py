@@ -11,7 +11,7 @@ from command_line.configs import BASE, given_configs, is_on, option_values
 from command_line.mistakes import folder_asked_for, without_checkpoint
 from command_line.yaml_files import read_yaml
 from utils.checkpoint_config import plain_config, taken_config
-from utils.checkpoints import read_config
+from utils.checkpoints import newest_intact_checkpoint, read_config
 
 TRANSIENT = ("name", "run_dir", "resume", "ckpt_path", "output", "report", "debug", "trust_checkpoint", BASE)
 """Options of a single invocation, which a saved config must not set again."""
@@ -31,7 +31,8 @@ def with_run_config(args: list[str]) -> list[str]:
     The folder may be somebody else's: its config passes the same gate as that of a checkpoint.
 
     Raises:
-        ValueError: It names something that only `--trust_checkpoint` lets it name, or as `folder_asked_for`.
+        ValueError: It names something that only `--trust_checkpoint` lets it name, an earlier version wrote the run, or
+            as `folder_asked_for`.
     """
     if args[:1] != ["fit"] or not is_on(args, "--resume") or given_configs(args) or option_values(args, "--ckpt_path"):
         return args
@@ -41,7 +42,11 @@ def with_run_config(args: list[str]) -> list[str]:
         return args
     if is_on(args, "--trust_checkpoint"):
         return [args[0], "--config", str(config), *args[1:]]
-    taken = taken_config(read_yaml(config), args[0], config)
+    try:
+        taken = taken_config(read_yaml(config), args[0], config)
+    except ValueError:
+        newest_intact_checkpoint(config.parent)  # one of an earlier version, whose classes may have moved, says so
+        raise
     return [args[0], "--config", yaml.safe_dump(taken, sort_keys=False), *args[1:]]
 
 

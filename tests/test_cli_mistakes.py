@@ -98,8 +98,12 @@ def test_a_checkpoint_of_the_old_layout_says_how_to_go_on(oneforall, finished_ru
         content = torch.load(checkpoint_of(finished_run, name), weights_only=True)
         del content["format"]  # version 0.1 had none
         torch.save(content, checkpoint_of(tmp_path / "old", name))
+    config = tmp_path / "old" / "config.yaml"
+    config.write_text(config.read_text().replace("lightning_modules.optim.muon.", "lightning_modules.optimizers."))
+    assert "lightning_modules.optimizers.Muon" in config.read_text()
     old = checkpoint_of(Path("old"))
-    for command in (["test", "--ckpt_path", old], ["fit", "--config", QUICKSTART, "--run_dir", "old", "--resume"]):
+    resume = ["--run_dir", "old", "--resume"]
+    for command in (["test", "--ckpt_path", old], ["fit", "--config", QUICKSTART, *resume], ["fit", *resume]):
         outcome = oneforall(*command)
         assert outcome.code == 2
         assert "an earlier version of this program" in outcome.last_line
