@@ -205,10 +205,7 @@ class ImageClassifier(TrainingModule, ClassifiesImages, HasTestSettings):
     # --- one batch ---------------------------------------------------------------------------------------------
 
     def normalize(self, images: Tensor) -> Tensor:
-        """Return images in 0..255 (uint8, or float after MixUp), normalised by mean and std of the training data.
-
-        The result is float32.
-        """
+        """Return images in 0..255 (uint8, or float after MixUp) with the training data's mean 0 and std 1, float32."""
         layout = torch.channels_last if self.channels_last else torch.contiguous_format
         pixels = images.to(dtype=torch.float32, memory_format=layout)  # [B, 3, H, W]
         scale, shift = 1 / (255 * self.std), -self.mean / self.std

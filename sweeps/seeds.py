@@ -29,8 +29,7 @@ FLAG = "--seeds"
 RANGE = re.compile(r"(\d+)(?:\.\.(\d+))?")
 LARGEST, MOST = 2**32 - 1, 1000
 """The largest seed that numpy takes, and the number of seeds above which a range is taken for a typo."""
-REFUSED = 2
-"""Exit code of a run that ends by a user's mistake."""
+
 SET_HERE = ("--run_dir", "--seed_everything", "--output")
 """Flags that would be the same for all runs."""
 
@@ -60,7 +59,7 @@ def run(command: str, args: Sequence[str], given: str) -> int:
         interruption.raise_requested()
         if code:
             print_error(f"seed {seed}: {training.last_line(folder)}")
-            if new and code == REFUSED:
+            if new and code == training.MISTAKE:
                 _remove_unbegun(folder)
             return code if code > 0 else 1
     print("", *_report(command, seeds, folders), sep="\n", flush=True)

@@ -29,9 +29,6 @@ FILE = "sweep.db"
 NO_REPORT = "--report=false"
 """Spares each trial a page of some megabytes. It precedes the flags of all trials, which may ask for the page."""
 
-MISTAKE = 2
-"""Exit code after a user's mistake."""
-
 
 class Plan(NamedTuple):
     """The plan of a sweep.
@@ -145,7 +142,7 @@ def _note_end(plan: Plan, study: Study, trial: Trial, code: int, pruned: bool) -
     interruption.raise_requested()
     if code < 0 or code in stopped:
         raise RuntimeError(f"trial {trial.number + 1} was killed; resume the sweep with: {plan.again}")
-    if code == MISTAKE and not study.ended():
+    if code == training.MISTAKE and not study.ended():
         reason = training.last_line(folder)
         _forget(plan)
         raise ValueError(f"the first trial cannot start: {reason}")

@@ -27,6 +27,9 @@ LOG = "output.log"
 Look = Callable[[], bool]
 """Function that reads the state of a run and returns whether to stop it."""
 
+MISTAKE = 2
+"""Exit code after a user's mistake."""
+
 PERIOD = 0.2
 """Time between two looks at a run, in seconds."""
 PATIENCE = 120.0

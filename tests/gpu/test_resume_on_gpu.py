@@ -6,10 +6,11 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
+
+from benchmarks.torture import same
 
 ROOT = Path(__file__).parents[2]
 ACCELERATOR = "gpu"
@@ -59,17 +60,6 @@ def steps_in(checkpoint: Path) -> int:
 def ended_well(process: subprocess.Popen[str]) -> None:
     output, _ = process.communicate(timeout=300)
     assert process.returncode == 0, output[-3000:]
-
-
-def same(a: Any, b: Any) -> bool:
-    """Whether two nests of plain values and tensors are equal to the last bit."""
-    if isinstance(a, torch.Tensor):
-        return torch.equal(a, b)
-    if isinstance(a, dict):
-        return a.keys() == b.keys() and all(same(a[key], b[key]) for key in a)
-    if isinstance(a, list | tuple):
-        return len(a) == len(b) and all(map(same, a, b))
-    return bool(a == b)
 
 
 @pytest.mark.parametrize(

@@ -5,9 +5,8 @@ from typing import Any
 
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
-from torch import Tensor, nn
+from torch import Tensor
 
-from architectures.base import ImageClassifierNet
 from callbacks.run.best_checkpoint import BestCheckpoint
 from callbacks.run.metrics_csv import MetricsCSV
 from callbacks.run.resume_checkpoint import ResumeCheckpoint
@@ -19,23 +18,11 @@ from datamodules.images.base import ImageDataModule
 from datamodules.images.image_set import ImageSet
 from lightning_modules.image_classifier import ImageClassifier
 from lightning_modules.optim.schedules import OneCycle
+from tests.callbacks.run.resumed_run import CLASSES, PowerCut, TinyNet
 from utils.checkpoints import newest_intact_checkpoint
 
-BATCHES = 5  # in an epoch
-CLASSES = 10
 
-
-class TinyNet(ImageClassifierNet):
-    head = "fc"
-
-    def __init__(self) -> None:
-        super().__init__(CLASSES)
-        self.body = nn.Sequential(nn.Conv2d(3, 6, 8, stride=8), nn.BatchNorm2d(6), nn.ReLU(), nn.Dropout(0.3))
-        self.fc = nn.Linear(6 * 16, CLASSES)
-
-    def forward(self, images: Tensor) -> Tensor:
-        return self.fc(self.body(images).flatten(1))
-
+class DataInitializedNet(TinyNet):
     def initialize_from_data(self, images: Tensor) -> None:
         self.body[0].weight.data[:3] = images[:3, :, :8, :8] / 10  # type: ignore[operator,union-attr]
 
@@ -56,10 +43,6 @@ class RandomImages(ImageDataModule):
 
     def load_test(self) -> ImageSet:
         raise NotImplementedError
-
-
-class PowerCut(BaseException):
-    pass
 
 
 class Cut(Callback):
@@ -100,7 +83,7 @@ class Setting:
         checkpoint = newest_intact_checkpoint(self.folder)
         torch.manual_seed(1 if checkpoint else 0)  # a resumed run takes no weights from the seed
         module = ImageClassifier(
-            TinyNet(), optimizer=self.optimizer, schedule=self.schedule, label_smoothing=0.1, seed=5
+            DataInitializedNet(), optimizer=self.optimizer, schedule=self.schedule, label_smoothing=0.1, seed=5
         )
         module.hparams.clear()  # networks and functions; the command line has plain values there
         callbacks = [
