@@ -33,7 +33,7 @@ class Attention(nn.Module):
     def __init__(self, config: T5Config) -> None:
         super().__init__()
         self.num_heads = config.num_heads
-        self.dropout = Dropout(config.dropout_rate)
+        self.dropout = Dropout(config.inner_dropout_rate)
         inner = config.num_heads * config.d_kv
         self.q = nn.Linear(config.d_model, inner, bias=False)
         self.k = nn.Linear(config.d_model, inner, bias=False)
@@ -94,13 +94,14 @@ def scores(q_BHQD: Tensor, k_BHKD: Tensor, bias: Tensor) -> Tensor:
 
 
 def trains_on_cpu(q: Tensor) -> bool:
-    """Return whether dropout and the gradient of the bias are to be computed on a CPU in float32.
+    """Return whether dropout and the gradient of the bias are to be computed on a CPU.
 
     There, torch's fused kernel has neither: `scaled_dot_product_attention` would take the same steps as we do, with
-    slower dropout, two products by a scale of 1 and tests for rows that see nothing.
+    slower dropout, two products by a scale of 1 and tests for rows that see nothing. For a bias without a gradient and
+    no dropout it has the kernel, whose derivative in bfloat16 is slower than that of the steps (results/LOG.md).
     """
     in_eager_mode = torch.is_grad_enabled() and not torch.compiler.is_compiling()
-    return in_eager_mode and q.device.type == "cpu" and q.dtype == torch.float32
+    return in_eager_mode and q.device.type == "cpu" and q.dtype in (torch.float32, torch.bfloat16)
 
 
 class RelativePositionBias(nn.Module):

@@ -11,6 +11,7 @@ from typing import Any, Literal, get_args
 from utils.checks import check_choice, check_fraction, check_positive, check_positive_int
 
 FeedForwardProj = Literal["relu", "gated-gelu"]
+DropoutPlaces = Literal["all", "residual"]
 
 _SIZES_1_0: dict[str, dict[str, Any]] = {
     "small": {"d_model": 512, "d_kv": 64, "d_ff": 2048, "num_layers": 6, "num_heads": 8},
@@ -53,8 +54,10 @@ class T5Config:
             encoder uses half of them for each direction, and half of those for single distances.
         relative_attention_max_distance: Distance in tokens from which all distances share the last bucket (section 2.1:
             128); above half of the number of buckets.
-        dropout_rate: Dropout probability, in [0, 1), for embeddings, attention weights, every layer's output, the
-            inside of the feed-forward layers and the output of the final norm (sections 2.1 and 3.1.2: 0.1).
+        dropout_rate: Dropout probability, in [0, 1), at the places below (sections 2.1 and 3.1.2: 0.1).
+        dropout_places: "residual" for embeddings and the output of each layer, before it is added to its input (Vaswani
+            et al. 2017, arXiv:1706.03762, section 5.4); "all" for attention weights, the inside of the feed-forward
+            layers and the output of the final norm as well (T5).
         layer_norm_epsilon: Number above 0 added to the mean square in RMSNorm (Mesh TensorFlow: 1e-6).
         initializer_factor: Factor above 0 on the standard deviation of all initial weights.
         feed_forward_proj: "relu" (T5) or "gated-gelu" (version 1.1; GELU by its tanh formula).
@@ -80,6 +83,7 @@ class T5Config:
     relative_attention_num_buckets: int = 32
     relative_attention_max_distance: int = 128
     dropout_rate: float = 0.1
+    dropout_places: DropoutPlaces = "all"
     layer_norm_epsilon: float = 1e-6
     initializer_factor: float = 1.0
     feed_forward_proj: FeedForwardProj = "relu"
@@ -95,6 +99,7 @@ class T5Config:
         if self.num_decoder_layers is not None:
             check_positive_int("num_decoder_layers", self.num_decoder_layers)
         check_fraction("dropout_rate", self.dropout_rate)
+        check_choice("dropout_places", self.dropout_places, get_args(DropoutPlaces))
         check_positive("layer_norm_epsilon", self.layer_norm_epsilon)
         check_positive("initializer_factor", self.initializer_factor)
         check_choice("feed_forward_proj", self.feed_forward_proj, get_args(FeedForwardProj))
@@ -130,6 +135,11 @@ class T5Config:
         """
         check_choice("name", name, PRESETS)
         return cls(**PRESETS[name] | changes)
+
+    @property
+    def inner_dropout_rate(self) -> float:
+        """Dropout probability of attention weights, inside the feed-forward layers and after the final norm."""
+        return self.dropout_rate if self.dropout_places == "all" else 0.0
 
     @property
     def decoder_depth(self) -> int:

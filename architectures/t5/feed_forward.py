@@ -26,7 +26,7 @@ class FeedForward(nn.Module):
         super().__init__()
         self.wi = _linear(config.d_model, config.d_ff, config.initializer_factor)
         self.wo = _linear(config.d_ff, config.d_model, config.initializer_factor)
-        self.relu_dropout = ReluDropout(config.dropout_rate)
+        self.relu_dropout = ReluDropout(config.inner_dropout_rate)
 
     def forward(self, x_BLM: Tensor) -> Tensor:
         return self.wo(self.relu_dropout(self.wi(x_BLM)))
@@ -44,7 +44,7 @@ class GatedFeedForward(nn.Module):
         self.wi_0 = _linear(config.d_model, config.d_ff, config.initializer_factor)
         self.wi_1 = _linear(config.d_model, config.d_ff, config.initializer_factor)
         self.wo = _linear(config.d_ff, config.d_model, config.initializer_factor)
-        self.dropout = Dropout(config.dropout_rate)
+        self.dropout = Dropout(config.inner_dropout_rate)
 
     def forward(self, x_BLM: Tensor) -> Tensor:
         return self.wo(self.dropout(gelu(self.wi_0(x_BLM)) * self.wi_1(x_BLM)))

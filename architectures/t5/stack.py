@@ -89,7 +89,8 @@ class Stack(nn.Module):
         self.position_bias = RelativePositionBias(config, bidirectional=not is_decoder)
         self.blocks = nn.ModuleList(Block(config, is_decoder) for _ in range(depth))
         self.final_norm = RMSNorm(config)
-        self.dropout = Dropout(config.dropout_rate)
+        self.embedding_dropout = Dropout(config.dropout_rate)
+        self.output_dropout = Dropout(config.inner_dropout_rate)
 
     def forward(
         self,
@@ -115,13 +116,13 @@ class Stack(nn.Module):
         bias = self.self_attention_bias(x_BLM.shape[1], mask_BL).to(dtype)
         memory_bias_B11S = None if memory_mask_BS is None else padding_bias(memory_mask_BS).to(dtype)
 
-        x_BLM = self.dropout(x_BLM)
+        x_BLM = self.embedding_dropout(x_BLM)
         for block in self.blocks:
             if self.activation_checkpointing and self.training and torch.is_grad_enabled():
                 x_BLM = checkpoint(block, x_BLM, bias, memory_BSM, memory_bias_B11S, use_reentrant=False)
             else:
                 x_BLM = block(x_BLM, bias, memory_BSM, memory_bias_B11S, record)
-        return self.dropout(self.final_norm(x_BLM))
+        return self.output_dropout(self.final_norm(x_BLM))
 
     def self_attention_bias(self, length: int, mask_BL: Tensor | None) -> Tensor:
         """Return the sum of position bias and masks for all blocks: [B, H, L, L], or [1, H, L, L] without a mask."""

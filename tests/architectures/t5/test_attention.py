@@ -112,7 +112,8 @@ class TestTrainingOnACPU:
         attention, *inputs = self.example()
         fused = "aten::scaled_dot_product_attention"
         assert fused not in operators(attention, *inputs)
-        assert fused in operators(attention.bfloat16(), *(each.bfloat16() for each in inputs))
+        assert fused not in operators(attention.bfloat16(), *(each.bfloat16() for each in inputs))
+        assert fused in operators(attention.double(), *(each.double() for each in inputs))
         with torch.no_grad():
             assert fused in operators(attention.float(), *inputs)
 

@@ -41,6 +41,7 @@ def test_every_preset_is_valid() -> None:
         ("num_decoder_layers", 0),
         ("num_heads", True),
         ("dropout_rate", 1.0),
+        ("dropout_places", "attention"),
         ("layer_norm_epsilon", 0.0),
         ("feed_forward_proj", "gelu"),
         ("tie_word_embeddings", None),

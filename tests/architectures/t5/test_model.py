@@ -254,6 +254,31 @@ class TestDropout:
         torch.manual_seed(2)
         assert abs(ours.loss(**batch).loss / sums.tokens - expected) > 1e-3
 
+    @pytest.mark.parametrize("name", ["tied", "untied-gated"])
+    def test_on_the_residual_stream_is_where_transformers_has_it_less_the_inner_places(
+        self, name: str, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(Dropout, "_has_own_mask", lambda self, x: False)
+        ours, theirs = make_pair(replace(CONFIGS[name], dropout_rate=0.3, dropout_places="residual"))
+        for path, module in theirs.named_modules():
+            if hasattr(module, "dropout") and hasattr(module, "k"):  # attention: the rate of its weights
+                module.dropout = 0.0
+            elif path.endswith("DenseReluDense"):
+                module.dropout.p = 0.0
+        batch = random_batch(40)
+        torch.manual_seed(1)
+        # There a stack's input and output share one module, which is turned off once the input has passed.
+        for stack in (theirs.encoder, theirs.decoder):
+            stack.final_layer_norm.register_forward_hook(
+                lambda norm, inputs, output, stack=stack: setattr(stack.dropout, "p", 0.0)
+            )
+        expected = theirs.train()(**batch).loss
+        torch.manual_seed(1)
+        sums = ours.train().loss(**batch)
+        assert_close(sums.loss / sums.tokens, expected)
+        ours.eval()
+        assert abs(ours.loss(**batch).loss / sums.tokens - expected) > 1e-3
+
     def test_is_off_in_evaluation(self) -> None:
         model, _ = make_pair(replace(CONFIGS["tied"], dropout_rate=0.3))
         batch = random_batch(40)
