@@ -14,14 +14,13 @@ import shutil
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from command_line.configs import given_configs, option_values
+from command_line.configs import given_configs, option_values, without
 from command_line.error_line import print_error
 from command_line.mistakes import mistake_in
 from command_line.paths import checkpoint_file
 from command_line.run_options import default_name, named_folder
 from sweeps import training
 from sweeps.scores import best, mean_and_spread, monitor_in, scores_of_test, validations
-from sweeps.series import without
 from sweeps.shown_validations import ShownValidations
 from utils import interruption
 from utils.text_table import aligned, figure
