@@ -44,7 +44,7 @@ class ImageSet(NamedTuple):
         if size == 0:
             return self, None
         kept, held_out = stratified_split(self.labels, size, seed=seed, purpose=purpose)
-        return self.select(kept), self.select(held_out)._replace(source=f"split off {self.source}")
+        return self.select(kept), self.select(held_out)._replace(source=split_off(self.source))
 
 
 def split_line(split: str, source: str, labels: Tensor) -> str:
@@ -96,6 +96,11 @@ def stratified_split(labels: Tensor, size: int, *, seed: int, purpose: SplitPurp
         members = (labels == label).nonzero().flatten()
         held_out[members[torch.randperm(len(members), generator=generator)[:quota]]] = True
     return (~held_out).nonzero().flatten(), held_out.nonzero().flatten()
+
+
+def split_off(source: str) -> str:
+    """Return where held-out examples come from, given where all of them come from."""
+    return f"split off {source}"
 
 
 def channel_statistics(
