@@ -46,6 +46,18 @@ class ImageSet(NamedTuple):
         kept, held_out = stratified_split(self.labels, size, seed=seed, purpose=purpose)
         return self.select(kept), self.select(held_out)._replace(source=split_off(self.source))
 
+    def hold_out_validation(self, size: int, *, seed: int) -> tuple[ImageSet, ImageSet | None]:
+        """Return the training images left and those held out for validation, as `split`.
+
+        Raises:
+            ValueError: `size`, which is data.validation_size, would leave none to train on.
+        """
+        if size >= len(self.labels):
+            raise ValueError(
+                f"data.validation_size must be below the number of training images, {len(self.labels)}, got {size}"
+            )
+        return self.split(size, seed=seed, purpose="validation_split")
+
 
 def split_line(split: str, source: str, labels: Tensor) -> str:
     """Return a split in one line: its name, where it comes from, number of images and classes.
