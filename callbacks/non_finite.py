@@ -11,18 +11,22 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from utils.checks import check_choice, check_positive_int
+from utils.contracts import NamesTrainingMetrics
 from utils.distributed import gather_list, gather_parts
 from utils.sharded import local_part
 
 MOST_SKIPS_OF_A_SCALER = 32
 """With loss scaling (16-mixed), number of steps in a row whose gradients may be infinite: each halves the scale."""
 
+SKIPPED_STEPS = "train/skipped_steps"
+"""Name under which the number of skipped steps is logged."""
+
 
 class NonFiniteError(FloatingPointError):
     """Training cannot continue: the loss, a gradient or a weight is not finite."""
 
 
-class NonFinite(Callback):
+class NonFinite(Callback, NamesTrainingMetrics):
     """Callback that stops training at the first loss or gradient that is not finite, or skips and counts such steps.
 
     The message names the step, the epoch, the batch and the module with the largest gradient. No checkpoint is written
@@ -108,7 +112,11 @@ class NonFinite(Callback):
         """Check the epoch's last steps; log how many were skipped."""
         self._check(trainer)
         if self.action == "skip":
-            pl_module.log("train/skipped_steps", float(self.skipped))
+            pl_module.log(SKIPPED_STEPS, float(self.skipped))
+
+    def training_metrics(self) -> list[str]:
+        """Return the name of what `on_train_epoch_end` logs."""
+        return [SKIPPED_STEPS] if self.action == "skip" else []
 
     def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
         """Keep training from writing a checkpoint with weights that are not finite.
