@@ -5,11 +5,11 @@ from typing import Any, Literal, NamedTuple
 
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
-from lightning.pytorch.plugins import FSDPPrecision, MixedPrecision
 from lightning.pytorch.utilities import rank_zero_warn
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from callbacks.loss_scaling import scaler_of, unscaled
 from utils.checks import check_choice, check_positive_int
 from utils.contracts import NamesTrainingMetrics
 from utils.distributed import gather_list, gather_parts
@@ -81,7 +81,7 @@ class NonFinite(Callback, NamesTrainingMetrics):
 
     def on_before_backward(self, trainer: Trainer, pl_module: LightningModule, loss: Tensor) -> None:
         """Keep the loss of a batch until its optimizer step."""
-        self._losses.append(loss.detach().reshape(()))
+        self._losses.append(unscaled(loss.detach(), trainer).reshape(()))
 
     def on_before_optimizer_step(self, trainer: Trainer, pl_module: LightningModule, optimizer: Optimizer) -> None:
         """Keep losses and norms of a step; check them if that costs nothing or is due."""
@@ -164,7 +164,7 @@ class NonFinite(Callback, NamesTrainingMetrics):
         """Return what was wrong with the first bad step collected on any process, None if there is none; forget all."""
         steps, self._steps = self._steps, []
         rows = torch.cat([step.values for step in steps]).tolist() if steps else []  # the only wait for the device
-        scaled = _scales_loss(trainer)
+        scaled = scaler_of(trainer) is not None
         found: tuple[int, str] | None = None
         for step in steps:
             row, rows = rows[: len(step.values)], rows[len(step.values) :]
@@ -220,11 +220,6 @@ def _advice(trainer: Trainer) -> str:
         "the checkpoints hold the weights from before; lower the learning rate, set --trainer.gradient_clip_val, or "
         "leave such steps out with --non_finite.action skip"
     )
-
-
-def _scales_loss(trainer: Trainer) -> bool:
-    precision = trainer.precision_plugin
-    return isinstance(precision, MixedPrecision | FSDPPrecision) and precision.scaler is not None
 
 
 def not_finite(module: nn.Module) -> list[str]:
