@@ -5,12 +5,12 @@ from collections import defaultdict
 
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
-from lightning.pytorch.plugins import FSDPPrecision, MixedPrecision
 from lightning.pytorch.utilities import rank_zero_warn
 from torch import Tensor, nn
 from torch.nn.utils import get_total_norm
 from torch.optim import Optimizer
 
+from callbacks.loss_scaling import scaler_of
 from utils.checks import check_positive_int
 from utils.contracts import network_of
 from utils.sharded import whole
@@ -43,9 +43,7 @@ class GradientNorms(Callback):
 
     def _warn_once(self, norms: dict[str, float], trainer: Trainer) -> None:
         wrong = [part for part, norm in norms.items() if not math.isfinite(norm) and part != "total"]
-        precision = trainer.precision_plugin
-        scales_loss = isinstance(precision, MixedPrecision | FSDPPrecision) and precision.scaler is not None
-        if wrong and not scales_loss and not self._warned:
+        if wrong and scaler_of(trainer) is None and not self._warned:
             self._warned = True
             rank_zero_warn(f"optimizer step {trainer.global_step + 1}: gradient not finite in {', '.join(wrong)}")
 

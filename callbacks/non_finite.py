@@ -5,24 +5,28 @@ from typing import Any, Literal, NamedTuple
 
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
-from lightning.pytorch.plugins import FSDPPrecision, MixedPrecision
 from lightning.pytorch.utilities import rank_zero_warn
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from callbacks.loss_scaling import scaler_of, unscaled
 from utils.checks import check_choice, check_positive_int
+from utils.contracts import NamesTrainingMetrics
 from utils.distributed import gather_list, gather_parts
 from utils.sharded import local_part
 
 MOST_SKIPS_OF_A_SCALER = 32
 """With loss scaling (16-mixed), number of steps in a row whose gradients may be infinite: each halves the scale."""
 
+SKIPPED_STEPS = "train/skipped_steps"
+"""Name under which the number of skipped steps is logged."""
+
 
 class NonFiniteError(FloatingPointError):
     """Training cannot continue: the loss, a gradient or a weight is not finite."""
 
 
-class NonFinite(Callback):
+class NonFinite(Callback, NamesTrainingMetrics):
     """Callback that stops training at the first loss or gradient that is not finite, or skips and counts such steps.
 
     The message names the step, the epoch, the batch and the module with the largest gradient. No checkpoint is written
@@ -77,7 +81,7 @@ class NonFinite(Callback):
 
     def on_before_backward(self, trainer: Trainer, pl_module: LightningModule, loss: Tensor) -> None:
         """Keep the loss of a batch until its optimizer step."""
-        self._losses.append(loss.detach().reshape(()))
+        self._losses.append(unscaled(loss.detach(), trainer).reshape(()))
 
     def on_before_optimizer_step(self, trainer: Trainer, pl_module: LightningModule, optimizer: Optimizer) -> None:
         """Keep losses and norms of a step; check them if that costs nothing or is due."""
@@ -108,7 +112,11 @@ class NonFinite(Callback):
         """Check the epoch's last steps; log how many were skipped."""
         self._check(trainer)
         if self.action == "skip":
-            pl_module.log("train/skipped_steps", float(self.skipped))
+            pl_module.log(SKIPPED_STEPS, float(self.skipped))
+
+    def training_metrics(self) -> list[str]:
+        """Return the name of what `on_train_epoch_end` logs."""
+        return [SKIPPED_STEPS] if self.action == "skip" else []
 
     def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
         """Keep training from writing a checkpoint with weights that are not finite.
@@ -156,7 +164,7 @@ class NonFinite(Callback):
         """Return what was wrong with the first bad step collected on any process, None if there is none; forget all."""
         steps, self._steps = self._steps, []
         rows = torch.cat([step.values for step in steps]).tolist() if steps else []  # the only wait for the device
-        scaled = _scales_loss(trainer)
+        scaled = scaler_of(trainer) is not None
         found: tuple[int, str] | None = None
         for step in steps:
             row, rows = rows[: len(step.values)], rows[len(step.values) :]
@@ -212,11 +220,6 @@ def _advice(trainer: Trainer) -> str:
         "the checkpoints hold the weights from before; lower the learning rate, set --trainer.gradient_clip_val, or "
         "leave such steps out with --non_finite.action skip"
     )
-
-
-def _scales_loss(trainer: Trainer) -> bool:
-    precision = trainer.precision_plugin
-    return isinstance(precision, MixedPrecision | FSDPPrecision) and precision.scaler is not None
 
 
 def not_finite(module: nn.Module) -> list[str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import itertools
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from command_line.yaml_files import read_yaml
@@ -26,6 +26,18 @@ def option_values(args: list[str], *options: str) -> list[str]:
         if name in options:
             values += [value] if equals else itertools.islice(left, 1)
     return values
+
+
+def without(args: Sequence[str], *options: str) -> list[str]:
+    """Return a command line without some options and their values."""
+    left, kept = iter(args), []
+    for argument in left:
+        name, equals, _ = argument.partition("=")
+        if name not in options:
+            kept.append(argument)
+        elif not equals:
+            next(left, None)
+    return kept
 
 
 def is_on(args: list[str], flag: str) -> bool:

@@ -14,8 +14,8 @@ DEBUG_VARIABLE = "ONEFORALL_DEBUG"
 
 def print_error(error: BaseException | str) -> None:
     """Print an error or a message to stderr in one line."""
-    message = text_of(error) if isinstance(error, BaseException) else error
-    print(f"{PREFIX}{' '.join(message.split())}", file=sys.stderr, flush=True)
+    message = text_of(error) if isinstance(error, BaseException) else " ".join(error.split())
+    print(f"{PREFIX}{message}", file=sys.stderr, flush=True)
 
 
 def wants_traceback(args: list[str]) -> bool:

@@ -56,7 +56,7 @@ def explain(error: BaseException, args: list[str], packages: Sequence[str]) -> s
     if isinstance(error, ParserError):
         message = explain_parser(error, args, packages)
     elif is_report(message):
-        message = objections(message)
+        message = objections(str(error))  # which has a line per objection
     elif not isinstance(error, USER_ERRORS):
         message = f"wandb: {message}; run `wandb login` once, or add --config configs/logger/wandb_offline.yaml"
     return " ".join(message.split())

@@ -49,7 +49,7 @@ def mistake_in(args: list[str]) -> str | None:
         with_found_configs(args)
         _check_checkpoint(args)
     except (ValueError, OSError) as error:
-        return " ".join(text_of(error).split())
+        return text_of(error)
     return _missing(args)
 
 

@@ -100,13 +100,8 @@ class CIFAR10DataModule(ImageDataModule):
         """Return the images of the training files without those held out for validation, and the held-out ones."""
         parts = [read_batch(self.folder / name) for name in TRAIN_FILES]
         labels = torch.cat([part[1] for part in parts])
-        if self.validation_size >= len(labels):
-            raise ValueError(
-                f"data.validation_size must be below the number of training images, {len(labels)}, "
-                f"got {self.validation_size}"
-            )
         examples = ImageSet(torch.cat([part[0] for part in parts]), labels, source=str(self.folder))
-        return examples.split(self.validation_size, seed=self.split_seed, purpose="validation_split")
+        return examples.hold_out_validation(self.validation_size, seed=self.split_seed)
 
     def test_path(self) -> str:
         """Return the file of the test images."""

@@ -50,7 +50,7 @@ class DigitsDataModule(ImageDataModule):
     def load_training(self) -> tuple[ImageSet, ImageSet | None]:
         """Return the digits outside the test set, and set `mean` and `std` to those of the training images."""
         development, _ = self._split_test()
-        train, val = development.split(self.validation_size, seed=self.split_seed, purpose="validation_split")
+        train, val = development.hold_out_validation(self.validation_size, seed=self.split_seed)
         self.mean, self.std = channel_statistics(train.images)
         return train, val
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 import torch
 from torch import Tensor
 
-from datamodules.images.image_set import SplitPurpose, stratified_split
+from datamodules.images.image_set import SplitPurpose, split_off, stratified_split
 from utils.file_names import readable
 
 if TYPE_CHECKING:
@@ -111,7 +111,7 @@ def divide(
         if size:
             kept, held_out = stratified_split(labels(table), size, seed=seed, purpose=_PURPOSES[split])
             found["train"] = Rows(table.select(kept.tolist()), source)
-            found[split] = Rows(table.select(held_out.tolist()), f"split off {source}")
+            found[split] = Rows(table.select(held_out.tolist()), split_off(source))
     return found
 
 

@@ -93,12 +93,7 @@ class TorchvisionDataModule(ImageDataModule):
     def load_training(self) -> tuple[ImageSet, ImageSet | None]:
         """Return the training images without those held out for validation, and the latter; set `mean` and `std`."""
         images = self._read(train=True)
-        if self.validation_size >= len(images.labels):
-            raise ValueError(
-                f"data.validation_size must be below the number of training images, {len(images.labels)}, "
-                f"got {self.validation_size}"
-            )
-        train, val = images.split(self.validation_size, seed=self.split_seed, purpose="validation_split")
+        train, val = images.hold_out_validation(self.validation_size, seed=self.split_seed)
         self.mean, self.std = channel_statistics(train.images)
         return train, val
 

@@ -55,10 +55,10 @@ def report_after(folder: Path) -> None:
     try:
         print(f"report: {write_report(folder)}", flush=True)
     except (ValueError, OSError) as error:  # what a user can fix, such as a missing extra
-        print(f"no report: {' '.join(text_of(error).split())}", flush=True)
+        print(f"no report: {text_of(error)}", flush=True)
     except Exception as error:  # the run is done and its files are there, so nothing may raise
         again = shlex.join(["oneforall", "report", str(folder), "--debug"])
-        print(f"no report ({type(error).__name__}: {' '.join(str(error).split())}); `{again}` shows more", flush=True)
+        print(f"no report ({type(error).__name__}: {text_of(error)}); `{again}` shows more", flush=True)
 
 
 def content_of(run: RunFiles) -> dict[str, Any]:

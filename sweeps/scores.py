@@ -20,10 +20,6 @@ class Monitor(NamedTuple):
     metric: str
     mode: str
 
-    def is_better(self, value: float, other: float) -> bool:
-        """Return whether a value is better than another one."""
-        return value > other if self.mode == "max" else value < other
-
 
 class Validation(NamedTuple):
     """The scores of a validation, and the number of epochs done by then."""
@@ -58,12 +54,8 @@ def validations(folder: Path, metric: str) -> list[Validation]:
 
 def best(found: Iterable[Validation], monitor: Monitor) -> Validation | None:
     """Return the best validation, the first of equal ones, as `best.ckpt` does; None if there is none."""
-    best_one: Validation | None = None
-    for each in found:
-        value = each.scores[monitor.metric]
-        if best_one is None or monitor.is_better(value, best_one.scores[monitor.metric]):
-            best_one = each
-    return best_one
+    choose = max if monitor.mode == "max" else min
+    return choose(found, key=lambda each: each.scores[monitor.metric], default=None)
 
 
 def scores_of_test(folder: Path) -> dict[str, float]:

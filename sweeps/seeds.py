@@ -14,14 +14,14 @@ import shutil
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from command_line.configs import given_configs, option_values
+from command_line.configs import given_configs, option_values, without
 from command_line.error_line import print_error
 from command_line.mistakes import mistake_in
 from command_line.paths import checkpoint_file
 from command_line.run_options import default_name, named_folder
 from sweeps import training
 from sweeps.scores import best, mean_and_spread, monitor_in, scores_of_test, validations
-from sweeps.series import without
+from sweeps.shown_validations import ShownValidations
 from utils import interruption
 from utils.text_table import aligned, figure
 
@@ -133,18 +133,14 @@ def _of_one(command: str, rest: Sequence[str], seed: int, folder: Path) -> list[
 
 
 def _look(command: str, folder: Path) -> training.Look:
-    """Return a function that prints the scores of each validation of a fit."""
-    metric, seen = "", 0
+    """Return a function that prints the score of each validation of a fit."""
+    shown: ShownValidations | None = None
 
     def look() -> bool:
-        nonlocal metric, seen
-        if command != "fit" or not (folder / "metrics.csv").is_file():
-            return False
-        metric = metric or monitor_in(folder).metric
-        found = validations(folder, metric)
-        for each in found[seen:]:
-            print(f"  epoch {each.epochs}: {metric} {figure(each.scores[metric])}", flush=True)
-        seen = max(seen, len(found))
+        nonlocal shown
+        if command == "fit" and (folder / "metrics.csv").is_file():
+            shown = shown or ShownValidations(folder, monitor_in(folder).metric)
+            shown.update()
         return False
 
     return look

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Sequence
 from importlib import import_module
 
-from command_line.configs import option_values
+from command_line.configs import option_values, without
 from command_line.error_line import print_error, wants_traceback
 from command_line.start import SERIES
 from utils import interruption
@@ -34,15 +33,3 @@ def run_series(args: list[str]) -> int:
             raise
         print_error(error)
         return 2
-
-
-def without(args: Sequence[str], *flags: str) -> list[str]:
-    """Return a command line without some flags and their values."""
-    left, kept = iter(args), []
-    for arg in left:
-        name, equals, _ = arg.partition("=")
-        if name not in flags:
-            kept.append(arg)
-        elif not equals:
-            next(left, None)
-    return kept

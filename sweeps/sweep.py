@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from sweeps import training
 from sweeps.first_check import resolved_config
 from sweeps.scores import Monitor, best, monitor_of, validations
+from sweeps.shown_validations import ShownValidations
 from sweeps.space import Space, Value, as_flag, combinations, short_names
 from utils import interruption
 from utils.lock import NAME as LOCK
@@ -111,18 +112,13 @@ def _require_same(plan: Plan, before: dict[str, Any], now: dict[str, Any]) -> No
 
 def _run_trial(plan: Plan, study: Study, trial: Trial, total: int) -> None:
     values, folder = study.values(trial), trial_folder(plan, trial.number)
-    monitor, seen = study.monitor, 0
     print(f"trial {trial.number + 1} of {total}: {_described(values)}  -> {folder}", flush=True)
-    pruned = False
+    shown, pruned = ShownValidations(folder, study.monitor.metric), False
 
     def look() -> bool:
-        nonlocal seen, pruned
-        found = validations(folder, monitor.metric)
-        for each in found[seen:]:
-            print(f"  epoch {each.epochs}: {monitor.metric} {figure(each.scores[monitor.metric])}", flush=True)
-        if len(found) > seen:
-            seen = len(found)
-            pruned = pruned or study.report(trial, [each.scores[monitor.metric] for each in found])
+        nonlocal pruned
+        if shown.update():
+            pruned = pruned or study.report(trial, shown.values)
         return pruned
 
     flags = [*plan.flags, *(as_flag(*pair) for pair in values.items())]

@@ -66,7 +66,7 @@ CLASS_ACCURACY = "class_accuracy/"
 
 @runtime_checkable
 class NamesTrainingMetrics(Protocol):
-    """A module that says what it logs in training."""
+    """A module, or a callback, that says what it logs in training."""
 
     def training_metrics(self) -> list[str]:
         """Return the names that each epoch of training logs, which a callback's `monitor` may be as well."""

@@ -17,7 +17,8 @@ def first_sentence(error: BaseException) -> str:
 
 
 def text_of(error: BaseException) -> str:
-    """Return the text of an error, without the number of one that `utils.files.naming_full_disk` has explained."""
+    """Return the text of an error in one line, without the number of one that `naming_full_disk` has explained."""
+    text = str(error)
     if isinstance(error, OSError) and error.strerror and error.errno in NO_SPACE:
-        return str(error) if error.strerror == os.strerror(error.errno) else error.strerror
-    return str(error)
+        text = text if error.strerror == os.strerror(error.errno) else error.strerror
+    return " ".join(text.split())

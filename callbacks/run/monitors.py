@@ -26,9 +26,15 @@ class MonitorCheck(Callback):
 
 
 def logged_metrics(trainer: Trainer, pl_module: LightningModule) -> list[str]:
-    """Return what a model says it logs in training and, unless it is turned off, in the validation of a fit."""
+    """Return what a model says it logs in training and, unless it is turned off, in the validation of a fit.
+
+    What callbacks say they log is added, unless the model does not say anything.
+    """
     validation = isinstance(pl_module, NamesValidationMetrics) and trainer.enable_validation
     names: list[str] = pl_module.validation_metrics() if validation else []  # type: ignore[operator]
     if isinstance(pl_module, NamesTrainingMetrics):
         names = [*names, *pl_module.training_metrics()]
+    if names:
+        logging = [each for each in trainer.callbacks if isinstance(each, NamesTrainingMetrics)]  # type: ignore[attr-defined]
+        names = [*names, *(name for each in logging for name in each.training_metrics())]
     return names

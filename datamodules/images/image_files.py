@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from torch import Tensor
 
-from datamodules.images.image_set import SplitPurpose, stratified_split
+from datamodules.images.image_set import SplitPurpose, split_off, stratified_split
 
 
 class ImageFiles(NamedTuple):
@@ -42,4 +42,4 @@ class ImageFiles(NamedTuple):
         if size == 0:
             return self, None
         kept, held_out = stratified_split(self.labels, size, seed=seed, purpose=purpose)
-        return self.select(kept), self.select(held_out)._replace(source=f"split off {self.source}")
+        return self.select(kept), self.select(held_out)._replace(source=split_off(self.source))

@@ -44,7 +44,19 @@ class ImageSet(NamedTuple):
         if size == 0:
             return self, None
         kept, held_out = stratified_split(self.labels, size, seed=seed, purpose=purpose)
-        return self.select(kept), self.select(held_out)._replace(source=f"split off {self.source}")
+        return self.select(kept), self.select(held_out)._replace(source=split_off(self.source))
+
+    def hold_out_validation(self, size: int, *, seed: int) -> tuple[ImageSet, ImageSet | None]:
+        """Return the training images left and those held out for validation, as `split`.
+
+        Raises:
+            ValueError: `size`, which is data.validation_size, would leave none to train on.
+        """
+        if size >= len(self.labels):
+            raise ValueError(
+                f"data.validation_size must be below the number of training images, {len(self.labels)}, got {size}"
+            )
+        return self.split(size, seed=seed, purpose="validation_split")
 
 
 def split_line(split: str, source: str, labels: Tensor) -> str:
@@ -96,6 +108,11 @@ def stratified_split(labels: Tensor, size: int, *, seed: int, purpose: SplitPurp
         members = (labels == label).nonzero().flatten()
         held_out[members[torch.randperm(len(members), generator=generator)[:quota]]] = True
     return (~held_out).nonzero().flatten(), held_out.nonzero().flatten()
+
+
+def split_off(source: str) -> str:
+    """Return where held-out examples come from, given where all of them come from."""
+    return f"split off {source}"
 
 
 def channel_statistics(

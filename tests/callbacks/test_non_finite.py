@@ -234,6 +234,16 @@ def test_loss_scaling_may_search_but_not_for_ever(make_trainer, monkeypatch):
         make_trainer(NonFinite()).fit(Small({3: "loss"}), batches())
 
 
+def test_with_loss_scaling_the_report_has_the_loss_of_the_model(make_trainer):
+    class Constant(Small):
+        def training_step(self, batch: list[Tensor], batch_idx: int) -> Tensor:
+            return super().training_step(batch, batch_idx) * 0 + 0.25
+
+    plugin = MixedPrecision("16-mixed", "cpu", torch.amp.GradScaler("cpu"))
+    with pytest.raises(NonFiniteError, match=r"optimizer step \d+ .*: loss 0\.25, largest gradient in architecture\.0"):
+        make_trainer(NonFinite(), plugins=[plugin]).fit(Constant(dict.fromkeys(range(1, 99), "gradient")), batches(60))
+
+
 def _as_with(plugin: MixedPrecision) -> Any:
     """Return the hook, called while the trainer has this precision plugin, and after it no gradients as a scaler."""
     original = NonFinite.on_before_optimizer_step

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from command_line.configs import SHIPPED, find_config, given_configs, option_values, with_found_configs
+from command_line.configs import SHIPPED, find_config, given_configs, option_values, with_found_configs, without
 
 
 @pytest.fixture
@@ -81,3 +81,9 @@ def test_values_of_an_option_keep_the_order_of_the_command() -> None:
     args += ["--configs", "e", "--ckpt_path", "z", "--config"]
     assert option_values(args, "--ckpt_path") == ["x", "y", "z"]
     assert given_configs(args) == ["a", "b", "c", "d"]
+
+
+def test_options_are_left_out_with_their_values_and_nothing_else() -> None:
+    args = ["fit", "--name", "--x", "--names", "a", "--seeds=0..4", "-c", "b", "--name=c", "--y", "--seeds"]
+    assert without(args, "--name", "--seeds") == ["fit", "--names", "a", "-c", "b", "--y"]
+    assert without(args) == args

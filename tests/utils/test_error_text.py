@@ -30,3 +30,7 @@ def test_the_number_of_an_explained_error_is_left_out_and_no_other() -> None:
     denied = PermissionError(errno.EACCES, "Permission denied", "a.csv")
     assert text_of(denied) == "[Errno 13] Permission denied: 'a.csv'"
     assert text_of(ValueError("lr must be above 0")) == "lr must be above 0"
+
+
+def test_the_text_of_an_error_is_one_line() -> None:
+    assert text_of(ValueError("while parsing\n  line 3:\tno colon\n")) == "while parsing line 3: no colon"

@@ -1,6 +1,5 @@
 """The gate for configs of checkpoints: what it admits, and that deciding runs, imports and writes nothing."""
 
-import copy
 import random
 import sys
 from collections.abc import Iterator
@@ -8,17 +7,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 
 from architectures.base import ImageClassifierNet
 from command_line.parser import Parser
 from command_line.process import import_packages
 from lightning_modules.image_classifier import ImageClassifier
+from tests.utils.carried_config import COMMANDS, RUN, changed, config
 from utils.checkpoint_config import taken_config
 from utils.trust import LIBRARIES, PACKAGES, Refusal, parameters_of, resolve
-
-ROOT = Path(__file__).parents[2]
-COMMANDS = ("fit", "validate", "test", "predict")
 
 FORBIDDEN = {
     "os.system",
@@ -73,28 +69,12 @@ def hostile(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     assert "stranger" not in sys.modules
 
 
-def config(name: str = "images") -> dict[str, Any]:
-    """A config as a checkpoint has it, but for the classes' full paths."""
-    content: dict[str, Any] = yaml.safe_load((ROOT / f"configs/quickstart/{name}.yaml").read_text())
-    return {"seed_everything": 0, "checkpoint": {"monitor": "val/loss", "mode": "min"}, **content}
-
-
 def places(value: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
     """Yield the path of every value in a config."""
     inner = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
     for key, each in inner:
         yield (*path, key)
         yield from places(each, (*path, key))
-
-
-def changed(whole: dict[str, Any], path: tuple[Any, ...], value: Any) -> dict[str, Any]:
-    """Return a copy with one value replaced, or added."""
-    result = copy.deepcopy(whole)
-    place: Any = result
-    for key in path[:-1]:
-        place = place[key]
-    place[path[-1]] = value
-    return result
 
 
 def class_paths(value: Any) -> Iterator[str]:
@@ -112,7 +92,6 @@ def class_paths(value: Any) -> Iterator[str]:
 
 OPTIMIZER = ("model", "init_args", "optimizer")
 ARCHITECTURE = ("model", "init_args", "architecture")
-RUN = {"class_path": "os.system", "init_args": {"command": "touch trace"}}
 
 ATTACKS = {
     "a function as optimizer": (OPTIMIZER, RUN, "model.optimizer names 'os.system'"),
@@ -185,76 +164,6 @@ def test_an_attack_is_refused_by_name(attack: str) -> None:
             taken_config(changed(config(), path, value), command, "a.ckpt")
         assert words in str(refused.value)
         assert "\n" not in str(refused.value)
-
-
-def test_what_a_command_does_not_need_is_not_taken() -> None:
-    whole = config()
-    for path, value in (
-        (("name",), "../../.."),
-        (("run_dir",), "/etc"),
-        (("output",), "/etc/passwd"),
-        (("trust_checkpoint",), True),
-        (("trainer", "default_root_dir"), "/etc"),
-        (("trainer", "profiler"), {"class_path": "SimpleProfiler", "init_args": {"dirpath": "/etc"}}),
-        (("trainer", "logger"), [{"class_path": "stranger.Logger"}]),
-        (("trainer", "plugins"), RUN),
-        (("trainer", "strategy"), {"class_path": "DDPStrategy", "init_args": {"ddp_comm_hook": "os.system"}}),
-        (("trainer", "limit_test_batches"), 1),
-        (("trainer", "devices"), 8),
-    ):
-        whole = changed(whole, path, value)
-    whole["trainer"]["callbacks"] += [
-        {"class_path": "callbacks.predictions.image_predictions.Predictions", "init_args": {"output": "/etc/passwd"}},
-        {"class_path": "lightning.pytorch.callbacks.ModelCheckpoint", "init_args": {"dirpath": "/etc"}},
-    ]
-    for command in COMMANDS:
-        taken = taken_config(whole, command, "a.ckpt")
-        assert taken.keys() == {"seed_everything", "model", "data", "trainer", "checkpoint"}
-        fitting = {"max_epochs"} if command == "fit" else set()
-        assert taken["trainer"].keys() == {"callbacks", *fitting}
-        names = [each["class_path"].rpartition(".")[2] for each in taken["trainer"]["callbacks"]]
-        assert names == ["ConfusionMatrix", "ConfidentMistakes"]
-        assert ("optimizer" in taken["model"]["init_args"]) == (command == "fit")
-
-
-def test_a_fit_takes_what_continues_the_run() -> None:
-    whole = config("seq2seq")
-    whole["trainer"]["callbacks"] += [
-        {"class_path": "EMA", "init_args": {"decay": 0.5}},
-        {"class_path": "lightning.pytorch.callbacks.EarlyStopping", "init_args": {"monitor": "val/loss"}},
-    ]
-    whole["resume_checkpoint"] = {"every_n_seconds": 5.0, "every_n_steps": None}
-    fit, test = (taken_config(whole, command, "a.ckpt") for command in ("fit", "test"))
-    assert fit["trainer"]["gradient_clip_val"] == 1.0
-    assert fit["resume_checkpoint"] == whole["resume_checkpoint"]
-    assert fit["checkpoint"] == test["checkpoint"] == whole["checkpoint"]
-    assert fit["model"]["init_args"]["optimizer"] == {
-        "class_path": "lightning_modules.optim.scaled_adamw.ScaledAdamW",
-        "init_args": {"lr": 0.015, "betas": [0.9, 0.98]},
-    }
-    names = [each["class_path"].rpartition(".")[2] for each in fit["trainer"]["callbacks"]]
-    assert names == ["Samples", "AttentionMaps", "EMA", "EarlyStopping"]
-    assert [each["class_path"] for each in test["trainer"]["callbacks"]] == [
-        "callbacks.plots.attention_maps.AttentionMaps"
-    ]
-
-
-@pytest.mark.parametrize(
-    ("data", "taken"),
-    [
-        (
-            {"class_path": "ImageFolderDataModule", "init_args": {"root": "photos", "cache_dir": "/etc"}},
-            {"cache_dir": None},
-        ),
-        ({"class_path": "ImageFolderDataModule", "init_args": {"root": "x", "cache_dir": ".cache/images"}}, {}),
-        ({"class_path": "CIFAR10DataModule", "init_args": {"root": "/etc", "download": True}}, {"download": False}),
-        ({"class_path": "CIFAR10DataModule", "init_args": {"root": "/etc"}}, {"download": False}),
-        ({"class_path": "CIFAR10DataModule", "init_args": {"root": "data", "download": True}}, {}),
-    ],
-)
-def test_data_are_read_where_they_were_and_written_only_to_their_default_place(data, taken) -> None:
-    arguments = taken_config(changed(config(), ("data",), data), "test", "a.ckpt")["data"]["init_args"]
-    assert arguments == {**data["init_args"], **taken}
 
 
 # --- at random -----------------------------------------------------------------------------------------------------

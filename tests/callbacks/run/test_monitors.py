@@ -7,6 +7,7 @@ import pytest
 from lightning.pytorch import Callback
 from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
 
+from callbacks.non_finite import NonFinite
 from callbacks.run.best_checkpoint import BestCheckpoint
 from callbacks.run.monitors import MonitorCheck
 
@@ -53,8 +54,16 @@ def test_without_validation_nothing_of_it_may_be_watched(tiny_classifier):
         check(named(tiny_classifier), EarlyStopping("val/loss"), validation=False)
 
 
+def test_what_a_callback_logs_may_be_watched(make_trainer, tiny_classifier, tiny_data):
+    stopping = EarlyStopping("train/skipped_steps")
+    make_trainer(MonitorCheck(), NonFinite("skip"), stopping).fit(named(tiny_classifier), datamodule=tiny_data())
+    assert stopping.best_score == 0
+    with pytest.raises(ValueError, match=r"train/skipped_steps, which Named does not log"):
+        check(named(tiny_classifier), NonFinite("stop"), stopping)
+
+
 def test_a_module_that_does_not_say_what_it_logs_is_not_checked(tiny_classifier):
-    check(tiny_classifier(), EarlyStopping("anything"))
+    check(tiny_classifier(), NonFinite("skip"), EarlyStopping("anything"))
 
 
 def test_refused_before_the_first_step(make_trainer, tiny_classifier, tiny_data):
