@@ -8,12 +8,13 @@ import contextlib
 import gzip
 import pickle
 import re
+import runpy
 import shlex
 import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
@@ -95,24 +96,16 @@ def workspace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def run(line: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Run one line of a block: our own command in this process, for its imports take seconds."""
+    """Run one line of a block: our own programs in this process, for their imports take seconds."""
     program, *args = shlex.split(line)
     program = program.removeprefix(".venv/bin/")
     if program == "python" and args[:2] in (["-m", "cli"], ["cli.py", "fit"]):
         program, args = "oneforall", args[2:] if args[0] == "-m" else args[1:]
     if program == "oneforall":
-        args = [str(Path(arg).expanduser()) if arg.startswith("~") else arg for arg in args]
-        if args[0] in TOOLS:
-            assert run_tool(args) == 0
-            return
-        monkeypatch.setattr(sys, "argv", ["oneforall", *args])
-        with contextlib.ExitStack() as stack:
-            if "--print_config" in args:  # which leaves
-                stack.enter_context(pytest.raises(SystemExit, check=lambda leaving: leaving.code in (0, None)))
-            if args[0] in TOOLS:
-                assert run_tool(args) == 0
-            else:
-                cli.main(args)
+        run_ours([str(Path(arg).expanduser()) if arg.startswith("~") else arg for arg in args], monkeypatch)
+        return
+    if program == "python" and args[:2] != ["-m", "pytest"]:
+        run_python(args, monkeypatch)
         return
     if program == "make":
         args = ["--dry-run", "-C", str(ROOT), *args]
@@ -121,6 +114,33 @@ def run(line: str, monkeypatch: pytest.MonkeyPatch) -> None:
     command = [sys.executable if program == "python" else program, *args]
     outcome = subprocess.run(command, capture_output=True, text=True, timeout=300)
     assert outcome.returncode == 0, f"{line}\n{outcome.stderr[-2000:]}"
+
+
+def run_ours(args: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Run `oneforall` with arguments."""
+    if args[0] in TOOLS:
+        assert run_tool(args) == 0
+        return
+    monkeypatch.setattr(sys, "argv", ["oneforall", *args])
+    with leaving() if "--print_config" in args else contextlib.nullcontext():
+        cli.main(args)
+
+
+def run_python(args: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Run `python -m MODULE ...` or `python -c CODE`."""
+    how, what, *rest = args
+    monkeypatch.setattr(sys, "argv", [what, *rest])
+    if how == "-c":
+        exec(what, {"__name__": "__main__"})
+        return
+    assert how == "-m"
+    with leaving() if "--help" in rest else contextlib.nullcontext():
+        runpy.run_module(what, run_name="__main__", alter_sys=True)
+
+
+def leaving() -> contextlib.AbstractContextManager[Any]:
+    """Take an exit without an error as the end of a program, and its absence as a failure."""
+    return pytest.raises(SystemExit, check=lambda exit: exit.code in (0, None))
 
 
 WRITTEN = [page for page in (ROOT / "docs").rglob("*.md") if "_generated" not in page.parts]
