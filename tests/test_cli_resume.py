@@ -108,10 +108,10 @@ def test_the_installed_command_explains_itself():
     assert "--run_dir" in outcome.stdout
 
 
-@pytest.mark.parametrize("start", [["-m", "cli"], ["cli.py"]], ids=["module", "file"])
-def test_other_ways_to_start_it_print_no_deprecation_warnings(start):
+def test_started_as_a_file_it_prints_no_deprecation_warnings():
+    """Started as a module: tests/commands/test_translate.py."""
     outcome = subprocess.run(
-        [sys.executable, "-W", "default::DeprecationWarning", *start, "fit", "--config", QUICKSTART, "--print_config"],
+        [sys.executable, "-W", "default::DeprecationWarning", "cli.py", "fit", "--config", QUICKSTART, "--print_config"],
         capture_output=True,
         text=True,
         env=environment(),
