@@ -1,7 +1,8 @@
 """Every shell block of README.md, CONTRIBUTING.md and docs/ runs, line by line, in the order of the page.
 
 A comment above a block says how the tests shorten it: `tests add to fit: FLAGS`, `tests replace: THIS -> THAT`, and
-`tests run first: COMMAND`. Nothing else about a block is changed. `make` targets are only resolved (`make --dry-run`).
+`tests run first: COMMAND`. Nothing else about a block is changed. `make` targets are only resolved (`make --dry-run`),
+and a fit that an earlier page has run, word for word, is not run again.
 """
 
 import contextlib
@@ -10,6 +11,7 @@ import pickle
 import re
 import runpy
 import shlex
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -89,6 +91,7 @@ def workspace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     for name in ("tests", "scripts", "benchmarks", "cli.py", "Makefile", "pyproject.toml", ".ci", "configs", ".venv"):
         if (ROOT / name).exists():
             (tmp_path / name).symlink_to(ROOT / name)
+    monkeypatch.setattr(cli, "report_after", lambda folder: None)  # which takes a second, and never fails
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
@@ -122,8 +125,32 @@ def run_ours(args: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
         assert run_tool(args) == 0
         return
     monkeypatch.setattr(sys, "argv", ["oneforall", *args])
+    if args[0] == "fit" and not {"--print_config", "--resume"} & {*args}:
+        fit_once(args)
+        return
     with leaving() if "--print_config" in args else contextlib.nullcontext():
         cli.main(args)
+
+
+TRAINED: dict[tuple[str, ...], Path] = {}
+"""Copies of the folders of runs, by the arguments of the fit."""
+
+
+def fit_once(args: list[str]) -> None:
+    """Train, or copy the run folder that the same line has left on an earlier page: all begin with the same files."""
+    there = run_folders()
+    copy = TRAINED.get(tuple(args))
+    if copy is not None and Path("runs", copy.name) not in there:
+        shutil.copytree(copy, Path("runs", copy.name))
+        return
+    cli.main(args)
+    (made,) = run_folders() - there
+    TRAINED[tuple(args)] = Path(shutil.copytree(made, Path("trained", made.name).absolute()))
+
+
+def run_folders() -> set[Path]:
+    """Return the folders of the runs so far."""
+    return {path for path in Path("runs").glob("*") if path.is_dir()}
 
 
 def run_python(args: list[str], monkeypatch: pytest.MonkeyPatch) -> None:

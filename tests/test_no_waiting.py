@@ -29,9 +29,11 @@ from utils.devices import send
 __all__ = ["command_line"]  # a fixture
 
 STEPS = 2
-DEEP = [
-    f"cifar10/resnet{depth}.yaml" for depth in (32, 34, 44, 56, 101, 110, 152)
-]  # nothing but more of the same layers
+ALIKE = [
+    *[f"cifar10/resnet{depth}.yaml" for depth in (32, 34, 44, 56, 101, 110, 152)],
+    *["t5/3b.yaml", "multi30k/de-en.yaml"],
+]
+"""Nothing but more of the same layers as in another config, or other files."""
 
 
 def observers(built: Built) -> list[Callback]:
@@ -90,7 +92,7 @@ def count(
 
 @pytest.mark.parametrize(
     "name",
-    [pytest.param(name, marks=[pytest.mark.slow] if name in DEEP else []) for name in RUNS if name not in DOWNLOADED],
+    [pytest.param(name, marks=[pytest.mark.slow] if name in ALIKE else []) for name in RUNS if name not in DOWNLOADED],
 )
 def test_a_config_trains_without_a_wait(name: str, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(data)
