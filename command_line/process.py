@@ -6,7 +6,6 @@ import importlib
 import logging
 import os
 import pkgutil
-import sys
 import warnings
 from collections.abc import Iterable
 from pathlib import Path

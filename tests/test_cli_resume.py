@@ -111,7 +111,16 @@ def test_the_installed_command_explains_itself():
 def test_started_as_a_file_it_prints_no_deprecation_warnings():
     """Started as a module: tests/commands/test_translate.py."""
     outcome = subprocess.run(
-        [sys.executable, "-W", "default::DeprecationWarning", "cli.py", "fit", "--config", QUICKSTART, "--print_config"],
+        [
+            sys.executable,
+            "-W",
+            "default::DeprecationWarning",
+            "cli.py",
+            "fit",
+            "--config",
+            QUICKSTART,
+            "--print_config",
+        ],
         capture_output=True,
         text=True,
         env=environment(),
