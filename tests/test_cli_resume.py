@@ -15,7 +15,7 @@ from benchmarks.torture import same
 from tests.quickstart import QUICKSTART, ROOT, SEQ2SEQ, SMALL
 
 IMAGES = [
-    *["--config", QUICKSTART, "--model.architecture.widths", "[8,8,8]", "--trainer.max_epochs", "4"],
+    *["--config", QUICKSTART, "--model.architecture.widths", "[8,8,8]", "--trainer.max_epochs", "3"],
     *["--model.tta", "none", "--data.augmentation.mixup_alpha", "0.2", "--data.augmentation.flip", "random"],
 ]
 

@@ -36,6 +36,12 @@ ALL = sorted(str(path.relative_to(CONFIGS)) for path in CONFIGS.rglob("*.yaml"))
 HUGE = ("t5/large.yaml", "t5/3b.yaml")
 """Runs whose networks would take seconds and gigabytes: they are built without values."""
 
+ALIKE = (
+    *(f"cifar10/resnet{depth}.yaml" for depth in (32, 34, 44, 56, 101, 110, 152)),
+    *("t5/3b.yaml", "multi30k/de-en.yaml"),
+)
+"""Runs that differ from another one only by more of the same layers, or by their files."""
+
 HF_IMAGES = "datasets/hf_images.yaml"  # its classes are in the data, which an extra reads
 RUNS = [
     name
