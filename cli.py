@@ -112,6 +112,11 @@ class OneForAllCLI(LightningCLI):
 
     # --- parsing -----------------------------------------------------------------------------------------------
 
+    def subcommands(self) -> dict[str, set[str]]:  # type: ignore[override]
+        """Return the command that is given, alone: Lightning builds a parser for each, which takes its time."""
+        known = LightningCLI.subcommands()
+        return {name: skipped for name, skipped in known.items() if [name] == self.whole_command[:1]} or known
+
     def add_default_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         """Add the seed, the only one on the command line."""
         parser.add_argument("--seed_everything", type=int, default=0, help="The one seed of the run.")
