@@ -109,7 +109,7 @@ def test_the_installed_command_explains_itself():
 
 
 def test_started_as_a_file_it_prints_no_deprecation_warnings():
-    """Started as a module: tests/commands/test_translate.py."""
+    """As a module it is started in tests/commands/test_translate.py, with nothing on standard error."""
     outcome = subprocess.run(
         [
             sys.executable,

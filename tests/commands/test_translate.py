@@ -121,8 +121,7 @@ def test_samples_do_not_depend_on_how_lines_arrive(
 def test_a_line_is_answered_before_the_next_one_and_a_reader_that_leaves_is_no_error(
     text_run: Path, model: TextModel
 ) -> None:
-    start = [sys.executable, "-W", "default::DeprecationWarning", "-m", "cli"]
-    command = [*start, "translate", "--ckpt_path", str(text_run)]
+    command = [sys.executable, "-m", "cli", "translate", "--ckpt_path", str(text_run)]
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
     with subprocess.Popen(command, cwd=ROOT, **pipes) as process:  # type: ignore[call-overload]
         for source in SOURCES[::2]:
