@@ -9,9 +9,10 @@ UV := uv==0.13.9
 PYTEST_ARGS ?=
 BENCH_ARGS ?=
 LOCK_ARGS ?=
-# One worker per core, one thread per worker: torch's threads gain nothing on tensors this small.
+# One worker per core, one thread per worker: torch's threads gain nothing on tensors this small. Each worker has a row
+# of neighbours, which share fixtures, and takes over some of another's when it has done its own.
 OMP_NUM_THREADS ?= 1
-PYTEST := OMP_NUM_THREADS=$(OMP_NUM_THREADS) $(BIN)/python -m pytest --numprocesses auto --maxprocesses 8
+PYTEST := OMP_NUM_THREADS=$(OMP_NUM_THREADS) $(BIN)/python -m pytest --numprocesses auto --maxprocesses 8 --dist worksteal
 
 .DEFAULT_GOAL := help
 .PHONY: help quickstart test slow slurm notebooks bench results docs flags lint format types lock clean

@@ -58,7 +58,7 @@ from command_line.help_pages import help_option, with_full_help
 from command_line.open_fields import fill_open_fields, given_fields
 from command_line.parser import Parser
 from command_line.paths import checkpoint_file, expand_flags, expand_home, with_checkpoint_files
-from command_line.process import import_packages, prepare_process, use_utf8
+from command_line.process import import_packages, prepare_process
 from command_line.resume_changes import accepted_changes
 from command_line.run_checks import check_callbacks, check_data_fits_model, check_trainer_settings
 from command_line.run_options import RUN_OPTIONS, default_name, named_folder, wanted_folder
@@ -111,6 +111,11 @@ class OneForAllCLI(LightningCLI):
         return hasattr(self, "trainer") and self.trainer.global_step > 0
 
     # --- parsing -----------------------------------------------------------------------------------------------
+
+    def subcommands(self) -> dict[str, set[str]]:  # type: ignore[override]
+        """Return the command that is given, alone: Lightning builds a parser for each, which takes its time."""
+        known = LightningCLI.subcommands()
+        return {name: skipped for name, skipped in known.items() if [name] == self.whole_command[:1]} or known
 
     def add_default_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         """Add the seed, the only one on the command line."""
@@ -317,7 +322,6 @@ class OneForAllCLI(LightningCLI):
 def main(args: list[str] | None = None) -> None:
     """Run the command line; a user's mistake ends in one line and exit code 2, diverged training in exit code 1."""
     if args is None:
-        use_utf8()
         args = sys.argv[1:]
     mend_streams()
     answer_early(args)

@@ -24,7 +24,8 @@ from torch import Tensor, nn
 
 from benchmarks.paired import Comparison, finish, options
 from benchmarks.shipped import shipped_run
-from command_line.process import keep_freed_memory, quieten
+from command_line.memory import keep_freed_memory
+from command_line.process import quieten
 from datamodules.images.base import ImageDataModule
 from datamodules.images.image_set import ImageSet, channel_statistics
 from lightning_modules.image_classifier import ImageClassifier

@@ -18,7 +18,8 @@ from benchmarks import peers
 from benchmarks.data import cifar10_folder
 from benchmarks.paired import Comparison, Measured, add_compile_option, finish, options
 from benchmarks.shipped import shipped_run
-from command_line.process import keep_freed_memory, quieten
+from command_line.memory import keep_freed_memory
+from command_line.process import quieten
 
 QUICK = {
     "model.architecture.widths": [8, 8, 8],

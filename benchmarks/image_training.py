@@ -51,7 +51,8 @@ def train_ours(turns: Turns, root: Path, scratch: Path, changes: dict[str, Any])
         changes: What differs from the shipped config.
     """
     from benchmarks.shipped import shipped_run
-    from command_line.process import keep_freed_memory, quieten
+    from command_line.memory import keep_freed_memory
+    from command_line.process import quieten
 
     quieten()
     keep_freed_memory()

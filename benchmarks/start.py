@@ -53,6 +53,7 @@ def main(arguments: list[str] | None = None) -> None:
             {"ours": starter(PROGRAM, *how), "import torch": starter("import torch", [], 0)},
             lambda: "each ends with the exit code that it should",
             rounds=args.rounds or (1 if args.quick else 3),
+            warm_up=0 if args.quick else 1,
             clock=children_cpu_seconds,
             limit=args.seconds / len(commands),
         )

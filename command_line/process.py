@@ -1,20 +1,18 @@
-"""The set-up of the process before a command runs: imports, warnings, memory."""
+"""The set-up of the process before a command runs: imports, warnings, and the memory that is kept."""
 
 from __future__ import annotations
 
-import ctypes
 import importlib
-import locale
 import logging
 import os
 import pkgutil
-import sys
 import warnings
 from collections.abc import Iterable
 from pathlib import Path
 
 from lightning.fabric.utilities.rank_zero import rank_zero_only
 
+from command_line.memory import keep_freed_memory
 from utils.trust import PACKAGES
 
 RANKS = ("RANK", "LOCAL_RANK", "SLURM_PROCID")
@@ -26,16 +24,6 @@ OURS = (*PACKAGES, "command_line", "utils", "cli.py")
 
 format_warning = warnings.formatwarning
 """Lightning's format of warnings."""
-
-
-def use_utf8() -> None:
-    """Start this process again in Python's UTF-8 mode if the locale has another encoding.
-
-    Our own files name their encoding; the libraries that read configs and write logs leave it to the locale.
-    """
-    if not sys.flags.utf8_mode and locale.getpreferredencoding(False).lower() not in ("utf-8", "utf8"):
-        os.environ["PYTHONUTF8"] = "1"
-        os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])
 
 
 def prepare_process() -> None:
@@ -101,16 +89,3 @@ def know_other_nodes() -> None:
     """
     if os.environ.get("NODE_RANK", "0") != "0" and not any(name in os.environ for name in RANKS):
         rank_zero_only.rank = 1  # type: ignore[attr-defined]
-
-
-def keep_freed_memory() -> None:
-    """Have glibc keep the memory that tensors free, for the next ones.
-
-    Otherwise a tensor above 32 MB goes back to the system, and the next of its size is a fresh mapping whose every page
-    faults and is zeroed: over half the CPU time of a test of MobileNetV2 (results/LOG.md). Only glibc has `mallopt`.
-    """
-    mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
-    if mallopt is not None:
-        m_trim_threshold, m_mmap_max = -1, -4  # malloc.h
-        mallopt(m_mmap_max, 0)
-        mallopt(m_trim_threshold, 2**31 - 1)

@@ -14,6 +14,7 @@ from command_line.help_pages import help_option, page_asked_for
 from command_line.mistakes import mistake_in
 from command_line.streams import mend_streams
 from command_line.tools import TOOLS, run_tool
+from command_line.utf8 import use_utf8
 
 PACKAGE = "one-for-all"
 
@@ -40,6 +41,7 @@ def main() -> None:
     answer_early(sys.argv[1:])
     if sys.argv[1] in TOOLS:
         sys.exit(run_tool(sys.argv[1:]))
+    use_utf8()  # before the imports, which it would have made twice
     earlier = signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C during the imports ends them without a traceback
     program = import_module("cli")
     signal.signal(signal.SIGINT, earlier)

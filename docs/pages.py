@@ -16,10 +16,10 @@ from jsonargparse._typehints import type_to_str
 from lightning.pytorch.cli import LightningArgumentParser
 
 from command_line.help_pages import COMMANDS, page
-from command_line.options import class_fields, command_parser
+from command_line.options import class_fields
 from command_line.parser import Parser
 from command_line.tools import TOOLS, parser_of
-from scripts.flags import our_classes, whole_parser
+from scripts.flags import our_classes, parser_of_run
 
 ROOT = Path(__file__).parents[1]
 
@@ -119,7 +119,7 @@ def options() -> str:
 
 def configuration() -> str:
     """Return the configuration reference: the classes of ours that a config may name, with their fields."""
-    parser = command_parser(whole_parser(), "fit")
+    parser = parser_of_run("fit")
     parts = [
         "# The configuration",
         "Every class that a config may name by `class_path`, by where it belongs. A field is set in `init_args`, or by "

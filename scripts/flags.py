@@ -41,23 +41,22 @@ class _Unparsed(OneForAllCLI):
         raise _Found(parser)
 
 
-def whole_parser() -> LightningArgumentParser:
-    """Return the parser of the commands that run a Trainer."""
+def parser_of_run(command: str) -> LightningArgumentParser:
+    """Return the parser of a command that runs a Trainer."""
     import_packages(PACKAGES)
     try:
-        _Unparsed(["fit"])
+        _Unparsed([command, "--print_config"])  # which needs no checkpoint
     except _Found as found:
-        return found.parser
+        return command_parser(found.parser, command)
     raise AssertionError("LightningCLI has not parsed its arguments")
 
 
 def frozen() -> dict[str, str]:
     """Return the text of each file, by its name."""
-    parser = whole_parser()
-    parsers: dict[str, argparse.ArgumentParser] = {name: command_parser(parser, name) for name in COMMANDS}
+    parsers = {name: parser_of_run(name) for name in COMMANDS}
     texts = {f"{name}.txt": _text(options(each)) for name, each in parsers.items()}
     texts |= {f"{name}.txt": _text(options(parser_of(name))) for name in TOOLS}
-    texts["classes.txt"] = _text(class_options(command_parser(parser, "fit")))
+    texts["classes.txt"] = _text(class_options(parsers["fit"]))
     return texts
 
 

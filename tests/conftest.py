@@ -67,3 +67,19 @@ def finished_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
         patch.setattr(sys, "argv", ["oneforall"])
         cli.main(["fit", "--config", QUICKSTART, *SMALL, "--run_dir", str(folder)])
     return folder
+
+
+@pytest.fixture(scope="session")
+def image_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The run folder of a tiny image classifier, shared by the tests that only read it."""
+    from tests.tiny_runs import train_images
+
+    return train_images(tmp_path_factory.mktemp("images") / "run")
+
+
+@pytest.fixture(scope="session")
+def text_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The run folder of a tiny text-to-text model, shared by the tests that only read it."""
+    from tests.tiny_runs import train_texts
+
+    return train_texts(tmp_path_factory.mktemp("texts") / "run")

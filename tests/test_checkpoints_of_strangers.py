@@ -20,25 +20,14 @@ from lightning_modules.char_language_model import CharLanguageModel
 from lightning_modules.image_classifier import ImageClassifier
 from lightning_modules.text_seq2seq import TextSeq2Seq
 from lightning_modules.training_module import TrainingModule
+from tests.quickstart import QUICKSTART, SMALL
 
-QUICKSTART = str(Path(__file__).parents[1] / "configs/quickstart/images.yaml")
-SMALL = ["--model.architecture.widths", "[8,8,8]", "--trainer.limit_train_batches", "1", "--trainer.max_epochs", "1"]
 COMMANDS = ("fit", "validate", "test", "predict")
 
 
-@pytest.fixture(scope="module")
-def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The run folder of a small finished run."""
-    folder = tmp_path_factory.mktemp("finished") / "run"
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(sys, "argv", ["oneforall"])
-        cli.main(["fit", "--config", QUICKSTART, *SMALL, "--run_dir", str(folder)])
-    return folder
-
-
-@pytest.fixture(scope="module")
-def best(run: Path) -> Path:
-    return run / "checkpoints" / "best.ckpt"
+@pytest.fixture
+def best(finished_run: Path) -> Path:
+    return finished_run / "checkpoints" / "best.ckpt"
 
 
 @pytest.fixture
@@ -173,15 +162,15 @@ def test_a_network_of_ones_own_needs_the_flag(oneforall, altered, tmp_path, monk
     assert oneforall("test", "--ckpt_path", str(path), "--trust_checkpoint", "false")[0] == 2
     assert oneforall("test", "--ckpt_path", str(path), "--trust_checkpoint")[0] == 0
     assert "own_networks" in sys.modules
-    fit = ["fit", "--ckpt_path", str(path), "--trust_checkpoint", "--trainer.max_epochs", "1", "--run_dir", "again"]
+    fit = ["fit", "--ckpt_path", str(path), "--trust_checkpoint", "--trainer.max_epochs", "2", "--run_dir", "again"]
     assert oneforall(*fit)[0] == 0
     assert yaml.safe_load((tmp_path / "again" / "config.yaml").read_text())["trust_checkpoint"] is None
     monkeypatch.delitem(sys.modules, "own_networks")
 
 
-def test_a_state_of_callbacks_deletes_nothing(oneforall, run, tmp_path):
+def test_a_state_of_callbacks_deletes_nothing(oneforall, finished_run, tmp_path):
     """Lightning deletes the best weights so far when better ones come, under the path that the checkpoint states."""
-    shutil.copytree(run, tmp_path / "run")
+    shutil.copytree(finished_run, tmp_path / "run")
     last = tmp_path / "run" / "checkpoints" / "last.ckpt"
     content = torch.load(last, weights_only=True)
     (state,) = [state for name, state in content["callbacks"].items() if name.startswith("BestCheckpoint")]
@@ -192,7 +181,7 @@ def test_a_state_of_callbacks_deletes_nothing(oneforall, run, tmp_path):
     state.update(kth_value=torch.tensor(-1.0))
     torch.save(content, last)
     (tmp_path / "run" / "keep.txt").touch()
-    fit = ["fit", "--config", QUICKSTART, *SMALL, "--run_dir", "run", "--resume", "--trainer.max_epochs", "2"]
+    fit = ["fit", "--config", QUICKSTART, *SMALL, "--run_dir", "run", "--resume", "--trainer.max_epochs", "3"]
     assert oneforall(*fit)[0] == 0
     assert (tmp_path / "run" / "keep.txt").exists()
     assert (tmp_path / "run" / "checkpoints" / "best.ckpt").exists()

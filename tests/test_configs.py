@@ -36,6 +36,12 @@ ALL = sorted(str(path.relative_to(CONFIGS)) for path in CONFIGS.rglob("*.yaml"))
 HUGE = ("t5/large.yaml", "t5/3b.yaml")
 """Runs whose networks would take seconds and gigabytes: they are built without values."""
 
+ALIKE = (
+    *(f"cifar10/resnet{depth}.yaml" for depth in (32, 34, 44, 56, 101, 110, 152)),
+    *("t5/3b.yaml", "multi30k/de-en.yaml"),
+)
+"""Runs that differ from another one only by more of the same layers, or by their files."""
+
 HF_IMAGES = "datasets/hf_images.yaml"  # its classes are in the data, which an extra reads
 RUNS = [
     name
@@ -161,6 +167,10 @@ def test_20058_21757_the_config_of_a_run_is_built_whole_and_checkpointed_as_plai
             there = getattr(built.datamodule, field)
             there = str(there) if isinstance(there, Path) else there
             assert (type(there).__name__ == value["class_path"]) if isinstance(value, dict) else there == value, field
+    if name.startswith("cifar10/resnet"):
+        layers = built.model.architecture.named_modules()
+        convolutions = [m for n, m in layers if isinstance(m, torch.nn.Conv2d) and "downsample" not in n]
+        assert f"cifar10/resnet{len(convolutions) + 1}.yaml" == name  # the depth, with the linear layer
     assert built.trainer.max_epochs == config["trainer"]["max_epochs"]
     assert names_of(built.trainer.loggers) == ["MetricsCSV"]
     callbacks = [callback["class_path"].rsplit(".", 1)[-1] for callback in config["trainer"].get("callbacks", [])]
@@ -202,16 +212,6 @@ def test_a_published_t5_gives_its_sizes_and_its_tokenizer(name: str, tmp_path: P
 def test_the_classes_of_a_folder_are_those_of_the_network(tmp_path: Path) -> None:
     assert build(tmp_path / "own", "images/scratch.yaml").model.architecture.num_classes == 3
     assert build(tmp_path, "datasets/cifar100.yaml").model.architecture.num_classes == 100
-
-
-DEPTHS = [name for name in RUNS if name.startswith("cifar10/resnet")]
-
-
-@pytest.mark.parametrize("name", DEPTHS)
-def test_a_resnet_config_builds_the_depth_of_its_name(name: str, tmp_path: Path) -> None:
-    network = build(tmp_path, name).model.architecture
-    convolutions = [m for n, m in network.named_modules() if isinstance(m, torch.nn.Conv2d) and "downsample" not in n]
-    assert f"cifar10/resnet{len(convolutions) + 1}.yaml" == name  # and the linear layer
 
 
 @pytest.fixture(scope="module")

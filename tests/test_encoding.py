@@ -7,8 +7,6 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-import pytest
-
 ROOT = Path(__file__).parent.parent
 PRODUCT = (
     *(path for room in ROOT.glob("*/__init__.py") if room.parent.name != "tests" for path in room.parent.rglob("*.py")),
@@ -36,11 +34,14 @@ def unnamed(source: str) -> Iterator[int]:
                 yield node.lineno
 
 
-@pytest.mark.parametrize("path", [pytest.param(path, id=str(path.relative_to(ROOT))) for path in sorted(PRODUCT)])
-def test_every_text_file_is_opened_with_its_encoding(path: Path) -> None:
-    lines = path.read_text(encoding="utf-8").split("\n")
+def test_every_text_file_is_opened_with_its_encoding() -> None:
     allowed = ("tarfile.open(", "Image.open(", "os.open(", "webbrowser.open(")
-    found = [number for number in unnamed("\n".join(lines)) if not any(call in lines[number - 1] for call in allowed)]
+    assert len(PRODUCT) > 200
+    found = []
+    for path in PRODUCT:
+        lines = path.read_text(encoding="utf-8").split("\n")
+        bad = [line for line in unnamed("\n".join(lines)) if not any(call in lines[line - 1] for call in allowed)]
+        found += [f"{path.relative_to(ROOT)}:{line}" for line in bad]
     assert found == []
 
 
@@ -56,12 +57,19 @@ def test_every_way_of_opening_is_seen() -> None:
 
 
 def test_the_program_starts_again_in_utf8_mode_where_the_locale_is_another(tmp_path: Path) -> None:
-    code = (
-        "import sys; from command_line.process import use_utf8; use_utf8(); "
-        "print(sys.flags.utf8_mode, sys.argv[1], open(sys.argv[2]).read(), sys.stdin.read())"
-    )
+    code = """if True:
+        import sys, types
+        from command_line.start import main
+
+        def answer():
+            print(sys.flags.utf8_mode, sys.argv[-1][-1], open(sys.argv[-1]).read(), sys.stdin.read())
+
+        sys.modules["cli"] = types.SimpleNamespace(main=answer)  # the program itself takes seconds to import
+        main()
+        """
     (tmp_path / "ü").write_text("ö", encoding="utf-8")
-    command = [sys.executable, "-c", code, "ä", str(tmp_path / "ü")]
+    command = [sys.executable, "-c", code, "fit", "--config", "quickstart/images.yaml"]
+    command += ["--run_dir", str(tmp_path / "ü")]
     environment = {key: value for key, value in os.environ.items() if not key.startswith(("LC_", "LANG"))} | ASCII
     done = subprocess.run(command, input="é".encode(), capture_output=True, env=environment, cwd=ROOT, check=False)
-    assert done.stdout.decode() == "1 ä ö é\n", done.stderr.decode()
+    assert done.stdout.decode() == "1 ü ö é\n", done.stderr.decode()

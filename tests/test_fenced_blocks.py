@@ -1,19 +1,22 @@
 """Every shell block of README.md, CONTRIBUTING.md and docs/ runs, line by line, in the order of the page.
 
 A comment above a block says how the tests shorten it: `tests add to fit: FLAGS`, `tests replace: THIS -> THAT`, and
-`tests run first: COMMAND`. Nothing else about a block is changed. `make` targets are only resolved (`make --dry-run`).
+`tests run first: COMMAND`. Nothing else about a block is changed. `make` targets are only resolved (`make --dry-run`),
+and a fit that an earlier page has run, word for word, is not run again.
 """
 
 import contextlib
 import gzip
 import pickle
 import re
+import runpy
 import shlex
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
@@ -88,6 +91,7 @@ def workspace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     for name in ("tests", "scripts", "benchmarks", "cli.py", "Makefile", "pyproject.toml", ".ci", "configs", ".venv"):
         if (ROOT / name).exists():
             (tmp_path / name).symlink_to(ROOT / name)
+    monkeypatch.setattr(cli, "report_after", lambda folder: None)  # which takes a second, and never fails
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
@@ -95,24 +99,16 @@ def workspace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def run(line: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Run one line of a block: our own command in this process, for its imports take seconds."""
+    """Run one line of a block: our own programs in this process, for their imports take seconds."""
     program, *args = shlex.split(line)
     program = program.removeprefix(".venv/bin/")
     if program == "python" and args[:2] in (["-m", "cli"], ["cli.py", "fit"]):
         program, args = "oneforall", args[2:] if args[0] == "-m" else args[1:]
     if program == "oneforall":
-        args = [str(Path(arg).expanduser()) if arg.startswith("~") else arg for arg in args]
-        if args[0] in TOOLS:
-            assert run_tool(args) == 0
-            return
-        monkeypatch.setattr(sys, "argv", ["oneforall", *args])
-        with contextlib.ExitStack() as stack:
-            if "--print_config" in args:  # which leaves
-                stack.enter_context(pytest.raises(SystemExit, check=lambda leaving: leaving.code in (0, None)))
-            if args[0] in TOOLS:
-                assert run_tool(args) == 0
-            else:
-                cli.main(args)
+        run_ours([str(Path(arg).expanduser()) if arg.startswith("~") else arg for arg in args], monkeypatch)
+        return
+    if program == "python" and args[:2] != ["-m", "pytest"]:
+        run_python(args, monkeypatch)
         return
     if program == "make":
         args = ["--dry-run", "-C", str(ROOT), *args]
@@ -121,6 +117,57 @@ def run(line: str, monkeypatch: pytest.MonkeyPatch) -> None:
     command = [sys.executable if program == "python" else program, *args]
     outcome = subprocess.run(command, capture_output=True, text=True, timeout=300)
     assert outcome.returncode == 0, f"{line}\n{outcome.stderr[-2000:]}"
+
+
+def run_ours(args: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Run `oneforall` with arguments."""
+    if args[0] in TOOLS:
+        assert run_tool(args) == 0
+        return
+    monkeypatch.setattr(sys, "argv", ["oneforall", *args])
+    if args[0] == "fit" and not {"--print_config", "--resume"} & {*args}:
+        fit_once(args)
+        return
+    with leaving() if "--print_config" in args else contextlib.nullcontext():
+        cli.main(args)
+
+
+TRAINED: dict[tuple[str, ...], Path] = {}
+"""Copies of the folders of runs, by the arguments of the fit."""
+
+
+def fit_once(args: list[str]) -> None:
+    """Train, or copy the run folder that the same line has left on an earlier page: all begin with the same files."""
+    there = run_folders()
+    copy = TRAINED.get(tuple(args))
+    if copy is not None and Path("runs", copy.name) not in there:
+        shutil.copytree(copy, Path("runs", copy.name))
+        return
+    cli.main(args)
+    (made,) = run_folders() - there
+    TRAINED[tuple(args)] = Path(shutil.copytree(made, Path("trained", made.name).absolute()))
+
+
+def run_folders() -> set[Path]:
+    """Return the folders of the runs so far."""
+    return {path for path in Path("runs").glob("*") if path.is_dir()}
+
+
+def run_python(args: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Run `python -m MODULE ...` or `python -c CODE`."""
+    how, what, *rest = args
+    monkeypatch.setattr(sys, "argv", [what, *rest])
+    if how == "-c":
+        exec(what, {"__name__": "__main__"})
+        return
+    assert how == "-m"
+    with leaving() if "--help" in rest else contextlib.nullcontext():
+        runpy.run_module(what, run_name="__main__", alter_sys=True)
+
+
+def leaving() -> contextlib.AbstractContextManager[Any]:
+    """Take an exit without an error as the end of a program, and its absence as a failure."""
+    return pytest.raises(SystemExit, check=lambda exit: exit.code in (0, None))
 
 
 WRITTEN = [page for page in (ROOT / "docs").rglob("*.md") if "_generated" not in page.parts]

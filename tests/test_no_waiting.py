@@ -21,7 +21,7 @@ from lightning_modules.char_language_model import CharLanguageModel
 from lightning_modules.image_classifier import ImageClassifier
 from lightning_modules.text_seq2seq import TextSeq2Seq
 from lightning_modules.training_module import TrainingModule
-from tests.test_configs import DOWNLOADED, HUGE, RUNS, Built, command_line, with_configs
+from tests.test_configs import ALIKE, DOWNLOADED, HUGE, RUNS, Built, command_line, with_configs
 from tests.test_configs_with_two_processes import CHANGES, CIFAR10, write_data
 from tests.waiting import DEVICE, Waits, no_device
 from utils.devices import send
@@ -29,9 +29,6 @@ from utils.devices import send
 __all__ = ["command_line"]  # a fixture
 
 STEPS = 2
-DEEP = [
-    f"cifar10/resnet{depth}.yaml" for depth in (32, 34, 44, 56, 101, 110, 152)
-]  # nothing but more of the same layers
 
 
 def observers(built: Built) -> list[Callback]:
@@ -90,7 +87,7 @@ def count(
 
 @pytest.mark.parametrize(
     "name",
-    [pytest.param(name, marks=[pytest.mark.slow] if name in DEEP else []) for name in RUNS if name not in DOWNLOADED],
+    [pytest.param(name, marks=[pytest.mark.slow] if name in ALIKE else []) for name in RUNS if name not in DOWNLOADED],
 )
 def test_a_config_trains_without_a_wait(name: str, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(data)

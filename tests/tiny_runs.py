@@ -21,12 +21,12 @@ def fit(*args: str, folder: Path) -> Path:
     return folder
 
 
-def image_run(folder: Path) -> Path:
+def train_images(folder: Path) -> Path:
     """Return the folder of a run on the digits."""
     return fit("--config", str(CONFIGS / "images.yaml"), "--model.architecture.widths", "[4,4,4]", folder=folder)
 
 
-def text_run(folder: Path, prefix: str = "date: ") -> Path:
+def train_texts(folder: Path, prefix: str = "date: ") -> Path:
     """Return the folder of a run on dates, which have a prefix."""
     network = [word for name, size in NETWORK.items() for word in (f"--model.architecture.config.{name}", str(size))]
     text = ["--data.task.prefix", prefix, "--model.max_length", "12", *network, *TASK]

@@ -43,12 +43,12 @@ def test_turns_have_their_number_of_steps_and_the_warm_up_its_own():
 
 
 def test_processes_take_turns_and_the_slower_takes_longer():
-    with Training(sleep, 4, 1, CPU, seconds=0.05) as ours, Training(sleep, 4, 1, CPU, seconds=0.15) as theirs:
+    with Training(sleep, 2, 1, CPU, seconds=0.05) as ours, Training(sleep, 2, 1, CPU, seconds=0.15) as theirs:
         assert theirs.ready().result == {"seconds": 0.15, "workers start by": multiprocessing.get_start_method()}
         found = compare("x", "x", {"ours": ours, "theirs": theirs}, str, rounds=3, warm_up=0)
         # Nobody has gone on while the other had its turn: a turn that was half over would be short
-        assert min(found.times["ours"]) >= 4 * 0.05
-        assert min(found.times["theirs"]) >= 4 * 0.15
+        assert min(found.times["ours"]) >= 2 * 0.05
+        assert min(found.times["theirs"]) >= 2 * 0.15
     assert not ours._process.is_alive()
 
 

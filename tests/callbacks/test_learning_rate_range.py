@@ -99,7 +99,7 @@ def test_the_figure_has_both_curves_and_the_suggestion() -> None:
     assert np.asarray(axes.lines[2].get_xdata()) == pytest.approx([0.002, 0.002])
 
 
-SMALL = ["--model.architecture.widths", "[4,4,4]", "--trainer.max_steps", "30", "--trainer.callbacks", "[]"]
+SMALL = ["--model.architecture.widths", "[4,4,4]", "--trainer.max_steps", "12", "--trainer.callbacks", "[]"]
 
 
 @pytest.mark.parametrize(
@@ -114,7 +114,7 @@ SMALL = ["--model.architecture.widths", "[4,4,4]", "--trainer.max_steps", "30", 
 )
 def test_it_runs_with_every_optimizer(oneforall, optimizer: list[str]) -> None:
     args = ["fit", "--config", "quickstart/images.yaml", *SMALL, *optimizer, "--config", "sweeps/lr_range.yaml"]
-    outcome = oneforall(*args, "--trainer.max_steps", "30", "--run_dir", "run")
+    outcome = oneforall(*args, "--trainer.max_steps", "12", "--run_dir", "run")
     assert outcome.code == 0, outcome.err
     assert Path("run/lr-finder.png").stat().st_size > 1000
     said = outcome.out + outcome.err

@@ -1,7 +1,5 @@
-"""The set-up of the process: freed memory is kept, classes of every module are importable."""
+"""The set-up of the process: warnings, the first process of several nodes, and imports of every module."""
 
-import ctypes
-import subprocess
 import sys
 from pathlib import Path
 
@@ -62,20 +60,3 @@ def test_of_several_nodes_only_the_first_has_the_first_process(monkeypatch, vari
     monkeypatch.setattr(rank_zero_only, "rank", 0)  # Lightning's own number, from the other variables, is left as it is
     know_other_nodes()
     assert rank_zero_only.rank == rank
-
-
-@pytest.mark.skipif(not hasattr(ctypes.CDLL(None), "mallopt"), reason="another C library than glibc")
-def test_freed_memory_is_kept_for_the_next_tensors():
-    code = """if True:
-        import resource, torch
-        from command_line.process import keep_freed_memory
-        keep_freed_memory()
-        for _ in range(20):
-            torch.ones(2**24)  # 64 MB: 16,384 pages
-        before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
-        for _ in range(20):
-            torch.ones(2**24)
-        print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
-        """
-    answer = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=True)
-    assert int(answer.stdout) < 16_384  # and not 20 times as many

@@ -8,12 +8,6 @@ from PIL import Image
 
 from command_line.tools import run_tool
 from oneforall import Prediction, load
-from tests.tiny_runs import image_run, text_run
-
-
-@pytest.fixture(scope="module")
-def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return image_run(tmp_path_factory.mktemp("images") / "run")
 
 
 @pytest.fixture
@@ -35,34 +29,36 @@ def rows(text: str) -> dict[str, list[Prediction]]:
 
 
 def test_a_line_per_image_has_path_classes_and_probabilities(
-    run: Path, pictures: Path, capsys: pytest.CaptureFixture[str]
+    image_run: Path, pictures: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert run_tool(["classify", "--ckpt_path", str(run), "--top", "3", str(pictures)]) == 0
+    assert run_tool(["classify", "--ckpt_path", str(image_run), "--top", "3", str(pictures)]) == 0
     found = rows(capsys.readouterr().out)
     assert [*found] == [str(pictures / "a.png"), str(pictures / "deeper" / "b.png")]
     for path, best in found.items():
-        expected = load(run).predict(path)[:3]
+        expected = load(image_run).predict(path)[:3]
         assert [each.name for each in best] == [each.name for each in expected]
         assert [each.probability for each in best] == pytest.approx([each.probability for each in expected], abs=1e-6)
 
 
-def test_bars_are_as_long_as_the_probabilities(run: Path, pictures: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_bars_are_as_long_as_the_probabilities(
+    image_run: Path, pictures: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     path = pictures / "a.png"
-    assert run_tool(["classify", "--ckpt_path", str(run), "--format", "bars", "--top", "2", str(path)]) == 0
+    assert run_tool(["classify", "--ckpt_path", str(image_run), "--format", "bars", "--top", "2", str(path)]) == 0
     first, *lines = capsys.readouterr().out.splitlines()
     assert first == str(path)
-    for line, expected in zip(lines, load(run).predict(path)[:2], strict=True):
+    for line, expected in zip(lines, load(image_run).predict(path)[:2], strict=True):
         name, share, *bar = line.split()
         assert (name, share) == (expected.name, f"{expected.probability:.1%}")
         assert len("".join(bar)) == round(30 * expected.probability)
 
 
 def test_a_broken_image_is_one_line_and_the_others_are_answered(
-    run: Path, pictures: Path, capsys: pytest.CaptureFixture[str]
+    image_run: Path, pictures: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     broken, missing = pictures / "notes.txt", pictures / "missing.png"
     with pytest.raises(SystemExit) as leaving:
-        run_tool(["classify", "--ckpt_path", str(run), str(broken), str(pictures / "a.png"), str(missing)])
+        run_tool(["classify", "--ckpt_path", str(image_run), str(broken), str(pictures / "a.png"), str(missing)])
     assert leaving.value.code == 2
     printed = capsys.readouterr()
     assert [*rows(printed.out)] == [str(pictures / "a.png")]
@@ -79,7 +75,7 @@ def test_a_broken_image_is_one_line_and_the_others_are_answered(
     ],
 )
 def test_mistakes_end_in_one_line(
-    run: Path,
+    image_run: Path,
     args: list[str],
     message: str,
     tmp_path: Path,
@@ -88,12 +84,11 @@ def test_mistakes_end_in_one_line(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "empty").mkdir()
-    assert run_tool(["classify", "--ckpt_path", str(run), *args]) == 2
+    assert run_tool(["classify", "--ckpt_path", str(image_run), *args]) == 2
     assert capsys.readouterr().err == f"oneforall: error: {message}\n"
 
 
-def test_a_text_model_is_for_another_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    run = text_run(tmp_path / "texts")
+def test_a_text_model_is_for_another_command(text_run: Path, capsys: pytest.CaptureFixture[str]) -> None:
     capsys.readouterr()
-    assert run_tool(["classify", "--ckpt_path", str(run), "a.png"]) == 2
+    assert run_tool(["classify", "--ckpt_path", str(text_run), "a.png"]) == 2
     assert capsys.readouterr().err.endswith("best.ckpt holds a model for text: use `oneforall translate`\n")

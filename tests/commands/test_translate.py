@@ -13,20 +13,14 @@ import pytest
 from callbacks.text_lines import one_line
 from command_line.tools import run_tool
 from oneforall import TextModel, load
-from tests.tiny_runs import image_run, text_run
 
 ROOT = Path(__file__).parents[2]
 SOURCES = ["Monday, Aug 12, 1907", "", "the 7th of November 1989", " ", "the 31st of December 2024"]
 
 
 @pytest.fixture(scope="module")
-def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return text_run(tmp_path_factory.mktemp("texts") / "run")
-
-
-@pytest.fixture(scope="module")
-def model(run: Path) -> TextModel:
-    found = load(run)
+def model(text_run: Path) -> TextModel:
+    found = load(text_run)
     assert isinstance(found, TextModel)
     return found
 
@@ -45,11 +39,13 @@ def lines(model: TextModel, sources: list[str]) -> str:
 
 @pytest.fixture
 def translate(
-    run: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+    text_run: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> Callable[..., tuple[int, str, str]]:
     """Runs the command with some standard input; returns its code, its output and its errors."""
 
-    def call(*args: str, stdin: bytes = b"", terminal: bool = False, ckpt_path: Path = run) -> tuple[int, str, str]:
+    def call(
+        *args: str, stdin: bytes = b"", terminal: bool = False, ckpt_path: Path = text_run
+    ) -> tuple[int, str, str]:
         stream = (Terminal if terminal else io.TextIOWrapper)(io.BytesIO(stdin))
         monkeypatch.setattr(sys, "stdin", stream)
         capfd.readouterr()
@@ -123,9 +119,9 @@ def test_samples_do_not_depend_on_how_lines_arrive(
 
 
 def test_a_line_is_answered_before_the_next_one_and_a_reader_that_leaves_is_no_error(
-    run: Path, model: TextModel
+    text_run: Path, model: TextModel
 ) -> None:
-    command = [sys.executable, "-m", "cli", "translate", "--ckpt_path", str(run)]
+    command = [sys.executable, "-m", "cli", "translate", "--ckpt_path", str(text_run)]
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
     with subprocess.Popen(command, cwd=ROOT, **pipes) as process:  # type: ignore[call-overload]
         for source in SOURCES[::2]:
@@ -181,9 +177,8 @@ def test_nothing_in_nothing_out(translate: Callable[..., tuple[int, str, str]]) 
 
 
 def test_an_image_classifier_is_for_another_command(
-    translate: Callable[..., tuple[int, str, str]], tmp_path: Path
+    translate: Callable[..., tuple[int, str, str]], image_run: Path
 ) -> None:
-    run = image_run(tmp_path / "images")
-    code, _, err = translate("a", ckpt_path=run)
+    code, _, err = translate("a", ckpt_path=image_run)
     assert code == 2
     assert err.endswith("best.ckpt holds an image classifier: use `oneforall classify`\n")

@@ -10,6 +10,7 @@ from nbclient import NotebookClient
 
 NOTEBOOKS = sorted((Path(__file__).parents[2] / "notebooks").glob("*.ipynb"))
 MOST_OUTPUT = 400_000  # characters of all outputs of a notebook, as JSON: text and some pictures
+LONGEST = "test"
 CELL_SECONDS = 300  # a cell takes some seconds, on a busy machine many times that
 MACHINE_PATH = re.compile(r"(?<![\w.])/(?:home|root|Users|work|tmp|mnt|data)/|[A-Z]:\\\\")  # JSON doubles backslashes
 
@@ -50,8 +51,13 @@ def test_links_lead_somewhere(path: Path) -> None:
     assert [target for target in targets if not (path.parent / target).exists()] == []
 
 
+def run_of(path: Path) -> object:
+    """Return a parameter: the longest run begins first, or one process would wait for it at the end."""
+    return pytest.param(path, id=path.stem, marks=pytest.mark.first if path.stem == LONGEST else ())
+
+
 @pytest.mark.slow
-@each_notebook
+@pytest.mark.parametrize("path", map(run_of, NOTEBOOKS))
 def test_runs(path: Path) -> None:
     notebook = nbformat.read(path, as_version=4)
     # The kernel starts where the notebook lies, as in Jupyter; a cell that fails raises, with its trace.

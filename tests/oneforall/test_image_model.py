@@ -25,12 +25,12 @@ def pictures(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
 
 
 def test_files_have_the_probabilities_of_predict(
-    classifier: ImageModel, images: Path, pictures: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    classifier: ImageModel, image_run: Path, pictures: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(sys, "argv", ["oneforall"])
     output = tmp_path / "p.csv"
     folder = str(pictures[0].parent)
-    cli.main(["predict", "--ckpt_path", str(images), "--data.predict_path", folder, "--output", str(output)])
+    cli.main(["predict", "--ckpt_path", str(image_run), "--data.predict_path", folder, "--output", str(output)])
     with output.open() as file:
         rows = {row["path"]: row for row in csv.DictReader(file)}
     for path, found in zip(pictures, classifier.predict(pictures), strict=True):

@@ -12,8 +12,8 @@ from lightning_modules.training_module import TrainingModule
 from oneforall import ImageModel, TextModel, load
 
 
-def test_a_run_folder_stands_for_its_best_checkpoint(images: Path, classifier: ImageModel) -> None:
-    best = images / "checkpoints" / "best.ckpt"
+def test_a_run_folder_stands_for_its_best_checkpoint(image_run: Path, classifier: ImageModel) -> None:
+    best = image_run / "checkpoints" / "best.ckpt"
     assert classifier.path == str(best)
     assert not classifier.module.training
     saved = torch.load(best, weights_only=True)["state_dict"]
@@ -21,8 +21,8 @@ def test_a_run_folder_stands_for_its_best_checkpoint(images: Path, classifier: I
         assert all(torch.equal(value, saved[name]) for name, value in model.module.state_dict().items())
 
 
-def test_a_text_model_knows_how_its_texts_were_prepared(texts: Path, translator: TextModel) -> None:
-    for model in (translator, load(texts, trust_checkpoint=True)):
+def test_a_text_model_knows_how_its_texts_were_prepared(text_run: Path, translator: TextModel) -> None:
+    for model in (translator, load(text_run, trust_checkpoint=True)):
         assert isinstance(model, TextModel)
         assert list(model.prefixes) == ["date: "]
         assert model.max_source_length == 32
@@ -43,9 +43,9 @@ def test_what_is_no_checkpoint_is_named(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("device", ["gpu", "meta", "meta:x", "cuda:99"])
-def test_a_device_that_is_not_there_is_named(images: Path, device: str) -> None:
+def test_a_device_that_is_not_there_is_named(image_run: Path, device: str) -> None:
     with pytest.raises(ValueError, match=rf"device {device} cannot be used here \(.+\); name another one, such as cpu"):
-        load(images, device)
+        load(image_run, device)
 
 
 def poisoned(run: Path, path: Path, trap: Path, where: str) -> Path:
@@ -59,17 +59,17 @@ def poisoned(run: Path, path: Path, trap: Path, where: str) -> Path:
 
 
 @pytest.mark.parametrize("where", ["model", "data"])
-def test_a_checkpoint_of_a_stranger_runs_nothing(texts: Path, tmp_path: Path, where: str) -> None:
-    path = poisoned(texts, tmp_path / "theirs.ckpt", tmp_path / "trap", where)
+def test_a_checkpoint_of_a_stranger_runs_nothing(text_run: Path, tmp_path: Path, where: str) -> None:
+    path = poisoned(text_run, tmp_path / "theirs.ckpt", tmp_path / "trap", where)
     with pytest.raises(ValueError, match=r"is refused: .*os\.system.*trust_checkpoint=True"):
         load(path)
     assert not (tmp_path / "trap").exists()
 
 
-def test_a_character_model_is_left_to_predict(images: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_character_model_is_left_to_predict(image_run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     module = CharLanguageModel(CharRNN(vocab_size=4, hidden_size=4))
     monkeypatch.setattr(TrainingModule, "load_from_checkpoint", lambda *args, **options: module)
     with pytest.raises(
         ValueError, match=r"holds CharLanguageModel: use `oneforall predict`.*`export` are for ImageClassifier and"
     ):
-        load(images)
+        load(image_run)

@@ -47,9 +47,14 @@ def predicted(run: Path, folder: Path, monkeypatch: pytest.MonkeyPatch, *options
     ],
 )
 def test_texts_and_scores_are_those_of_predict(
-    translator: TextModel, texts: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, options: dict, flags: list[str]
+    translator: TextModel,
+    text_run: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    options: dict,
+    flags: list[str],
 ) -> None:
-    rows = predicted(texts, tmp_path, monkeypatch, *flags)
+    rows = predicted(text_run, tmp_path, monkeypatch, *flags)
     found = translator.n_best(SOURCES, **options)
     assert [row["index"] for row in rows] == [0, 1, 2, 3]
     assert [row["source"] for row in rows] == [SOURCES[0], "", *SOURCES[2:]]

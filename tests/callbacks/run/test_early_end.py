@@ -46,6 +46,7 @@ def test_a_signal_that_comes_after_the_last_step_leaves_a_finished_run(oneforall
     late = Kill("on_train_end", 1, getattr(signal, name))
     monkeypatch.setattr(cli.OneForAllCLI, "_observers", lambda self, options: [*observers(self, options), late])
     small = ["--trainer.limit_train_batches", "2", "--trainer.limit_val_batches", "1", "--trainer.max_epochs", "1"]
+    small += ["--model.architecture.widths", "[8,8,8]"]
     outcome = oneforall("fit", "--config", "quickstart/images.yaml", *small)
     assert outcome.code == 0
     assert "stopped by" not in outcome.out and "next:" in outcome.out
