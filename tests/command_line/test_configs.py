@@ -72,7 +72,7 @@ def test_two_configs_on_bases_of_their_own_are_refused(folder: Path) -> None:
     for name in ("x", "y"):
         (folder / f"{name}_base.yaml").write_text("model: {}\n")
         (folder / f"{name}.yaml").write_text(f"base: {name}_base.yaml\n")
-    with pytest.raises(ValueError, match=r"y\.yaml builds on y_base\.yaml, which would undo x\.yaml, built on"):
+    with pytest.raises(ValueError, match=r"y\.yaml builds on y_base\.yaml, which would override x\.yaml, built on"):
         with_found_configs(["--config", "x.yaml", "--config", "y.yaml"])
 
 

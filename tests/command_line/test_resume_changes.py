@@ -183,7 +183,7 @@ def test_refused_by_name_with_the_way_out(config, field, value, text):
         accepted_changes(config, changed(config, field, value), CHECKPOINT, {"trainer": Trainer})
     message = str(refused.value)
     assert f"cannot be resumed with {text} (" in message
-    assert "leave the change out, or start a new run" in message
+    assert "undo the change, or start a new run" in message
     if field != "model":
         assert f"--model.init_from {CHECKPOINT}" in message
     assert "\n" not in message

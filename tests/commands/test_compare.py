@@ -39,10 +39,10 @@ def test_a_page_replaces_nothing_but_a_page(tmp_path, capsys):
     config = tmp_path / "a" / "config.yaml"
     before = config.read_bytes()
     assert run_tool(["compare", *runs, "--output", str(config)]) == 2
-    assert f"--output {config} exists and is not a page: name another file" in capsys.readouterr().err
+    assert f"--output {config} exists and is not a page: choose another file" in capsys.readouterr().err
     assert config.read_bytes() == before
     assert run_tool(["compare", *runs, "--output", "."]) == 2
-    assert "--output . is a folder: name a file in it" in capsys.readouterr().err
+    assert "--output . is a folder: specify a file in it" in capsys.readouterr().err
     page = tmp_path / "c.html"
     for _ in range(2):
         assert run_tool(["compare", *runs, "--output", str(page)]) == 0

@@ -210,7 +210,7 @@ def test_targets_that_the_model_cannot_generate_are_counted_by_split(tokenizer_f
     long = sum(length > 3 for length in lengths)
     assert long > 0
     module = attach(make_data(task, tokenizer_file), lightning_module=Short())
-    with pytest.warns(UserWarning, match=rf"^{split}: {long} of 20 targets are over model.max_length 3, "):
+    with pytest.warns(UserWarning, match=rf"^{split}: {long} of 20 targets exceed model.max_length 3, "):
         getattr(module, f"{split}_dataloader")()
 
 
@@ -287,10 +287,10 @@ def test_missing_tokenizers_are_named(tokenizer_file: str) -> None:
     [
         ({"batch_tokens": 39}, "data.batch_tokens must be at least 40, .* one pair .* 24 .* 16, got 39"),
         ({"eval_batch_tokens": 39}, "data.eval_batch_tokens must be at least 40, .*, got 39"),
-        ({"max_source_length": 1}, "data.max_source_length must be a whole number of at least 2, got 1"),
-        ({"max_target_length": 1}, "data.max_target_length must be a whole number of at least 2, got 1"),
-        ({"pad_to_multiple": 0}, "data.pad_to_multiple must be a whole number of at least 1, got 0"),
-        ({"seed": -1}, "data.seed must be a whole number of at least 0, got -1"),
+        ({"max_source_length": 1}, "data.max_source_length must be an integer of at least 2, got 1"),
+        ({"max_target_length": 1}, "data.max_target_length must be an integer of at least 2, got 1"),
+        ({"pad_to_multiple": 0}, "data.pad_to_multiple must be an integer of at least 1, got 0"),
+        ({"seed": -1}, "data.seed must be an integer of at least 0, got -1"),
         ({"over_length": "split"}, "data.over_length must be one of 'truncate', 'drop', got 'split'"),
         ({"bpe_dropout": 1.0}, "data.bpe_dropout must be a number of at least 0 and below 1, got 1.0"),
     ],

@@ -238,8 +238,8 @@ def test_shrinking_keeps_a_flat_image_flat() -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"crop_padding": -1}, "augmentation.crop_padding must be a whole number of at least 0, got -1"),
-        ({"cutout": 2.5}, "augmentation.cutout must be a whole number of at least 0, got 2.5"),
+        ({"crop_padding": -1}, "augmentation.crop_padding must be an integer of at least 0, got -1"),
+        ({"cutout": 2.5}, "augmentation.cutout must be an integer of at least 0, got 2.5"),
         ({"erasing": 1.5}, "augmentation.erasing must be a number from 0 to 1, got 1.5"),
         ({"mixup_alpha": -0.1}, "augmentation.mixup_alpha must be a number of at least 0, got -0.1"),
         ({"rand_magnitude": 31}, "augmentation.rand_magnitude must be at most 30, got 31"),
