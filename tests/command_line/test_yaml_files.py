@@ -30,7 +30,10 @@ def config(tmp_path: Path) -> Path:
         ("trainer:\n\tmax_epochs: 3\n", "line 2: the line is indented with a tab"),
         ("model:\n  class_path: X\n    init_args: {}\n", r"line 3: `init_args: {}` is indented deeper .*by 2 spaces"),
         ("a:\n- class_path: X\n    init_args:\n", "line 3: `init_args:` is indented deeper than line 2.*by 2 spaces"),
-        ("trainer:\n    max_epochs: 3\n   devices: 1\n", "line 3: `devices: 1` is indented by 3 spaces, like none"),
+        (
+            "trainer:\n    max_epochs: 3\n   devices: 1\n",
+            "line 3: `devices: 1` is indented by 3 spaces, which matches no key",
+        ),
         ("name: run: 1\n", "line 1: quote a value that has a colon"),
         ("key without colon\nb: 3\n", "line 1, `key without colon`, has no colon"),
         ("a: [1, 2\nb: 3\n", "line 2: expected"),

@@ -20,7 +20,7 @@ def test_a_single_run_and_a_foreign_folder_are_mistakes(tmp_path, capsys):
     assert run_tool(["compare", run, run]) == 2
     assert run_tool(["compare", run, str(tmp_path / "nowhere")]) == 2
     one, foreign = capsys.readouterr().err.splitlines()
-    assert "name at least two different runs" in one
+    assert "specify at least two different runs" in one
     assert "nowhere is not a folder" in foreign
 
 
@@ -30,7 +30,7 @@ def test_a_run_under_two_names_is_one(tmp_path, capsys, monkeypatch):
     monkeypatch.chdir(tmp_path)
     for other in ("a/", "./a", str(tmp_path / "a"), "link"):
         assert run_tool(["compare", "a", other]) == 2
-        assert "name at least two different runs to compare" in capsys.readouterr().err
+        assert "specify at least two different runs to compare" in capsys.readouterr().err
 
 
 def test_a_page_replaces_nothing_but_a_page(tmp_path, capsys):

@@ -162,7 +162,7 @@ def test_a_failed_export_leaves_nothing(
             "--quantization is for --format ctranslate2, not for",
         ),
         (["images", "--format", "pt2", "--output", "."], "--output . is a folder: specify a file in it"),
-        (["seq2seq", "--format", "hf", "--output", "file"], "--output file is a file: name a folder"),
+        (["seq2seq", "--format", "hf", "--output", "file"], "--output file is a file: specify a folder"),
         (["nothing", "--format", "pt2"], "checkpoint runs/nothing does not exist"),
     ],
 )
