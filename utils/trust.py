@@ -212,7 +212,7 @@ def admit_object(value: Any, base: type, field: str) -> dict[str, Any]:
             a class, a function or a file, whichever it finds.
     """
     if not isinstance(value, dict) or "class_path" not in value or value.keys() - {"class_path", "init_args"}:
-        raise Refusal(field, f"is {_shown(value)}, but must have class_path and init_args of a {base.__name__}")
+        raise Refusal(field, f"is {_shown(value)}, but must have class_path and init_args of a class ({base.__name__})")
     found = resolve(value["class_path"], base, f"{field}.class_path")
     arguments = admit_arguments(value.get("init_args") or {}, found, f"{field}.init_args")
     return {"class_path": f"{found.__module__}.{found.__qualname__}", "init_args": arguments}

@@ -246,7 +246,7 @@ def test_shrinking_keeps_a_flat_image_flat() -> None:
         ({"crop_mode": "edge"}, "augmentation.crop_mode must be one of 'reflect', 'zero', got 'edge'"),
         ({"flip": "vertical"}, "augmentation.flip must be one of 'none', 'random', 'alternating', got 'vertical'"),
         ({"policy": "auto"}, "augmentation.policy must be one of 'none', 'trivial', 'rand', got 'auto'"),
-        ({"progressive_sizes": [(0.7, 20), (0.4, 24)]}, r"progressive_sizes .* rise, .*, got \[0.7, 0.4\]"),
+        ({"progressive_sizes": [(0.7, 20), (0.4, 24)]}, r"progressive_sizes .* increasing .*, got \[0.7, 0.4\]"),
         ({"progressive_sizes": [(1.5, 20)]}, r"progressive_sizes .* up to 1, got \[1.5\]"),
         ({"progressive_sizes": [(0.7, 0)]}, r"progressive_sizes must have sizes of at least 1, got \[\(0.7, 0\)\]"),
     ],
