@@ -22,7 +22,7 @@ def test_texts_are_encoded_with_or_without_a_cache(tmp_path: Path) -> None:
 
 def test_long_texts_are_counted_in_warnings() -> None:
     long = np.array([True, False, True])
-    with pytest.warns(UserWarning, match="over data.max") as caught:
+    with pytest.warns(UserWarning, match="exceed data.max") as caught:
         prepare().report_long("val", long, ~long, "dropped")
     assert [str(warning.message) for warning in caught] == [
         "val: 2 of 3 sources exceed data.max_source_length 24 and are dropped",

@@ -200,7 +200,7 @@ def test_long_pairs_are_truncated_and_counted() -> None:
     wide = sum(len(TOKENIZER.encode(example.references[0]).ids) > 3 for example in examples)
     assert 0 < long < 45
     assert 0 < wide < 45
-    with pytest.warns(UserWarning, match="over data.max") as caught:
+    with pytest.warns(UserWarning, match="exceed data.max") as caught:
         part = task.training_part(examples, 0, prepare(max_source_length=12, max_target_length=3))
     assert [str(warning.message) for warning in caught] == [
         f"train: {long} of 45 sources exceed data.max_source_length 12 and are truncated",
