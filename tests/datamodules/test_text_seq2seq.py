@@ -112,7 +112,7 @@ def test_tasks_are_mixed_by_weight(tmp_path: Path, world_size: int) -> None:
     assert counts == expected
 
 
-@pytest.mark.filterwarnings("ignore:.*over data.max")
+@pytest.mark.filterwarnings("ignore:.*exceed data.max")
 def test_bpe_dropout_changes_the_tokens_in_each_pass_over_the_data(tokenizer_file: str) -> None:
     task = Counting(20, weight=0.5)  # two epochs are one pass
     options: dict[str, Any] = {"bpe_dropout": 0.4, "max_source_length": 16, "max_target_length": 16}
