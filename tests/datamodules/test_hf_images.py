@@ -135,9 +135,7 @@ def test_mistakes_name_the_field_and_the_fix(hf: Any, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"label_column: .* has no column 'labels'; its columns are 'image', 'label'"):
         HFDatasetDataModule(file, label_column="labels").find_class_names()
     table(hf, 0, 40, label=[0.5] * 40, note=["x"] * 40).to_parquet(str(tmp_path / "plain.parquet"))
-    with pytest.raises(
-        ValueError, match=r"data.image_column is missing: set it to one of .*'image', 'label', 'note'"
-    ):
+    with pytest.raises(ValueError, match=r"data.image_column is missing: set it to one of .*'image', 'label', 'note'"):
         HFDatasetDataModule(str(tmp_path / "plain.parquet")).load_training()
 
 
