@@ -119,7 +119,7 @@ class OneForAllCLI(LightningCLI):
 
     def add_default_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         """Add the seed, the only one on the command line."""
-        parser.add_argument("--seed_everything", type=int, default=0, help="The one seed of the run.")
+        parser.add_argument("--seed_everything", type=int, default=0, help="Seed for everything random in the run.")
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         """Add the options of the run and its folder."""
@@ -298,7 +298,7 @@ class OneForAllCLI(LightningCLI):
         if self.subcommand != "fit" or not any((self.run_dir / "checkpoints").glob("*.ckpt")):
             return said
         said[0] += f" at epoch {self.trainer.current_epoch + 1}, step {self.trainer.global_step}"
-        said[0] += "; last.ckpt is saved" if interrupted.saved_steps is not None else "; last.ckpt is from before"
+        said[0] += "; last.ckpt is saved" if interrupted.saved_steps is not None else "; last.ckpt is older"
         again = ["oneforall", *repeatable(sys.argv[1:]), "--run_dir", str(self.run_dir), "--resume"]
         return [*said, best_so_far(self.trainer), *self._tracked(), f"resume:  {shlex.join(again)}"]
 

@@ -192,10 +192,8 @@ def options(module: str, description: str | None) -> argparse.ArgumentParser:
     )
     parser.add_argument("--device", default="cpu", type=torch.device, help="cpu, cuda, cuda:1, ... (default: cpu)")
     parser.add_argument("--rounds", type=int, help="timed rounds (default: what the program needs)")
-    parser.add_argument(
-        "--seconds", type=float, default=float("inf"), help="seconds after which no further round begins"
-    )
-    parser.add_argument("--quick", action="store_true", help="a tiny form of the same work, to see that it runs")
+    parser.add_argument("--seconds", type=float, default=float("inf"), help="seconds after which no new round starts")
+    parser.add_argument("--quick", action="store_true", help="a tiny version of the same work, to check that it runs")
     parser.add_argument("--output", type=Path, help="folder of the JSON file (default: none is written)")
     return parser
 

@@ -48,7 +48,7 @@ def options_of_rows(name: str, description: str | None, peers: str) -> argparse.
     parser.add_argument("--peers", type=Path, help=f"folder that holds {peers}")
     parser.add_argument("--output", type=Path, default=RESULTS, help="folder of the JSON files")
     parser.add_argument("--only", nargs="+", help="programs to run (default: all)")
-    parser.add_argument("--quick", action="store_true", help="tiny forms, to see that they run")
+    parser.add_argument("--quick", action="store_true", help="tiny versions, to check that they run")
     return parser
 
 

@@ -266,10 +266,12 @@ def torture(
 def main() -> None:
     """Run the trials that the command line asks for; exit with 1 if any run was lost or different."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--trials", type=int, default=20, help="number of runs that are stopped, in all (default: 20)")
+    parser.add_argument("--trials", type=int, default=20, help="total number of runs to stop (default: 20)")
     parser.add_argument("--recipe", choices=[*RECIPES, "all"], default="all", help="what to train (default: all)")
     parser.add_argument("--stops", nargs="+", choices=STOPS, default=list(STOPS), help="ways to stop, in turn")
-    parser.add_argument("--processes", type=int, nargs="+", default=[1, 2], help="of each run (default: 1, then 2)")
+    parser.add_argument(
+        "--processes", type=int, nargs="+", default=[1, 2], help="processes per run (default: 1, then 2)"
+    )
     parser.add_argument("--seed", type=int, default=0, help="seed of the random moments")
     parser.add_argument("--folder", type=Path, help="folder for runs and logs, kept (default: a temporary one)")
     options = parser.parse_args()

@@ -31,7 +31,7 @@ class FreezeBackbone(Callback):
         network = network_of(pl_module)
         if not isinstance(getattr(network, "head", None), str):
             raise ValueError(
-                f"FreezeBackbone trains the head alone, but {type(network).__name__} does not say which layer that is; "
+                f"FreezeBackbone trains only the head, but {type(network).__name__} does not say which layer that is; "
                 "remove it from trainer.callbacks"
             )
         strategy = trainer.strategy

@@ -25,7 +25,7 @@ class GradientNorms(Callback):
     one, except with the loss scaling of 16-mixed, which causes such gradients as it searches for its scale.
 
     Args:
-        every_n_steps: Number of optimizer steps from one measurement to the next; the first step is measured.
+        every_n_steps: Number of optimizer steps between two measurements; the first step is measured.
     """
 
     def __init__(self, every_n_steps: int = 50) -> None:

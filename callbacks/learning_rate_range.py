@@ -145,7 +145,7 @@ def advice(factor: float | None, rates: Mapping[str, float]) -> str:
     """Return what the test suggests, in one line."""
     if factor is None:
         return (
-            "learning-rate range test: the loss does not fall; try other bounds by --model.schedule.lowest and .highest"
+            "learning-rate range test: the loss does not fall; try other values of --model.schedule.lowest and .highest"
         )
     flags = " ".join(f"--model.optimizer.{name} {rate * factor:.3g}" for name, rate in rates.items())
     return (

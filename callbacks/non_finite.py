@@ -41,7 +41,7 @@ class NonFinite(Callback, NamesTrainingMetrics):
         action: Whether to stop training (`stop`), or to skip the optimizer step, log the number of skipped steps as
             `train/skipped_steps` and continue (`skip`). `skip` waits for the device at each step.
         every_n_steps: With `stop`, on devices other than the CPU and with several processes: number of optimizer steps
-            from one reading of the collected norms to the next.
+            between two readings of the collected norms.
     """
 
     def __init__(self, action: Literal["stop", "skip"] = "stop", every_n_steps: int = 50) -> None:
@@ -141,7 +141,7 @@ class NonFinite(Callback, NamesTrainingMetrics):
         """Check the last steps; say how many were skipped."""
         self._check(trainer)
         if self.skipped:
-            rank_zero_warn(f"{self.skipped:,} of {trainer.global_step:,} optimizer steps were skipped: not finite")
+            rank_zero_warn(f"{self.skipped:,} of {trainer.global_step:,} optimizer steps were skipped as not finite")
 
     def _skip_if_bad(self, trainer: Trainer, optimizer: Optimizer) -> None:
         if (report := self._first_bad(trainer)) is None:
@@ -217,8 +217,8 @@ def _report(step: _Step, losses: list[float], norms: list[float]) -> str:
 
 def _advice(trainer: Trainer) -> str:
     return (
-        "the checkpoints hold the weights from before; lower the learning rate, set --trainer.gradient_clip_val, or "
-        "leave such steps out with --non_finite.action skip"
+        "the checkpoints have earlier weights; lower the learning rate, set --trainer.gradient_clip_val, or skip such "
+        "steps with --non_finite.action skip"
     )
 
 

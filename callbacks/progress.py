@@ -187,7 +187,7 @@ class RichProgress(PacedProgress, RichProgressBar):
     ends; only a line per epoch stays.
 
     Args:
-        refresh_rate: How often the bar is redrawn, per second.
+        refresh_rate: Number of times that the bar is redrawn per second.
         leave: Whether the finished bar of each epoch stays on the screen.
     """
 

@@ -34,9 +34,9 @@ class EMA(EMAWeightAveraging):
     of the first process, which are those that a checkpoint holds, are sent before a validation.
 
     Args:
-        decay: Share of the average that each update keeps, at least 0 and below 1; 0.999 averages over about 1,000
+        decay: Fraction of the average that each update keeps, at least 0 and below 1; 0.999 averages over about 1,000
             updates.
-        update_every_n_steps: Number of optimizer steps from one update to the next.
+        update_every_n_steps: Number of optimizer steps between two updates.
         update_starting_at_step: Number of optimizer steps before the first update.
     """
 

@@ -63,7 +63,7 @@ def find_config(name: str) -> Path:
             return candidate
     shipped = sorted(file.relative_to(SHIPPED).as_posix() for file in SHIPPED.rglob("*.yaml"))
     near = difflib.get_close_matches(inside.as_posix(), shipped, 1)
-    hint = f"did you mean {near[0]}?" if near else f"shipped ones are {', '.join(shipped)}"
+    hint = f"did you mean {near[0]}?" if near else f"the shipped ones are {', '.join(shipped)}"
     raise FileNotFoundError(f"config {name} does not exist, neither as a file nor among the shipped ones; {hint}")
 
 
@@ -75,7 +75,7 @@ def with_bases(path: Path, above: tuple[Path, ...] = ()) -> list[Path]:
         ValueError: As `read_yaml`, or a file is its own base.
     """
     if path in above:
-        raise ValueError(f"config {path}: {BASE} leads back to the file itself")
+        raise ValueError(f"config {path}: its {BASE} refers back to the file itself")
     base = read_yaml(path).get(BASE)
     if base is None:
         return [path]
@@ -126,6 +126,6 @@ def _check_common_base(path: Path, bases: list[Path], new: list[Path], applied: 
     if bases and new == bases and others:
         base, given = others[0]
         raise ValueError(
-            f"config {path} builds on {new[0]}, which would undo {given}, built on {base}; give one of the two, or let "
-            f"{path.name} say `{BASE}: {given.name}`"
+            f"config {path} builds on {new[0]}, which would override {given}, built on {base}; pass only one of the "
+            f"two, or set `{BASE}: {given.name}` in {path.name}"
         )

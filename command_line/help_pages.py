@@ -60,27 +60,30 @@ EXAMPLES = {
 }
 
 CHECKPOINT: Rows = [
-    ("--ckpt_path PATH", "The checkpoint, or a run folder: its best.ckpt, else its last.ckpt. It carries its config."),
+    ("--ckpt_path PATH", "A checkpoint, or a run folder: its best.ckpt, else its last.ckpt. It contains its config."),
 ]
 
 CONFIG: Rows = [
     (
         "--config FILE",
-        "A YAML file, or the name of a shipped one, such as cifar10/resnet20.yaml. Several compose: the last one that "
-        "sets a field wins, and so do flags, read from left to right.",
+        "A YAML file, or the name of a shipped one, such as cifar10/resnet20.yaml. Can be repeated: configs and flags "
+        "apply from left to right, and the last one that sets a field wins.",
     ),
-    ("--print_config", "Print the whole config, which runs again as it is, and exit."),
+    ("--print_config", "Print the whole config, which can be run as it is, and exit."),
 ]
 
 CONTINUED: Rows = [
-    ("--ckpt_path PATH", "A checkpoint, or a run folder, whose training a new run continues."),
-    ("--seed_everything N", "The one seed of the run (default: 0)."),
+    ("--ckpt_path PATH", "A checkpoint or run folder whose training a new run continues."),
+    ("--seed_everything N", "Seed for everything random in the run (default: 0)."),
 ]
 
 MODEL: Rows = [
     ("--model CLASS", "ImageClassifier, TextSeq2Seq or CharLanguageModel."),
-    ("--model.architecture CLASS", "The network, such as ResNet; --model.architecture.depth 18 sets a field of it."),
-    ("--model.optimizer CLASS", "The optimizer, such as Muon or torch.optim.SGD; --model.optimizer.lr its rate."),
+    ("--model.architecture CLASS", "The network, such as ResNet; --model.architecture.depth 18 sets its field depth."),
+    (
+        "--model.optimizer CLASS",
+        "The optimizer, such as Muon or torch.optim.SGD; --model.optimizer.lr sets its learning rate.",
+    ),
     ("--model.schedule CLASS", "The learning rate schedule, such as WarmupCosine."),
     ("--model.init_from FILE", "Weights to start from: a checkpoint, .safetensors or .pth."),
 ]
@@ -91,18 +94,18 @@ DATA: Rows = [
         "ImageFolderDataModule, CIFAR10DataModule, CIFAR100DataModule, MNISTDataModule, FashionMNISTDataModule, "
         "SVHNDataModule, DigitsDataModule, HFDatasetDataModule, TextSeq2SeqDataModule or CharTextDataModule.",
     ),
-    ("--data.batch_size N", "Images per batch and process; text has --data.batch_tokens."),
+    ("--data.batch_size N", "Images per batch and process; for text, use --data.batch_tokens."),
 ]
 
 PREDICTED: Rows = [
-    ("--data.predict_path PATH", "A folder of images, a text file or a table; if left out, the test data."),
+    ("--data.predict_path PATH", "A folder of images, a text file or a table; if omitted, the test data."),
 ]
 
 GENERATED: Rows = [
-    ("--model.num_beams N", "Number of hypotheses of the beam search; 1 is greedy."),
+    ("--model.num_beams N", "Number of hypotheses in beam search; 1 is greedy."),
     (
         "--model.do_sample true",
-        "Sample instead, with --model.num_beams 1; --model.top_k, top_p and temperature shape it.",
+        "Sample instead; needs --model.num_beams 1. Adjust with --model.top_k, top_p and temperature.",
     ),
     ("--model.max_length N", "Maximum length of a text in tokens; --model.min_length its minimum."),
 ]
@@ -113,27 +116,27 @@ SEVERAL: Rows = [
 
 DEVICES: Rows = [
     ("--trainer.accelerator NAME", "cpu, gpu or mps (default: auto)."),
-    ("--trainer.devices N", "Number of processes, each with a device of its own (default: auto)."),
+    ("--trainer.devices N", "Number of devices, with one process each (default: auto)."),
     ("--trainer.precision NAME", "32-true, bf16-mixed, ...; if null, 32-true (default: null)."),
 ]
 
 TRAINING: Rows = [
     ("--trainer.max_epochs N", "Number of epochs (default: null)."),
     ("--trainer.max_steps N", "Number of optimizer steps, -1 for no limit (default: -1)."),
-    ("--trainer.max_time DD:HH:MM:SS", "Time after which the training ends (default: null)."),
+    ("--trainer.max_time DD:HH:MM:SS", "Time after which training stops (default: null)."),
     ("--trainer.accumulate_grad_batches N", "Batches per optimizer step (default: 1)."),
-    ("--trainer.gradient_clip_val X", "Largest norm of the gradient; if null, no limit (default: null)."),
-    ("--trainer.limit_train_batches N", "Number, or fraction, of an epoch's batches to use (default: null)."),
-    ("--trainer.callbacks+ CLASS", "One more callback, such as EMA or EarlyStopping."),
-    ("--trainer.logger+ CLASS", "One more logger; --config logger/wandb.yaml sets one up."),
+    ("--trainer.gradient_clip_val X", "Maximum norm of the gradient; if null, no limit (default: null)."),
+    ("--trainer.limit_train_batches N", "Number or fraction of the batches of an epoch to use (default: null)."),
+    ("--trainer.callbacks+ CLASS", "Add a callback, such as EMA or EarlyStopping."),
+    ("--trainer.logger+ CLASS", "Add a logger; --config logger/wandb.yaml adds Weights & Biases."),
 ]
 
 SAVING: Rows = [
-    ("--checkpoint.monitor METRIC", "The metric that chooses best.ckpt (default: val/accuracy)."),
+    ("--checkpoint.monitor METRIC", "The metric that best.ckpt is chosen by (default: val/accuracy)."),
     ("--checkpoint.mode max|min", "Whether its best value is the maximum or the minimum (default: max)."),
     ("--resume_checkpoint.every_n_seconds X", "Minimum time between two checkpoints, in seconds (default: 60.0)."),
-    ("--non_finite.action stop|skip", "What happens at a loss that is not finite (default: stop)."),
-    ("--curves.every_n_seconds X", "Minimum time between two drawings of the curves, in seconds (default: 20.0)."),
+    ("--non_finite.action stop|skip", "What to do if the loss is not finite (default: stop)."),
+    ("--curves.every_n_seconds X", "Minimum time between two updates of curves.png, in seconds (default: 20.0)."),
 ]
 
 
@@ -160,7 +163,7 @@ def overview() -> str:
         [
             "usage: oneforall COMMAND [OPTIONS]",
             "",
-            "Train networks for images and for text, and use them. Commands:",
+            "Train and use neural networks for images and text. Commands:",
             "",
             *(f"  {name:<12}{what}" for name, what in (COMMANDS | TOOLS).items()),
             "",
@@ -172,7 +175,7 @@ def overview() -> str:
             f"  {SHIPPED}",
             "",
             "`oneforall COMMAND --help` explains a command, `oneforall --version` prints the version,",
-            "`oneforall --print_shtab bash` (or zsh, tcsh) a script that completes commands and options.",
+            "`oneforall --print_shtab bash` (or zsh, tcsh) prints a completion script for the shell.",
         ]
     )
 
@@ -209,17 +212,17 @@ def _sections(command: str) -> list[Section]:
             Section("The run and its folder", [*run, *CONTINUED]),
             Section("The model: fields of the class that the config names", MODEL),
             Section("The data: fields of the class that the config names", DATA),
-            Section("The training", [*TRAINING, *DEVICES]),
+            Section("Training", [*TRAINING, *DEVICES]),
             Section("Checkpoints and curves", SAVING),
         ]
     used = "val" if command == "validate" else command
-    limit = (f"--trainer.limit_{used}_batches N", "Number, or fraction, of the batches to use (default: null).")
+    limit = (f"--trainer.limit_{used}_batches N", "Number or fraction of the batches to use (default: null).")
     generated = [*GENERATED, *(SEVERAL if command == "predict" else [])]
     return [
         Section("What to run", [*CHECKPOINT, *(PREDICTED if command == "predict" else []), *CONFIG]),
         Section("The run and its folder", run),
-        *([] if command == "validate" else [Section("The text that a model generates", generated)]),
-        Section("The devices", [*DEVICES, limit]),
+        *([] if command == "validate" else [Section("Text generation", generated)]),
+        Section("Devices", [*DEVICES, limit]),
     ]
 
 
@@ -233,11 +236,11 @@ def _page(command: str) -> Iterator[str]:
             yield from _row(name, text)
     yield from ("", "More:")
     yield from _row(f"oneforall {command} {ALL}", "Every option.", 54)
-    yield from _row(f"oneforall {command} --model.help ImageClassifier", "The fields of a class; so --data.help.", 54)
+    yield from _row(f"oneforall {command} --model.help ImageClassifier", "Fields of a class; likewise --data.help.", 54)
     if command in ("fit", "test"):
-        yield from _row(f"oneforall {command} ... --seeds 0..4", "One run per seed; their mean and spread.", 54)
+        yield from _row(f"oneforall {command} ... --seeds 0..4", "One run per seed, then mean and spread.", 54)
     if command == "fit":
-        yield from _row(f"oneforall {command} ... --batch_sizes 64..1024", "How fast each is, and which fit.", 54)
+        yield from _row(f"oneforall {command} ... --batch_sizes 64..1024", "The speed of each size that fits.", 54)
 
 
 def _row(name: str, text: str, column: int = COLUMN) -> Iterator[str]:

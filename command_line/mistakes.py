@@ -82,7 +82,7 @@ def explain_loose(loose: list[str], command: str) -> str:
     configs = [word for word in loose if word.endswith((".yaml", ".yml"))]
     if configs:
         return f"a config is passed with --config: oneforall {command} --config {' --config '.join(configs)}"
-    return f"{' '.join(loose)} belongs to no option; `oneforall {command} --help` lists what there is"
+    return f"{' '.join(loose)} belongs to no option; `oneforall {command} --help` lists the options"
 
 
 def without_config(command: str, missing: Iterable[str]) -> str:

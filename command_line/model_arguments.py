@@ -19,7 +19,7 @@ def add_checkpoint(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--trust_checkpoint",
         action="store_true",
-        help="let the config of the checkpoint name any class, and run its code",
+        help="let the checkpoint's config name any class and run its code",
     )
 
 

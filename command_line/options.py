@@ -96,7 +96,7 @@ def explain_option(name: str, report: Report, parser: LightningArgumentParser, s
         return f"{text}; did you mean {report.path}.{near}?"
     theirs = {each: other.__name__ for other in subclasses(report.typehint) for each in arguments(other)}
     if near := nearest(name, theirs):
-        return f"{text}: {cls.__name__} has none like it; did you mean {near} of {theirs[near]}?"
+        return f"{text}: {cls.__name__} has nothing like it; did you mean {near} of {theirs[near]}?"
     return f"{text}; {cls.__name__} takes {', '.join(own) or 'no arguments'}"
 
 
@@ -123,7 +123,7 @@ def _explain_top_level(name: str, parser: LightningArgumentParser, sources: Sour
         or _same_end(name, nested)
         or _same_end(name, [*fields, *nested], nearly=True)
     )
-    return f"{text}; did you mean {near}?" if near else f"{text}; `oneforall fit --help` lists what there is"
+    return f"{text}; did you mean {near}?" if near else f"{text}; `oneforall fit --help` lists the options"
 
 
 def _same_end(name: str, options: list[str], nearly: bool = False) -> str | None:

@@ -11,7 +11,7 @@ from typing import Any
 _HOME = re.compile(r"~[\w.-]*/")
 _PATH_OPTION = re.compile(r"-c|--(.*[._])?(path|file|dir|root|config|output|init_from|teacher|tokenizer)")
 """Options whose value is a path, of any class, in the commands that run a Trainer."""
-EMPTY = "the path is empty, as that of a shell variable that is not set; name a file or a folder"
+EMPTY = "the path is empty, perhaps because a shell variable is not set; specify a file or a folder"
 """What is wrong with an empty path, which Python takes for the current folder."""
 WEIGHTS = ("best.ckpt", "last.ckpt")
 """Checkpoints that stand for a run, the preferred one first."""
@@ -89,7 +89,7 @@ def checkpoint_file(path: str) -> str:
             if file.is_file():
                 return str(file)
     raise FileNotFoundError(
-        f"--ckpt_path {path} is a folder without checkpoints/best.ckpt or last.ckpt; name a run folder or a checkpoint"
+        f"--ckpt_path {path} is a folder without checkpoints/best.ckpt or last.ckpt; pass a run folder or a checkpoint"
     )
 
 

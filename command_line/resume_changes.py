@@ -31,20 +31,20 @@ class Rule(NamedTuple):
 
 SPLIT = "training examples would move into validation or test"
 ONLY_AT_THE_START = "only the start of a run uses it"
-OTHER_EXAMPLES = "it may decide which examples are for training, and which for validation"
-OTHER_STATE = "the optimizer's state in the checkpoint is of another kind"
+OTHER_EXAMPLES = "it may change which examples are for training and which for validation"
+OTHER_STATE = "the checkpoint has another kind of optimizer state"
 HORIZON = "changes the length of the schedule"
-BATCHES = "changes the batches and the length of the schedule; an epoch in progress may begin again"
+BATCHES = "changes the batches and the length of the schedule; an epoch in progress may start again"
 
 RULES = (
-    Rule(("seed_everything",), "the order, the augmentation and the dropout of all epochs follow from it"),
+    Rule(("seed_everything",), "the order, augmentation and dropout of all epochs depend on it"),
     # --- the model: its weights belong to the network, the optimizer's state to the optimizer
-    Rule(("model",), "the checkpoint is of another LightningModule"),
+    Rule(("model",), "the checkpoint is from another LightningModule"),
     Rule(("model.architecture.*dropout*", "model.architecture.*drop_path*", "model.architecture.*stochastic_depth*")),
     Rule(("model.architecture.*activation_checkpointing",)),
     Rule(("model.architecture", "model.architecture.*"), "the weights belong to the network"),
     Rule(("model.init_from",), ONLY_AT_THE_START),
-    Rule(("model.seed",), "the dropout of all epochs follows from it"),
+    Rule(("model.seed",), "the dropout of all epochs depends on it"),
     Rule(("model.optimizer",), OTHER_STATE),
     Rule(("model.optimizer.amsgrad", "model.optimizer.centered"), OTHER_STATE),
     Rule(("model.optimizer.*",)),
@@ -52,11 +52,11 @@ RULES = (
     # The rest of a module, including your own, is read where it is used: losses, evaluation, generation.
     Rule(("model.*",)),
     # --- the data: order, size and augmentation of batches may change, the examples of a split may not
-    Rule(("data",), "the checkpoint is of other data"),
+    Rule(("data",), "the checkpoint was trained on other data"),
     Rule(("data.split_seed", "data.*validation_*", "data.*test_fraction", "data.*test_size"), SPLIT),
-    Rule(("data.seed",), "the order of all epochs follows from it"),
-    Rule(("data.image_size",), "the network has seen images of another size, and their mean"),
-    Rule(("data.tokenizer*", "data.vocab_size", "data.num_sentinels"), "the model's ids are those of its tokenizer"),
+    Rule(("data.seed",), "the order of all epochs depends on it"),
+    Rule(("data.image_size",), "the network was trained on images of another size, with their mean"),
+    Rule(("data.tokenizer*", "data.vocab_size", "data.num_sentinels"), "the model depends on its tokenizer's ids"),
     Rule(("data.batch_size", "data.batch_tokens", "data.pad_to_multiple", "data.sequence_length"), note=BATCHES),
     Rule(("data.max_source_length", "data.max_target_length", "data.over_length"), note=BATCHES),
     Rule(("data.eval_*", "data.augmentation", "data.augmentation.*", "data.bpe_dropout")),
@@ -71,9 +71,9 @@ RULES = (
     Rule(("trainer.max_epochs", "trainer.max_steps"), note=HORIZON),
     Rule(("trainer.devices", "trainer.num_nodes", "trainer.accumulate_grad_batches"), note=BATCHES),
     Rule(("trainer.limit_train_batches",), note=BATCHES),
-    Rule(("trainer.overfit_batches",), "a run on a few batches and a run on all are two runs"),
+    Rule(("trainer.overfit_batches",), "a run on a few batches cannot continue as a run on all, or the reverse"),
     Rule(("trainer.fast_dev_run",), "a trial run writes no checkpoint"),
-    Rule(("checkpoint.monitor", "checkpoint.mode"), note="best.ckpt is chosen anew"),
+    Rule(("checkpoint.monitor", "checkpoint.mode"), note="best.ckpt is chosen again"),
     Rule(("*",)),
 )
 """The first rule with a pattern that fits a field decides."""
@@ -85,7 +85,7 @@ STATEFUL_CALLBACKS = WeightAveraging
 def rule_of(change: Change) -> Rule:
     """Return the rule that decides on a change."""
     if change.field == "trainer.callbacks" and _averages(change.old) != _averages(change.new):
-        return Rule((), "averaged weights belong to a run from its start to its end")
+        return Rule((), "a run must average its weights from start to end, or not at all")
     return next(rule for rule in RULES if any(fnmatchcase(change.field, pattern) for pattern in rule.fields))
 
 
@@ -131,7 +131,7 @@ def _refusal(refused: Iterable[tuple[Change, Rule]], checkpoint: str, config: di
     starts_from = isinstance(init_args, dict) and "init_from" in init_args
     weights = f" from its weights with --model.init_from {checkpoint}" if starts_from else ""
     return (
-        f"the run of {checkpoint} cannot be resumed with {named}; leave the change out, or start a new run{weights} in "
+        f"the run of {checkpoint} cannot be resumed with {named}; undo the change, or start a new run{weights} in "
         "another --run_dir"
     )
 

@@ -49,8 +49,9 @@ def check_trainer_settings(trainer: Any) -> None:
         )
     if trainer.enable_checkpointing is False:
         raise ValueError(
-            "trainer.enable_checkpointing is false, but every run has BestCheckpoint and ResumeCheckpoint, from which "
-            "it is tested and resumed; remove it, or try a few batches without checkpoints by --trainer.fast_dev_run 5"
+            "trainer.enable_checkpointing is false, but a run is tested and resumed from the checkpoints that "
+            "BestCheckpoint and ResumeCheckpoint write; remove the setting, or pass --trainer.fast_dev_run 5 to try "
+            "a few batches without checkpoints"
         )
     if trainer.precision in HALF:
         raise ValueError(
@@ -76,7 +77,7 @@ def check_devices(accelerator: Any, devices: Any) -> None:
         build = "" if torch.version.cuda or mps else " (this torch is built without CUDA)"
         raise ValueError(
             f"trainer.accelerator is {accelerator}, but torch finds no such device{build}; pass --trainer.accelerator "
-            "cpu, or auto for whatever there is"
+            "cpu, or auto for what is available"
         )
     if count:
         _check_count(devices, count)
@@ -107,8 +108,8 @@ def check_callbacks(callbacks: list[Callback]) -> None:
         name = type(callback).__name__
         if isinstance(callback, LearningRateFinder):
             raise ValueError(
-                f"{name} gives all parameter groups one rate, which is not how model.optimizer works; remove it from "
-                "trainer.callbacks and add --config sweeps/lr_range.yaml, which scales all rates together"
+                f"{name} gives all parameter groups the same rate, but model.optimizer may give them different ones; "
+                "remove it from trainer.callbacks and add --config sweeps/lr_range.yaml, which scales all of them"
             )
         if isinstance(callback, BatchSizeFinder):
             raise ValueError(
@@ -132,7 +133,7 @@ def check_data_fits_model(model: LightningModule, data: LightningDataModule) -> 
             if provider in cls.__mro__ and not cls.__subclasses__()
         ]
         raise ValueError(
-            f"{type(model).__name__} works on {what}, but {type(data).__name__} has none: give a datamodule that fits, "
+            f"{type(model).__name__} works on {what}, but {type(data).__name__} has none: pass a matching datamodule, "
             f"such as --data {' or '.join(known)}, or another --model"
         )
 

@@ -23,24 +23,28 @@ class RunOption(NamedTuple):
 
 RUN_OPTIONS = (
     RunOption("name", "NAME", "Name of the run: its folder is runs/NAME, or NAME-2, -3, ..."),
-    RunOption("run_dir", "DIR", "The run folder itself, instead of runs/NAME."),
+    RunOption("run_dir", "DIR", "The run folder, instead of runs/NAME."),
     RunOption(
         "resume",
         "",
         "Resume the run in its folder (--run_dir, or runs/NAME) from last.ckpt or, if that is damaged, previous.ckpt; "
-        "start if the run has not trained yet.",
+        "start a new run if there is nothing to resume.",
     ),
     RunOption(
         "output",
         "FILE",
-        "Where `predict` writes (default: in the run folder); FILE.jsonl has the scores of generated text too.",
+        "File that `predict` writes (default: in the run folder); FILE.jsonl includes the scores of generated text.",
     ),
-    RunOption("report", "", "`--report false` leaves out report.html, which `fit` and `test` write at their end."),
+    RunOption(
+        "report",
+        "",
+        "Whether `fit` and `test` write report.html at the end; `--report false` turns it off.",
+    ),
     RunOption("debug", "", "Show the traceback of an error."),
     RunOption(
         "trust_checkpoint",
         "",
-        "Take the whole config of --ckpt_path, which may then run any code. Only for a checkpoint whose maker you "
+        "Use the whole config of --ckpt_path, which can then run any code. Only for checkpoints whose author you "
         "trust.",
     ),
 )
@@ -78,7 +82,7 @@ def named_folder(name: str) -> Path:
         ValueError: It is runs/ itself, or leads out of it.
     """
     if ".." in Path(name).parts or Path(name).is_absolute():
-        raise ValueError(f"--name {name} leads out of runs/; give a name within it (--run_dir takes any folder)")
+        raise ValueError(f"--name {name} is outside runs/; pass a name within it (--run_dir takes any folder)")
     if not Path(name).parts:
-        raise ValueError(f"--name {name!r} is runs/ itself; give a name within it")
+        raise ValueError(f"--name {name!r} is runs/ itself; pass a name within it")
     return Path("runs") / name

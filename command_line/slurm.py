@@ -31,8 +31,8 @@ from utils.time_limit import call_in_time
 
 _REPEATED = re.compile(r"(\d+)(?:\(x(\d+)\))?")
 NO_PROGRESS = (
-    "the job is not requeued, because this start has saved no further step of a training, and the next one might not "
-    "either: give it more time (#SBATCH --time) and submit it again"
+    "the job is not requeued, because it has saved no further training step since its start, and might not do so next "
+    "time: give it more time (#SBATCH --time) and submit it again"
 )
 LAUNCHED = ("LOCAL_RANK", "NODE_RANK", "GROUP_RANK")
 """Variables of a process that a launcher other than `srun` has started."""
@@ -123,8 +123,8 @@ def check_tasks(trainer: Trainer) -> None:
     tasks = tasks_per_node()
     if len(set(tasks)) > 1:
         raise ValueError(
-            f"SLURM has started {' + '.join(map(str, tasks))} tasks on {len(tasks)} nodes, but every node must have as "
-            f"many: start the program with srun --nodes={nodes} --ntasks-per-node={devices}"
+            f"SLURM has started {' + '.join(map(str, tasks))} tasks on {len(tasks)} nodes, but every node must have "
+            f"the same number: start the program with srun --nodes={nodes} --ntasks-per-node={devices}"
         )
     if [devices] * nodes != tasks:
         where = f"each of {len(tasks)} nodes" if len(tasks) > 1 else "one node"
@@ -140,8 +140,8 @@ def _check_alone(nodes: int, wanted: str) -> None:
         return
     if nodes > 1:
         raise ValueError(
-            f"{wanted}, but SLURM has started one process alone: put srun --nodes={nodes} --ntasks-per-node=N before "
-            "the command, N being the number of devices; scripts/slurm/ddp_multi_node.sbatch shows how"
+            f"{wanted}, but SLURM has started only one process: put srun --nodes={nodes} --ntasks-per-node=N before "
+            "the command, where N is the number of devices; scripts/slurm/ddp_multi_node.sbatch shows how"
         )
     tasks = int(os.environ.get("SLURM_NTASKS", "1"))
     in_batch_shell = os.environ.get("ENVIRONMENT") == "BATCH" and "SLURM_STEP_ID" not in os.environ

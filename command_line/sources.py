@@ -33,5 +33,5 @@ class Sources:
         """Return which key of a config `name` was likely meant to be under; None if that is not clear."""
         for path in reversed(self.files):
             if found := empty_key_before(path, name):
-                return f"indent it, to be under `{found[0]}:` (line {found[1]})"
+                return f"indent it so that it is under `{found[0]}:` (line {found[1]})"
         return None

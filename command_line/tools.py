@@ -18,12 +18,12 @@ from utils.error_text import NO_MEMORY, first_sentence
 from utils.files import naming_full_disk
 
 TOOLS = {
-    "classify": "name what is in images",
+    "classify": "classify images",
     "translate": "translate texts, line by line",
     "export": "write a model as ONNX, torch.export, Hugging Face or CTranslate2",
-    "report": "write report.html: a run on one page",
-    "compare": "compare runs: scores, seeds, what differs",
-    "sweep": "try settings of a training and name the best",
+    "report": "write report.html, a one-page report of a run",
+    "compare": "compare runs: scores, seeds, differing settings",
+    "sweep": "search for the best training settings",
     "configs": "list the shipped configs",
 }
 """The commands, and what each does."""
@@ -89,7 +89,7 @@ def run_tool(args: list[str]) -> int:
     except (MemoryError, RuntimeError) as error:
         if wants_traceback(args) or not (isinstance(error, MemoryError) or NO_MEMORY.search(str(error))):
             raise
-        print_error(f"no memory left: {first_sentence(error)}")
+        print_error(f"out of memory: {first_sentence(error)}")
         return 1
     except (ValueError, OSError) as error:
         if wants_traceback(args):

@@ -62,7 +62,7 @@ def _watch_children(children: list[subprocess.Popen[bytes]]) -> None:
     for child in children:
         child.kill()
     rank, code = failed[0]
-    _give_up(f"rank {rank} {f'was killed by {signal.Signals(-code).name}' if code < 0 else f'ended with code {code}'}")
+    _give_up(f"rank {rank} {f'was killed by {signal.Signals(-code).name}' if code < 0 else f'exited with code {code}'}")
 
 
 def _give_up(reason: str) -> None:

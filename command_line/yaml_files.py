@@ -112,13 +112,13 @@ def _explain(path: Path, error: yaml.MarkedYAMLError) -> str:
     text = lines[mark.line] if mark.line < len(lines) else ""
     problem = error.problem or str(error)
     if re.match(r" *\t", text):
-        what = "a tab indents the line; indent it with spaces"
+        what = "the line is indented with a tab; use spaces"
     elif problem.startswith("mapping values are not allowed"):
         what = _explain_colon(lines, mark.line, mark.column)
     elif problem.startswith("expected <block end>"):
         what = (
-            f"`{text.strip()}` is indented by {_depth(text)} spaces, like none of the keys above it; give all keys of "
-            "a block the same indentation"
+            f"`{text.strip()}` is indented by {_depth(text)} spaces, which matches no key above it; give all keys of a "
+            "block the same indentation"
         )
     elif text.strip():
         what = f"{problem}: `{text.strip()}`"
@@ -149,8 +149,8 @@ def _check_keys(path: Path, node: yaml.MappingNode) -> None:
         name = str(key.value) if isinstance(key, yaml.ScalarNode) else None
         if name in lines:
             raise ValueError(
-                f"config {path}, line {_line(key)}: the key {name} stands in line {lines[name]} already; "
-                "keep one of the two, or join what is below them"
+                f"config {path}, line {_line(key)}: the key {name} is already in line {lines[name]}; "
+                "keep one of the two, or merge what is below them"
             )
         if name is not None:
             lines[name] = _line(key)
@@ -169,11 +169,11 @@ def _check_class(path: Path, node: yaml.MappingNode) -> None:
     if "init_args" in keys and not _is_empty(keys["init_args"][1]):
         fix = f"indent it like the others in `init_args:` (line {_line(keys['init_args'][0])})"
     elif "init_args" in keys:
-        fix = f"indent it, to be in `init_args:` (line {_line(keys['init_args'][0])})"
+        fix = f"indent it so that it is in `init_args:` (line {_line(keys['init_args'][0])})"
     else:
         fix = f"write `init_args:` and, indented below it, `{strays[0].value}`"
     raise ValueError(
-        f"config {path}, line {_line(strays[0])}: {strays[0].value} stands beside the class_path "
+        f"config {path}, line {_line(strays[0])}: {strays[0].value} is beside the class_path "
         f"{keys['class_path'][1].value}; {fix}"
     )
 

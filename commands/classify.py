@@ -86,7 +86,7 @@ def image_files(given: Sequence[str]) -> Iterator[Path]:
     for path in map(Path, given):
         below = list_images(path).paths if path.is_dir() else [path]
         if not below:
-            raise ValueError(f"{readable(path)} holds no images that can be read")
+            raise ValueError(f"{readable(path)} contains no images that can be read")
         yield from below
 
 

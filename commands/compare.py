@@ -43,7 +43,7 @@ def run(options: Namespace) -> None:
     for run in options.runs:
         runs.setdefault(Path(run).resolve(), run)
     if len(runs) < 2:
-        raise ValueError(f"name at least two different runs to compare, such as {options.runs[0]} runs/other")
+        raise ValueError(f"specify at least two different runs to compare, such as {options.runs[0]} runs/other")
     if options.output is not None:
         require_page(Path(options.output))
     comparison = compare(list(runs.values()))

@@ -18,7 +18,7 @@ from utils.natural_order import natural_key
 
 EXAMPLES = ("oneforall configs", "oneforall configs cifar10")
 
-TRAINS, PRESETS = "What trains (oneforall fit --config NAME):", "Presets, to add after one of them (--config NAME):"
+TRAINS, PRESETS = "Training configs (oneforall fit --config NAME):", "Presets, to add to one of them (--config NAME):"
 SPACES = "Search spaces (oneforall sweep CONFIG NAME):"
 """Headings of the list."""
 
@@ -37,7 +37,7 @@ LEAST_WIDTH = 28
 
 def add_arguments(parser: ArgumentParser) -> None:
     """Add the argument that chooses which configs to list."""
-    parser.add_argument("word", nargs="?", default="", metavar="WORD", help="only those with this word in their name")
+    parser.add_argument("word", nargs="?", default="", metavar="WORD", help="only those with this word in the name")
 
 
 def run(options: Namespace) -> None:

@@ -36,7 +36,7 @@ def add_arguments(parser: ArgumentParser) -> None:
         "--format",
         required=True,
         choices=(*IMAGES, *TEXTS),
-        help="an ONNX file, a file of torch.export, a folder for Hugging Face's transformers, a folder for CTranslate2",
+        help="an ONNX file, a torch.export file, a folder for Hugging Face's transformers, or a folder for CTranslate2",
     )
     parser.add_argument(
         "--output",
@@ -47,12 +47,12 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--quantization",
         choices=("int8", "int16", "float16", "bfloat16"),
-        help="type of the weights for CTranslate2; float32 if left out",
+        help="type of the weights for CTranslate2 (default: float32)",
     )
     parser.add_argument(
         "--overwrite",
         action="store_true",
-        help="replace an earlier export at the same place; of files, only one that ends in .onnx or .pt2",
+        help="replace an earlier export at the same path; a file is replaced only if it ends in .onnx or .pt2",
     )
 
 
@@ -99,16 +99,16 @@ def check_target(target: Path, format: str, overwrite: bool) -> None:
     """
     folder = next(each for each in target.absolute().parents if each.exists())
     if not folder.is_dir():
-        raise NotADirectoryError(f"--output {target} would be in {folder}, which is not a folder: name another place")
+        raise NotADirectoryError(f"--output {target} would be in {folder}, which is not a folder: choose another path")
     if not os.access(folder, os.W_OK | os.X_OK):
-        raise PermissionError(f"--output {target} cannot be written: {folder} does not permit it; name another place")
+        raise PermissionError(f"--output {target} cannot be written: no permission in {folder}; choose another path")
     if format in IMAGES and target.is_dir():
-        raise IsADirectoryError(f"--output {target} is a folder: name a file in it")
+        raise IsADirectoryError(f"--output {target} is a folder: specify a file in it")
     if format in TEXTS and target.is_file():
-        raise NotADirectoryError(f"--output {target} is a file: name a folder")
+        raise NotADirectoryError(f"--output {target} is a file: specify a folder")
     taken = any(target.iterdir()) if target.is_dir() else target.exists()
     if taken and format in IMAGES and target.suffix != f".{format}":  # such as the checkpoint, or config.yaml
-        raise FileExistsError(f"{target} exists, and is not replaced: name an --output that ends in .{format}")
+        raise FileExistsError(f"{target} exists and is not replaced: pass an --output that ends in .{format}")
     if taken and not overwrite:
         raise FileExistsError(f"{target} exists: pass --overwrite to replace it, or another --output")
 
@@ -121,7 +121,7 @@ def check_format(model: ImageModel | TextModel, format: str) -> None:
     if format not in formats:
         network = type(model.module.architecture).__name__
         fix = f"pass --format {' or '.join(formats)}"
-        raise ValueError(f"--format {format} is not for the {network} in checkpoint {model.path}; {fix}")
+        raise ValueError(f"--format {format} does not support the {network} in checkpoint {model.path}; {fix}")
 
 
 def write_images(model: ImageModel, target: Path, format: str) -> Exported:

@@ -42,12 +42,16 @@ TAKES_FLAGS_OF_FIT = True
 def add_arguments(parser: ArgumentParser) -> None:
     """Add what is trained, what is tried, and how often."""
     parser.add_argument(
-        "config", type=path_argument, metavar="CONFIG", help="config of the training, a file or a shipped one"
+        "config", type=path_argument, metavar="CONFIG", help="training config, a file or the name of a shipped one"
     )
-    parser.add_argument("space", type=path_argument, metavar="SPACE", help="search space, a file or a shipped one")
+    parser.add_argument(
+        "space", type=path_argument, metavar="SPACE", help="search space, a file or the name of a shipped one"
+    )
     parser.add_argument("--trials", type=int, default=20, metavar="N", help="number of trials (default: 20)")
-    parser.add_argument("--name", metavar="NAME", help="the folder is runs/NAME (default: CONFIG-SPACE, as file names)")
-    parser.add_argument("--no_pruning", action="store_true", help="train every trial to its end")
+    parser.add_argument(
+        "--name", metavar="NAME", help="name of the sweep: its folder is runs/NAME (default: CONFIG-SPACE)"
+    )
+    parser.add_argument("--no_pruning", action="store_true", help="train every trial to the end")
 
 
 def run(options: Namespace) -> None:
@@ -93,6 +97,6 @@ def _check(options: Namespace, config: Path, space: Mapping[str, object]) -> Non
     if taken := [name for name in names if name in OF_THE_SWEEP and name != "config"]:
         raise ValueError(f"--{taken[0]} is set by the sweep for each trial; leave it out (--name NAME names the sweep)")
     if twice := [name for name in names if name in space]:
-        raise ValueError(f"--{twice[0]} is in the search space; remove it there or here")
+        raise ValueError(f"--{twice[0]} is also in the search space; remove one of the two")
     if mistake := mistake_in(["fit", "--config", str(config), *options.flags]):
         raise ValueError(mistake)

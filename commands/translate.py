@@ -29,15 +29,15 @@ BATCH = 32
 """Maximum number of lines that are answered at once."""
 
 DECODING: dict[str, tuple[type, str]] = {
-    "num_beams": (int, "hypotheses that beam search keeps; 1 is greedy"),
-    "num_return_sequences": (int, "texts per source, with their scores: the best ones, or independent samples"),
-    "max_length": (int, "maximum length of a text in tokens, with the end token"),
-    "min_length": (int, "minimum length of a text in tokens, with the end token"),
-    "length_penalty": (float, "power of the length that divides a score: larger values favour long texts"),
+    "num_beams": (int, "number of hypotheses in beam search; 1 is greedy"),
+    "num_return_sequences": (int, "number of texts per source, with scores: the best ones, or independent samples"),
+    "max_length": (int, "maximum length of a text in tokens, including the end token"),
+    "min_length": (int, "minimum length of a text in tokens, including the end token"),
+    "length_penalty": (float, "scores are divided by the length to this power: larger values favour long texts"),
     "no_repeat_ngram_size": (int, "size of n-grams of tokens that may occur only once in a text; 0 allows all"),
     "top_k": (int, "sample from the k most probable tokens; 0 for all"),
-    "top_p": (float, "sample from the most probable tokens that together have this probability"),
-    "temperature": (float, "sample with log-probabilities divided by it"),
+    "top_p": (float, "sample from the most probable tokens whose probabilities add up to this"),
+    "temperature": (float, "divide log-probabilities by this before sampling"),
 }
 """Decoding options with a value, as the fields of the model; the texts are for the help page."""
 
@@ -49,15 +49,15 @@ SWITCHES = {
 
 def add_arguments(parser: ArgumentParser) -> None:
     """Add the checkpoint, the texts, and the options of decoding."""
-    parser.add_argument("text", nargs="*", metavar="TEXT", help="a text; without one, the lines of standard input")
+    parser.add_argument("text", nargs="*", metavar="TEXT", help="a text; if omitted, the lines of standard input")
     add_checkpoint(parser)
     parser.add_argument("--prefix", help="text put before each source (default: that of the checkpoint's task)")
     parser.add_argument(
         "--format",
         choices=("text", "jsonl"),
         default="text",
-        help="text: a line per source or, of several texts, a line per text with number of the source, score and "
-        "text, separated by tabs; jsonl: an object per source, as `predict` writes them (default: text)",
+        help="text: one line per source or, with several texts per source, one line per text: number of the source, "
+        "score and text, separated by tabs; jsonl: one object per source, as `predict` writes (default: text)",
     )
     add_device(parser)
     decoding = parser.add_argument_group("decoding (default: as in the checkpoint)")
@@ -66,7 +66,7 @@ def add_arguments(parser: ArgumentParser) -> None:
         decoding.add_argument(f"--{name}", type=kind, default=SUPPRESS, metavar=value, help=text)
     for name, text in SWITCHES.items():
         decoding.add_argument(f"--{name}", action=BooleanOptionalAction, default=SUPPRESS, help=text)
-    decoding.add_argument("--seed", type=int, metavar="N", help="seed of samples (default: that of the run)")
+    decoding.add_argument("--seed", type=int, metavar="N", help="seed for sampling (default: that of the run)")
 
 
 def run(options: Namespace) -> None:

@@ -45,11 +45,11 @@ class CharTextDataModule(
             batch are skipped, different ones in each epoch.
         eval_batch_size: Number of streams that the validation and the test text are divided into. One process reads all
             of them, because the number read side by side affects the last digits of the score.
-        validation_fraction: Share of the text for validation, above 0 and below 1.
-        test_fraction: Share of the text for the test, above 0 and below 1.
+        validation_fraction: Fraction of the text for validation, above 0 and below 1.
+        test_fraction: Fraction of the text for the test, above 0 and below 1.
         seed: Seed of the position at which each epoch begins.
         predict_path: Prompts for `predict`, UTF-8, plain or gzip: a text file with one prompt per line, or a .tsv, .csv
-            (both with a header) or .jsonl with a column (or key) `prompt`. A pipe such as /dev/stdin is possible. Blank
+            (both with a header) or .jsonl with a column (or key) `prompt`. It may be a pipe, such as /dev/stdin. Blank
             prompts are skipped.
 
     Raises:
@@ -242,7 +242,7 @@ class CharTextDataModule(
                 "data.predict_path is missing: pass --data.predict_path FILE, a text file with one prompt per line"
             )
         if self._prediction_input is None:
-            self._prediction_input = PredictionInput(self.predict_path, "prompt", "name the column of prompts so")
+            self._prediction_input = PredictionInput(self.predict_path, "prompt", "rename the column of prompts")
         return self._prediction_input
 
     def _model_vocabulary(self) -> str:
@@ -257,5 +257,5 @@ def python_documentation() -> str:
     try:
         from pydoc_data.topics import topics
     except ImportError as error:
-        raise ValueError("this Python has no pydoc_data: pass --data.path FILE, any text file") from error
+        raise ValueError("this Python has no pydoc_data: pass a text file with --data.path FILE") from error
     return "\n".join(topics.values())

@@ -40,10 +40,10 @@ class HFDatasetDataModule(ImageDataModule):
             else a part of the training images.
         test_split: Name of the test split; if null, `test`, else a part of the training images.
         image_size: Height and width of an image in pixels.
-        validation_fraction: Share of the training images held out for validation if there is no such split, at least
-            0 and below 1; 0 disables validation.
-        test_fraction: Share of the training images held out as the test set if there is no such split, at least 0 and
-            below 1.
+        validation_fraction: Fraction of the training images held out for validation if there is no such split, at
+            least 0 and below 1; 0 disables validation.
+        test_fraction: Fraction of the training images held out as the test set if there is no such split, at least 0
+            and below 1.
         normalization: Mean and standard deviation with which pixels are normalised: those of the training images
             (`data`), or those of ImageNet, which published weights were trained with (`imagenet`).
         **options: Arguments of `ImageDataModule`.
@@ -147,10 +147,10 @@ class HFDatasetDataModule(ImageDataModule):
         """
         columns = ", ".join(map(repr, self._features))
         if given is not None and given not in self._features:
-            raise ValueError(f"data.{argument}: {self.root} has no column {given!r}; there are {columns}")
+            raise ValueError(f"data.{argument}: {self.root} has no column {given!r}; its columns are {columns}")
         found = [name for name in candidates if name in self._features]
         if given is None and len(found) != 1:
-            raise ValueError(f"data.{argument} is missing: set it to a column of {self.root}; there are {columns}")
+            raise ValueError(f"data.{argument} is missing: set it to one of the columns of {self.root}: {columns}")
         return given if given is not None else found[0]
 
     @cached_property
@@ -167,8 +167,8 @@ class HFDatasetDataModule(ImageDataModule):
             return list(feature.names)
         if not isinstance(feature, Value):
             raise ValueError(
-                f"data.label_column: column {self._label!r} of {self.root} holds {feature}: name a column of numbers, "
-                "texts or ClassLabel"
+                f"data.label_column: column {self._label!r} of {self.root} contains {feature}: choose a column of "
+                "numbers, text or ClassLabel"
             )
         known = {value for table in self._splits.values() for value in table[self._label][:] if value is not None}
         return sorted(known)
@@ -189,8 +189,8 @@ class HFDatasetDataModule(ImageDataModule):
         if -1 in labels:
             row = labels.index(-1)
             raise ValueError(
-                f"data.root {self.root}, row {row}: column {self._label!r} is {values[row]!r}, which is no class: "
-                "remove such rows, or name a split with labels"
+                f"data.root {self.root}, row {row}: column {self._label!r} is {values[row]!r}, which is not a class: "
+                "remove such rows, or choose a split with labels"
             )
         return torch.tensor(labels, dtype=torch.int64)
 
@@ -223,8 +223,8 @@ class HFDatasetDataModule(ImageDataModule):
             encoded: Dataset = table.select_columns([self._image]).cast_column(self._image, Image(decode=False))
         except (TypeError, ValueError, NotImplementedError) as error:  # Arrow's own exceptions are among them
             raise ValueError(
-                f"data.image_column: column {self._image!r} of {self.root} holds {self._features[self._image]}: name a "
-                "column of images or of their paths"
+                f"data.image_column: column {self._image!r} of {self.root} contains {self._features[self._image]}: "
+                "choose a column of images or of their paths"
             ) from error
         return encoded
 

@@ -52,7 +52,7 @@ def open_splits(path: str, argument: str) -> dict[str, Dataset]:
     """
     place = Path(path).expanduser()
     if not place.exists():
-        raise FileNotFoundError(f"{argument} {readable(place)} does not exist: name a local folder or a Parquet file")
+        raise FileNotFoundError(f"{argument} {readable(place)} does not exist: set it to a folder or a Parquet file")
     try:
         import datasets
     except ImportError as error:
@@ -99,7 +99,7 @@ def divide(
     found: dict[Split, Rows] = {}
     for split, name in names.items():
         if name is not None and name not in splits:
-            raise ValueError(f"{path} has no {split} split {name!r}; there are {', '.join(map(repr, splits))}")
+            raise ValueError(f"{path} has no {split} split {name!r}; its splits are {', '.join(map(repr, splits))}")
         known = [name] if name is not None else [usual for usual in _USUAL[split] if usual in splits]
         if known:
             found[split] = Rows(splits[known[0]], f"{path} ({known[0]})")
@@ -122,6 +122,6 @@ def require(found: Mapping[Split, Rows], split: Split, path: str, argument: str)
         ValueError: There are none; the message names the argument to set.
     """
     if split not in found:
-        fix = "" if split == "train" else f", or {argument.replace('_split', '_fraction')} to the share to split off"
+        fix = "" if split == "train" else f", or {argument.replace('_split', '_fraction')} to the fraction to split off"
         raise ValueError(f"{path} has no {split} split: set {argument} to its name{fix}")
     return found[split]

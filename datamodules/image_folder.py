@@ -41,10 +41,10 @@ class ImageFolderDataModule(ImageDataModule):
     Args:
         root: The folder; may be null only for prediction with `predict_path`.
         image_size: Height and width in pixels; if null, the size that the checkpoint was trained on, else 32.
-        validation_fraction: Share of the training images held out for validation if there is no `root/val`, at least 0
-            and below 1; 0 disables validation.
-        test_fraction: Share of the training images held out as the test set if there is no `root/test`, at least 0 and
-            below 1.
+        validation_fraction: Fraction of the training images held out for validation if there is no `root/val`, at least
+            0 and below 1; 0 disables validation.
+        test_fraction: Fraction of the training images held out as the test set if there is no `root/test`, at least 0
+            and below 1.
         normalization: Mean and standard deviation with which pixels are normalised: those of the training images
             (`data`), or those of ImageNet, which published weights were trained with (`imagenet`).
         cache_dir: Folder that keeps the resized images until a file changes; if null, they are decoded at every start.
@@ -159,7 +159,7 @@ class ImageFolderDataModule(ImageDataModule):
         names = self.class_names or []
         missing = [names[label] for label in sorted(set(range(len(names))) - set(labels.unique().tolist()))]
         if missing:
-            rank_zero_warn(f"no image is left to train on of {', '.join(missing[:5])}: add images, or lower fractions")
+            rank_zero_warn(f"no training images are left of {', '.join(missing[:5])}: add images, or lower fractions")
 
     # --- reading -----------------------------------------------------------------------------------------------
 
@@ -207,7 +207,7 @@ class ImageFolderDataModule(ImageDataModule):
             labels += [known[name]] * len(images)
             skipped += here
         if not paths:
-            raise ValueError(f"{readable(folder)} holds no images: remove it, or put images into its class folders")
+            raise ValueError(f"{readable(folder)} contains no images: remove it, or put images into its class folders")
         if skipped:
             self._report(f"{_NAMES[split]}: skipped in {readable(folder)}: {describe_skipped(skipped)}")
         return ImageFiles(paths, torch.tensor(labels), folder, readable(folder))
@@ -218,7 +218,7 @@ class ImageFolderDataModule(ImageDataModule):
         Raises:
             ValueError: It belongs to the training split.
         """
-        what = f"{readable(folder)} holds no images" + (f" but {skipped}" if skipped else "")
+        what = f"{readable(folder)} contains no images" + (f" but {skipped}" if skipped else "")
         if split == "train":
             endings = ", ".join(sorted(readable_endings()))
             raise ValueError(f"{what}: remove it, or add files that end in one of {endings}")

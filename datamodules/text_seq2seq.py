@@ -54,14 +54,14 @@ class TextSeq2SeqDataModule(
 ):
     """Sources and targets as token ids, in batches that hold a budget of tokens.
 
-    A training batch consists of pairs of similar length. An epoch has each example once (or as often as the `weight` of
-    its task says), whatever the world size. Evaluation has each example once, the longest first.
+    A training batch consists of pairs of similar length. Each example occurs once in an epoch (or as often as the
+    `weight` of its task says), whatever the world size. Evaluation uses each example once, the longest first.
 
     Args:
         task: Where the texts come from and how they are prepared.
         tokenizer: A tokenizer.json, a spiece.model, or a folder that contains one of them, as published with T5; if
-            null, a tokenizer is trained on the training texts (from 50,000 examples, on every n-th). A run saves its
-            tokenizer in its folder and its checkpoints, and resumes with it.
+            null, a tokenizer is trained on the training texts (if there are 50,000 or more, on every n-th). A run
+            saves its tokenizer in its folder and its checkpoints, and resumes with it.
         tokenizer_model: Kind of a tokenizer that is trained: unigram or bpe.
         vocab_size: Vocabulary size of a tokenizer that is trained, special tokens included.
         num_sentinels: Number of tokens `<extra_id_0>`, ... of a tokenizer that is trained; span corruption needs them.
@@ -82,7 +82,7 @@ class TextSeq2SeqDataModule(
             is no cache.
         seed: Seed of the order, of the choice among references, of BPE-dropout and of the spans of span corruption.
         predict_path: What to predict, UTF-8, plain or gzip: a text file with one text per line, or a .tsv, .csv (both
-            with a header) or .jsonl with one text per row. A pipe such as /dev/stdin is possible. A blank text stays
+            with a header) or .jsonl with one text per row. It may be a pipe, such as /dev/stdin. A blank text stays
             blank. If null, the test sources.
         predict_prefix: Text put before each text of `predict_path`; if null, the prefix of the task.
         predict_field: Column (or key) of the texts if `predict_path` is a table; if null, that of the task's sources,

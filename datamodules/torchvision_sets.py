@@ -33,7 +33,7 @@ class TorchvisionDataModule(ImageDataModule):
     """Base class of data sets of torchvision: 3x32x32, held in memory as uint8.
 
     Args:
-        root: Folder of the data, or into which they are downloaded.
+        root: Folder of the data, into which missing files are downloaded.
         download: Whether to download missing files into `root`; their MD5 sums must be those of the originals.
         validation_size: Number of training images held out for validation, stratified; 0 disables validation.
         **options: Arguments of `ImageDataModule`.

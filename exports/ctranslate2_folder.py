@@ -59,7 +59,7 @@ def write_ctranslate2(model: TextModel, folder: Path, quantization: str | None =
     if quantization is None:
         check_close(difference, LIMIT, "log-probabilities in ctranslate2")
     elif not math.isfinite(difference):
-        raise ValueError(f"--quantization {quantization} makes log-probabilities NaN or infinite: pass another type")
+        raise ValueError(f"--quantization {quantization} makes log-probabilities NaN or infinite: choose another type")
     found = decoding_options(module)
     options = f"beam_size={found['num_beams']}, max_decoding_length={found['max_length']}"
     options += f", length_penalty={found['length_penalty']}"

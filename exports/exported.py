@@ -34,5 +34,5 @@ def check_close(difference: float, limit: float, what: str) -> None:
     """Raise ValueError unless a difference from the checkpoint is within its limit (NaN never is)."""
     if not difference <= limit:
         raise ValueError(
-            f"{what} differ from those of the checkpoint by {difference:.1e}, limit {limit:.0e}: not exported"
+            f"{what} differ from those of the checkpoint by {difference:.1e} (limit {limit:.0e}): not exported"
         )

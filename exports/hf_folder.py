@@ -46,7 +46,7 @@ def write_hf(model: TextModel, folder: Path) -> Exported:
     again, texts = load_tokenizer(folder), sample_texts(tokenizer)
     equal = [each.ids for each in again.encode_batch(texts)] == [each.ids for each in tokenizer.encode_batch(texts)]
     if different or not equal:
-        raise ValueError(f"{folder}: {different or 'the tokenizer'} cannot be read as it was written: not exported")
+        raise ValueError(f"{folder}: {different or 'the tokenizer'} is different when read again: not exported")
     return Exported(
         takes=describe_source(model),
         gives=f"text of at most {module.max_length} tokens; generation_config.json has the options of `test`",

@@ -53,7 +53,7 @@ def write_onnx(model: ImageModel, path: Path) -> Exported:
     exported.save(path, external_data=False)
     return Exported(
         takes=describe_input(model),
-        gives=f"{describe_outputs(model)}; the metadata have class_names, a JSON list",
+        gives=f"{describe_outputs(model)}; the metadata contain class_names, a JSON list",
         checked=compare(model, lambda images: _run(path, images), "onnxruntime"),
         usage=(
             *(line.format(size=model.size) for line in READ_IMAGE),

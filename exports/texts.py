@@ -35,7 +35,7 @@ def tokenizer_of(module: TextSeq2Seq) -> Tokenizer:
         ValueError: It has none.
     """
     if module.tokenizer is None:
-        raise ValueError("the checkpoint has no tokenizer: it has not been trained")
+        raise ValueError("the checkpoint has no tokenizer: its model has not been trained")
     return module.tokenizer
 
 

@@ -95,7 +95,7 @@ class CharLanguageModel(LanguageModule, UsesVocabulary):
         theirs = self._data_vocabulary()
         if theirs is not None and theirs != self.vocabulary:
             raise ValueError(
-                f"the text has other characters than the one that {self.trainer.ckpt_path} was trained on; "
+                f"the text has different characters from the one that {self.trainer.ckpt_path} was trained on; "
                 "resume with the same --data.path, or start a new run"
             )
 
@@ -184,9 +184,9 @@ class CharLanguageModel(LanguageModule, UsesVocabulary):
         if self.vocabulary is None:
             raise ValueError("there is no vocabulary before training: use CharLanguageModel.load_from_checkpoint")
         if not prompt:
-            raise ValueError("prompt is empty: give it at least one character")
+            raise ValueError("prompt is empty: it needs at least one character")
         if unknown := "".join(sorted(set(prompt) - set(self.vocabulary))):
-            raise ValueError(f"prompt has {unknown!r}, never seen in training: remove it")
+            raise ValueError(f"prompt has {unknown!r}, which was not in the training text: remove it")
         ids = torch.tensor([[self.vocabulary.index(character) for character in prompt]], device=self.device)
         return prompt + self.decode(self._generate(ids, length, temperature, seed)[0])
 

@@ -48,7 +48,7 @@ def compile_for_fit(mode: CompileMode, trainer: Trainer, *modules: nn.Module, dy
     if mode in WITH_GRAPHS and trainer.accumulate_grad_batches > 1:
         raise ValueError(
             f"model.compile_network {mode} cannot be used with trainer.accumulate_grad_batches "
-            f"{trainer.accumulate_grad_batches}: CUDA graphs keep no gradients; pass --model.compile_network default"
+            f"{trainer.accumulate_grad_batches}: CUDA graphs lose gradients; pass --model.compile_network default"
         )
     for module in modules if mode != "none" else ():
         module.compile(mode=mode, dynamic=dynamic)

@@ -23,7 +23,7 @@ def decode_context(precision: DecodePrecision, weights: Tensor) -> AbstractConte
         return nullcontext()
     if precision == "fp32" and weights.dtype != torch.float32:
         raise ValueError(
-            f"model.decode_precision is fp32, but the weights are {str(weights.dtype).removeprefix('torch.')}, as "
-            "trainer.precision says; pass --model.decode_precision auto"
+            f"model.decode_precision is fp32, but the weights are {str(weights.dtype).removeprefix('torch.')}, as set "
+            "by trainer.precision; pass --model.decode_precision auto"
         )
     return torch.autocast(weights.device.type, torch.bfloat16, enabled=precision == "bf16")

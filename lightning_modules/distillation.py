@@ -68,18 +68,18 @@ def load_teacher(path: str, student: ImageClassifier, device: torch.device) -> T
 
     if not Path(path).is_file():
         raise FileNotFoundError(
-            f"model.teacher: no such file: {path}; name a checkpoint, such as runs/NAME/checkpoints/best.ckpt"
+            f"model.teacher: no such file: {path}; specify a checkpoint, such as runs/NAME/checkpoints/best.ckpt"
         )
     try:
         module = ImageClassifier.load_from_checkpoint(path)
     except ValueError as error:
         raise ValueError(f"model.teacher: {error}") from error
     if module.class_names != student.class_names or module.architecture.num_classes != student.architecture.num_classes:
-        raise ValueError(f"model.teacher {path} was trained on other classes than those of this data: name another")
+        raise ValueError(f"model.teacher {path} was trained on classes other than those of this data: use another")
     if module.input_size != student.input_size:
         raise ValueError(
             f"model.teacher {path} was trained on images of {module.input_size} pixels, but these have "
-            f"{student.input_size}: pass --data.image_size {module.input_size}, or name another teacher"
+            f"{student.input_size}: pass --data.image_size {module.input_size}, or use another teacher"
         )
     if module.channels_last:
         module.architecture.to(memory_format=torch.channels_last)

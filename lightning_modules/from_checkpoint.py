@@ -33,7 +33,7 @@ def load_module(base: type[Module], path: str | Path, strict: bool, changes: dic
         module: Module = build(found, arguments, changes, path)
     except (RuntimeError, TypeError, OverflowError, MemoryError) as error:  # of the right type, but huge
         first = next(iter(str(error).splitlines()), type(error).__name__)
-        raise ValueError(f"what the config in checkpoint {path} describes cannot be built: {first}") from error
+        raise ValueError(f"the model cannot be built from the config in checkpoint {path}: {first}") from error
     module.on_load_checkpoint(checkpoint)
     try:
         module.load_state_dict(checkpoint["state_dict"], strict=strict)

@@ -65,13 +65,13 @@ class ImageClassifier(TrainingModule, ClassifiesImages, HasTestSettings):
             begins with `https://` is downloaded once, into torch's cache. Prefixes such as `module.` or `model.` are
             dropped. If the number of classes differs, the head starts from scratch. If null, all weights are randomly
             initialized.
-        init_offline: What happens if the address of `init_from` cannot be reached: `stop`, or train from `scratch`,
-            which is reported.
+        init_offline: What to do if the address of `init_from` cannot be reached: `stop`, or train from `scratch` with
+            a warning.
         body_lr_scale: Factor of at least 0 on the learning rate of everything but the head, for fine-tuning.
-        teacher: Checkpoint of a trained image classifier whose probabilities the network learns beside the labels
-            (knowledge distillation). It has the same classes and image size. Only a fit reads it. If null, the network
-            learns only the labels.
-        teacher_weight: Share of the teacher in the loss, from 0 to 1.
+        teacher: Checkpoint of a trained image classifier whose probabilities the network learns in addition to labels
+            (knowledge distillation). It must have the same classes and image size. Only a fit reads it. If null, the
+            network learns only the labels.
+        teacher_weight: Weight of the teacher in the loss, from 0 to 1; the labels have the remaining weight.
         teacher_temperature: Number above 0 by which the logits of both are divided before the softmax: with a higher
             one, the network learns more of how the teacher ranks the wrong classes.
         **training: Arguments of `TrainingModule`.

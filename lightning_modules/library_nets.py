@@ -61,7 +61,7 @@ class LibraryNet(ImageClassifierNet):
         finally:
             self.train(training)
         if not isinstance(logits, Tensor) or logits.shape != (2, self.num_classes):
-            raise ValueError(f"{type(self).__name__} {self.name} does not return one logit per class: name another")
+            raise ValueError(f"{type(self).__name__} {self.name} does not return one logit per class: choose another")
 
 
 class TorchvisionNet(LibraryNet):
@@ -136,7 +136,7 @@ def build(make: Any, name: str, num_classes: int, options: Mapping[str, Option] 
     """
     for option in options or {}:
         if option.startswith(UNWANTED):
-            raise ValueError(f"architecture.options.{option} is not taken: weights are loaded by --model.init_from")
+            raise ValueError(f"architecture.options.{option} is not accepted: weights are loaded by --model.init_from")
     try:
         network: nn.Module = make(name, num_classes=num_classes, **(options or {}))
     except Exception as error:  # a library's network may raise anything
@@ -155,4 +155,4 @@ def last_layer(network: nn.Module, num_classes: int, name: str) -> str:
     for path, module in reversed(modules):
         if getattr(module, "out_features", None) == num_classes or getattr(module, "out_channels", None) == num_classes:
             return path
-    raise ValueError(f"architecture.name {name} has no last layer with {num_classes} outputs: name another network")
+    raise ValueError(f"architecture.name {name} has no last layer with {num_classes} outputs: choose another network")

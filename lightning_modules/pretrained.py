@@ -129,7 +129,7 @@ def _under_one_prefix(target: Mapping[str, Tensor], weights: dict[str, Tensor]) 
     if found[""] == count:
         return weights
     if others and others[0][1] == count:
-        raise ValueError(f"the network is in it twice, as {prefix}* and {others[0][0]}*: save one of them alone")
+        raise ValueError(f"the network is in it twice, as {prefix}* and {others[0][0]}*: save only one of them")
     return {name.removeprefix(prefix): value for name, value in weights.items() if name.startswith(prefix)}
 
 

@@ -79,7 +79,7 @@ def _read_own_checkpoint(path: str) -> tuple[T5Config, dict[str, Tensor], dict[s
     except Exception as error:  # KeyError and TypeError for a checkpoint of another model; tokenizers raises a bare one
         raise ValueError(
             f"init_from: {path} is not a checkpoint of a T5 that `oneforall fit` wrote "
-            f"({type(error).__name__}: {error}); name one, or the folder of a published checkpoint"
+            f"({type(error).__name__}: {error}); pass one, or the folder of a published checkpoint"
         ) from error
     return config, weights, pieces
 

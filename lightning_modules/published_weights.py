@@ -69,9 +69,9 @@ def _downloaded(address: str, offline: Offline) -> Path | None:
         return fetch(address)
     except OSError as error:
         if offline == "stop":
-            raise OSError(f"init_from: {error}, or name a file by --model.init_from FILE") from error
+            raise OSError(f"init_from: {error}, or pass a file with --model.init_from FILE") from error
         rank_zero_warn(
-            f"init_from: {error}. This training starts from scratch, which takes more images and more epochs to reach "
+            f"init_from: {error}. Training starts from scratch instead, which needs more images and more epochs for "
             "the same accuracy"
         )
         return None
@@ -80,4 +80,4 @@ def _downloaded(address: str, offline: Offline) -> Path | None:
 def check_all_start_alike(has_weights: bool) -> None:
     """Raise OSError unless all processes have weights to start from, or none has; every process must call this."""
     if len(set(gather_parts(has_weights))) > 1:  # they would train different networks
-        raise OSError("init_from: some processes cannot get its weights: name a file that all of them find")
+        raise OSError("init_from: some processes cannot get its weights: pass a file that all of them can read")

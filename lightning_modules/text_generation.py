@@ -39,7 +39,7 @@ def encode_sources(
     ids = [torch.tensor(encoding.ids) for encoding in tokenizer.encode_batch(list(texts))]
     if max_length is not None and (long := sum(len(each) > max_length for each in ids)):
         rank_zero_warn(
-            f"{long:,} of {len(ids):,} sources are over the maximum source length {max_length} and truncated"
+            f"{long:,} of {len(ids):,} sources exceed the maximum source length {max_length} and are truncated"
         )
         end = torch.tensor([net.config.eos_token_id])
         ids = [torch.cat([each[: max_length - 1], end]) if len(each) > max_length else each for each in ids]

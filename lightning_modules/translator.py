@@ -95,7 +95,7 @@ def sources_of(texts: Iterable[str]) -> list[str]:
         ValueError: They are one string, whose characters would be sources, or not strings.
     """
     if isinstance(texts, str | bytes) or not isinstance(texts, Iterable):
-        raise ValueError(f"texts must be several strings, such as a list of them, got {type(texts).__name__}")
+        raise ValueError(f"texts must be several strings, such as a list, got {type(texts).__name__}")
     sources = list(texts)
     for number, text in enumerate(sources):
         if not isinstance(text, str):

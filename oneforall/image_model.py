@@ -50,7 +50,7 @@ class ImageModel(Model):
     def __init__(self, module: ImageClassifier, path: str) -> None:
         super().__init__(module, path)
         if module.input_size is None:
-            raise ValueError(f"checkpoint {path} does not know the size of its images: it was saved before a training")
+            raise ValueError(f"checkpoint {path} does not know the size of its images: it was saved before training")
         self.size = module.input_size
         names = module.class_names or map(str, range(module.architecture.num_classes))
         self.class_names = [readable(name) for name in names]

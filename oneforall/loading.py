@@ -75,7 +75,7 @@ def _check_device(device: str | torch.device) -> None:
         torch.empty(1, device=device).cpu()  # "meta" has no values to give back
     except (RuntimeError, AssertionError) as error:  # an assertion where torch has no CUDA
         reason = next(iter(str(error).splitlines()), "")
-        raise ValueError(f"device {device} cannot be used here ({reason}); name another one, such as cpu") from error
+        raise ValueError(f"device {device} cannot be used here ({reason}); choose another, such as cpu") from error
 
 
 def _class_named_in(path: str) -> type[TrainingModule]:
@@ -108,5 +108,5 @@ def _datamodule(path: str, trusted: bool) -> LightningDataModule:
     try:
         built: LightningDataModule = parser.instantiate(parser.parse_object({"data": data})).data
     except ArgumentError as error:
-        raise ValueError(f"checkpoint {path} describes no datamodule that can be built: {error}") from error
+        raise ValueError(f"the datamodule cannot be built from the config in checkpoint {path}: {error}") from error
     return built

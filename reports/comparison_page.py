@@ -36,7 +36,7 @@ def as_text(comparison: Comparison, width: int | None = None) -> Iterator[str]:
         known = all(run.config for run in comparison.runs.values())
         yield "the configs are the same" if known else "not every run has a config.yaml to compare"
         return
-    yield "what differs in the configs:"
+    yield "differences between the configs:"
     longest = max(map(len, comparison.differences)) + 2
     for field, values in comparison.differences.items():
         yield f"  {field:<{longest}}" + "; ".join(f"{value} ({', '.join(names)})" for value, names in values.items())
@@ -66,12 +66,12 @@ def write_page(comparison: Comparison, path: str | os.PathLike[str]) -> None:
 def require_page(path: Path) -> None:
     """Raise OSError if there is something other than a page, or nothing yet, where a page is to be written."""
     if path.is_dir():
-        raise IsADirectoryError(f"--output {path} is a folder: name a file in it, such as compare.html")
+        raise IsADirectoryError(f"--output {path} is a folder: specify a file in it, such as compare.html")
     if path.is_file():
         with path.open("rb") as file:
             if file.read(len(DOCTYPE)) not in (DOCTYPE, b""):
                 raise FileExistsError(
-                    f"--output {path} exists and is not a page: name another file, such as compare.html"
+                    f"--output {path} exists and is not a page: choose another file, such as compare.html"
                 )
 
 

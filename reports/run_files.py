@@ -32,10 +32,10 @@ class RunFiles:
     def __init__(self, folder: str | os.PathLike[str]) -> None:
         self.folder = Path(folder)
         if not self.folder.is_dir():
-            raise FileNotFoundError(f"{folder} is not a folder; name a run folder, such as runs/resnet20")
+            raise FileNotFoundError(f"{folder} is not a folder; specify a run folder, such as runs/resnet20")
         if not any((self.folder / name).is_file() for name in ("config.yaml", "metrics.csv")):
             raise FileNotFoundError(
-                f"{folder} is not a run folder: it has neither config.yaml nor metrics.csv; name one, such as "
+                f"{folder} is not a run folder: it has neither config.yaml nor metrics.csv; specify one, such as "
                 "runs/resnet20"
             )
 

@@ -43,7 +43,7 @@ def read_lines(path: Path) -> list[str]:
 def main(arguments: list[str] | None = None) -> None:
     """Read the command line, print the score and, with `--output`, write it."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
-    parser.add_argument("folder", type=Path, help="run folder of a tested run")
+    parser.add_argument("folder", type=Path, help="folder of a tested run")
     parser.add_argument("--language", required=True, help="language of the hypotheses, such as de")
     parser.add_argument("--output", type=Path, help="JSON file to write, such as results/en-de/moses_bleu.json")
     options = parser.parse_args(arguments)

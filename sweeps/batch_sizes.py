@@ -64,7 +64,7 @@ def run(command: str, args: Sequence[str], sizes: str) -> int:
         if trials[-1].failure:
             break
     if trials[0].failure:
-        raise ValueError(f"--{field} {trials[0].size} cannot be trained with: {trials[0].failure}")
+        raise ValueError(f"training with --{field} {trials[0].size} failed: {trials[0].failure}")
     print("", *_report(field, [trial for trial in trials if not trial.failure]), sep="\n", flush=True)
     return 0
 
@@ -78,7 +78,7 @@ def sizes_of(text: str) -> list[int]:
     found = RANGE.fullmatch(text.strip())
     low, high = (int(found[1]), int(found[2])) if found else (0, 0)
     if not 0 < low <= high:
-        raise ValueError(f"--batch_sizes is {text}, but must be a range such as 64..1024, which is tried by doubling")
+        raise ValueError(f"--batch_sizes is {text}, but must be a range such as 64..1024, whose sizes double")
     return [low * 2**power for power in range((high // low).bit_length())]
 
 
@@ -95,7 +95,7 @@ def _try(args: Sequence[str], field: str, size: int) -> Trial:
         code = training.follow(short, folder, lambda: False)
         interruption.raise_requested()
         if code:
-            killed = "it was killed, as when memory runs out"
+            killed = "it was killed, perhaps because memory ran out"
             return Trial(size, failure=killed if code < 0 else training.last_line(folder))
         record = json.loads((folder / "run.json").read_text(encoding="utf-8"))
         if field == "data.batch_size" and record["examples"] < size * record["steps"]:
@@ -112,5 +112,5 @@ def _report(field: str, trials: Sequence[Trial]) -> Iterator[str]:
     rows = [[str(each.size), f"{each.throughput:,.0f}"] for each in trials]
     yield from aligned([[field, f"{trials[0].unit}/s"], *rows])
     fastest = max(trials, key=lambda trial: trial.throughput)
-    yield f"\nfastest: --{field} {fastest.size}; largest that was trained with: {trials[-1].size}"
-    yield "a larger batch needs another learning rate: docs/cluster.md, or --config sweeps/lr_range.yaml"
+    yield f"\nfastest: --{field} {fastest.size}; largest that worked: {trials[-1].size}"
+    yield "a larger batch needs another learning rate: see docs/cluster.md, or add --config sweeps/lr_range.yaml"

@@ -88,7 +88,7 @@ def seeds_of(text: str) -> list[int]:
     if any(each and each[-1] > LARGEST for each in ranges):
         raise ValueError(f"{FLAG} {text} has a seed above {LARGEST}; write it as 0..4 or 0,3,7")
     if (count := sum(map(len, ranges))) > MOST:
-        raise ValueError(f"{FLAG} {text} has {count:,} seeds, each a whole training; name at most {MOST:,}")
+        raise ValueError(f"{FLAG} {text} has {count:,} seeds, each of which is a whole run; give at most {MOST:,}")
     seeds = [seed for each in ranges for seed in each]
     if not seeds or len(set(seeds)) < len(seeds):
         raise ValueError(f"{FLAG} {text} has {'a seed twice' if seeds else 'no seed'}; write it as 0..4 or 0,3,7")
@@ -120,7 +120,7 @@ def _require_checkpoints(folders: Sequence[Path]) -> None:
     for folder in folders:
         if not folder.is_dir():
             raise FileNotFoundError(
-                f"--ckpt_path with {FLAG}: {folder} does not exist; name the runs as `fit {FLAG}` did, without -seed0"
+                f"--ckpt_path with {FLAG}: {folder} does not exist; pass the name of `fit {FLAG}`, without -seed0"
             )
         checkpoint_file(str(folder))
 
@@ -154,7 +154,7 @@ def _report(command: str, seeds: Sequence[int], folders: Sequence[Path]) -> Iter
     scores = [scores_of_test(folder) if command == "test" else _best_scores(folder) for folder in folders]
     names = [name for name in scores[0] if all(name in each for each in scores)]
     if not names:
-        yield f"no score that all {len(seeds)} runs have"
+        yield f"there is no score that all {len(seeds)} runs have"
         return
     columns = {name: [each[name] for each in scores] for name in names}
     spreads = {name: mean_and_spread(values) for name, values in columns.items()}

@@ -112,19 +112,19 @@ def short_names(fields: Mapping[str, object]) -> dict[str, str]:
 
 def _dimension(field: str, given: object) -> Range | Choices:
     if field.removeprefix("--") in OF_THE_SWEEP:
-        raise ValueError("a sweep sets it itself; remove the line")
+        raise ValueError("the sweep sets this itself; remove the line")
     if isinstance(given, dict) and set(given) == {"choices"}:
         return _choices(given["choices"])
     if isinstance(given, dict):
         inner = next((key for key in given if key != "choices"), "FIELD")
-        raise ValueError(f"write a field's whole name on its line, such as `{field}.{inner}: [0.01, 1.0, log]`")
+        raise ValueError(f"write the full name of a field on its line, such as `{field}.{inner}: [0.01, 1.0, log]`")
     if not isinstance(given, list):
-        raise ValueError(f"{given!r} is one value; write {FORMS}, or pass it as a flag: --{field} {given}")
+        raise ValueError(f"{given!r} is a single value; write {FORMS}, or pass it as a flag: --{field} {given}")
     if len(given) == 3 and given[2] == "log":
         return _range(given[0], given[1], log=True)
     if len(given) == 2:
         return _range(given[0], given[1], log=False)
-    raise ValueError(f"{given} is neither {FORMS}; for one of these values write {{choices: {given}}}")
+    raise ValueError(f"{given} must be {FORMS}; to choose one of these values, write {{choices: {given}}}")
 
 
 def _range(low: object, high: object, log: bool) -> Range:
@@ -132,7 +132,7 @@ def _range(low: object, high: object, log: bool) -> Range:
     if not bounds.low < bounds.high:
         raise ValueError(f"the lower bound {low} is not below the upper bound {high}; write [low, high]")
     if log and bounds.low <= 0:
-        raise ValueError(f"a logarithmic scale has no {low}; give a lower bound above 0, or leave out log")
+        raise ValueError(f"a logarithmic scale cannot include {low}; give a lower bound above 0, or leave out log")
     return bounds
 
 
@@ -149,7 +149,7 @@ def _number(given: object) -> float:
         try:
             number = float(given)
         except ValueError:
-            raise ValueError(f"the bound {given} is not a number; for names write {{choices: [...]}}") from None
+            raise ValueError(f"the bound {given} is not a number; for names, write {{choices: [...]}}") from None
     if not -LARGEST <= number <= LARGEST:  # NaN fails this as well
         raise ValueError(f"the bound {given} is not a finite number; write one such as 0.01")
     return number
@@ -160,7 +160,7 @@ def _choices(given: object) -> Choices:
         raise ValueError("choices must be a list of at least two values, such as {choices: [32, 64]}")
     values = tuple(map(_choice, given))
     if len({(type(value), value) for value in values}) < len(values):
-        raise ValueError(f"{given} has a value twice; remove one")
+        raise ValueError(f"{given} contains a value twice; remove one")
     return Choices(values)
 
 
@@ -171,7 +171,7 @@ def _choice(given: object) -> Value:
         ValueError: It is NaN, which equals nothing, or of a type that JSON lacks, such as a date.
     """
     if isinstance(given, float) and math.isnan(given):
-        raise ValueError("nan is not a value to choose; remove it")
+        raise ValueError("nan cannot be chosen; remove it")
     if given is None or isinstance(given, bool | int | float | str):
         return given
     try:

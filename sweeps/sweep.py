@@ -74,7 +74,7 @@ def run_sweep(plan: Plan) -> None:
         lock.release()
     print(*_report(plan, study), sep="\n", flush=True)
     if study.best() is None:
-        raise RuntimeError(f"no trial has trained to its end; {plan.folder}/trial-*/{training.LOG} say why")
+        raise RuntimeError(f"no trial has trained to the end; see why in {plan.folder}/trial-*/{training.LOG}")
 
 
 def trial_folder(plan: Plan, trial: int) -> Path:
@@ -133,7 +133,7 @@ def _note_end(plan: Plan, study: Study, trial: Trial, code: int, pruned: bool) -
     stopped = {128 + signal for signal in interruption.SIGNALS}
     if pruned:
         study.prune(trial)
-        print("  stopped: worse than the median of the trials before", flush=True)
+        print("  stopped: worse than the median of earlier trials", flush=True)
         return
     interruption.raise_requested()
     if code < 0 or code in stopped:

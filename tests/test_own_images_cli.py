@@ -53,7 +53,7 @@ def test_without_a_network_a_folder_trains_from_scratch_and_says_so(
     oneforall: Callable[..., Outcome], network: Network, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO)
-    with pytest.warns(UserWarning, match="cannot be downloaded.*put it into.*This training starts from scratch"):
+    with pytest.warns(UserWarning, match="cannot be downloaded.*put it into.*Training starts from scratch"):
         first = oneforall(*FINETUNE, *SMALL)
     assert first.code == 0, first.err
     config = config_of("finetune")
@@ -62,7 +62,7 @@ def test_without_a_network_a_folder_trains_from_scratch_and_says_so(
     lines = "\n".join(caplog.messages)
     assert "training: photos, 29 images of 3 classes" in lines
     assert "validation: split off photos, 3 images of 3 classes" in lines
-    assert "each epoch trains on all but 13 of these images" in lines  # 29 = 16 + 13
+    assert "each epoch leaves out 13 of these images" in lines  # 29 = 16 + 13
 
     # The run goes on as it began, although the weights can be had by now, and one class more has come
     network.weights = torchvision.models.resnet18(num_classes=1000).state_dict()

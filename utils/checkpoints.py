@@ -178,7 +178,7 @@ def _check_lightning(checkpoint: dict[str, Any]) -> None:
     except InvalidVersion:
         readable = False
     if not readable:
-        raise ValueError(f"its entry {LIGHTNING} must be a version from 2.0 on, not {found[:40]!r}")
+        raise ValueError(f"its entry {LIGHTNING} must be version 2.0 or later, not {found[:40]!r}")
 
 
 def check_format(checkpoint: dict[str, Any], path: str | Path) -> None:
@@ -254,8 +254,8 @@ def explain_misfit(path: str | Path, error: RuntimeError) -> str | None:
         names = re.findall(r'"([^"]+)"', line)
         problems += [f"{kind} {name}" for name in names] or [line.strip().rstrip(".")]
     return (
-        f"the weights in {path} do not fit the model ({first_few(problems)}); leave out the flags of --model that "
-        "differ from the run it is from"
+        f"the weights in {path} do not fit the model ({first_few(problems)}); remove the --model flags that differ "
+        "from the run that wrote it"
     )
 
 

@@ -14,7 +14,7 @@ def check_int(name: str, value: int, at_least: int = 0) -> int:
         ValueError: It is not; the message names the argument, the range and the value.
     """
     if isinstance(value, bool) or not isinstance(value, int) or value < at_least:
-        raise ValueError(f"{name} must be a whole number of at least {at_least}, got {value!r}")
+        raise ValueError(f"{name} must be an integer of at least {at_least}, got {value!r}")
     return value
 
 

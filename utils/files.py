@@ -46,7 +46,7 @@ def atomic_path(path: str | os.PathLike[str], parents: bool = True) -> Iterator[
     """
     target = Path(os.path.realpath(Path(path).parent), Path(path).name)
     if target.is_dir() and not target.is_symlink():
-        raise IsADirectoryError(f"{path} is a folder: name a file in it")
+        raise IsADirectoryError(f"{path} is a folder: specify a file in it")
     if target.exists() and not target.is_file() and not target.is_symlink():
         yield target
         return
@@ -102,7 +102,7 @@ def atomic_folder(path: str | os.PathLike[str], replace: bool = False) -> Iterat
 def _require_replaceable(target: Path, new: Path, replace: bool) -> None:
     present = {file.name for file in target.iterdir()} if target.exists() else set()
     if others := sorted(present - {file.name for file in new.iterdir()} if replace else present):
-        raise FileExistsError(f"{target} has other files ({others[0]}), which are not replaced: name another folder")
+        raise FileExistsError(f"{target} has other files ({others[0]}), which are not replaced: choose another folder")
 
 
 @contextmanager

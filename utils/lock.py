@@ -44,10 +44,10 @@ class FolderLock:
                 holder = os.read(self._descriptor, 200).decode(errors="replace").strip() or "another process"
                 self.release()
                 raise BlockingIOError(
-                    f"run folder {folder} is in use: {holder} is writing into it; wait until it has ended, stop it, or "
+                    f"run folder {folder} is in use: {holder} is writing to it; wait until it has ended, stop it, or "
                     "choose another folder with --run_dir"
                 ) from error
-            warnings.warn(f"{folder} cannot be locked ({error.strerror}): start no second run in it", stacklevel=2)
+            warnings.warn(f"{folder} cannot be locked ({error.strerror}): do not start another run in it", stacklevel=2)
             return
         os.ftruncate(self._descriptor, 0)
         os.write(self._descriptor, f"process {os.getpid()} on {socket.gethostname()}\n".encode())

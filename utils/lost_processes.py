@@ -78,7 +78,7 @@ def lost_processes(rank: int, world_size: int) -> str | None:
         silent = [0] if rank else []
     if not silent:
         return None
-    return f"rank {', '.join(map(str, silent))} does not answer; it was killed or ran out of memory, unless it hangs"
+    return f"rank {', '.join(map(str, silent))} does not answer; it was killed, ran out of memory or hangs"
 
 
 def _store() -> Any:

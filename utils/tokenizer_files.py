@@ -59,7 +59,7 @@ def load_tokenizer(path: str | Path) -> Tokenizer:
     file = find_tokenizer_file(Path(path))
     if file is None:
         raise FileNotFoundError(
-            f"tokenizer {path}: no such file, and no folder that holds {' or '.join(TOKENIZER_FILES)}"
+            f"tokenizer {path}: neither a file nor a folder that contains {' or '.join(TOKENIZER_FILES)}"
         )
     refuse_lfs_pointer(file)
     try:
@@ -81,7 +81,8 @@ def load_tokenizer(path: str | Path) -> Tokenizer:
         if tokenizer.token_to_id(token["content"]) != number:
             raise ValueError(
                 f"tokenizer {file}: the files beside it give the added token {token['content']!r} the id {number}, but "
-                f"it has {tokenizer.token_to_id(token['content'])}: number added tokens from the vocabulary's size on"
+                f"it has {tokenizer.token_to_id(token['content'])}: ids of added tokens must start at the vocabulary's "
+                "size"
             )
     return tokenizer
 
@@ -170,11 +171,9 @@ def check_tokenizer(tokenizer: Tokenizer, name: str) -> None:
                 f"tokenizer {name}: {token} has id {tokenizer.token_to_id(token)}, but must have {number} as in T5"
             )
     if tokenizer.encode("a").ids[-1:] != [EOS_ID] or tokenizer.encode("").ids != [EOS_ID]:
-        raise ValueError(
-            f"tokenizer {name} must end each sequence with {SPECIAL_TOKENS[EOS_ID]} and begin it with nothing"
-        )
+        raise ValueError(f"tokenizer {name} must append {SPECIAL_TOKENS[EOS_ID]} to each sequence and prepend nothing")
     if (unknown := unknown_id(tokenizer)) in (PAD_ID, EOS_ID):
         raise ValueError(
             f"tokenizer {name}: unknown text has id {unknown}, which is that of {SPECIAL_TOKENS[unknown]}: give it "
-            f"another, as in T5, where {SPECIAL_TOKENS[UNK_ID]} has {UNK_ID}"
+            f"another id, such as {UNK_ID} ({SPECIAL_TOKENS[UNK_ID]}), as in T5"
         )

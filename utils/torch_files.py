@@ -44,7 +44,7 @@ def load_plain(path: str | Path) -> Any:
         if isinstance(error, OSError) and error.errno in UNREAD:
             raise OSError(error.errno, os.strerror(error.errno), str(path)) from error
         if NO_MEMORY.search(str(error)):
-            raise MemoryError(f"there is no memory left to read {path}: {first_sentence(error)}") from error
+            raise MemoryError(f"not enough memory to read {path}: {first_sentence(error)}") from error
         raise ValueError(_explain(path, error)) from error
     if damaged is not None:
         raise ValueError(f"it is damaged: the checksum of {_name_of(damaged, content) or damaged} is wrong")

@@ -212,7 +212,7 @@ def admit_object(value: Any, base: type, field: str) -> dict[str, Any]:
             a class, a function or a file, whichever it finds.
     """
     if not isinstance(value, dict) or "class_path" not in value or value.keys() - {"class_path", "init_args"}:
-        raise Refusal(field, f"is {_shown(value)}, where class_path and init_args of a class belong ({base.__name__})")
+        raise Refusal(field, f"is {_shown(value)}, but must have class_path and init_args of a class ({base.__name__})")
     found = resolve(value["class_path"], base, f"{field}.class_path")
     arguments = admit_arguments(value.get("init_args") or {}, found, f"{field}.init_args")
     return {"class_path": f"{found.__module__}.{found.__qualname__}", "init_args": arguments}
@@ -226,7 +226,7 @@ def admit_arguments(value: Any, owner: type, field: str) -> dict[str, Any]:
     """
     parameters = parameters_of(owner)
     if not isinstance(value, dict):
-        raise Refusal(field, f"is {_shown(value)}, where the arguments of {owner.__name__} belong")
+        raise Refusal(field, f"is {_shown(value)}, but must have the arguments of {owner.__name__}")
     for name in value:
         if name not in parameters:
             raise Refusal(f"{field}.{name}", f"is not an argument of {owner.__name__}")
@@ -234,7 +234,7 @@ def admit_arguments(value: Any, owner: type, field: str) -> dict[str, Any]:
 
 
 def _misplaced(value: object, field: str) -> Refusal:
-    return Refusal(field, f"is {_shown(value)}, which does not belong there")
+    return Refusal(field, f"is {_shown(value)}, which is not a valid value")
 
 
 def _shown(value: object) -> str:

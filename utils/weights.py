@@ -53,7 +53,7 @@ def check_digests(weights: Mapping[str, Tensor], digests: Mapping[str, str]) -> 
     found = digests_of(weights)
     for name in [*digests, *found]:
         if name not in weights:
-            raise ValueError(f"{name} is missing from its weights, but was there when they were saved")
+            raise ValueError(f"{name} is missing from its weights, but was present when they were saved")
         if digests.get(name) != found.get(name):
             raise ValueError(f"{name} of its weights was altered after it was saved")
 

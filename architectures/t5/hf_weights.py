@@ -188,7 +188,7 @@ def read_weights(folder: Path) -> dict[str, Tensor]:
             reason = " ".join(str(error).split())
             raise ValueError(f"{path} cannot be read as weights ({reason}); copy or download it again") from error
         if twice := sorted(weights.keys() & part.keys()):
-            raise ValueError(f"{path} has {twice[0]}, which another shard has, too; copy or download all of them again")
+            raise ValueError(f"{path} has {twice[0]}, which is also in another shard; copy or download them all again")
         weights |= part
     return {name: tensor.float() for name, tensor in weights.items()}
 

@@ -60,8 +60,8 @@ class ConfidentMistakes(EvaluationPlot[ShownMistakes]):
     confident errors are kept in memory. Steps must return `utils.batches.Classified` with `images`; other outputs are
     skipped.
 
-    A test, or a validation outside of a fit, also computes heat maps (Grad-CAM) for the report: what in the image
-    speaks for the predicted class, and what for the true one. They need the extra `report`.
+    A test, or a validation outside of a fit, also computes heat maps (Grad-CAM) for the report: which parts of the
+    image support the predicted class, and which the true one. They need the extra `report`.
 
     Args:
         count: Maximum number of errors in the grid.

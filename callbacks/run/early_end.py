@@ -33,4 +33,4 @@ class EarlyEnd(Callback):
         """End training before it begins if it had already ended."""
         if trainer.state.fn == "fit" and checkpoint.get(ENDED_KEY) and not self.changed:
             trainer.should_stop = True
-            rank_zero_info("the training had ended early; to train on, change what ended it, such as EarlyStopping")
+            rank_zero_info("training had ended early; to continue it, change what ended it, such as EarlyStopping")

@@ -4,7 +4,7 @@ from pathlib import Path
 
 CONTENTS = {
     "config.yaml": "the resolved config; `oneforall fit --config` repeats the run",
-    "config-1.yaml": "the config before the run was first resumed with another; config-2.yaml, ... likewise",
+    "config-1.yaml": "the config before the run was first resumed with another; likewise config-2.yaml, ...",
     "report.html": "the whole run on one page, for a browser",
     "metrics.csv": "losses, scores and learning rate of every epoch",
     "throughput.csv": "seconds and examples of every epoch",

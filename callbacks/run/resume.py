@@ -37,7 +37,7 @@ def _report(folder: Path, checkpoint: str | None) -> str:
         try:
             position = position_of(read_checkpoint(checkpoint))
         except (KeyError, TypeError) as error:
-            raise unreadable(checkpoint, f"it does not say where the training was: {error!r}") from error
+            raise unreadable(checkpoint, f"it does not record the position of the training: {error!r}") from error
         return f"resuming {folder} at epoch {position.epochs + 1}, step {position.steps} ({Path(checkpoint).name})"
     best, metrics = folder / "checkpoints" / "best.ckpt", folder / "metrics.csv"
     if best.exists() or (metrics.is_file() and len(metrics.read_text(encoding="utf-8").splitlines()) > 1):

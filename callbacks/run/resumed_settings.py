@@ -181,8 +181,8 @@ def _check_data(trainer: Trainer, saved: dict[str, int] | None, now: dict[str, i
     if trainer.strategy.broadcast(bool(different)):
         raise ValueError(
             f"the data are not those that {trainer.ckpt_path} was trained on "
-            f"({', '.join(counts) or 'as many examples, but others'}), so that training and validation examples would "
-            "mix; resume with the same data, or start a new run"
+            f"({', '.join(counts) or 'as many examples, but different ones'}), so that training and validation "
+            "examples would mix; resume with the same data, or start a new run"
         )
 
 
@@ -214,7 +214,7 @@ def _renew_position(trainer: Trainer, checkpoint: dict[str, Any]) -> None:
         return
     if not lacks_no_batch(checkpoint):
         rank_zero_info(
-            f"the batches of an epoch have changed: epoch {position.epochs} begins again, and the data of the "
-            f"{position.batches} batches that it was trained on are repeated"
+            f"the batches of an epoch have changed: epoch {position.epochs} starts again, and the data of the "
+            f"{position.batches} batches already done are repeated"
         )
     renew_position(trainer, checkpoint)

@@ -157,7 +157,7 @@ def evaluation_folder(wanted: Path | None, ckpt_path: str, output: str | None = 
     """
     if output:
         if Path(output).is_dir():
-            raise IsADirectoryError(f"--output {output} is a folder: name a file in it")
+            raise IsADirectoryError(f"--output {output} is a folder: specify a file in it")
         make_folder(Path(output).absolute().parent)
     folder = wanted or run_folder_of(Path(ckpt_path))
     make_folder(folder)

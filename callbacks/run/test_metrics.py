@@ -100,7 +100,7 @@ class TestMetrics(Callback):
         write_text(folder / "test_metrics.json", json.dumps(record, indent=2, ensure_ascii=False) + "\n")
         write_test_section(folder, record)
         if "data_examples" in record:
-            rank_zero_warn(f"tested on {record['examples']:,} of {record['data_examples']:,} examples only")
+            rank_zero_warn(f"tested on only {record['examples']:,} of {record['data_examples']:,} examples")
 
     def _record(self, trainer: Trainer, pl_module: LightningModule, examples: int, folder: Path) -> dict[str, Any]:
         metrics = sorted(trainer.callback_metrics.items())

@@ -66,10 +66,10 @@ class WandbRun(WandbLogger):
 
     Args:
         project: Project on W&B.
-        offline: Whether to write files into the run folder only, which `wandb sync` uploads later.
+        offline: Whether to write only to files in the run folder, which `wandb sync` can upload later.
         name: Name of the run on W&B; if null, that of the run folder.
         tags: Tags of the run on W&B.
-        group: Group of runs on W&B, such as the seeds of one setting; if null, none.
+        group: Group of runs on W&B, such as the seeds of one setting; if null, no group.
         log_best: Whether `best.ckpt` is sent when training ends.
         save_dir: The run folder; if empty, the command line fills it in.
 
@@ -134,7 +134,7 @@ class WandbRun(WandbLogger):
             raise error
         self._lost = True
         reason = " ".join(str(error).split())
-        rank_zero_warn(f"W&B fails ({reason}): nothing more is sent; the run sends the rest when it is resumed")
+        rank_zero_warn(f"W&B has failed ({reason}): nothing more is sent; the rest is sent when the run is resumed")
 
     @rank_zero_only
     @_outlives_outages
@@ -265,7 +265,7 @@ def read_id_file(folder: Path) -> dict[str, Any] | None:
     except (ValueError, KeyError, TypeError):
         intact = False
     if not intact:
-        raise ValueError(f"{path} does not name a run of W&B; remove it, and another run is started there")
+        raise ValueError(f"{path} does not name a run of W&B; remove it to start another W&B run")
     return {name: entry[name] for name in ("id", "project", "offline")}
 
 

@@ -191,8 +191,8 @@ class Augmentation:
     CutMix, the labels of every batch become distributions, float [B, K].
 
     Args:
-        resized_crop: Smallest share of an image's area that a random crop keeps, at most 1, such as 0.35; the crop has
-            an aspect ratio of 3/4 to 4/3 and is resized to the image's size (RandomResizedCrop). 0 disables it.
+        resized_crop: Minimum fraction of an image's area that a random crop keeps, at most 1, such as 0.35; the crop
+            has an aspect ratio of 3/4 to 4/3 and is resized to the image's size (RandomResizedCrop). 0 disables it.
         crop_padding: Padding in pixels on each side before a random crop back to size; 0 disables the crop.
         crop_mode: Content of the padding: reflect (the mirrored image) or zero (black).
         flip: Horizontal flip: none, random (each image with probability 1/2) or alternating (a random side in the first
@@ -206,8 +206,8 @@ class Augmentation:
         cutmix_alpha: Both parameters of the Beta distribution of CutMix's areas; 0 disables CutMix.
         mix_probability: Probability that a batch is mixed.
         cutmix_share: If both MixUp and CutMix are on, the probability that a mixed batch gets CutMix.
-        progressive_sizes: Smaller images early in training, as pairs [until, size]: while the share of epochs done is
-            below `until`, images are resized to size x size pixels; after the last pair they keep their size.
+        progressive_sizes: Smaller images early in training, as pairs [until, size]: while the fraction of epochs done
+            is below `until`, images are resized to size x size pixels; after the last pair they keep their size.
             [[0.4, 24], [0.7, 28]] trains on 24 pixels for the first 40% of the epochs and on 28 until 70%. If null,
             images always keep their size.
 
@@ -246,7 +246,7 @@ class Augmentation:
         ends = [until for until, _ in self.progressive_sizes or []]
         if ends != sorted(ends) or any(not 0 < end <= 1 for end in ends):
             raise ValueError(
-                f"augmentation.progressive_sizes must have shares that rise, above 0 and up to 1, got {ends}"
+                f"augmentation.progressive_sizes must have increasing fractions above 0 and up to 1, got {ends}"
             )
         if any(size < 1 for _, size in self.progressive_sizes or []):
             raise ValueError(

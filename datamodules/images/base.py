@@ -61,7 +61,7 @@ class ImageDataModule(
 
     Args:
         batch_size: Training batch size in images, per process. An incomplete last batch of an epoch is dropped, which a
-            fit reports; the order, and so the images left out, change from epoch to epoch.
+            fit reports; which images are left out differs from epoch to epoch.
         eval_batch_size: Batch size in validation, test and prediction, per process.
         augmentation: Augmentation of the training batches; off by default.
         seed: Seed of the order of the images and of their augmentation.
@@ -154,7 +154,7 @@ class ImageDataModule(
             _, world_size = rank_and_world_size(self.trainer)
             if number := left_out(len(train.images), self.batch_size, world_size):
                 rank_zero_info(
-                    f"each epoch trains on all but {number:,} of these images, others each time: they do not fill a "
+                    f"each epoch leaves out {number:,} of these images, different ones each time: they do not fill a "
                     f"batch (data.batch_size {self.batch_size})"
                 )
 
@@ -272,7 +272,7 @@ class ImageDataModule(
         path = Path(self.predict_path)
         if not path.exists():
             raise FileNotFoundError(
-                f"data.predict_path {readable(path)} does not exist: name an image or a folder of images"
+                f"data.predict_path {readable(path)} does not exist: specify an image or a folder of images"
             )
         files = [path] if path.is_file() else _images_below(path)
         classes = self.model_class_names() or self.class_names or []
@@ -327,7 +327,7 @@ def _images_below(folder: Path) -> list[Path]:
     paths, skipped = list_images(folder)
     others = f"; skipped: {describe_skipped(skipped)}" if skipped else ""
     if not paths:
-        raise ValueError(f"data.predict_path {readable(folder)} holds no images that can be read{others}")
+        raise ValueError(f"data.predict_path {readable(folder)} contains no images that can be read{others}")
     rank_zero_info(f"predict: {readable(folder)}, {len(paths):,} images{others}")
     return paths
 

@@ -105,7 +105,7 @@ def _check_batch(path: Path, content: Any) -> tuple[Tensor, Tensor]:
 def _check_labels(path: Path, labels: Any, number: int, fix: str) -> Tensor:
     """Return labels as int64 [number], each a class, or raise a ValueError that names the file."""
     if number == 0:
-        raise ValueError(f"{path} holds no images: {fix}")
+        raise ValueError(f"{path} contains no images: {fix}")
     try:
         array = np.asarray(labels)
     except ValueError:

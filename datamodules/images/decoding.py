@@ -96,7 +96,7 @@ def _reason(error: Exception) -> str:
     if isinstance(error, OSError) and error.strerror:  # without the path, which is already in the message
         lines = [error.strerror]
     elif isinstance(error, UnidentifiedImageError):
-        lines = ["its content is in no known format"]
+        lines = ["its format is not known"]
     return f"{type(error).__name__}: {lines[0] if lines else ''}"
 
 

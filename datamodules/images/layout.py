@@ -84,7 +84,7 @@ def read_layout(root: Path) -> Layout:
     splits = {split: _read_split(folder, notes) for split, folder in named.items()}
     if "train" in splits and not splits["train"].classes:
         raise ValueError(
-            f"{readable(splits['train'].folder)} is the training split by its name but has no class folders: put "
+            f"{readable(splits['train'].folder)} is named like the training split but has no class folders: put "
             "images into <class>/ folders in it, or rename it if it is a class"
         )
     if "train" in splits and others:
@@ -106,8 +106,8 @@ def _folders(root: Path, notes: list[str]) -> tuple[dict[str, Path], list[Path]]
             others.append(folder)
         elif split in named:
             raise ValueError(
-                f"{readable(named[split])} and {readable(folder)} are both the {split} split by their names: merge or "
-                "rename one of them"
+                f"{readable(named[split])} and {readable(folder)} are both named like the {split} split: merge them "
+                "or rename one of them"
             )
         else:
             named[split] = folder
@@ -151,7 +151,7 @@ def _subfolders(folder: Path, notes: list[str]) -> list[Path]:
     around = Path(os.path.realpath(folder))
     loops = [entry for entry in folders if entry.is_symlink() and around.is_relative_to(os.path.realpath(entry.path))]
     if loops:
-        notes.append(f"{', '.join(readable(entry.path) for entry in loops)} skipped: links to a folder around them")
+        notes.append(f"{', '.join(readable(entry.path) for entry in loops)} skipped: links to a parent folder")
         folders = [entry for entry in folders if entry not in loops]
     skipped = [entry.name for entry in folders if is_system_name(entry.name)]
     if skipped:

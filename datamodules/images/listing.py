@@ -137,11 +137,11 @@ class _Walk:
         if entry.is_symlink():
             target = os.path.realpath(entry.path)
             if target in self._targets or (ending_of(target) in readable_endings() and self._is_listed(Path(target))):
-                return self._skip("links to files that are read already")
+                return self._skip("links to files that are already read")
             self._targets.add(target)
         if not _is_regular(entry):
             return self._skip("pipes, sockets or devices")
-        return bool(ending) or is_image(entry.path) or self._skip("without an ending")
+        return bool(ending) or is_image(entry.path) or self._skip("without an extension")
 
     def _is_listed(self, target: Path) -> bool:
         """Return whether the target of a link is a place in the data set that is read without the link."""

@@ -62,8 +62,8 @@ def with_plain_line_ends(content: bytes, place: str, first: int = 1) -> bytes:
         return content.replace(b"\r", b"\n")
     line = content.count(b"\n", 0, stray) + first
     raise ValueError(
-        f"{place}, line {line}: a carriage return (\\r) within the line, which some programs take for a "
-        "line end and others do not: replace each one, by a space (tr '\\r' ' ') or by a line end (tr '\\r' '\\n')"
+        f"{place}, line {line}: a carriage return (\\r) within the line, which only some programs treat as a line end: "
+        "replace each one, with a space (tr '\\r' ' ') or with a line end (tr '\\r' '\\n')"
     )
 
 
@@ -78,7 +78,7 @@ def decode(content: bytes, place: str, first: int = 1) -> str:
     Raises:
         ValueError: They are not text in UTF-8; the message names the line.
     """
-    found, problem = content.find(b"\0"), "a NUL character, so it is not text, or not in UTF-8"
+    found, problem = content.find(b"\0"), "a NUL character, so it is not text or not UTF-8"
     if found < 0:
         try:
             return content.decode()
@@ -94,7 +94,7 @@ def read_bytes(path: str, argument: str) -> bytes:
     """Return the content of a file, decompressed, without a byte order mark; arguments and errors as `read_lines`."""
     file = Path(path)
     if file.is_dir():
-        raise IsADirectoryError(f"{argument}: {path} is a folder: name a file in it")
+        raise IsADirectoryError(f"{argument}: {path} is a folder: specify a file in it")
     if not file.exists():
         raise FileNotFoundError(f"{argument}: the file {path} does not exist")
     content = _read(file)

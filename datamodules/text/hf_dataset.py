@@ -27,16 +27,16 @@ class HFDataset(TextTask):
             `save_to_disk` wrote.
         source_field: Column of the sources. An entry of a column of dictionaries is named after a dot: in
             {"translation": {"en": ..., "de": ...}}, `translation.en`.
-        target_field: Column of the targets, named likewise.
+        target_field: Column of the targets, in the same notation.
         train_split: Name of the training split; if null, `train`.
         val_split: Name of the validation split; if null, the one called `validation`, `valid`, `val` or `dev`, else a
             part of the training pairs.
         test_split: Name of the test split; if null, `test`, else a part of the training pairs.
-        val_fraction: Share of the training pairs held out for validation if there is no such split, at least 0 and
+        val_fraction: Fraction of the training pairs held out for validation if there is no such split, at least 0 and
             below 1.
-        test_fraction: Share of the training pairs held out for the test if there is no such split, at least 0 and
+        test_fraction: Fraction of the training pairs held out for the test if there is no such split, at least 0 and
             below 1.
-        split_seed: Seed of what is held out.
+        split_seed: Seed of the choice of pairs to hold out.
         **options: Arguments of `TextTask`.
 
     Raises:
@@ -104,7 +104,7 @@ class Column(Stored[str]):
         columns = rows.table.column_names
         name, _, self._key = (field, "", "") if field in columns else field.partition(".")
         if name not in columns:
-            raise ValueError(f"{rows.source}: no field {field!r}; there are {', '.join(map(repr, columns))}")
+            raise ValueError(f"{rows.source}: no field {field!r}; it has {', '.join(map(repr, columns))}")
         self._name, self._field, self._source = name, field, rows.source
         self._table: Dataset = rows.table.select_columns([name])
 
@@ -126,8 +126,8 @@ class Column(Stored[str]):
         place = f"{self._source}, row {number}: field {self._field!r}"
         if self._key:
             if not isinstance(value, dict) or self._key not in value:
-                known = f"; there are {', '.join(map(repr, value))}" if isinstance(value, dict) else ""
-                raise ValueError(f"{place} is not there{known}")
+                known = f"; the column has {', '.join(map(repr, value))}" if isinstance(value, dict) else ""
+                raise ValueError(f"{place} is missing{known}")
             value = value[self._key]
         text = check_text(value, place)
         if not text or text.isspace():

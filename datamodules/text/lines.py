@@ -77,7 +77,7 @@ class Lines(Stored[str]):
             return self._content[start : end - 1].decode()
         with self._content.open("rb") as file:
             if _state(os.fstat(file.fileno())) != self._state:
-                raise OSError(f"{self._content} has been changed while it was read: start again")
+                raise OSError(f"{self._content} was changed while it was being read: start again")
             file.seek(start)
             return file.read(end - 1 - start).decode()
 

@@ -73,8 +73,8 @@ class PredictionInput:
         suffix = table_suffix(self.path)
         if suffix == ".json":
             raise ValueError(
-                f"{ARGUMENT}: {self.path} is JSON: name it .jsonl if each line is an object, or .txt if each line is a "
-                "text to predict"
+                f"{ARGUMENT}: {self.path} is JSON: rename it to .jsonl if each line is an object, or to .txt if each "
+                "line is a text to predict"
             )
         if suffix not in READERS:
             return [Record(number, text) for number, text in enumerate(read_lines(self.path, ARGUMENT), start=1)]
@@ -84,7 +84,7 @@ class PredictionInput:
                 place = f"{ARGUMENT}: {self.path}, line {number}: field {self.field!r}"
                 records.append(Record(number, check_text(value, place)))
         except MissingFieldError as error:
-            raise ValueError(f"{error}; {self.fix}, or name the file .txt if each line is a text") from error
+            raise ValueError(f"{error}; {self.fix}, or rename the file to .txt if each line is a text") from error
         if not records:
             raise ValueError(f"{ARGUMENT}: {self.path} has no rows")
         return records

@@ -81,7 +81,7 @@ class Preparation:
         ):
             if long.any():
                 count = f"{long.sum():,} of {len(long):,} {name}s"
-                rank_zero_warn(f"{what}: {count} are over data.max_{name}_length {limit} and {done}")
+                rank_zero_warn(f"{what}: {count} exceed data.max_{name}_length {limit} and are {done}")
 
     def report_ungenerable(self, what: str, lengths: np.ndarray) -> None:
         """Warn how many targets, of these lengths in tokens, the model cannot generate whole.
@@ -93,6 +93,6 @@ class Preparation:
         long = int((lengths > self.max_generated).sum())
         if long:
             rank_zero_warn(
-                f"{what}: {long:,} of {len(lengths):,} targets are over model.max_length {self.max_generated}, the "
+                f"{what}: {long:,} of {len(lengths):,} targets exceed model.max_length {self.max_generated}, the "
                 "maximum length of a generated text: raise it"
             )

@@ -40,10 +40,10 @@ class SpanCorruption(TextTask):
             skipped.
         val: File of the validation text.
         test: File of the test text; may be null unless `test` is run.
-        noise_density: Share of the tokens that is removed, above 0 and below 1.
+        noise_density: Fraction of the tokens to remove, above 0 and below 1.
         mean_span_length: Mean number of tokens in a span, at least 1.
-        weight: Number of times that an epoch has each segment, above 0. With 0.5, an epoch has one half of the segments
-            and the next epoch the other half.
+        weight: Number of times that each segment occurs in an epoch, above 0. With 0.5, an epoch has one half of the
+            segments and the next epoch the other half.
 
     Raises:
         ValueError: A number is out of range.
@@ -74,7 +74,7 @@ class SpanCorruption(TextTask):
         path = self.require_file(self.files[split], split, split)
         lines = FilledLines(open_lines(path, split))
         if not lines:
-            raise ValueError(f"{split}: {path} has only blank lines: it must contain text")
+            raise ValueError(f"{split}: {path} contains only blank lines: it must contain text")
         return PlainTexts(lines)
 
     def training_part(self, examples: Sequence[Example], part: int, preparation: Preparation) -> TrainingPart:

@@ -47,7 +47,7 @@ def read_table(path: str, fields: tuple[str, ...], argument: str) -> Iterator[tu
         for field in fields:
             if field not in row:
                 known = ", ".join(map(repr, row))
-                raise MissingFieldError(f"{argument}: {path}, line {number}: no field {field!r}; there are {known}")
+                raise MissingFieldError(f"{argument}: {path}, line {number}: no field {field!r}; it has {known}")
         yield number, [row[field] for field in fields]
 
 
@@ -83,7 +83,7 @@ def _object(pairs: list[tuple[str, object]]) -> Row:
     """Return a JSON object; raise ValueError if it has a key twice, of which `json` would silently take the last."""
     row = dict(pairs)
     if len(row) < len(pairs):
-        raise ValueError(f"the key {_repeated([key for key, _ in pairs])} twice")
+        raise ValueError(f"the key {_repeated([key for key, _ in pairs])} occurs twice")
     return row
 
 
@@ -117,7 +117,7 @@ def _checked_header(header: list[str], number: int, path: str, argument: str) ->
     """Return a header; raise ValueError if two of its columns have the same name; several may have none."""
     named = [name for name in header if name]
     if len(set(named)) < len(named):
-        raise ValueError(f"{argument}: {path}, line {number}: the column {_repeated(named)} twice: rename one of them")
+        raise ValueError(f"{argument}: {path}, line {number}: column {_repeated(named)} occurs twice: rename one")
     return header
 
 

@@ -35,9 +35,9 @@ class TextTask(ABC):
 
     Args:
         prefix: Text put before each source, such as "translate English to German: ".
-        weight: Number of times that an epoch has each example, above 0. With 0.5, an epoch has one half of the examples
-            and the next epoch the other half.
-        url: Where files of the task can be downloaded; the error about a missing file names it.
+        weight: Number of times that each example occurs in an epoch, above 0. With 0.5, an epoch has one half of the
+            examples and the next epoch the other half.
+        url: Where the files of the task can be downloaded; shown in the error about a missing file.
 
     Attributes:
         source_field: Name of the column (or key) of the sources in a table to predict.
@@ -101,7 +101,7 @@ class TextTask(ABC):
         preparation.report_ungenerable("train", references.lengths())
         if not kept.any():
             raise ValueError(
-                "data.over_length is drop, and every training pair is over data.max_source_length "
+                "data.over_length is drop, and every training pair exceeds data.max_source_length "
                 f"{limits[0]} or data.max_target_length {limits[1]}: raise them"
             )
         if preparation.bpe_dropout > 0:

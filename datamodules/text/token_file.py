@@ -60,9 +60,9 @@ def open_table(path: Path, rows: int) -> TokenTable:
         if footer["magic"] != _MAGIC or width not in _DTYPES or first + 4 * int(footer["rows"]) != size:
             raise ValueError("its footer does not fit its size")
         if int(footer["rows"]) != rows:
-            raise ValueError("it does not have a row for each text")
+            raise ValueError("its number of rows is not the number of texts")
         if _checksum(file, size) != footer["checksum"]:
-            raise ValueError("its checksum is another one")
+            raise ValueError("its checksum is wrong")
     return TokenTable.stored(_mapped(path, _DTYPES[width], 0, tokens), _mapped(path, _DTYPES[4], first, rows))
 
 

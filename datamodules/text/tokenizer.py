@@ -99,7 +99,7 @@ def _keep_common_characters(texts: list[str], count: int) -> list[str]:
     """
     counts = Counter(character for text in texts for character in text if not character.isspace())
     if not counts:
-        raise ValueError("there is no text to train a tokenizer on")
+        raise ValueError("there is no text to train the tokenizer on")
     # Characters of equal counts are sorted by code point, so that the order does not depend on that of the texts.
     ranked = sorted(counts, key=lambda character: (-counts[character], character))
     rare = dict.fromkeys(map(ord, ranked[count:]))

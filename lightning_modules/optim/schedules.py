@@ -84,7 +84,7 @@ class WarmupCosine(LambdaLR):
         optimizer: The optimizer whose learning rates are scaled.
         total_steps: Number of optimizer steps of the run.
         warmup: Length of the linear warm-up, as a fraction of the run (below 1) or in steps (1 or more).
-        final_factor: Share of the learning rate that is approached at the end of the run.
+        final_factor: Fraction of the learning rate that is approached at the end of the run.
     """
 
     def __init__(self, optimizer: Optimizer, total_steps: int, warmup: float = 0.05, final_factor: float = 0.0):
@@ -121,8 +121,8 @@ class OneCycle(LambdaLR):
         optimizer: The optimizer whose learning rates are scaled.
         total_steps: Number of optimizer steps of the run.
         peak: Position of the peak, as a fraction of the run in [0, 1). 0 is a plain linear decay.
-        initial_factor: Share of the learning rate at the first step.
-        final_factor: Share of the learning rate that is approached at the end of the run.
+        initial_factor: Fraction of the learning rate at the first step.
+        final_factor: Fraction of the learning rate that is approached at the end of the run.
     """
 
     def __init__(
@@ -150,7 +150,7 @@ class MultiStep(LambdaLR):
     Args:
         optimizer: The optimizer whose learning rates are scaled.
         total_steps: Number of optimizer steps of the run.
-        milestones: Rising fractions of the run, in (0, 1), at which the rate drops.
+        milestones: Increasing fractions of the run, in (0, 1), at which the rate drops.
         gamma: Factor applied at each milestone.
         warmup: Length of the linear warm-up, as a fraction of the run (below 1) or in steps (1 or more).
     """
@@ -164,7 +164,7 @@ class MultiStep(LambdaLR):
         warmup: float = 0.0,
     ):
         if list(milestones) != sorted(milestones) or not all(0 < m < 1 for m in milestones):
-            raise ValueError(f"milestones must be rising fractions of the run in (0, 1), got {list(milestones)}")
+            raise ValueError(f"milestones must be increasing fractions of the run in (0, 1), got {list(milestones)}")
         drops = [round(m * total_steps) for m in milestones]
 
         def stairs(step: int) -> float:

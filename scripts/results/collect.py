@@ -49,7 +49,7 @@ def collect(
     """
     record = written_record(folder)
     if not record["ended"]:
-        raise ValueError(f"{folder} is a run that has not ended; continue it with --resume")
+        raise ValueError(f"{folder} has a run that has not ended; continue it with --resume")
     config = yaml.safe_load((folder / "config.yaml").read_text(encoding="utf-8"))
     record |= {"seed": config["seed_everything"], "checkpoint": tested_checkpoint(folder)} | added
     record.setdefault("row", network_name(config))
@@ -75,7 +75,7 @@ def written_record(folder: Path) -> dict[str, Any]:
     path = folder / "run.json"
     if not path.is_file():
         raise FileNotFoundError(
-            f"{folder} has no run.json, which a fit writes; name the folder of a run that has trained"
+            f"{folder} has no run.json, which a fit writes; specify the folder of a run that has trained"
         )
     record: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     return record
@@ -107,7 +107,7 @@ def without_paths(text: str, replaced: dict[str, str], place: str) -> str:
         text = text.replace(old, new)
     if found := ABSOLUTE.search(text):
         raise ValueError(
-            f"{place} names {found[0]}, which only this machine has; --replace {found[0]}=data, for example"
+            f"{place} names {found[0]}, which exists only on this machine; pass --replace {found[0]}=data, for example"
         )
     return text
 
@@ -133,7 +133,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--row", help="name of the row (default: that of the network)")
     parser.add_argument("--to", help="folder in results/ (default: the name of the run folder)")
     parser.add_argument("--data", required=True, help="which copy of the data it was trained on, in words")
-    parser.add_argument("--note", help="anything else to know about the run")
+    parser.add_argument("--note", help="anything else worth knowing about the run")
     parser.add_argument(
         "--test", type=pair, action="append", default=[], metavar="NAME=FOLDER", help="folder of a test on other data"
     )

@@ -78,7 +78,7 @@ def test_head_is_the_last_linear_layer(make_net: Callable[..., ImageClassifierNe
 @every_net
 @pytest.mark.parametrize("value", [0, -1, 10.0, True, "10", None])
 def test_invalid_num_classes_is_rejected(make_net: Callable[..., ImageClassifierNet], value: object) -> None:
-    with pytest.raises(ValueError, match=r"num_classes must be a whole number of at least 1, got"):
+    with pytest.raises(ValueError, match=r"num_classes must be an integer of at least 1, got"):
         make_net(num_classes=value)
 
 

@@ -50,7 +50,7 @@ def test_an_option_without_its_value_is_left_for_the_parser_to_refuse() -> None:
 def test_a_base_in_a_circle_or_missing_is_refused(folder: Path) -> None:
     (folder / "a.yaml").write_text("base: b.yaml\n")
     (folder / "b.yaml").write_text("base: a.yaml\n")
-    with pytest.raises(ValueError, match=r"a\.yaml: base leads back"):
+    with pytest.raises(ValueError, match=r"a\.yaml: its base refers back"):
         with_found_configs(["--config", "a.yaml"])
     (folder / "b.yaml").write_text("base: nowhere.yaml\n")
     with pytest.raises(FileNotFoundError, match=r"nowhere\.yaml"):
@@ -72,7 +72,7 @@ def test_two_configs_on_bases_of_their_own_are_refused(folder: Path) -> None:
     for name in ("x", "y"):
         (folder / f"{name}_base.yaml").write_text("model: {}\n")
         (folder / f"{name}.yaml").write_text(f"base: {name}_base.yaml\n")
-    with pytest.raises(ValueError, match=r"y\.yaml builds on y_base\.yaml, which would undo x\.yaml, built on"):
+    with pytest.raises(ValueError, match=r"y\.yaml builds on y_base\.yaml, which would override x\.yaml, built on"):
         with_found_configs(["--config", "x.yaml", "--config", "y.yaml"])
 
 

@@ -24,7 +24,7 @@ def test_the_nearest_option_is_suggested(parser: Parser) -> None:
     error = ParserError("unrecognized arguments: --trainer.max_epoch", parser)
     assert explain(error, ["fit"], []) == "there is no option trainer.max_epoch; did you mean trainer.max_epochs?"
     other = ParserError("unrecognized arguments: --zzz", parser)
-    assert explain(other, ["fit"], []).endswith("lists what there is")
+    assert explain(other, ["fit"], []).endswith("lists the options")
 
 
 def test_the_file_of_a_misspelt_name_is_named(parser: Parser, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -73,7 +73,10 @@ def test_a_command_without_its_config(last_line):
     ("content", "line"),
     [
         ("", "mine.yaml is empty"),
-        ("trainer:\nmax_epochs: 3\n", "max_epochs (in mine.yaml, line 2); indent it, to be under `trainer:` (line 1)"),
+        (
+            "trainer:\nmax_epochs: 3\n",
+            "max_epochs (in mine.yaml, line 2); indent it so that it is under `trainer:` (line 1)",
+        ),
         ("trainer:\n  max_epoch: 3\n", "(in mine.yaml, line 2); did you mean trainer.max_epochs?"),
         ("trainer:\n  default_root_dir: x\n", "--run_dir DIR"),
         ("name: no\n", "name (in mine.yaml, line 1): expected str, got false; quote it"),

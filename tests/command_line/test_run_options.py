@@ -19,7 +19,7 @@ def test_a_run_is_named_after_its_config_or_its_network(configs, name):
 
 @pytest.mark.parametrize("name", ["../x", "a/../../x", "/tmp/x"])
 def test_a_name_that_leads_out_of_runs_is_refused(name):
-    with pytest.raises(ValueError, match=r"leads out of runs/; give a name within it"):
+    with pytest.raises(ValueError, match=r"is outside runs/; pass a name within it"):
         named_folder(name)
 
 

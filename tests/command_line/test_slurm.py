@@ -220,7 +220,7 @@ def test_20542_a_job_that_is_cancelled_or_has_not_advanced_is_not_requeued(
     variables(TASK)
     assert slurm.leave(interrupted(number, saved_steps)) == code
     assert scontrol() == []
-    assert ("this start has saved no further step" in capfd.readouterr().out) == (number == signal.SIGUSR1)
+    assert ("it has saved no further training step" in capfd.readouterr().out) == (number == signal.SIGUSR1)
 
 
 def test_outside_of_slurm_nothing_is_requeued(variables, scontrol):

@@ -64,13 +64,13 @@ def test_commands_and_help_pass() -> None:
         ("fit --ckpt_path=nowhere.ckpt", "checkpoint nowhere.ckpt does not exist"),
         ("validate --ckpt_path .", "--ckpt_path . is a folder without checkpoints/best.ckpt or last.ckpt"),
         *(
-            (f"{command} --ckpt_path there.ckpt --name ../x", "--name ../x leads out of runs/; give a name within it")
+            (f"{command} --ckpt_path there.ckpt --name ../x", "--name ../x is outside runs/; pass a name within it")
             for command in ("fit", "validate", "test", "predict")
         ),
         *(
             (
                 f"{option}= --ckpt_path there.ckpt",
-                f"{option.split()[-1]}: the path is empty, as that of a shell variable",
+                f"{option.split()[-1]}: the path is empty, perhaps because a shell variable",
             )
             for option in (
                 *("test --ckpt_path", "test --run_dir", "predict --output", "fit --config", "fit --debug --run_dir"),
@@ -78,8 +78,8 @@ def test_commands_and_help_pass() -> None:
                 *("fit --model.init_from", "fit --data.cache_dir"),
             )
         ),
-        ("fit --ckpt_path there.ckpt --name=", "--name '' is runs/ itself; give a name within it"),
-        ("fit --resume --name=a/../../x", "--name a/../../x leads out of runs/"),
+        ("fit --ckpt_path there.ckpt --name=", "--name '' is runs/ itself; pass a name within it"),
+        ("fit --resume --name=a/../../x", "--name a/../../x is outside runs/"),
         ("test --ckpt_path pointer.ckpt", "pointer.ckpt is a pointer of git-lfs"),
     ],
 )

@@ -70,7 +70,9 @@ def test_an_empty_path_is_refused_by_name(args: list[str], argument: str, capsys
     with pytest.raises(SystemExit, check=lambda leaving: leaving.code == 2):
         run_tool(args)
     line = capsys.readouterr().err
-    assert line.startswith(f"oneforall: error: argument {argument}: the path is empty, as that of a shell variable")
+    assert line.startswith(
+        f"oneforall: error: argument {argument}: the path is empty, perhaps because a shell variable"
+    )
     assert line.count("\n") == 1
 
 
@@ -112,7 +114,7 @@ def test_a_reader_that_stops_reading_is_no_error() -> None:
         f"{sys.executable} -m cli configs | head -n 1", shell=True, capture_output=True, text=True, cwd=ROOT, check=True
     )
     assert done.stderr == ""
-    assert done.stdout.startswith("What trains")
+    assert done.stdout.startswith("Training configs")
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="Linux has it")
@@ -144,7 +146,7 @@ def test_a_command_without_memory_says_so_in_one_line(
     monkeypatch.setattr("commands.configs.run", run)
     assert run_tool(["configs"]) == 1
     assert capsys.readouterr().err == (
-        "oneforall: error: no memory left: DefaultCPUAllocator: can't allocate memory: you tried to allocate 8192 "
+        "oneforall: error: out of memory: DefaultCPUAllocator: can't allocate memory: you tried to allocate 8192 "
         "bytes\n"
     )
     with pytest.raises(RuntimeError):

@@ -71,7 +71,7 @@ def test_a_broken_image_is_one_line_and_the_others_are_answered(
     ("args", "message"),
     [
         (["--top", "0", "a.png"], "--top must be at least 1, got 0"),
-        (["empty"], "empty holds no images that can be read"),
+        (["empty"], "empty contains no images that can be read"),
     ],
 )
 def test_mistakes_end_in_one_line(

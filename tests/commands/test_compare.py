@@ -20,7 +20,7 @@ def test_a_single_run_and_a_foreign_folder_are_mistakes(tmp_path, capsys):
     assert run_tool(["compare", run, run]) == 2
     assert run_tool(["compare", run, str(tmp_path / "nowhere")]) == 2
     one, foreign = capsys.readouterr().err.splitlines()
-    assert "name at least two different runs" in one
+    assert "specify at least two different runs" in one
     assert "nowhere is not a folder" in foreign
 
 
@@ -30,7 +30,7 @@ def test_a_run_under_two_names_is_one(tmp_path, capsys, monkeypatch):
     monkeypatch.chdir(tmp_path)
     for other in ("a/", "./a", str(tmp_path / "a"), "link"):
         assert run_tool(["compare", "a", other]) == 2
-        assert "name at least two different runs to compare" in capsys.readouterr().err
+        assert "specify at least two different runs to compare" in capsys.readouterr().err
 
 
 def test_a_page_replaces_nothing_but_a_page(tmp_path, capsys):
@@ -39,10 +39,10 @@ def test_a_page_replaces_nothing_but_a_page(tmp_path, capsys):
     config = tmp_path / "a" / "config.yaml"
     before = config.read_bytes()
     assert run_tool(["compare", *runs, "--output", str(config)]) == 2
-    assert f"--output {config} exists and is not a page: name another file" in capsys.readouterr().err
+    assert f"--output {config} exists and is not a page: choose another file" in capsys.readouterr().err
     assert config.read_bytes() == before
     assert run_tool(["compare", *runs, "--output", "."]) == 2
-    assert "--output . is a folder: name a file in it" in capsys.readouterr().err
+    assert "--output . is a folder: specify a file in it" in capsys.readouterr().err
     page = tmp_path / "c.html"
     for _ in range(2):
         assert run_tool(["compare", *runs, "--output", str(page)]) == 0

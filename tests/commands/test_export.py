@@ -121,7 +121,7 @@ def test_a_place_that_cannot_be_written_is_named_before_anything_is_loaded(
     with pytest.raises(NotADirectoryError, match=r"--output .*/a/b\.onnx would be in .*file, which is not a folder"):
         check_target(tmp_path / "file" / "a" / "b.onnx", "onnx", overwrite=False)
     monkeypatch.setattr("os.access", lambda path, mode: path != tmp_path)  # root may write everywhere
-    with pytest.raises(PermissionError, match=r"--output .*/new/hf cannot be written: .* does not permit it; name"):
+    with pytest.raises(PermissionError, match=r"--output .*/new/hf cannot be written: no permission in .*; choose"):
         check_target(tmp_path / "new" / "hf", "hf", overwrite=False)
     check_target(tmp_path.parent / "model.pt2", "pt2", overwrite=False)
 
@@ -130,7 +130,7 @@ def test_files_of_other_endings_are_never_replaced(tmp_path: Path) -> None:
     checkpoint, earlier = tmp_path / "best.ckpt", tmp_path / "model.onnx"
     checkpoint.touch()
     earlier.touch()
-    with pytest.raises(FileExistsError, match=r"best\.ckpt exists, and is not replaced: name an --output that ends in"):
+    with pytest.raises(FileExistsError, match=r"best\.ckpt exists and is not replaced: pass an --output that ends in"):
         check_target(checkpoint, "onnx", overwrite=True)
     check_target(earlier, "onnx", overwrite=True)
     with pytest.raises(FileExistsError, match=r"model\.onnx exists: pass --overwrite"):
@@ -153,16 +153,16 @@ def test_a_failed_export_leaves_nothing(
     [
         (
             ["images", "--format", "hf"],
-            "--format hf is not for the CustomCNN in checkpoint runs/images/checkpoints/best",
+            "--format hf does not support the CustomCNN in checkpoint runs/images/checkpoints/best",
         ),
         (["images", "--format", "hf"], "pass --format onnx or pt2"),
-        (["seq2seq", "--format", "onnx"], "--format onnx is not for the T5 in checkpoint"),
+        (["seq2seq", "--format", "onnx"], "--format onnx does not support the T5 in checkpoint"),
         (
             ["images", "--format", "onnx", "--quantization", "int8"],
             "--quantization is for --format ctranslate2, not for",
         ),
-        (["images", "--format", "pt2", "--output", "."], "--output . is a folder: name a file in it"),
-        (["seq2seq", "--format", "hf", "--output", "file"], "--output file is a file: name a folder"),
+        (["images", "--format", "pt2", "--output", "."], "--output . is a folder: specify a file in it"),
+        (["seq2seq", "--format", "hf", "--output", "file"], "--output file is a file: specify a folder"),
         (["nothing", "--format", "pt2"], "checkpoint runs/nothing does not exist"),
     ],
 )

@@ -155,7 +155,7 @@ def test_a_prompt_on_a_terminal_ends_with_control_d(
     ("stdin", "args", "message"),
     [
         (b"a\nb\xff\n", [], r"standard input, line 2: not UTF-8 (byte 2 of the line is 0xff): save the file as UTF-8"),
-        (b"a", ["--num_beams", "0"], "num_beams must be a whole number of at least 1, got 0"),
+        (b"a", ["--num_beams", "0"], "num_beams must be an integer of at least 1, got 0"),
         (b"a", ["--min_length", "99"], "min_length must be at most max_length, 12, got 99"),
         (b"a", ["--do_sample", "--num_beams", "2"], "num_beams must be 1 if do_sample is true, got 2"),
     ],

@@ -178,10 +178,10 @@ def test_missing_files_and_prompts_are_named(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"sequence_length": 0}, "data.sequence_length must be a whole number of at least 1, got 0"),
-        ({"batch_size": 0}, "data.batch_size must be a whole number of at least 1, got 0"),
-        ({"eval_batch_size": 0}, "data.eval_batch_size must be a whole number of at least 1, got 0"),
-        ({"seed": -1}, "data.seed must be a whole number of at least 0, got -1"),
+        ({"sequence_length": 0}, "data.sequence_length must be an integer of at least 1, got 0"),
+        ({"batch_size": 0}, "data.batch_size must be an integer of at least 1, got 0"),
+        ({"eval_batch_size": 0}, "data.eval_batch_size must be an integer of at least 1, got 0"),
+        ({"seed": -1}, "data.seed must be an integer of at least 0, got -1"),
         ({"validation_fraction": 0.0}, "data.validation_fraction must be a number above 0 and below 1, got 0.0"),
         ({"test_fraction": 1.0}, "data.test_fraction must be a number above 0 and below 1, got 1.0"),
         ({"validation_fraction": 0.6, "test_fraction": 0.4}, "must add up to less than 1 .*, got 0.6 and 0.4"),
@@ -206,7 +206,7 @@ def test_prompts_come_from_a_pipe_or_the_column_of_a_table(make: Make, tmp_path:
         assert module.predict_count == 3
     os.close(reading)
     (tmp_path / "x.csv").write_text("text\n12\n")
-    with pytest.raises(ValueError, match=r"x.csv, line 2: no field 'prompt'; there are 'text'; name the column of"):
+    with pytest.raises(ValueError, match=r"x.csv, line 2: no field 'prompt'; it has 'text'; rename the column of"):
         attach(make(predict_path=str(tmp_path / "x.csv"))).setup("predict")
 
 

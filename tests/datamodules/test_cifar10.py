@@ -156,7 +156,7 @@ def test_without_data_or_download_the_error_says_what_to_do(tmp_path: Path) -> N
 @pytest.mark.parametrize(
     ("size", "message"),
     [
-        (-1, "data.validation_size must be a whole number of at least 0, got -1"),
+        (-1, "data.validation_size must be an integer of at least 0, got -1"),
         (200, "data.validation_size must be below the number of training images, 200, got 200"),
     ],
 )

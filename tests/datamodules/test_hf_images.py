@@ -123,21 +123,19 @@ def test_a_folder_of_images_gives_what_image_folder_gives(hf: Any, tmp_path: Pat
 def test_mistakes_name_the_field_and_the_fix(hf: Any, tmp_path: Path) -> None:
     file = str(tmp_path / "all.parquet")
     table(hf).to_parquet(file)
-    with pytest.raises(FileNotFoundError, match=r"data.root .*nowhere does not exist: name a local folder"):
+    with pytest.raises(FileNotFoundError, match=r"data.root .*nowhere does not exist: set it to a folder"):
         HFDatasetDataModule(str(tmp_path / "nowhere")).find_class_names()
     (tmp_path / "texts.parquet").write_text("no parquet")
     with pytest.raises(ValueError, match=r"data.root .*texts.parquet cannot be read by datasets \(.*must be a Parquet"):
         HFDatasetDataModule(str(tmp_path / "texts.parquet")).find_class_names()
-    with pytest.raises(ValueError, match=r"has no test split 'unseen'; there are 'train'"):
+    with pytest.raises(ValueError, match=r"has no test split 'unseen'; its splits are 'train'"):
         HFDatasetDataModule(file, test_split="unseen").load_test()
     with pytest.raises(ValueError, match=r"no test split: set data.test_split to its name, or data.test_fraction to"):
         HFDatasetDataModule(file, test_fraction=0.0).load_test()
-    with pytest.raises(ValueError, match=r"data.label_column: .* has no column 'labels'; there are 'image', 'label'"):
+    with pytest.raises(ValueError, match=r"label_column: .* has no column 'labels'; its columns are 'image', 'label'"):
         HFDatasetDataModule(file, label_column="labels").find_class_names()
     table(hf, 0, 40, label=[0.5] * 40, note=["x"] * 40).to_parquet(str(tmp_path / "plain.parquet"))
-    with pytest.raises(
-        ValueError, match=r"data.image_column is missing: set it to a column .*'image', 'label', 'note'"
-    ):
+    with pytest.raises(ValueError, match=r"data.image_column is missing: set it to one of .*'image', 'label', 'note'"):
         HFDatasetDataModule(str(tmp_path / "plain.parquet")).load_training()
 
 
@@ -161,7 +159,7 @@ def test_a_row_without_a_label_or_an_image_is_named(hf: Any, tmp_path: Path) -> 
     ):
         HFDatasetDataModule(str(tmp_path / "broken.parquet"), **options).load_training()
     hf.Dataset.from_dict(broken | {"label": [0, -1]}, types).to_parquet(str(tmp_path / "hidden.parquet"))
-    with pytest.raises(ValueError, match=r"row 1: column 'label' is -1, which is no class"):
+    with pytest.raises(ValueError, match=r"row 1: column 'label' is -1, which is not a class"):
         HFDatasetDataModule(str(tmp_path / "hidden.parquet"), **options).load_training()
 
 

@@ -174,7 +174,7 @@ def test_without_predict_path_the_test_images_are_predicted_by_path(tree: Path) 
             ValueError,
             r"dog/03.png cannot be read as an image",
         ),
-        (lambda root: (root / "empty").mkdir(), ValueError, r"empty holds no images"),
+        (lambda root: (root / "empty").mkdir(), ValueError, r"empty contains no images"),
         (lambda root: root.rename(root.with_name("moved")), FileNotFoundError, r"data.root .*tree is not a folder"),
         (lambda root: write_image(root / "val/fox/0.png", (0, 0, 0)), ValueError, r"val/fox is not a class"),
     ],
@@ -198,7 +198,7 @@ def test_a_folder_without_classes_is_named(tmp_path: Path) -> None:
     ("options", "message"),
     [
         ({"root": None}, "data.root is missing"),
-        ({"image_size": 0}, "data.image_size must be a whole number of at least 1, got 0"),
+        ({"image_size": 0}, "data.image_size must be an integer of at least 1, got 0"),
         ({"validation_fraction": 1.0}, "data.validation_fraction must be a number of at least 0 and below 1, got 1.0"),
         ({"test_fraction": -0.1}, "data.test_fraction must be a number of at least 0 and below 1, got -0.1"),
     ],
@@ -211,7 +211,7 @@ def test_invalid_arguments_are_named(options: dict[str, Any], message: str) -> N
 @pytest.mark.parametrize("empty", [True, False])
 def test_bad_predict_paths_are_named(tmp_path: Path, empty: bool) -> None:
     path = tmp_path if empty else tmp_path / "missing"
-    error, message = (ValueError, "holds no images") if empty else (FileNotFoundError, "does not exist")
+    error, message = (ValueError, "contains no images") if empty else (FileNotFoundError, "does not exist")
     with pytest.raises(error, match=message):
         make(None, predict_path=str(path)).predict_dataloader()
 
@@ -259,7 +259,7 @@ def test_a_fit_reports_each_split_and_what_is_skipped_once(tmp_path: Path, caplo
         module.setup("fit")
     assert caplog.messages == [
         f"training: skipped in {tmp_path}/Train: 1 .heic (`pip install pillow-heif` reads them)",
-        f"{tmp_path}/valid/dog holds no images",
+        f"{tmp_path}/valid/dog contains no images",
         f"training: {tmp_path}/Train, 27 images of 3 classes",
         f"validation: {tmp_path}/valid, 4 images of 2 classes",
         f"test: split off {tmp_path}/Train, 3 images of 3 classes",
@@ -269,7 +269,7 @@ def test_a_fit_reports_each_split_and_what_is_skipped_once(tmp_path: Path, caplo
 def test_a_class_whose_only_image_is_held_out_is_named(tmp_path: Path) -> None:
     for name in ("cat", "dog"):
         write_image(tmp_path / name / "0.png", (0, 0, 0))
-    with pytest.warns(UserWarning, match="no image is left to train on of cat: add images"):
+    with pytest.warns(UserWarning, match="no training images are left of cat: add images"):
         make(tmp_path, validation_fraction=0, test_fraction=0.5).setup("fit")
 
 
@@ -330,6 +330,6 @@ def test_what_an_epoch_leaves_out_is_said(tree: Path, caplog: pytest.LogCaptureF
     assert not [line for line in caplog.messages if "each epoch" in line]
     module = make(tree, validation_fraction=0, test_fraction=0, batch_size=16)
     module.setup("fit")
-    assert [line for line in caplog.messages if "each epoch trains on all but 12 of these images" in line]
+    assert [line for line in caplog.messages if "each epoch leaves out 12 of these images" in line]
     batches = [position for batch in module.train_dataloader() for position in batch.positions.tolist()]
     assert len(set(batches)) == 60 - 12

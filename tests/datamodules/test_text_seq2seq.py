@@ -112,7 +112,7 @@ def test_tasks_are_mixed_by_weight(tmp_path: Path, world_size: int) -> None:
     assert counts == expected
 
 
-@pytest.mark.filterwarnings("ignore:.*over data.max")
+@pytest.mark.filterwarnings("ignore:.*exceed data.max")
 def test_bpe_dropout_changes_the_tokens_in_each_pass_over_the_data(tokenizer_file: str) -> None:
     task = Counting(20, weight=0.5)  # two epochs are one pass
     options: dict[str, Any] = {"bpe_dropout": 0.4, "max_source_length": 16, "max_target_length": 16}
@@ -210,7 +210,7 @@ def test_targets_that_the_model_cannot_generate_are_counted_by_split(tokenizer_f
     long = sum(length > 3 for length in lengths)
     assert long > 0
     module = attach(make_data(task, tokenizer_file), lightning_module=Short())
-    with pytest.warns(UserWarning, match=rf"^{split}: {long} of 20 targets are over model.max_length 3, "):
+    with pytest.warns(UserWarning, match=rf"^{split}: {long} of 20 targets exceed model.max_length 3, "):
         getattr(module, f"{split}_dataloader")()
 
 
@@ -287,10 +287,10 @@ def test_missing_tokenizers_are_named(tokenizer_file: str) -> None:
     [
         ({"batch_tokens": 39}, "data.batch_tokens must be at least 40, .* one pair .* 24 .* 16, got 39"),
         ({"eval_batch_tokens": 39}, "data.eval_batch_tokens must be at least 40, .*, got 39"),
-        ({"max_source_length": 1}, "data.max_source_length must be a whole number of at least 2, got 1"),
-        ({"max_target_length": 1}, "data.max_target_length must be a whole number of at least 2, got 1"),
-        ({"pad_to_multiple": 0}, "data.pad_to_multiple must be a whole number of at least 1, got 0"),
-        ({"seed": -1}, "data.seed must be a whole number of at least 0, got -1"),
+        ({"max_source_length": 1}, "data.max_source_length must be an integer of at least 2, got 1"),
+        ({"max_target_length": 1}, "data.max_target_length must be an integer of at least 2, got 1"),
+        ({"pad_to_multiple": 0}, "data.pad_to_multiple must be an integer of at least 1, got 0"),
+        ({"seed": -1}, "data.seed must be an integer of at least 0, got -1"),
         ({"over_length": "split"}, "data.over_length must be one of 'truncate', 'drop', got 'split'"),
         ({"bpe_dropout": 1.0}, "data.bpe_dropout must be a number of at least 0 and below 1, got 1.0"),
     ],

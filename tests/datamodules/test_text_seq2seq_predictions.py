@@ -39,7 +39,7 @@ def test_prediction_has_every_line_that_is_not_blank(tokenizer_file: str, tmp_pa
             assert module.predict_count == 9
     assert seen == {place: line for place, line in enumerate(lines) if line.strip()}
     messages = [str(warning.message) for warning in caught]
-    truncated = [message for message in messages if "are over data.max_source_length 24 and truncated" in message]
+    truncated = [message for message in messages if "exceed data.max_source_length 24 and are truncated" in message]
     long = sum(len(TOKENIZER.encode(f"say: {line}").ids) > 24 for line in lines)
     assert long > 0
     assert len(truncated) == world_size

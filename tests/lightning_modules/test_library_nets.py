@@ -48,7 +48,7 @@ def test_a_network_is_torchvisions_with_its_weights_and_a_head_of_its_own(name: 
         ("fasterrcnn_resnet50_fpn", None, "a network of torchvision.models.detection, not for classification"),
         ("convnext_tny", None, "torchvision has no such network for classification; did you mean convnext_tiny"),
         ("os.system", None, "torchvision has no such network"),
-        ("squeezenet1_1", {"weights": "DEFAULT"}, "options.weights is not taken: weights are loaded by"),
+        ("squeezenet1_1", {"weights": "DEFAULT"}, "options.weights is not accepted: weights are loaded by"),
         ("squeezenet1_1", {"dropuot": 0.1}, r"options {'dropuot': 0.1} do not fit squeezenet1_1: .*dropuot"),
         ("googlenet", None, "aux_logits: false"),
         ("mobilenet_v2", {"round_nearest": 0}, r"options {'round_nearest': 0} do not fit mobilenet_v2: .* zero"),
@@ -121,9 +121,9 @@ def test_a_network_of_timm_gives_its_logits(tmp_path: Path) -> None:
         assert torch.equal(ours(images), theirs(images))
     with pytest.raises(ValueError, match="timm has no such network"):
         TimmNet("hf-hub:somebody/model", 3)
-    with pytest.raises(ValueError, match=r"options.pretrained is not taken"):
+    with pytest.raises(ValueError, match=r"options.pretrained is not accepted"):
         TimmNet("test_resnet", 3, {"pretrained": True})
-    with pytest.raises(ValueError, match=r"options.checkpoint_path is not taken"):
+    with pytest.raises(ValueError, match=r"options.checkpoint_path is not accepted"):
         TimmNet("test_resnet", 3, {"checkpoint_path": "x.pth"})
     with pytest.raises(ValueError, match=r"does not take images of 40x40 pixels"):
         TimmNet("test_vit", 3).check_image_size(40)

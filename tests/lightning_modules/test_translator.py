@@ -31,7 +31,7 @@ def test_an_iterator_of_sources_is_as_good_as_a_list(model: TextModel) -> None:
 
 def test_one_string_is_not_a_list_of_its_characters(model: TextModel) -> None:
     for several in (model.n_best, model.module.n_best):
-        with pytest.raises(ValueError, match=r"texts must be several strings, such as a list of them, got str"):
+        with pytest.raises(ValueError, match=r"texts must be several strings, such as a list, got str"):
             several("two dogs")
 
 

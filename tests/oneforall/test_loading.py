@@ -44,7 +44,7 @@ def test_what_is_no_checkpoint_is_named(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("device", ["gpu", "meta", "meta:x", "cuda:99"])
 def test_a_device_that_is_not_there_is_named(image_run: Path, device: str) -> None:
-    with pytest.raises(ValueError, match=rf"device {device} cannot be used here \(.+\); name another one, such as cpu"):
+    with pytest.raises(ValueError, match=rf"device {device} cannot be used here \(.+\); choose another, such as cpu"):
         load(image_run, device)
 
 

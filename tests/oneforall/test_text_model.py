@@ -112,7 +112,7 @@ def test_one_of_several_prefixes_must_be_named(translator: TextModel) -> None:
 def test_long_sources_are_truncated_as_in_predict(translator: TextModel, given: list[list[int]]) -> None:
     long = " ".join(SOURCES[2:] * 9)
     ids = ids_of(translator, "date: " + long)
-    with pytest.warns(UserWarning, match=r"1 of 2 sources are over the maximum source length 32 and truncated"):
+    with pytest.warns(UserWarning, match=r"1 of 2 sources exceed the maximum source length 32 and are truncated"):
         translator.n_best([long, SOURCES[0]])
     assert given[0] == [*ids[:31], 1]
     assert len(ids) > 32

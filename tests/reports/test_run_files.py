@@ -21,11 +21,11 @@ def test_a_run_as_its_folder_tells_it(fitted):
 
 
 def test_what_is_not_a_run_folder_is_named(tmp_path):
-    with pytest.raises(FileNotFoundError, match=r"nowhere is not a folder; name a run folder"):
+    with pytest.raises(FileNotFoundError, match=r"nowhere is not a folder; specify a run folder"):
         RunFiles(tmp_path / "nowhere")
     with pytest.raises(
         FileNotFoundError,
-        match=r"is not a run folder: it has neither config\.yaml nor metrics\.csv; name one, such as runs/resnet20",
+        match=r"is not a run folder: it has neither config\.yaml nor metrics\.csv; specify one, such as runs/resnet20",
     ):
         RunFiles(tmp_path)
 

@@ -51,17 +51,19 @@ def test_sizes_double_until_one_does_not_fit(machine: Machine, capsys: pytest.Ca
     assert all("--trainer.max_steps=20" in args and "--batch_sizes" not in args for args in machine.started)
     out = capsys.readouterr().out
     assert "data.batch_size 512: torch.OutOfMemoryError: CUDA out of memory.\n" in out
-    assert "fastest: --data.batch_size 128; largest that was trained with: 256\n" in out
+    assert "fastest: --data.batch_size 128; largest that worked: 256\n" in out
     assert not list(Path.cwd().iterdir())
 
 
-@pytest.mark.parametrize(("code", "words"), [(1, "CUDA out of memory"), (-9, "it was killed, as when memory runs out")])
+@pytest.mark.parametrize(
+    ("code", "words"), [(1, "CUDA out of memory"), (-9, "it was killed, perhaps because memory ran out")]
+)
 def test_a_first_size_that_fails_is_an_error(
     machine: Machine, code: int, words: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     machine.largest, machine.code = 0, code
     assert run_series([*FIT, "--batch_sizes=64..128"]) == 2
-    assert "oneforall: error: --data.batch_size 64 cannot be trained with: " in (error := capsys.readouterr().err)
+    assert "oneforall: error: training with --data.batch_size 64 failed: " in (error := capsys.readouterr().err)
     assert words in error
 
 
@@ -72,7 +74,7 @@ def test_a_batch_larger_than_the_training_data_is_not_one_of_that_size(
     assert run_series([*FIT, "--batch_sizes", "64..4096"]) == 0
     out = capsys.readouterr().out
     assert "data.batch_size 256: the training data have only 200 examples\n" in out
-    assert "largest that was trained with: 128\n" in out
+    assert "largest that worked: 128\n" in out
 
 
 def test_text_has_tokens(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -76,7 +76,7 @@ def test_a_test_of_runs_that_are_not_there_leaves_nothing(
     trainings: FakeTrainings, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert run_series(["test", "--ckpt_path", "runs/typo", "--seeds", "0..1"]) == 2
-    assert "runs/typo-seed0 does not exist; name the runs as `fit --seeds` did" in capsys.readouterr().err
+    assert "runs/typo-seed0 does not exist; pass the name of `fit --seeds`" in capsys.readouterr().err
     assert not Path("runs").exists()
     assert not trainings.started
 
@@ -109,13 +109,13 @@ def test_a_folder_that_was_there_before_is_kept(trainings: FakeTrainings) -> Non
         (["--seeds", "4..2"], "--seeds 4..2 has no seed"),
         (["--seeds", "1,0..2"], "has a seed twice"),
         (["--seeds", "0..99999999999"], "has a seed above 4294967295; write it as 0..4 or 0,3,7"),
-        (["--seeds", "0..2000"], "has 2,001 seeds, each a whole training; name at most 1,000"),
+        (["--seeds", "0..2000"], "has 2,001 seeds, each of which is a whole run; give at most 1,000"),
         (["--seeds", "²"], "--seeds is ², but must be a range such as 0..4"),
         (["--seeds"], "--seeds needs a value, such as 0..4"),
         (["--seeds", "0..1", "--run_dir", "x"], "--run_dir is the same for all runs of --seeds; leave it out"),
         (["--seeds", "0..1", "--seed_everything=3"], "--seed_everything is the same for all runs"),
         (["--seeds", "0..1", "--config", "none.yaml"], "config none.yaml does not exist"),
-        (["--seeds", "0..1", "--name", "../x"], "--name ../x leads out of runs/"),
+        (["--seeds", "0..1", "--name", "../x"], "--name ../x is outside runs/"),
     ],
 )
 def test_a_mistake_ends_in_one_line_and_trains_nothing(

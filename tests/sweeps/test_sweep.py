@@ -127,7 +127,7 @@ def test_a_trial_that_fails_counts_and_is_not_the_best(
     with pytest.raises(SystemExit) as leaving:
         run_tool([*SWEEP, "--trials", "2", "--name", "none"])
     assert leaving.value.code == 1
-    assert "no trial has trained to its end; runs/none/trial-*/output.log say why" in capsys.readouterr().err
+    assert "no trial has trained to the end; see why in runs/none/trial-*/output.log" in capsys.readouterr().err
 
 
 def test_a_mistake_of_the_first_trial_ends_the_sweep_and_leaves_nothing(
@@ -157,10 +157,10 @@ def test_a_trial_that_something_else_kills_is_resumed_next_time(
     [
         (["--seeds", "0..4"], "--seeds is a flag of fit: `oneforall fit --config "),
         (["--run_dir", "x"], "--run_dir is set by the sweep for each trial; leave it out"),
-        (["--model.optimizer.lr=1"], "--model.optimizer.lr is in the search space; remove it there or here"),
+        (["--model.optimizer.lr=1"], "--model.optimizer.lr is also in the search space; remove one of the two"),
         (["--trials", "0"], "--trials must be at least 1, got 0"),
-        (["--name", "../x"], "leads out of runs/"),
-        (["--name", "."], "is runs/ itself; give a name within it"),
+        (["--name", "../x"], "is outside runs/"),
+        (["--name", "."], "is runs/ itself; pass a name within it"),
         (["--config", "none.yaml"], "config none.yaml does not exist"),
         (["--seed_everythin", "1"], "there is no option seed_everythin; did you mean seed_everything?"),
     ],

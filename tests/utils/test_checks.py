@@ -42,8 +42,8 @@ def test_a_possible_value_is_returned_as_it_is(check, possible):
 @pytest.mark.parametrize(
     ("check", "allowed", "impossible"),
     [
-        (check_int, "a whole number of at least 0", [-1, 1.0, 0.5, *INFINITE]),
-        (check_positive_int, "a whole number of at least 1", [0, -1, 1.0, *INFINITE]),
+        (check_int, "an integer of at least 0", [-1, 1.0, 0.5, *INFINITE]),
+        (check_positive_int, "an integer of at least 1", [0, -1, 1.0, *INFINITE]),
         (check_positive, "a number above 0", [0, 0.0, -1, -1e-300, *INFINITE]),
         (check_at_least, "a number of at least 0", [-1, -1e-300, *INFINITE]),
         (check_interval, "a number of at least 0", [-1, -1e-300, -math.inf]),
@@ -60,7 +60,7 @@ def test_an_impossible_value_is_refused_in_one_sentence(check, allowed, impossib
 
 def test_lower_bounds_can_be_set():
     assert check_int("x", -3, at_least=-3) == -3
-    with pytest.raises(ValueError, match=r"^x must be a whole number of at least 2, got 1$"):
+    with pytest.raises(ValueError, match=r"^x must be an integer of at least 2, got 1$"):
         check_int("x", 1, at_least=2)
     assert check_at_least("x", 2.5, 2.5) == 2.5
     with pytest.raises(ValueError, match=r"^x must be a number of at least 2\.5, got 2$"):

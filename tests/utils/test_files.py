@@ -116,7 +116,7 @@ def test_the_content_is_on_the_disk_before_the_file_is_renamed(tmp_path, monkeyp
 
 
 def test_a_folder_is_refused(tmp_path):
-    with pytest.raises(IsADirectoryError, match="is a folder: name a file in it"):
+    with pytest.raises(IsADirectoryError, match="is a folder: specify a file in it"):
         write_text(tmp_path, "text")
     assert names(tmp_path) == set()
 

@@ -57,7 +57,7 @@ def test_truncation_and_padding_of_a_published_file_are_switched_off(tmp_path: P
 
 
 def test_a_missing_tokenizer_is_named(tmp_path: Path) -> None:
-    message = f"tokenizer {tmp_path}: no such file, and no folder that holds tokenizer.json or spiece.model"
+    message = f"tokenizer {tmp_path}: neither a file nor a folder that contains tokenizer.json or spiece.model"
     with pytest.raises(FileNotFoundError, match=message):
         load_tokenizer(tmp_path)
 
@@ -83,8 +83,8 @@ def change(saved: dict[str, Any], place: str) -> None:
     ("place", "message"),
     [
         ("padding", "<pad> has id 1, but must have 0 as in T5"),
-        ("no end", "must end each sequence with </s>"),
-        ("start", "must end each sequence with </s> and begin it with nothing"),
+        ("no end", "must append </s> to each sequence"),
+        ("start", "must append </s> to each sequence and prepend nothing"),
     ],
 )
 def test_tokenizers_unlike_those_of_t5_are_refused(tmp_path: Path, place: str, message: str) -> None:

@@ -221,11 +221,11 @@ def test_mode_is_restored_and_dropout_is_off() -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"max_length": 1}, "max_length must be a whole number of at least 2, got 1"),
-        ({"num_beams": 0}, "num_beams must be a whole number of at least 1, got 0"),
+        ({"max_length": 1}, "max_length must be an integer of at least 2, got 1"),
+        ({"num_beams": 0}, "num_beams must be an integer of at least 1, got 0"),
         ({"num_return_sequences": 2}, "num_return_sequences must be at most num_beams, 1, .*got 2"),
         ({"min_length": 9}, "min_length must be at most max_length, 8, got 9"),
-        ({"no_repeat_ngram_size": -1}, "no_repeat_ngram_size must be a whole number of at least 0, got -1"),
+        ({"no_repeat_ngram_size": -1}, "no_repeat_ngram_size must be an integer of at least 0, got -1"),
         ({"early_stopping": "never"}, "early_stopping must be one of True, False, got 'never'"),
         ({"top_k": 5}, "top_k, top_p and temperature must be 0, 1 and 1 if do_sample is false, got 5"),
         ({"do_sample": True, "num_beams": 2}, "num_beams must be 1 if do_sample is true, got 2"),

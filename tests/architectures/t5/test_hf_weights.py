@@ -214,7 +214,7 @@ def test_a_tensor_in_two_shards_is_refused(tmp_path: Path) -> None:
     save_file({"shared.weight": weights["shared.weight"] + 1}, tmp_path / "b.safetensors")
     shards = {"weight_map": dict.fromkeys(weights, "a.safetensors") | {"shared.weight": "b.safetensors"}}
     (tmp_path / "model.safetensors.index.json").write_text(json.dumps(shards))
-    with pytest.raises(ValueError, match=r"b\.safetensors has shared\.weight, which another shard has, too"):
+    with pytest.raises(ValueError, match=r"b\.safetensors has shared\.weight, which is also in another shard"):
         load_pretrained(tmp_path)
 
 

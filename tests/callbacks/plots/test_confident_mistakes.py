@@ -128,5 +128,5 @@ def test_other_outputs_are_skipped(make_trainer, tiny_data, tiny_classifier, tmp
 
 
 def test_bad_arguments_are_named():
-    with pytest.raises(ValueError, match="count must be a whole number of at least 1, got 0"):
+    with pytest.raises(ValueError, match="count must be an integer of at least 1, got 0"):
         ConfidentMistakes(count=0)

@@ -25,7 +25,7 @@ def test_an_epoch_whose_batch_size_has_changed_begins_again(tmp_path, caplog):
     data, rates = Noise(batch_size=4), Rates()
     with caplog.at_level("INFO"):
         fit(tmp_path, rates, data=data, schedule=lambda optimizer, total: OneCycle(optimizer, total, peak=0.0))
-    assert "epoch 0 begins again, and the data of the 3 batches that it was trained on are repeated" in caplog.text
+    assert "epoch 0 starts again, and the data of the 3 batches already done are repeated" in caplog.text
     assert sorted(examples(data)) == sorted([*range(IMAGES), *range(IMAGES)])
     assert {len(batch) for batch in data.seen} == {4}
     assert rates.at == pytest.approx({step: 0.1 * (1 - step / 23) for step in range(3, 23)})
@@ -42,7 +42,7 @@ def test_between_two_epochs_another_batch_size_needs_no_repetition(tmp_path, cap
     data = Noise(batch_size=20)
     with caplog.at_level("INFO"):
         fit(tmp_path, data=data)
-    assert "begins again" not in caplog.text
+    assert "starts again" not in caplog.text
     assert sorted(examples(data)) == list(range(IMAGES))
     assert len(data.seen) == 2
 
@@ -56,7 +56,7 @@ def test_the_same_batches_go_on_within_the_epoch(tmp_path, caplog):
         with caplog.at_level("INFO"):
             fit(folder, data=data, max_epochs=1, accumulate_grad_batches=accumulate)
         assert len(data.seen) == 3
-        assert "begins again" not in caplog.text
+        assert "starts again" not in caplog.text
     cut(tmp_path / "odd", 3)
     data = Noise()
     fit(tmp_path / "odd", data=data, max_epochs=1, accumulate_grad_batches=2)

@@ -170,7 +170,7 @@ def test_what_a_callback_has_changed_stays_if_the_config_has_not(tmp_path):
 @pytest.mark.parametrize(
     ("data", "words"),
     [
-        (lambda: Noise(labels_seed=1), "as many examples, but others"),
+        (lambda: Noise(labels_seed=1), "as many examples, but different ones"),
         (lambda: Noise(count=48), "40 training examples there and 48 here"),
     ],
 )

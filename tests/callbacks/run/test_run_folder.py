@@ -184,7 +184,7 @@ def test_4366_processes_that_resume_from_different_files_are_named(make_trainer,
 
 def test_predictions_cannot_go_to_a_folder(tmp_path):
     (tmp_path / "here").mkdir()
-    with pytest.raises(IsADirectoryError, match=r"--output .*here is a folder: name a file"):
+    with pytest.raises(IsADirectoryError, match=r"--output .*here is a folder: specify a file"):
         evaluation_folder(None, "runs/a/checkpoints/best.ckpt", str(tmp_path / "here"))
     (tmp_path / "file").write_text("")
     with pytest.raises(OSError, match="cannot be created"):

@@ -112,7 +112,7 @@ def test_the_file_names_data_and_settings(make_trainer, described, tmp_path):
 
 def test_a_limit_is_said(make_trainer, described, tmp_path):
     data, model = described
-    with pytest.warns(UserWarning, match="tested on 4 of 10 examples only"):
+    with pytest.warns(UserWarning, match="tested on only 4 of 10 examples"):
         make_trainer(TestMetrics(), limit_test_batches=1).test(model(), data(), verbose=False)
     content = json.loads((tmp_path / "test_metrics.json").read_text())
     assert (content["examples"], content["data_examples"], content["limit_test_batches"]) == (4, 10, 1)

@@ -181,7 +181,7 @@ def test_wandb_may_fail_while_a_run_trains_and_gets_the_rest_later(tmp_path, ser
     with (
         signals_raise(),
         suppress(Interrupted),
-        pytest.warns(UserWarning, match="W&B fails .Connection lost"),
+        pytest.warns(UserWarning, match="W&B has failed .Connection lost"),
     ):
         setting.train(*([] if ends else [Kill("on_train_batch_end", 6, signal.SIGUSR1)]))
     assert len(server.scalars()) == rows_before

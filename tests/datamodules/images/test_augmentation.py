@@ -238,15 +238,15 @@ def test_shrinking_keeps_a_flat_image_flat() -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"crop_padding": -1}, "augmentation.crop_padding must be a whole number of at least 0, got -1"),
-        ({"cutout": 2.5}, "augmentation.cutout must be a whole number of at least 0, got 2.5"),
+        ({"crop_padding": -1}, "augmentation.crop_padding must be an integer of at least 0, got -1"),
+        ({"cutout": 2.5}, "augmentation.cutout must be an integer of at least 0, got 2.5"),
         ({"erasing": 1.5}, "augmentation.erasing must be a number from 0 to 1, got 1.5"),
         ({"mixup_alpha": -0.1}, "augmentation.mixup_alpha must be a number of at least 0, got -0.1"),
         ({"rand_magnitude": 31}, "augmentation.rand_magnitude must be at most 30, got 31"),
         ({"crop_mode": "edge"}, "augmentation.crop_mode must be one of 'reflect', 'zero', got 'edge'"),
         ({"flip": "vertical"}, "augmentation.flip must be one of 'none', 'random', 'alternating', got 'vertical'"),
         ({"policy": "auto"}, "augmentation.policy must be one of 'none', 'trivial', 'rand', got 'auto'"),
-        ({"progressive_sizes": [(0.7, 20), (0.4, 24)]}, r"progressive_sizes .* rise, .*, got \[0.7, 0.4\]"),
+        ({"progressive_sizes": [(0.7, 20), (0.4, 24)]}, r"progressive_sizes .* increasing .*, got \[0.7, 0.4\]"),
         ({"progressive_sizes": [(1.5, 20)]}, r"progressive_sizes .* up to 1, got \[1.5\]"),
         ({"progressive_sizes": [(0.7, 0)]}, r"progressive_sizes must have sizes of at least 1, got \[\(0.7, 0\)\]"),
     ],

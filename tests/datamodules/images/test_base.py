@@ -161,10 +161,10 @@ def test_image_sizes_grow_with_the_planned_epochs(tmp_path: Path, limit: dict[st
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"batch_size": 0}, "data.batch_size must be a whole number of at least 1, got 0"),
-        ({"eval_batch_size": 0}, "data.eval_batch_size must be a whole number of at least 1, got 0"),
-        ({"seed": -1}, "data.seed must be a whole number of at least 0, got -1"),
-        ({"split_seed": -1}, "data.split_seed must be a whole number of at least 0, got -1"),
+        ({"batch_size": 0}, "data.batch_size must be an integer of at least 1, got 0"),
+        ({"eval_batch_size": 0}, "data.eval_batch_size must be an integer of at least 1, got 0"),
+        ({"seed": -1}, "data.seed must be an integer of at least 0, got -1"),
+        ({"split_seed": -1}, "data.split_seed must be an integer of at least 0, got -1"),
     ],
 )
 def test_invalid_numbers_are_named(options: dict[str, Any], message: str) -> None:

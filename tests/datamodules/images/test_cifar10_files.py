@@ -59,7 +59,7 @@ BAD = {
     "ragged labels": (changed(labels=[[0], [1, 2]] * 20), r"`labels` must be"),
     "label 10": (changed(labels=[10] * 40), r"`labels` must be from 0 to 9, got from 10 to 10"),
     "label -1": (changed(labels=[-1] * 40), r"`labels` must be from 0 to 9, got from -1 to -1"),
-    "nothing": (changed(labels=[], data=np.zeros((0, 3072), np.uint8)), r"holds no images"),
+    "nothing": (changed(labels=[], data=np.zeros((0, 3072), np.uint8)), r"contains no images"),
 }
 
 

@@ -68,8 +68,8 @@ def test_a_test_folder_without_labels_is_skipped(tmp_path: Path, names: list[str
 @pytest.mark.parametrize(
     ("names", "message"),
     [
-        (["valid/a/0.png", "dev/a/0.png"], "dev and .*valid are both the val split by their names"),
-        (["train/0.png", "car/0.png"], "train is the training split by its name but has no class folders"),
+        (["valid/a/0.png", "dev/a/0.png"], "dev and .*valid are both named like the val split"),
+        (["train/0.png", "car/0.png"], "train is named like the training split but has no class folders"),
         (["photos/train/a/0.png"], "has no class folders, but .*photos has splits: pass --data.root .*photos$"),
     ],
 )

@@ -43,9 +43,9 @@ def test_endings_in_any_case_and_images_without_one_are_read_and_others_counted(
     write_image(tmp_path / "__MACOSX/a.png")
     paths, skipped = list_images(tmp_path)
     assert [path.name for path in paths] == ["a.png", "b.jfif", "c.JPE", "d.AVIF", "e"]
-    kinds = {".heic": 2, ".txt": 1, ".db": 1, "without an ending": 2, "hidden": 1, "__MACOSX/": 1}
+    kinds = {".heic": 2, ".txt": 1, ".db": 1, "without an extension": 2, "hidden": 1, "__MACOSX/": 1}
     assert skipped == kinds
-    assert describe_skipped(skipped).startswith("2 .heic (`pip install pillow-heif` reads them), 2 without an ending")
+    assert describe_skipped(skipped).startswith("2 .heic (`pip install pillow-heif` reads them), 2 without an ext")
 
 
 def test_links_are_followed_once_and_loops_are_skipped(tmp_path: Path) -> None:
@@ -66,7 +66,7 @@ def test_links_are_followed_once_and_loops_are_skipped(tmp_path: Path) -> None:
     assert {path.name for path in paths} == {"0.png", "1.png", "2.png", "gone.png"}
     assert skipped["links to folders of the data set itself"] == 5
     assert skipped["repeated links"] == 1
-    assert skipped["links to files that are read already"] == 1
+    assert skipped["links to files that are already read"] == 1
 
 
 def test_links_into_hidden_folders_of_the_data_set_are_read(tmp_path: Path) -> None:

@@ -61,7 +61,7 @@ def test_a_whole_text_has_plain_line_ends_and_no_byte_order_mark(tmp_path: Path)
         ("\ufeffone\n".encode("utf-16-be"), "^data.path: .*bad is UTF-16: save it as UTF-8"),
         (
             "a\nb\n".encode("utf-16-le"),
-            "^data.path: .*bad, line 1: a NUL character, so it is not text, or not in UTF-8",
+            "^data.path: .*bad, line 1: a NUL character, so it is not text or not UTF-8",
         ),
         (
             b"version https://git-lfs.github.com/spec/v1\noid sha256:0\n",
@@ -86,7 +86,7 @@ def test_a_missing_file_is_named() -> None:
 
 
 def test_a_folder_is_named(tmp_path: Path) -> None:
-    with pytest.raises(IsADirectoryError, match=rf"^data.path: {tmp_path} is a folder: name a file in it$"):
+    with pytest.raises(IsADirectoryError, match=rf"^data.path: {tmp_path} is a folder: specify a file in it$"):
         read_lines(str(tmp_path), "data.path")
 
 

@@ -75,16 +75,16 @@ def test_what_is_not_there_is_split_off(hf: Any, tmp_path: Path) -> None:
 def test_mistakes_name_the_field_and_the_row(hf: Any, tmp_path: Path) -> None:
     file = str(tmp_path / "all.parquet")
     hf.Dataset.from_dict(columns(PAIRS) | {"target": ["a", " "] * 22 + ["b"]}).to_parquet(file)
-    with pytest.raises(ValueError, match=r"\(train\): no field 'text'; there are 'source', 'target'"):
+    with pytest.raises(ValueError, match=r"\(train\): no field 'text'; it has 'source', 'target'"):
         HFDataset(file, "text").examples("train")
     options: dict[str, Any] = {"val_fraction": 0.0, "test_fraction": 0.0}
     with pytest.raises(ValueError, match=r"row 1: field 'target' is empty: fill it or remove the row"):
         list(HFDataset(file, **options).examples("train"))
     with pytest.raises(ValueError, match=r"row 0: field 'number' must be text, got 0"):
         list(HFDataset(file, "number", **options).examples("train"))
-    with pytest.raises(ValueError, match=r"row 0: field 'translation.fr' is not there; there are 'en', 'de'"):
+    with pytest.raises(ValueError, match=r"row 0: field 'translation.fr' is missing; the column has 'en', 'de'"):
         HFDataset(file, "translation.fr", **options).examples("train")[0]
-    with pytest.raises(ValueError, match=r"has no val split: set val_split to its name, or val_fraction to the share"):
+    with pytest.raises(ValueError, match=r"no val split: set val_split to its name, or val_fraction to the fraction"):
         HFDataset(file, **options).examples("val")
     with pytest.raises(FileNotFoundError, match=r"HFDataset: path .*nowhere does not exist"):
         HFDataset(str(tmp_path / "nowhere")).examples("train")

@@ -97,7 +97,7 @@ def test_a_file_that_is_changed_meanwhile_is_an_error(tmp_path: Path) -> None:
     opened = open_lines(str(path), "x")
     assert isinstance(opened, Lines)
     path.write_text("three\nfour\n")
-    with pytest.raises(OSError, match="file has been changed while it was read"):
+    with pytest.raises(OSError, match="file was changed while it was being read"):
         opened[0]
 
 

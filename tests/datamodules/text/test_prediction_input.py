@@ -49,15 +49,15 @@ def test_a_table_has_a_record_per_row_as_a_reader_of_another_kind_wrote_it(tmp_p
         (
             "x.csv",
             "text,id\na,1\n",
-            r"line 2: no field 'source'; there are 'text', 'id'; set the field, or name the file .txt",
+            r"line 2: no field 'source'; it has 'text', 'id'; set the field, or rename the file to .txt",
         ),
-        ("x.jsonl", '{"source": "a"}\n{"text": "a"}\n', r"line 2: no field 'source'; there are 'text'; set the field"),
+        ("x.jsonl", '{"source": "a"}\n{"text": "a"}\n', r"line 2: no field 'source'; it has 'text'; set the field"),
         ("x.jsonl", '{"source": null}', r"line 1: field 'source' must be text, got None"),
         ("x.jsonl", '\n{"source": 3}', r"line 2: field 'source' must be text, got 3"),
         ("x.jsonl", '{"source": "\\ud83d"}', r"line 1: field 'source' has .*half of a surrogate pair"),
         ("x.jsonl", '["a"]', r"line 1: a list, not an object"),
         ("x.csv", "source\n", "x.csv has no rows"),
-        ("x.json", '[{"source": "a"}]', "x.json is JSON: name it .jsonl"),
+        ("x.json", '[{"source": "a"}]', "x.json is JSON: rename it to .jsonl"),
         ("x.txt", "a\rb\n", "x.txt, line 1: a carriage return"),
     ],
 )

@@ -22,11 +22,11 @@ def test_texts_are_encoded_with_or_without_a_cache(tmp_path: Path) -> None:
 
 def test_long_texts_are_counted_in_warnings() -> None:
     long = np.array([True, False, True])
-    with pytest.warns(UserWarning, match="over data.max") as caught:
+    with pytest.warns(UserWarning, match="exceed data.max") as caught:
         prepare().report_long("val", long, ~long, "dropped")
     assert [str(warning.message) for warning in caught] == [
-        "val: 2 of 3 sources are over data.max_source_length 24 and dropped",
-        "val: 1 of 3 targets are over data.max_target_length 16 and dropped",
+        "val: 2 of 3 sources exceed data.max_source_length 24 and are dropped",
+        "val: 1 of 3 targets exceed data.max_target_length 16 and are dropped",
     ]
 
 
@@ -38,7 +38,7 @@ def test_nothing_too_long_is_not_worth_a_warning() -> None:
 
 def test_targets_that_cannot_be_generated_whole_are_counted() -> None:
     lengths = np.array([3, 9, 10, 16, 20])
-    with pytest.warns(UserWarning, match=r"^test: 3 of 5 targets are over model.max_length 9, .*: raise it$"):
+    with pytest.warns(UserWarning, match=r"^test: 3 of 5 targets exceed model.max_length 9, .*: raise it$"):
         prepare(max_generated=9).report_ungenerable("test", lengths)
     for quiet in (prepare(), prepare(max_generated=16), prepare(max_generated=15, max_target_length=15)):
         with warnings.catch_warnings():

@@ -102,7 +102,7 @@ def test_lines_are_read_and_blank_ones_skipped(tmp_path: Path) -> None:
     spans = SpanCorruption(str(tmp_path / "text"), str(tmp_path / "blank"))
     assert [example.source for example in spans.examples("train")] == ["one", "two"]
     assert [spans.examples("train")[number].source for number in (0, 1, -1)] == ["one", "two", "two"]
-    with pytest.raises(ValueError, match=r"val: .*blank has only blank lines"):
+    with pytest.raises(ValueError, match=r"val: .*blank contains only blank lines"):
         spans.examples("val")
     with pytest.raises(ValueError, match="no test data: set test "):
         spans.examples("test")

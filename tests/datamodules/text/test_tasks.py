@@ -200,11 +200,11 @@ def test_long_pairs_are_truncated_and_counted() -> None:
     wide = sum(len(TOKENIZER.encode(example.references[0]).ids) > 3 for example in examples)
     assert 0 < long < 45
     assert 0 < wide < 45
-    with pytest.warns(UserWarning, match="over data.max") as caught:
+    with pytest.warns(UserWarning, match="exceed data.max") as caught:
         part = task.training_part(examples, 0, prepare(max_source_length=12, max_target_length=3))
     assert [str(warning.message) for warning in caught] == [
-        f"train: {long} of 45 sources are over data.max_source_length 12 and truncated",
-        f"train: {wide} of 45 targets are over data.max_target_length 3 and truncated",
+        f"train: {long} of 45 sources exceed data.max_source_length 12 and are truncated",
+        f"train: {wide} of 45 targets exceed data.max_target_length 3 and are truncated",
     ]
     assert pairs_of(part) == [(encode(f"say: {source}", 12), encode(reference, 3)) for source, (reference,) in examples]
 
@@ -252,7 +252,7 @@ def test_bpe_dropout_draws_tokens_again_in_each_cycle() -> None:
 def test_evaluation_texts_are_encoded_without_dropout_and_truncated(bpe_dropout: float) -> None:
     task = Counting(references=2)
     examples = task.examples("val")
-    with pytest.warns(UserWarning, match="val: .* sources are over data.max_source_length 12 and truncated"):
+    with pytest.warns(UserWarning, match="val: .* sources exceed data.max_source_length 12 and are truncated"):
         texts = task.evaluation_texts(examples, "val", prepare(max_source_length=12, bpe_dropout=bpe_dropout))
     assert rows(texts.source_ids) == [encode(f"say: {example.source}", 12) for example in examples]
     assert rows(texts.target_ids) == [encode(example.references[0], 16) for example in examples]

@@ -90,7 +90,7 @@ def test_a_damaged_file_is_written_again(tokenizer: Tokenizer, tmp_path: Path) -
         assert file.read_bytes() == intact
     with file.open("wb") as stream:
         write_table([TokenTable.of([[3, 1]])], stream, np.dtype(np.uint16))
-    with pytest.warns(UserWarning, match="it does not have a row for each text"):
+    with pytest.warns(UserWarning, match="its number of rows is not the number of texts"):
         assert rows(encode_texts(tokenizer, TEXTS, str(tmp_path))) == expected
     with warnings.catch_warnings():
         warnings.simplefilter("error")

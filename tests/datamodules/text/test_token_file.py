@@ -48,11 +48,11 @@ def test_every_byte_counts(tmp_path: Path) -> None:
         damaged = bytearray(content)
         damaged[place] ^= 1
         (tmp_path / "file").write_bytes(damaged)
-        with pytest.raises(ValueError, match=r"footer|checksum|row for each text"):
+        with pytest.raises(ValueError, match=r"footer|checksum|number of rows"):
             open_table(tmp_path / "file", len(ROWS))
     for size in range(len(content)):
         (tmp_path / "file").write_bytes(content[:size])
         with pytest.raises(ValueError, match="footer"):
             open_table(tmp_path / "file", len(ROWS))
-    with pytest.raises(ValueError, match="row for each text"):
+    with pytest.raises(ValueError, match="number of rows"):
         open_table(tmp_path / "intact", 3)

@@ -113,7 +113,7 @@ def test_the_command_names_bad_files_in_one_line(tmp_path: Path, capsys: pytest.
 def test_invalid_arguments_are_named() -> None:
     with pytest.raises(ValueError, match=r"^vocab_size must be at least 375, .* 100 sentinels, got 300$"):
         train_tokenizer(TEXTS, 300)
-    with pytest.raises(ValueError, match=r"^num_sentinels must be a whole number of at least 0, got -1"):
+    with pytest.raises(ValueError, match=r"^num_sentinels must be an integer of at least 0, got -1"):
         train_tokenizer(TEXTS, 400, num_sentinels=-1)
     with pytest.raises(ValueError, match="tokenizer_model must be one of 'unigram', 'bpe', got 'words'"):
         train_tokenizer(TEXTS, 300, "words")  # type: ignore[arg-type]

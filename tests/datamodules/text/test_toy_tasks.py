@@ -74,7 +74,7 @@ def test_numbers_have_different_words_and_of_each_length_there_are_many() -> Non
 def test_invalid_arguments_are_named() -> None:
     with pytest.raises(ValueError, match=r"^ReverseTask: num_train \+ .* number of different examples.*, got 40$"):
         ReverseTask("ab", min_length=1, max_length=3, num_train=38, num_val=1, num_test=1).examples("val")
-    with pytest.raises(ValueError, match=r"^NumberTask: num_val must be a whole number of at least 1, got 0$"):
+    with pytest.raises(ValueError, match=r"^NumberTask: num_val must be an integer of at least 1, got 0$"):
         NumberTask(num_val=0)
     with pytest.raises(ValueError, match=r"ReverseTask: letters must be at least two different letters.*, got 'a'"):
         ReverseTask(letters="a")
