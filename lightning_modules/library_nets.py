@@ -11,7 +11,6 @@ import difflib
 from collections.abc import Collection, Mapping
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
 from architectures.base import ImageClassifierNet
@@ -45,23 +44,6 @@ class LibraryNet(ImageClassifierNet):
         """Return logits [B, num_classes] for normalised images, float [B, 3, H, W]."""
         logits: Tensor = self.network(images)
         return logits
-
-    @torch.no_grad()
-    def check_image_size(self, size: int) -> None:
-        """Raise ValueError if the network cannot take images of this height and width, in pixels."""
-        training, images = self.training, next(self.parameters()).new_zeros(2, 3, size, size)
-        try:
-            logits = self.eval()(images)
-        except Exception as error:  # a library's network may raise anything
-            reason = " ".join(str(error).split())
-            raise ValueError(
-                f"{type(self).__name__} {self.name} does not take images of {size}x{size} pixels ({reason}): pass "
-                "another --data.image_size, 224 for most of them, or the network's option for the size of its images"
-            ) from error
-        finally:
-            self.train(training)
-        if not isinstance(logits, Tensor) or logits.shape != (2, self.num_classes):
-            raise ValueError(f"{type(self).__name__} {self.name} does not return one logit per class: name another")
 
 
 class TorchvisionNet(LibraryNet):

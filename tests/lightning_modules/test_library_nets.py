@@ -9,6 +9,7 @@ import torchvision
 from torch import nn
 
 from lightning_modules.image_classifier import ImageClassifier
+from lightning_modules.image_data_check import check_outputs
 from lightning_modules.library_nets import LibraryNet, TimmNet, TorchvisionNet
 from lightning_modules.optim.parameter_groups import parameter_groups
 from lightning_modules.pretrained import load_network
@@ -67,14 +68,16 @@ class Fixed(LibraryNet):
 
 
 def test_images_of_a_size_that_does_not_fit_are_refused_before_training(trainer: Any) -> None:
-    Fixed().check_image_size(8)
+    check_outputs(Fixed(), 8)
     model = ImageClassifier(Fixed(), optimizer=torch.optim.SGD, schedule=lambda *_: None)  # type: ignore
     data = Data(3)
     data.input_size = 16
     with pytest.raises(ValueError, match=r"fixed does not take images of 16x16 pixels .*--data.image_size"):
         trainer().fit(model, datamodule=data)
-    with pytest.raises(ValueError, match="does not return one logit per class"):
-        Fixed(nn.Unflatten(1, (3, 1))).check_image_size(8)
+    with pytest.raises(
+        ValueError, match=r"Fixed fixed returns \[2, 3, 1\] .*, not one logit per class, \[2, 3\]: name"
+    ):
+        check_outputs(Fixed(nn.Unflatten(1, (3, 1))), 8)
 
 
 def test_a_checkpoint_names_a_network_as_data() -> None:
@@ -126,4 +129,4 @@ def test_a_network_of_timm_gives_its_logits(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"options.checkpoint_path is not taken"):
         TimmNet("test_resnet", 3, {"checkpoint_path": "x.pth"})
     with pytest.raises(ValueError, match=r"does not take images of 40x40 pixels"):
-        TimmNet("test_vit", 3).check_image_size(40)
+        check_outputs(TimmNet("test_vit", 3), 40)
