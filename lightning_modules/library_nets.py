@@ -38,7 +38,13 @@ class LibraryNet(ImageClassifierNet):
         super().__init__(num_classes)
         self.name = name
         self.network = network
-        self.head = f"network.{last_layer(network, num_classes, name)}"  # type: ignore[misc]  # known only now
+        self._heads = tuple(f"network.{path}" for path in last_layers(network, num_classes, name))
+        self.head = self._heads[-1]  # type: ignore[misc]  # known only now
+
+    @property
+    def heads(self) -> tuple[str, ...]:
+        """Dotted names of all last layers: those of timm's `distilled` networks have two."""
+        return self._heads
 
     def forward(self, images: Tensor) -> Tensor:
         """Return logits [B, num_classes] for normalised images, float [B, 3, H, W]."""
@@ -127,14 +133,24 @@ def build(make: Any, name: str, num_classes: int, options: Mapping[str, Option] 
     return network
 
 
-def last_layer(network: nn.Module, num_classes: int, name: str) -> str:
-    """Return the dotted name of the last layer with one output per class.
+def last_layers(network: nn.Module, num_classes: int, name: str) -> list[str]:
+    """Return the dotted names of the layers with one output per class that give a network's logits.
+
+    They are the last one and, in a network of timm with several, all those in what it calls its classifier.
 
     Raises:
         ValueError: There is none.
     """
     modules: list[tuple[str, nn.Module]] = list(network.named_modules())
-    for path, module in reversed(modules):
-        if getattr(module, "out_features", None) == num_classes or getattr(module, "out_channels", None) == num_classes:
-            return path
-    raise ValueError(f"architecture.name {name} has no last layer with {num_classes} outputs: name another network")
+    fitting = [
+        (path, module)
+        for path, module in modules
+        if num_classes in (getattr(module, "out_features", None), getattr(module, "out_channels", None))
+    ]
+    if not fitting:
+        raise ValueError(f"architecture.name {name} has no last layer with {num_classes} outputs: name another network")
+    classifier = network.get_classifier() if hasattr(network, "get_classifier") else ()
+    inside = set(nn.ModuleList(classifier if isinstance(classifier, tuple) else [classifier]).modules())
+    several = [path for path, module in fitting if module in inside]
+    last = fitting[-1][0]
+    return several if last in several else [last]

@@ -1,6 +1,7 @@
 """Networks of torchvision and timm by name: the library's own logits, names, errors, and checkpoints that open."""
 
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -8,6 +9,7 @@ import torch
 import torchvision
 from torch import nn
 
+from callbacks.freeze_backbone import FreezeBackbone
 from lightning_modules.image_classifier import ImageClassifier
 from lightning_modules.image_data_check import check_outputs
 from lightning_modules.library_nets import LibraryNet, TimmNet, TorchvisionNet
@@ -37,7 +39,7 @@ def test_a_network_is_torchvisions_with_its_weights_and_a_head_of_its_own(name: 
     load_network(fewer, tmp_path / "published.pth")
     assert fewer.head == head
     assert fewer.eval()(images).shape == (2, 3)
-    groups = {group["name"]: group["params"] for group in parameter_groups(fewer, fewer.head)}
+    groups = {group["name"]: group["params"] for group in parameter_groups(fewer, *fewer.heads)}
     assert [parameter.shape[0] for parameter in groups["head"]] == [3]
     body = [key for key in theirs.state_dict() if not f"network.{key}".startswith(head)]
     assert all(torch.equal(fewer.state_dict()[f"network.{key}"], theirs.state_dict()[key]) for key in body)
@@ -130,3 +132,20 @@ def test_a_network_of_timm_gives_its_logits(tmp_path: Path) -> None:
         TimmNet("test_resnet", 3, {"checkpoint_path": "x.pth"})
     with pytest.raises(ValueError, match=r"does not take images of 40x40 pixels"):
         check_outputs(TimmNet("test_vit", 3), 40)
+
+
+def test_both_heads_of_a_distilled_network_are_new_for_other_classes_and_of_the_head(tmp_path: Path) -> None:
+    timm = pytest.importorskip("timm")
+    name, options = "deit_tiny_distilled_patch16_224", {"img_size": 32, "depth": 1}
+    torch.save(timm.create_model(name, num_classes=5, **options).state_dict(), tmp_path / "a.pth")
+    ours = TimmNet(name, 3, options)  # type: ignore[arg-type]
+    load_network(ours, tmp_path / "a.pth")
+    assert ours.heads == ("network.head", "network.head_dist")
+    groups = {group["name"]: group["params"] for group in parameter_groups(ours, *ours.heads)}
+    assert [list(matrix.shape) for matrix in groups["head"]] == [[3, 192], [3, 192]]
+    FreezeBackbone(1).on_train_start(
+        SimpleNamespace(current_epoch=0),  # type: ignore[arg-type]
+        SimpleNamespace(architecture=ours),  # type: ignore[arg-type]
+    )
+    trained = {key for key, parameter in ours.named_parameters() if parameter.requires_grad}
+    assert trained == {f"{head}.{kind}" for head in ours.heads for kind in ("weight", "bias")}
