@@ -161,7 +161,7 @@ def read_config(folder: Path) -> dict[str, Any]:
     config = read_json(path)
     model_type = config.get("model_type", "t5")
     if model_type != "t5":
-        raise ValueError(f"{path}: model_type must be 't5', got {model_type!r}")
+        raise ValueError(f"{path}: model_type must be 't5', got {model_type!r}: name the folder of a T5 or FLAN-T5")
     # In published code, null means the default.
     return {key: value for key, value in config.items() if value is not None}
 
