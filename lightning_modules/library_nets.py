@@ -141,15 +141,14 @@ def last_layers(network: nn.Module, num_classes: int, name: str) -> list[str]:
     Raises:
         ValueError: There is none.
     """
-    modules: list[tuple[str, nn.Module]] = list(network.named_modules())
-    fitting = [
+    fitting: list[tuple[str, nn.Module]] = [
         (path, module)
-        for path, module in modules
+        for path, module in network.named_modules()
         if num_classes in (getattr(module, "out_features", None), getattr(module, "out_channels", None))
     ]
     if not fitting:
         raise ValueError(f"architecture.name {name} has no last layer with {num_classes} outputs: name another network")
-    classifier = network.get_classifier() if hasattr(network, "get_classifier") else ()
+    classifier = getattr(network, "get_classifier", tuple)()
     inside = set(nn.ModuleList(classifier if isinstance(classifier, tuple) else [classifier]).modules())
     several = [path for path, module in fitting if module in inside]
     last = fitting[-1][0]
