@@ -144,7 +144,7 @@ NORM = "encoder.final_layer_norm.weight"
         (lambda w: w.pop(NORM), f"config.json: missing {NORM}$"),
         (lambda w: w.update({"bias": torch.zeros(1)}), "config.json: unexpected bias$"),
         (
-            lambda w: w.update(dict.fromkeys("abcde", torch.zeros(1))),
+            lambda w: w.update({name: torch.zeros(1) for name in "abcde"}),
             "unexpected a; unexpected b; unexpected c; and 2 more$",
         ),
         (lambda w: w.update({NORM: w[NORM].to(torch.int8)}), rf"{NORM} is torch.int8, of quantized weights: get"),
