@@ -148,7 +148,7 @@ def last_layers(network: nn.Module, num_classes: int, name: str) -> list[str]:
     ]
     if not fitting:
         raise ValueError(f"architecture.name {name} has no last layer with {num_classes} outputs: name another network")
-    classifier = getattr(network, "get_classifier", tuple)()
+    classifier: Any = getattr(network, "get_classifier", tuple)()
     inside = set(nn.ModuleList(classifier if isinstance(classifier, tuple) else [classifier]).modules())
     several = [path for path, module in fitting if module in inside]
     last = fitting[-1][0]
