@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from architectures.base import ImageClassifierNet
 from lightning_modules.library_nets import LibraryNet
-from utils.checkpoints import first_few
+from utils.error_text import first_few
 from utils.files import refuse_lfs_pointer
 from utils.torch_files import load_plain
 from utils.weights import check_digests, check_finite, plain_weights

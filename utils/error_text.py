@@ -21,3 +21,9 @@ def text_of(error: BaseException) -> str:
     if isinstance(error, OSError) and error.strerror and error.errno in NO_SPACE:
         return str(error) if error.strerror == os.strerror(error.errno) else error.strerror
     return str(error)
+
+
+def first_few(problems: list[str], shown: int = 3) -> str:
+    """Return the first problems, and how many more there are, as one line."""
+    more = f"; and {len(problems) - shown} more" if len(problems) > shown else ""
+    return "; ".join(problems[:shown]) + more

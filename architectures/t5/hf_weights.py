@@ -18,7 +18,7 @@ from torch import Tensor
 
 from architectures.t5.config import T5Config
 from architectures.t5.model import T5
-from utils.checkpoints import first_few
+from utils.error_text import first_few
 from utils.files import refuse_lfs_pointer
 from utils.torch_files import load_plain
 from utils.weights import check_finite, plain_weights

@@ -18,7 +18,6 @@ from utils.checkpoints import (
     add_digests,
     check_format,
     explain_misfit,
-    first_few,
     newest_intact_checkpoint,
     read_checkpoint,
     read_config,
