@@ -22,6 +22,7 @@ from utils.checkpoints import (
     read_checkpoint,
     read_config,
 )
+from utils.error_text import first_few
 
 
 class Hostile:
