@@ -31,6 +31,11 @@ class ImageClassifierNet(nn.Module, ABC):
         super().__init__()
         self.num_classes = check_positive_int("num_classes", num_classes)
 
+    @property
+    def heads(self) -> tuple[str, ...]:
+        """Dotted names of all last layers: `head`, unless a network averages the logits of several."""
+        return (self.head,)
+
     @abstractmethod
     def forward(self, images: Tensor) -> Tensor:
         """Return logits [B, num_classes] for normalised images, float [B, 3, H, W]."""

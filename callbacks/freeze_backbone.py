@@ -56,6 +56,6 @@ class FreezeBackbone(Callback):
 
 def _freeze(network: nn.Module, frozen: bool) -> None:
     """Freeze or unfreeze everything but the head."""
-    head = network.get_submodule(str(network.head))
     network.requires_grad_(not frozen).train(not frozen)
-    head.requires_grad_(True).train(True)
+    for head in getattr(network, "heads", [network.head]):
+        network.get_submodule(str(head)).requires_grad_(True).train(True)

@@ -11,6 +11,9 @@ from typing import Any
 from jsonargparse._typehints import get_all_subclass_paths, get_class_types
 from torch import nn
 
+ADAPTERS = {"torchvision": ("TorchvisionNet", "resnet18"), "timm": ("TimmNet", "vit_tiny_patch16_224")}
+"""The class that builds any network of a library, by the library's package, and the name of such a network."""
+
 MOST_LISTED = 24
 """Maximum number of classes that are listed where no name is similar."""
 
@@ -45,6 +48,9 @@ def explain_class(name: str, typehint: Any, fields: dict[str, Any], packages: Se
         return f"there is no class {name}"
     known = known_classes(typehint)
     bases = " or ".join(base.__name__ for base in bases_of(typehint))
+    adapter, example = ADAPTERS.get(name.partition(".")[0], ("", ""))
+    if adapter in known:
+        return f"{name} is not a subclass of {bases}: give {adapter} instead, and as its `name` one such as {example}"
     found = next(iter(_loaded(last, name, packages)), None)
     if found is not None and last not in known:
         # A field that takes any module says nothing about where this one belongs

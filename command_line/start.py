@@ -11,6 +11,7 @@ from command_line.completion import completion_script, shell_asked_for
 from command_line.configs import option_values
 from command_line.error_line import print_error
 from command_line.help_pages import help_option, page_asked_for
+from command_line.memory import use_huge_pages
 from command_line.mistakes import mistake_in
 from command_line.streams import mend_streams
 from command_line.tools import TOOLS, run_tool
@@ -36,6 +37,7 @@ SERIES = {
 def main() -> None:
     """Run the command line."""
     mend_streams()
+    use_huge_pages()
     if is_series(sys.argv[1:]):
         sys.exit(import_module("sweeps.series").run_series(sys.argv[1:]))
     answer_early(sys.argv[1:])

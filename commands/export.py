@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from command_line.model_arguments import add_checkpoint
 from command_line.paths import checkpoint_file, path_argument
+from utils import interruption
 from utils.files import atomic_folder, atomic_path, require_checkpoint, run_folder_of
 
 if TYPE_CHECKING:
@@ -52,7 +53,7 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--overwrite",
         action="store_true",
-        help="replace an earlier export at the same path; a file is replaced only if it ends in .onnx or .pt2",
+        help="replace an earlier export at the same path",
     )
 
 
@@ -62,6 +63,7 @@ def run(options: Namespace) -> None:
     Raises:
         ValueError: The format is not for such a model, a package is missing, or the checkpoint cannot be used.
         OSError: The checkpoint does not exist, or the target exists or cannot be written.
+        SystemExit: After a signal (130, 143); nothing is written then.
     """
     if options.quantization and options.format != "ctranslate2":
         raise ValueError(f"--quantization is for --format ctranslate2, not for {options.format}; leave it out")
@@ -76,11 +78,15 @@ def run(options: Namespace) -> None:
 
     model = load(checkpoint, "cpu", options.trust_checkpoint)
     check_format(model, options.format)
-    exported = (
-        write_images(model, target, options.format)
-        if isinstance(model, ImageModel)
-        else write_texts(model, target, options.format, options.quantization, options.overwrite)
-    )
+    try:
+        with interruption.signals_raise():
+            exported = (
+                write_images(model, target, options.format)
+                if isinstance(model, ImageModel)
+                else write_texts(model, target, options.format, options.quantization, options.overwrite)
+            )
+    except interruption.Interrupted as interrupted:
+        raise SystemExit(interrupted.exit_code) from None
     print(*report(exported, target), sep="\n")
 
 
@@ -93,9 +99,14 @@ def default_target(checkpoint: Path, format: str, quantization: str | None) -> P
 
 
 def check_target(target: Path, format: str, overwrite: bool) -> None:
-    """Raise OSError if the target cannot be written, or something is there already that must not be replaced.
+    """Raise an error if the target cannot be written, or something is there already that must not be replaced.
 
-    A file is replaced only if it has the suffix of the format, since any other is not an earlier export.
+    A file must have the suffix of the format: any other that is there is not an earlier export, and libraries choose
+    how they write and read a file by its suffix.
+
+    Raises:
+        OSError: Something is in the way, or the folder cannot be written to.
+        ValueError: A file has another suffix.
     """
     folder = next(each for each in target.absolute().parents if each.exists())
     if not folder.is_dir():
@@ -104,11 +115,15 @@ def check_target(target: Path, format: str, overwrite: bool) -> None:
         raise PermissionError(f"--output {target} cannot be written: no permission in {folder}; choose another path")
     if format in IMAGES and target.is_dir():
         raise IsADirectoryError(f"--output {target} is a folder: specify a file in it")
-    if format in TEXTS and target.is_file():
-        raise NotADirectoryError(f"--output {target} is a file: specify a folder")
+    if format in IMAGES and target.suffix != f".{format}":  # such as the checkpoint, or config.yaml
+        raise ValueError(f"--output {target} must end in .{format} for --format {format}: choose another file")
+    if format in TEXTS and not target.is_dir() and (target.exists() or target.is_symlink()):
+        raise NotADirectoryError(f"--output {target} is a file or a broken link: specify a folder")
+    if format in TEXTS and target.is_dir() and (target.is_mount() or target.samefile(Path.cwd())):
+        raise IsADirectoryError(
+            f"--output {target} is the working folder or a mount point and cannot be replaced: specify a folder in it"
+        )
     taken = any(target.iterdir()) if target.is_dir() else target.exists()
-    if taken and format in IMAGES and target.suffix != f".{format}":  # such as the checkpoint, or config.yaml
-        raise FileExistsError(f"{target} exists and is not replaced: pass an --output that ends in .{format}")
     if taken and not overwrite:
         raise FileExistsError(f"{target} exists: pass --overwrite to replace it, or another --output")
 

@@ -15,13 +15,12 @@ from torchmetrics.classification import MulticlassAccuracy, MulticlassStatScores
 
 from architectures.base import ImageClassifierNet
 from lightning_modules.calibration import CalibrationError
-from lightning_modules.class_names import check_same_classes
 from lightning_modules.compilation import CompileMode, compile_for_fit, compile_mode
 from lightning_modules.distillation import Teacher, load_teacher
 from lightning_modules.epoch_sums import EpochSums
 from lightning_modules.image_config import complete_image_config
+from lightning_modules.image_data_check import check_number_of_classes, check_outputs, check_same_data, check_same_size
 from lightning_modules.image_metrics import image_metrics, with_two_classes
-from lightning_modules.library_nets import LibraryNet
 from lightning_modules.optim.parameter_groups import parameter_groups
 from lightning_modules.pretrained import load_network
 from lightning_modules.published_weights import Offline, check_all_start_alike, weights_file
@@ -150,23 +149,18 @@ class ImageClassifier(TrainingModule, ClassifiesImages, HasTestSettings):
         Raises:
             FileNotFoundError: The teacher does not exist.
             ValueError: The datamodule does not describe its images (`ProvidesImages`), the network has another number
-                of classes or cannot take images of this size, or the teacher does not fit.
+                of classes or of logits or cannot take images of this size, or the teacher does not fit.
         """
         datamodule = datamodule_of(self.trainer)
         if stage == "fit" and datamodule is not None:
             self._learn_about(datamodule)
-        if self.class_names is not None and len(self.class_names) != self.architecture.num_classes:
-            raise ValueError(
-                f"the data has {len(self.class_names)} classes but model.architecture.num_classes is "
-                f"{self.architecture.num_classes}; pass --model.architecture.num_classes {len(self.class_names)}"
-            )
-        if stage == "fit" and isinstance(self.architecture, LibraryNet) and self.input_size is not None:
-            self.architecture.check_image_size(self.input_size)
+        check_number_of_classes(self.architecture, self.class_names)
         if stage == "fit" and self.teacher is not None:
             self._teacher = load_teacher(self.teacher, self, self.trainer.strategy.root_device)
         if self.channels_last:
             self.architecture.to(memory_format=torch.channels_last)
         if stage == "fit":  # not dynamic: the only sizes are those of training and validation
+            check_outputs(self.architecture, self.input_size)
             compile_for_fit(self.compile_network, self.trainer, self.architecture, dynamic=False)
 
     def _learn_about(self, datamodule: LightningDataModule) -> None:
@@ -196,7 +190,7 @@ class ImageClassifier(TrainingModule, ClassifiesImages, HasTestSettings):
 
     def build_optimizer(self) -> Optimizer:
         """Return the optimizer, with `body_lr_scale` on the learning rate of everything but the head."""
-        optimizer = self.optimizer_of(parameter_groups(self.architecture, self.architecture.head))
+        optimizer = self.optimizer_of(parameter_groups(self.architecture, *self.architecture.heads))
         for group in optimizer.param_groups:
             if not group["name"].startswith("head"):
                 group["lr"] = group["lr"] * self.body_lr_scale
@@ -291,14 +285,20 @@ class ImageClassifier(TrainingModule, ClassifiesImages, HasTestSettings):
         return ["val/loss", *map(str, self.val_metrics.keys())]
 
     def on_validation_start(self) -> None:
-        """Check the classes, and forget a validation that was interrupted."""
+        """Check the data, and forget a validation that was interrupted."""
         super().on_validation_start()
-        check_same_classes(self.trainer, self.class_names)
-        self._reset_evaluation()
+        self._begin_evaluation()
 
     def on_test_start(self) -> None:
-        """Check the classes, and forget a test that was interrupted."""
-        check_same_classes(self.trainer, self.class_names)
+        """Check the data, and forget a test that was interrupted."""
+        self._begin_evaluation()
+
+    def on_predict_start(self) -> None:
+        """Check the size of the images."""
+        check_same_size(self.trainer, self.architecture, self.input_size)
+
+    def _begin_evaluation(self) -> None:
+        check_same_data(self.trainer, self.architecture, self.class_names, self.input_size)
         self._reset_evaluation()
 
     def _reset_evaluation(self) -> None:

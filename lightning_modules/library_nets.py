@@ -11,7 +11,6 @@ import difflib
 from collections.abc import Collection, Mapping
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
 from architectures.base import ImageClassifierNet
@@ -39,29 +38,18 @@ class LibraryNet(ImageClassifierNet):
         super().__init__(num_classes)
         self.name = name
         self.network = network
-        self.head = f"network.{last_layer(network, num_classes, name)}"  # type: ignore[misc]  # known only now
+        self._heads = tuple(f"network.{path}" for path in last_layers(network, num_classes, name))
+        self.head = self._heads[-1]  # type: ignore[misc]  # known only now
+
+    @property
+    def heads(self) -> tuple[str, ...]:
+        """Dotted names of all last layers: those of timm's `distilled` networks have two."""
+        return self._heads
 
     def forward(self, images: Tensor) -> Tensor:
         """Return logits [B, num_classes] for normalised images, float [B, 3, H, W]."""
         logits: Tensor = self.network(images)
         return logits
-
-    @torch.no_grad()
-    def check_image_size(self, size: int) -> None:
-        """Raise ValueError if the network cannot take images of this height and width, in pixels."""
-        training, images = self.training, next(self.parameters()).new_zeros(2, 3, size, size)
-        try:
-            logits = self.eval()(images)
-        except Exception as error:  # a library's network may raise anything
-            reason = " ".join(str(error).split())
-            raise ValueError(
-                f"{type(self).__name__} {self.name} does not take images of {size}x{size} pixels ({reason}): pass "
-                "another --data.image_size, 224 for most of them, or the network's option for the size of its images"
-            ) from error
-        finally:
-            self.train(training)
-        if not isinstance(logits, Tensor) or logits.shape != (2, self.num_classes):
-            raise ValueError(f"{type(self).__name__} {self.name} does not return one logit per class: choose another")
 
 
 class TorchvisionNet(LibraryNet):
@@ -145,14 +133,25 @@ def build(make: Any, name: str, num_classes: int, options: Mapping[str, Option] 
     return network
 
 
-def last_layer(network: nn.Module, num_classes: int, name: str) -> str:
-    """Return the dotted name of the last layer with one output per class.
+def last_layers(network: nn.Module, num_classes: int, name: str) -> list[str]:
+    """Return the dotted names of the layers with one output per class that give a network's logits.
+
+    They are the last one and, in a network of timm with several, all those in what it calls its classifier.
 
     Raises:
         ValueError: There is none.
     """
-    modules: list[tuple[str, nn.Module]] = list(network.named_modules())
-    for path, module in reversed(modules):
-        if getattr(module, "out_features", None) == num_classes or getattr(module, "out_channels", None) == num_classes:
-            return path
-    raise ValueError(f"architecture.name {name} has no last layer with {num_classes} outputs: choose another network")
+    fitting: list[tuple[str, nn.Module]] = [
+        (path, module)
+        for path, module in network.named_modules()
+        if num_classes in (getattr(module, "out_features", None), getattr(module, "out_channels", None))
+    ]
+    if not fitting:
+        raise ValueError(
+            f"architecture.name {name} has no last layer with {num_classes} outputs: choose another network"
+        )
+    classifier: Any = getattr(network, "get_classifier", tuple)()
+    inside = set(nn.ModuleList(classifier if isinstance(classifier, tuple) else [classifier]).modules())
+    several = [path for path, module in fitting if module in inside]
+    last = fitting[-1][0]
+    return several if last in several else [last]

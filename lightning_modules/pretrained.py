@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from architectures.base import ImageClassifierNet
 from lightning_modules.library_nets import LibraryNet
-from utils.checkpoints import first_few
+from utils.error_text import first_few
 from utils.files import refuse_lfs_pointer
 from utils.torch_files import load_plain
 from utils.weights import check_digests, check_finite, plain_weights
@@ -149,9 +149,9 @@ def load_network(network: ImageClassifierNet, path: str | Path) -> None:
         ValueError: Names or shapes do not fit the network; the message names the first few.
     """
     body: nn.Module = network
-    head = f"{network.head}."
+    heads = tuple(f"{head}." for head in network.heads)
     if isinstance(network, LibraryNet):  # files have the library's names
-        body, head = network.network, head.removeprefix("network.")
+        body, heads = network.network, tuple(head.removeprefix("network.") for head in heads)
     target = body.state_dict()
     try:
         weights = with_names_of(target, read_state_dict(path))
@@ -160,10 +160,10 @@ def load_network(network: ImageClassifierNet, path: str | Path) -> None:
     weights = {
         name: value
         for name, value in weights.items()
-        if not (name.startswith(head) and name in target and target[name].shape != value.shape)
+        if not (name.startswith(heads) and name in target and target[name].shape != value.shape)
     }
     # Files from before torch 0.4.1 have no such counters, and only a batch norm without momentum uses them.
-    optional = [name for name in target if name.startswith(head) or name.endswith(".num_batches_tracked")]
+    optional = [name for name in target if name.startswith(heads) or name.endswith(".num_batches_tracked")]
     problems = [f"missing {name}" for name in target if name not in weights and name not in optional]
     problems += [f"unexpected {name}" for name in weights if name not in target]
     problems += [

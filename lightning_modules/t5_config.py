@@ -10,7 +10,7 @@ from typing import Any
 from architectures.t5.config import T5Config
 from architectures.t5.hf_weights import published_config
 from utils.checkpoints import read_config
-from utils.tokenizer_files import find_tokenizer_file
+from utils.tokenizer_files import TOKENIZER_FILES, find_tokenizer_file
 
 HUB = (("t5-v1_1", "google"), ("flan-t5", "google"), ("t5", "google-t5"))
 """Prefixes of the names of published T5s, and who publishes them."""
@@ -22,7 +22,8 @@ def complete_t5_config(config: dict[str, Any], given: Collection[str]) -> dict[s
     The fields of the network are those of `init_from`, and the tokenizer is the one beside its weights.
 
     Raises:
-        FileNotFoundError: `init_from` does not exist; the message says how to download a published T5.
+        FileNotFoundError: `init_from` does not exist, and the message says how to download a published T5; or it is a
+            folder without a tokenizer, and `data.tokenizer` is not given.
         ValueError: It is not a T5.
     """
     arguments = config["model"]["init_args"]
@@ -40,6 +41,11 @@ def complete_t5_config(config: dict[str, Any], given: Collection[str]) -> dict[s
         beside = file if file.is_dir() else file.absolute().parent.parent  # the run folder of a checkpoint
         if find_tokenizer_file(beside) is not None:
             values["data.init_args.tokenizer"] = str(beside)
+        elif file.is_dir():  # one that is trained here would give the embedding's rows to other tokens, unseen
+            raise FileNotFoundError(
+                f"init_from: {source} has no tokenizer: copy or download the {' or '.join(reversed(TOKENIZER_FILES))} "
+                "that its weights were trained with into it, or pass --data.tokenizer FILE (null to train a new one)"
+            )
     return values
 
 

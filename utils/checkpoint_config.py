@@ -130,7 +130,10 @@ def model_config(checkpoint: dict[str, Any], base: type, source: str | Path) -> 
         raise _refused(refusal, source) from None
     if not issubclass(found, base):
         name = found.__name__
-        raise ValueError(f"checkpoint {source} holds {name}, not {base.__name__}: use {name}.load_from_checkpoint")
+        raise ValueError(
+            f"checkpoint {source} holds {name}, not {base.__name__}: name one of {base.__name__}, or open this one by "
+            f"{name}.load_from_checkpoint"
+        )
     has_seed = "seed" in parameters_of(found)
     return found, {**({"seed": seed} if has_seed else {}), **model["init_args"]}
 

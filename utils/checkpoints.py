@@ -13,6 +13,7 @@ from typing import Any
 from packaging.version import InvalidVersion, Version
 from torch import Tensor
 
+from utils.error_text import first_few
 from utils.files import require_checkpoint
 from utils.plain_data import check_entries
 from utils.torch_files import load_plain
@@ -257,9 +258,3 @@ def explain_misfit(path: str | Path, error: RuntimeError) -> str | None:
         f"the weights in {path} do not fit the model ({first_few(problems)}); remove the --model flags that differ "
         "from the run that wrote it"
     )
-
-
-def first_few(problems: list[str], shown: int = 3) -> str:
-    """Return the first problems, and how many more there are, as one line."""
-    more = f"; and {len(problems) - shown} more" if len(problems) > shown else ""
-    return "; ".join(problems[:shown]) + more

@@ -22,3 +22,9 @@ def text_of(error: BaseException) -> str:
     if isinstance(error, OSError) and error.strerror and error.errno in NO_SPACE:
         text = text if error.strerror == os.strerror(error.errno) else error.strerror
     return " ".join(text.split())
+
+
+def first_few(problems: list[str], shown: int = 3) -> str:
+    """Return the first problems, and how many more there are, as one line."""
+    more = f"; and {len(problems) - shown} more" if len(problems) > shown else ""
+    return "; ".join(problems[:shown]) + more

@@ -69,7 +69,7 @@ def atomic_path(path: str | os.PathLike[str], parents: bool = True) -> Iterator[
 def atomic_folder(path: str | os.PathLike[str], replace: bool = False) -> Iterator[Path]:
     """Yield a temporary folder beside `path` that takes its place once the block has ended well.
 
-    A block that raises leaves no new folder, and an earlier one unchanged.
+    A block that raises, or a signal that does, leaves no new folder, and an earlier one unchanged.
 
     Args:
         path: The folder to write; missing parent folders are created.
@@ -95,6 +95,8 @@ def atomic_folder(path: str | os.PathLike[str], replace: bool = False) -> Iterat
             temporary.rename(target)
             flush(target.parent)
     finally:
+        if earlier.exists() and not target.exists():  # interrupted between the two renames
+            earlier.rename(target)
         _remove(temporary)
         _remove(earlier)
 

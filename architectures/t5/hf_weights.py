@@ -18,9 +18,10 @@ from torch import Tensor
 
 from architectures.t5.config import T5Config
 from architectures.t5.model import T5
+from utils.error_text import first_few
 from utils.files import refuse_lfs_pointer
 from utils.torch_files import load_plain
-from utils.weights import check_finite
+from utils.weights import check_finite, plain_weights
 
 WEIGHT_FILES = ("model.safetensors", "pytorch_model.bin")
 """Names of a folder's weight file, in order of preference; if sharded, there are `<name>.index.json` and the shards."""
@@ -160,7 +161,7 @@ def read_config(folder: Path) -> dict[str, Any]:
     config = read_json(path)
     model_type = config.get("model_type", "t5")
     if model_type != "t5":
-        raise ValueError(f"{path}: model_type must be 't5', got {model_type!r}")
+        raise ValueError(f"{path}: model_type must be 't5', got {model_type!r}: name the folder of a T5 or FLAN-T5")
     # In published code, null means the default.
     return {key: value for key, value in config.items() if value is not None}
 
@@ -170,8 +171,8 @@ def read_weights(folder: Path) -> dict[str, Tensor]:
 
     Raises:
         FileNotFoundError: The weights or a shard do not exist.
-        ValueError: A file cannot be read, or holds something other than named tensors of finite values, or two shards
-            hold the same tensor.
+        ValueError: A file cannot be read, or holds something other than named tensors of finite floating-point values,
+            or two shards hold the same tensor.
     """
     weights: dict[str, Tensor] = {}
     for path in weight_paths(folder):
@@ -183,6 +184,12 @@ def read_weights(folder: Path) -> dict[str, Tensor]:
             others = [name for name, value in part.items() if not isinstance(value, Tensor)]
             if others:
                 raise ValueError(f"it must hold named tensors only, but {others[0]!r} is not a tensor")
+            part = plain_weights(part)
+            if packed := [name for name, value in part.items() if not value.is_floating_point()]:
+                kind = part[packed[0]].dtype
+                raise ValueError(
+                    f"{packed[0]} is {kind}, of quantized weights: get those in float32, float16 or bfloat16"
+                )
             check_finite(part)
         except (SafetensorError, ValueError) as error:
             reason = " ".join(str(error).split())
@@ -197,7 +204,7 @@ def weight_paths(folder: Path) -> Iterator[Path]:
     """Yield the weight file, or the shards listed in its index.
 
     Raises:
-        FileNotFoundError: There is neither a weight file nor an index.
+        FileNotFoundError: There is neither a weight file nor an index, or a shard is missing.
         ValueError: The index is not valid, or names a file in another folder.
     """
     for name in WEIGHT_FILES:
@@ -211,7 +218,10 @@ def weight_paths(folder: Path) -> Iterator[Path]:
                 raise ValueError(f"{index} must map each weight to its file in `weight_map`")
             if outside := [each for each in shards.values() if Path(each).name != each or each in ("", "..")]:
                 raise ValueError(f"{index} names {outside[0]!r} in `weight_map`, but shards must be beside the index")
-            yield from (folder / shard for shard in sorted(set(shards.values())))
+            paths = [folder / shard for shard in sorted(set(shards.values()))]
+            if lost := [path for path in paths if not path.is_file()]:
+                raise FileNotFoundError(f"{lost[0]} is missing, but {index} names it: copy or download it again")
+            yield from paths
             return
     raise FileNotFoundError(f"{folder} has no weights: it must hold {' or '.join(WEIGHT_FILES)}, whole or sharded")
 
@@ -258,12 +268,10 @@ def build(config: T5Config, weights: dict[str, Tensor], folder: Path) -> T5:
         model = T5(config)
     shapes = {name: tensor.shape for name, tensor in model.state_dict().items()}
     expected = {published_name(name): shape for name, shape in shapes.items()}
-    missing, unexpected = expected.keys() - weights.keys(), weights.keys() - expected.keys()
-    if missing or unexpected:
-        raise ValueError(
-            f"{folder}: the weights do not match config.json: "
-            f"missing {', '.join(sorted(missing)) or 'none'}; unexpected {', '.join(sorted(unexpected)) or 'none'}"
-        )
+    problems = [f"missing {name}" for name in sorted(expected.keys() - weights.keys())]
+    problems += [f"unexpected {name}" for name in sorted(weights.keys() - expected.keys())]
+    if problems:
+        raise ValueError(f"{folder}: the weights do not match config.json: {first_few(problems)}")
     for name, shape in expected.items():
         if weights[name].shape != shape:
             raise ValueError(

@@ -21,7 +21,7 @@ from utils.file_names import readable
 
 _LARGE = 2**25  # pixels: larger images are decoded one at a time, or all threads together could fill the memory
 _one_large_image = threading.Lock()
-_ORIENTATION, _BITS, _PHOTOMETRIC = 0x0112, 258, 262  # tags of EXIF and TIFF
+_ORIENTATION, _BITS, _PHOTOMETRIC, _SAMPLE_FORMAT = 0x0112, 258, 262, 339  # tags of EXIF and TIFF
 _UPRIGHT = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -127,8 +127,11 @@ def _as_rgb(image: Image.Image) -> Image.Image:
 
 def _grey(image: Image.Image) -> np.ndarray[Any, np.dtype[np.uint8]]:
     """Return an image of one channel with more than 8 bits as uint8 [H, W]."""
-    values = np.nan_to_num(np.asarray(image, dtype=np.float32))
     tags = image.tag_v2 if isinstance(image, TiffImagePlugin.TiffImageFile) else {}
+    pixels: np.ndarray[Any, Any] = np.asarray(image)
+    if tags and image.mode == "I" and tags.get(_SAMPLE_FORMAT, (1,))[0] == 1:
+        pixels = pixels.view(np.uint32)  # Pillow takes 32 unsigned bits for signed ones
+    values = np.nan_to_num(pixels.astype(np.float32))
     if image.mode.startswith("I;16"):
         top = 2 ** tags.get(_BITS, (16,))[0] - 1
     elif image.mode == "I" and image.format != "TIFF":  # 16 bits of PNG and PPM in an image of 32

@@ -20,7 +20,7 @@ from datamodules.images.decoding import decode_images
 from utils.devices import memory_bytes
 from utils.files import atomic_path
 
-_CACHE_VERSION = 2  # increase it whenever decode_image returns different pixels or the file format changes
+_CACHE_VERSION = 3  # increase it whenever decode_image returns different pixels or the file format changes
 
 
 SHARE_OF_MEMORY = 0.25

@@ -7,7 +7,7 @@ from typing import Any
 from torch import nn
 
 
-def parameter_groups(network: nn.Module, head: str | None = None) -> list[dict[str, Any]]:
+def parameter_groups(network: nn.Module, *heads: str) -> list[dict[str, Any]]:
     """Split the trainable parameters of a network into groups that optimizers treat differently.
 
     - `weights`: matrices and filters of the body, with weight decay.
@@ -19,7 +19,7 @@ def parameter_groups(network: nn.Module, head: str | None = None) -> list[dict[s
 
     Args:
         network: The network; its frozen parameters are left out.
-        head: Dotted name of the last layer in `network`; None if it has no head.
+        *heads: Dotted names of the last layers in `network`; none if it has no head.
 
     Returns:
         Groups with `params`, `name` and, for vectors, `weight_decay` 0; empty groups are left out.
@@ -28,7 +28,7 @@ def parameter_groups(network: nn.Module, head: str | None = None) -> list[dict[s
     for name, parameter in network.named_parameters():
         if not parameter.requires_grad:
             continue
-        in_head = head is not None and name.startswith(f"{head}.")
+        in_head = name.startswith(tuple(f"{head}." for head in heads))
         if parameter.ndim >= 2:
             groups["head" if in_head else "weights"].append(parameter)
         else:

@@ -56,6 +56,11 @@ def last_line(capsys, monkeypatch, tmp_path):
             "--model.architecture torch.optim.SGD",
             "SGD is not a subclass of ImageClassifierNet; it belongs to model.optimizer",
         ),
+        (
+            "--model.architecture torchvision.models.resnet18",
+            "resnet18 is not a subclass of ImageClassifierNet: give Tor",
+        ),
+        ("--model.architecture timm.models.ResNet", "give TimmNet instead, and as its `name` one such as vit_tiny_pat"),
         ("--data TextSeq2SeqDataModule", "data: TextSeq2SeqDataModule needs task; pass --data.task, or a config"),
         ("some words", "some words belongs to no option"),
     ],

@@ -1,8 +1,11 @@
 """`oneforall export`: where it writes, what it refuses, and that it exports the weights that `predict` uses."""
 
 import csv
+import os
 import shutil
+import signal
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -126,16 +129,58 @@ def test_a_place_that_cannot_be_written_is_named_before_anything_is_loaded(
     check_target(tmp_path.parent / "model.pt2", "pt2", overwrite=False)
 
 
-def test_files_of_other_endings_are_never_replaced(tmp_path: Path) -> None:
+def test_files_of_other_endings_are_never_written(tmp_path: Path) -> None:
     checkpoint, earlier = tmp_path / "best.ckpt", tmp_path / "model.onnx"
     checkpoint.touch()
     earlier.touch()
-    with pytest.raises(FileExistsError, match=r"best\.ckpt exists and is not replaced: pass an --output that ends in"):
-        check_target(checkpoint, "onnx", overwrite=True)
+    for taken in (checkpoint, tmp_path / "new.json"):  # onnx writes JSON into the latter, which onnxruntime cannot read
+        with pytest.raises(
+            ValueError, match=rf"{taken.name} must end in \.onnx for --format onnx: choose another file"
+        ):
+            check_target(taken, "onnx", overwrite=True)
     check_target(earlier, "onnx", overwrite=True)
     with pytest.raises(FileExistsError, match=r"model\.onnx exists: pass --overwrite"):
         check_target(earlier, "onnx", overwrite=False)
-    check_target(tmp_path / "new.bin", "onnx", overwrite=False)
+    check_target(tmp_path / "new.onnx", "onnx", overwrite=False)
+
+
+def test_a_folder_that_cannot_be_replaced_is_named_before_anything_is_loaded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("os.access", lambda *_: True)
+    (tmp_path / "link").symlink_to("nowhere")
+    for target in (Path(), tmp_path, Path("/proc")):
+        with pytest.raises(
+            IsADirectoryError, match=r"is the working folder or a mount point .*: specify a folder in it"
+        ):
+            check_target(target, "hf", overwrite=True)
+    with pytest.raises(NotADirectoryError, match="link is a file or a broken link: specify a folder"):
+        check_target(tmp_path / "link", "hf", overwrite=True)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize(("run", "format"), [("images", "pt2"), ("seq2seq", "hf")])
+def test_a_signal_leaves_what_was_there(
+    run: str, format: str, number: int, copied: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def half(model: object, place: Path) -> None:
+        (place / "config.json" if format == "hf" else place).write_text("half")
+        os.kill(os.getpid(), number)
+        time.sleep(5)  # the signal ends it
+
+    monkeypatch.setattr("exports.pt2_file.write_pt2", half)
+    monkeypatch.setattr("exports.hf_folder.write_hf", half)
+    place = copied / run / ("hf" if format == "hf" else "model.pt2")
+    earlier = place / "config.json" if format == "hf" else place
+    earlier.parent.mkdir(exist_ok=True)
+    earlier.write_text("mine")
+    before = {path.name for path in (copied / run).iterdir()}
+    with pytest.raises(SystemExit) as ended:
+        export("--ckpt_path", f"runs/{run}", "--format", format, "--overwrite")
+    assert ended.value.code == 128 + number
+    assert earlier.read_text() == "mine"
+    assert {path.name for path in (copied / run).iterdir()} == before
 
 
 def test_a_failed_export_leaves_nothing(
@@ -162,7 +207,10 @@ def test_a_failed_export_leaves_nothing(
             "--quantization is for --format ctranslate2, not for",
         ),
         (["images", "--format", "pt2", "--output", "."], "--output . is a folder: specify a file in it"),
-        (["seq2seq", "--format", "hf", "--output", "file"], "--output file is a file: specify a folder"),
+        (
+            ["seq2seq", "--format", "hf", "--output", "file"],
+            "--output file is a file or a broken link: specify a folder",
+        ),
         (["nothing", "--format", "pt2"], "checkpoint runs/nothing does not exist"),
     ],
 )

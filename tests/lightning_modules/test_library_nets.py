@@ -1,6 +1,7 @@
 """Networks of torchvision and timm by name: the library's own logits, names, errors, and checkpoints that open."""
 
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -8,7 +9,9 @@ import torch
 import torchvision
 from torch import nn
 
+from callbacks.freeze_backbone import FreezeBackbone
 from lightning_modules.image_classifier import ImageClassifier
+from lightning_modules.image_data_check import check_outputs
 from lightning_modules.library_nets import LibraryNet, TimmNet, TorchvisionNet
 from lightning_modules.optim.parameter_groups import parameter_groups
 from lightning_modules.pretrained import load_network
@@ -36,7 +39,7 @@ def test_a_network_is_torchvisions_with_its_weights_and_a_head_of_its_own(name: 
     load_network(fewer, tmp_path / "published.pth")
     assert fewer.head == head
     assert fewer.eval()(images).shape == (2, 3)
-    groups = {group["name"]: group["params"] for group in parameter_groups(fewer, fewer.head)}
+    groups = {group["name"]: group["params"] for group in parameter_groups(fewer, *fewer.heads)}
     assert [parameter.shape[0] for parameter in groups["head"]] == [3]
     body = [key for key in theirs.state_dict() if not f"network.{key}".startswith(head)]
     assert all(torch.equal(fewer.state_dict()[f"network.{key}"], theirs.state_dict()[key]) for key in body)
@@ -67,14 +70,16 @@ class Fixed(LibraryNet):
 
 
 def test_images_of_a_size_that_does_not_fit_are_refused_before_training(trainer: Any) -> None:
-    Fixed().check_image_size(8)
+    check_outputs(Fixed(), 8)
     model = ImageClassifier(Fixed(), optimizer=torch.optim.SGD, schedule=lambda *_: None)  # type: ignore
     data = Data(3)
     data.input_size = 16
     with pytest.raises(ValueError, match=r"fixed does not take images of 16x16 pixels .*--data.image_size"):
         trainer().fit(model, datamodule=data)
-    with pytest.raises(ValueError, match="does not return one logit per class"):
-        Fixed(nn.Unflatten(1, (3, 1))).check_image_size(8)
+    with pytest.raises(
+        ValueError, match=r"Fixed fixed returns \[2, 3, 1\] .*, not one logit per class, \[2, 3\]: choose"
+    ):
+        check_outputs(Fixed(nn.Unflatten(1, (3, 1))), 8)
 
 
 def test_a_checkpoint_names_a_network_as_data() -> None:
@@ -126,4 +131,21 @@ def test_a_network_of_timm_gives_its_logits(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"options.checkpoint_path is not accepted"):
         TimmNet("test_resnet", 3, {"checkpoint_path": "x.pth"})
     with pytest.raises(ValueError, match=r"does not take images of 40x40 pixels"):
-        TimmNet("test_vit", 3).check_image_size(40)
+        check_outputs(TimmNet("test_vit", 3), 40)
+
+
+def test_both_heads_of_a_distilled_network_are_new_for_other_classes_and_of_the_head(tmp_path: Path) -> None:
+    timm = pytest.importorskip("timm")
+    name, options = "deit_tiny_distilled_patch16_224", {"img_size": 32, "depth": 1}
+    torch.save(timm.create_model(name, num_classes=5, **options).state_dict(), tmp_path / "a.pth")
+    ours = TimmNet(name, 3, options)  # type: ignore[arg-type]
+    load_network(ours, tmp_path / "a.pth")
+    assert ours.heads == ("network.head", "network.head_dist")
+    groups = {group["name"]: group["params"] for group in parameter_groups(ours, *ours.heads)}
+    assert [list(matrix.shape) for matrix in groups["head"]] == [[3, 192], [3, 192]]
+    FreezeBackbone(1).on_train_start(
+        SimpleNamespace(current_epoch=0),  # type: ignore[arg-type]
+        SimpleNamespace(architecture=ours),  # type: ignore[arg-type]
+    )
+    trained = {key for key, parameter in ours.named_parameters() if parameter.requires_grad}
+    assert trained == {f"{head}.{kind}" for head in ours.heads for kind in ("weight", "bias")}

@@ -16,11 +16,11 @@ from utils.checkpoints import (
     add_digests,
     check_format,
     explain_misfit,
-    first_few,
     newest_intact_checkpoint,
     read_checkpoint,
     read_config,
 )
+from utils.error_text import first_few
 
 
 class Hostile:

@@ -318,6 +318,27 @@ def test_a_folder_replaces_one_with_the_same_files_alone(tmp_path: Path) -> None
     assert names(tmp_path) == {"folder"}
 
 
+@pytest.mark.parametrize("error", [OSError, KeyboardInterrupt])
+def test_an_earlier_folder_survives_an_interruption_between_the_two_renames(
+    error: type[BaseException], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    target = tmp_path / "folder"
+    target.mkdir()
+    (target / "a").write_text("earlier")
+    rename = Path.rename
+
+    def interrupted(path: Path, new: Path) -> Path:
+        if Path(new) == target and (path / "a").read_text() == "new":
+            raise error
+        return rename(path, new)
+
+    monkeypatch.setattr(Path, "rename", interrupted)
+    with pytest.raises(error), atomic_folder(target, replace=True) as folder:
+        (folder / "a").write_text("new")
+    assert (target / "a").read_text() == "earlier"
+    assert names(tmp_path) == {"folder"}
+
+
 def test_a_folder_of_a_killed_process_is_removed_by_the_next(tmp_path: Path) -> None:
     code = """
 from utils.files import atomic_folder

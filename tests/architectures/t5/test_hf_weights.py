@@ -141,8 +141,13 @@ NORM = "encoder.final_layer_norm.weight"
 @pytest.mark.parametrize(
     ("edit", "message"),
     [
-        (lambda w: w.pop(NORM), f"missing {NORM}; unexpected none"),
-        (lambda w: w.update({"bias": torch.zeros(1)}), "missing none; unexpected bias"),
+        (lambda w: w.pop(NORM), f"config.json: missing {NORM}$"),
+        (lambda w: w.update({"bias": torch.zeros(1)}), "config.json: unexpected bias$"),
+        (
+            lambda w: w.update({name: torch.zeros(1) for name in "abcde"}),
+            "unexpected a; unexpected b; unexpected c; and 2 more$",
+        ),
+        (lambda w: w.update({NORM: w[NORM].to(torch.int8)}), rf"{NORM} is torch.int8, of quantized weights: get"),
         (lambda w: w.update({NORM: torch.zeros(3)}), rf"{NORM} must have shape \(16,\) according to .*, got \(3,\)"),
         (lambda w: w.update({"encoder.embed_tokens.weight": torch.zeros(40, 16)}), "embed_tokens.weight differs from"),
         (lambda w: w.pop("shared.weight"), "shared.weight is missing"),
@@ -188,7 +193,7 @@ def test_missing_files_are_named(tmp_path: Path) -> None:
         with pytest.raises(ValueError, match=r"index\.json must map each weight to its file in `weight_map`"):
             load_pretrained(tmp_path)
     (tmp_path / "model.safetensors.index.json").write_text('{"weight_map": {"shared.weight": "a-of-b.safetensors"}}')
-    with pytest.raises(FileNotFoundError, match=r"a-of-b.safetensors"):
+    with pytest.raises(FileNotFoundError, match=r"a-of-b\.safetensors is missing, but .*index\.json names it: copy or"):
         load_pretrained(tmp_path)
     (tmp_path / "model.safetensors.index.json").unlink()
     with pytest.raises(FileNotFoundError, match=r"has no weights: it must hold model.safetensors or pytorch_model.bin"):
@@ -251,6 +256,15 @@ def test_weights_that_are_not_finite_are_refused_and_named(layout: str, tmp_path
         to_pickle(tmp_path)
     file = "bin" if layout == "pickle" else "safetensors"
     with pytest.raises(ValueError, match=rf"{file} cannot be read as weights \({NORM} holds values"):
+        load_pretrained(tmp_path)
+
+
+def test_sparse_weights_are_refused_and_named(tmp_path: Path) -> None:
+    save_pretrained(T5(CONFIGS["tied"]), tmp_path)
+    to_pickle(tmp_path)
+    weights = torch.load(tmp_path / "pytorch_model.bin")
+    torch.save(weights | {NORM: weights[NORM].to_sparse()}, tmp_path / "pytorch_model.bin")
+    with pytest.raises(ValueError, match=rf"cannot be read as weights \({NORM} of its weights is not a plain tensor"):
         load_pretrained(tmp_path)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 from pathlib import Path
 
 import numpy as np
@@ -138,6 +139,17 @@ def test_dark_and_inverted_sixteen_bits(tmp_path: Path, bits: int, photometric: 
     image.save(tmp_path / "a.pgm")
     assert decode_image(tmp_path / "a.tiff", 8).unique().tolist() == [expected]
     assert decode_image(tmp_path / "a.pgm", 8).unique().tolist() == [1]
+
+
+def test_unsigned_tiffs_of_32_bits_are_not_black(tmp_path: Path) -> None:
+    pixels = np.repeat(np.array([[0, 3_000_000_000]], dtype=np.uint32), 8, 0).repeat(4, 1)
+    Image.fromarray(pixels.view(np.int32)).save(tmp_path / "a.tiff")
+    signed, unsigned = (struct.pack("<HHII", 339, 3, 1, kind) for kind in (2, 1))  # the tag SampleFormat
+    content = (tmp_path / "a.tiff").read_bytes()
+    assert content.count(signed) == 1
+    (tmp_path / "a.tiff").write_bytes(content.replace(signed, unsigned))
+    decoded = decode_image(tmp_path / "a.tiff", 8)
+    assert decoded[:, :, 0].unique().tolist() == [0] and decoded[:, :, -1].unique().tolist() == [255]
 
 
 def test_a_panorama_and_a_single_pixel(tmp_path: Path) -> None:
