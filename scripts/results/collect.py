@@ -44,13 +44,15 @@ def collect(
         replaced: What to write instead of the absolute paths of this machine.
 
     Raises:
-        ValueError: The run has not ended, or a file names an absolute path.
+        ValueError: The run has not ended, was last tested on other data than its config names, or a file names an
+            absolute path.
         OSError: A file is missing.
     """
     record = written_record(folder)
     if not record["ended"]:
         raise ValueError(f"{folder} has a run that has not ended; continue it with --resume")
     config = yaml.safe_load((folder / "config.yaml").read_text(encoding="utf-8"))
+    check_test_data(folder, config)
     record |= {"seed": config["seed_everything"], "checkpoint": tested_checkpoint(folder)} | added
     record.setdefault("row", network_name(config))
     files = {name: folder / name for name in COPIED if (folder / name).is_file()}
@@ -79,6 +81,20 @@ def written_record(folder: Path) -> dict[str, Any]:
         )
     record: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     return record
+
+
+def check_test_data(folder: Path, config: dict[str, Any]) -> None:
+    """Raise ValueError if the last test of a run on texts was not of the files that its config names."""
+    task = config["data"]["init_args"].get("task") or {}
+    named = [task.get("init_args", {}).get(name) for name in ("test_source", "test_target")]
+    path = folder / "test_metrics.json"
+    if all(isinstance(name, str) for name in named) and path.is_file():
+        tested = json.loads(path.read_text(encoding="utf-8"))["data"]
+        if tested != ", ".join(named):
+            raise ValueError(
+                f"{path} is of {tested}, but the test files of {folder / 'config.yaml'} are {', '.join(named)}; run "
+                "`oneforall test` again without other files"
+            )
 
 
 def tested_checkpoint(folder: Path) -> dict[str, Any] | None:

@@ -38,7 +38,7 @@ def gpus(monkeypatch: pytest.MonkeyPatch) -> Any:
     [
         ({"default_root_dir": "x"}, r"default_root_dir is x, .*--run_dir DIR"),
         ({"precision": "bf16-true"}, r"bf16-true.*--trainer\.precision bf16-mixed"),
-        ({"enable_checkpointing": False}, r"enable_checkpointing is false.*BestCheckpoint.*remove it"),
+        ({"enable_checkpointing": False}, r"enable_checkpointing is false.*BestCheckpoint.*remove the setting"),
         ({"devices": "abc"}, r"trainer\.devices must be a number"),
         ({"precision": "16-true"}, r"16-true.*--trainer\.precision 16-mixed"),
     ],

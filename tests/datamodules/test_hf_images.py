@@ -142,10 +142,14 @@ def test_mistakes_name_the_field_and_the_fix(hf: Any, tmp_path: Path) -> None:
 def test_a_column_of_another_type_is_named(hf: Any, tmp_path: Path) -> None:
     file = str(tmp_path / "lists.parquet")
     table(hf, 0, 40, label=[[0, 1]] * 40, number=[1.5] * 40).to_parquet(file)
-    with pytest.raises(ValueError, match=r"data.label_column: column 'label' of .*lists.parquet holds .*: name a col"):
+    with pytest.raises(
+        ValueError, match=r"data.label_column: column 'label' of .*lists.parquet contains .*: choose a col"
+    ):
         HFDatasetDataModule(file, image_column="image").find_class_names()
     options: dict[str, Any] = {"label_column": "number", "validation_fraction": 0.0, "test_fraction": 0.0}
-    with pytest.raises(ValueError, match=r"data.image_column: column 'number' of .*lists.parquet holds .*: name a col"):
+    with pytest.raises(
+        ValueError, match=r"data.image_column: column 'number' of .*lists.parquet contains .*: choose a col"
+    ):
         HFDatasetDataModule(file, image_column="number", **options).load_training()
 
 

@@ -275,7 +275,7 @@ def test_a_new_task_with_its_own_preparation_needs_no_change_of_the_datamodule(t
 
 
 def test_missing_tokenizers_are_named(tokenizer_file: str) -> None:
-    with pytest.raises(FileNotFoundError, match="tokenizer nowhere: no such file"):
+    with pytest.raises(FileNotFoundError, match="tokenizer nowhere: neither a file nor a folder"):
         make_data(Counting(), "nowhere").prepare_data()
     module = attach(make_data(Counting(), None), stage="test")
     with pytest.raises(ValueError, match=r"the model has no tokenizer, and data.tokenizer is not set"):

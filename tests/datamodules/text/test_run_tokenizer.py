@@ -104,7 +104,7 @@ def test_a_named_tokenizer_must_be_that_of_the_model(named: str, tmp_path: Path)
 
 
 def test_a_missing_file_is_named() -> None:
-    with pytest.raises(FileNotFoundError, match="tokenizer nowhere: no such file"):
+    with pytest.raises(FileNotFoundError, match="tokenizer nowhere: neither a file nor a folder"):
         run_tokenizer("nowhere").get(None)
 
 

@@ -82,6 +82,18 @@ def test_a_run_that_has_not_ended_is_refused(run_folder: Path, capsys: pytest.Ca
     assert "no run.json" in capsys.readouterr().err
 
 
+def test_a_test_on_other_texts_is_refused(run_folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    task = "{init_args: {test_source: test.en, test_target: test.de}}"
+    (run_folder / "config.yaml").write_text(f"{CONFIG}    task: {task}\n".replace("{root: data}", "\n    root: data"))
+    metrics = json.loads((run_folder / "test_metrics.json").read_text())
+    (run_folder / "test_metrics.json").write_text(json.dumps(metrics | {"data": "val.en, val.de"}))
+    with pytest.raises(SystemExit):
+        collect(run_folder)
+    assert "test_metrics.json is of val.en, val.de, but the test files of" in capsys.readouterr().err
+    (run_folder / "test_metrics.json").write_text(json.dumps(metrics | {"data": "test.en, test.de"}))
+    assert collect(run_folder).is_dir()
+
+
 def test_paths_of_this_machine_are_refused_or_replaced(run_folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (run_folder / "config.yaml").write_text(CONFIG.replace("root: data", "root: /mnt/mine/data"))
     with pytest.raises(SystemExit):
