@@ -32,7 +32,7 @@ class ImageClassifierNet(nn.Module, ABC):
         self.num_classes = check_positive_int("num_classes", num_classes)
 
     @property
-    def heads(self) -> tuple[str, ...]:
+    def head_names(self) -> tuple[str, ...]:
         """Dotted names of all last layers: `head`, unless a network averages the logits of several."""
         return (self.head,)
 

@@ -57,5 +57,5 @@ class FreezeBackbone(Callback):
 def _freeze(network: nn.Module, frozen: bool) -> None:
     """Freeze or unfreeze everything but the head."""
     network.requires_grad_(not frozen).train(not frozen)
-    for head in getattr(network, "heads", [network.head]):
-        network.get_submodule(str(head)).requires_grad_(True).train(True)
+    for name in getattr(network, "head_names", (network.head,)):
+        network.get_submodule(str(name)).requires_grad_(True).train(True)

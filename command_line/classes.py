@@ -50,7 +50,7 @@ def explain_class(name: str, typehint: Any, fields: dict[str, Any], packages: Se
     bases = " or ".join(base.__name__ for base in bases_of(typehint))
     adapter, example = ADAPTERS.get(name.partition(".")[0], ("", ""))
     if adapter in known:
-        return f"{name} is not a subclass of {bases}: give {adapter} instead, and as its `name` one such as {example}"
+        return f"{name} cannot be used as {bases}: use {adapter} instead, with a `name` such as {example}"
     found = next(iter(_loaded(last, name, packages)), None)
     if found is not None and last not in known:
         # A field that takes any module says nothing about where this one belongs

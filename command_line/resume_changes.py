@@ -55,7 +55,7 @@ RULES = (
     Rule(("data",), "the checkpoint was trained on other data"),
     Rule(("data.split_seed", "data.*validation_*", "data.*test_fraction", "data.*test_size"), SPLIT),
     Rule(("data.seed",), "the order of all epochs depends on it"),
-    Rule(("data.image_size",), "the network was trained on images of another size, with their mean"),
+    Rule(("data.image_size",), "the network and its pixel mean are those of images of another size"),
     Rule(("data.tokenizer*", "data.vocab_size", "data.num_sentinels"), "the model depends on its tokenizer's ids"),
     Rule(("data.batch_size", "data.batch_tokens", "data.pad_to_multiple", "data.sequence_length"), note=BATCHES),
     Rule(("data.max_source_length", "data.max_target_length", "data.over_length"), note=BATCHES),

@@ -28,7 +28,7 @@ RUN_OPTIONS = (
         "resume",
         "",
         "Resume the run in its folder (--run_dir, or runs/NAME) from last.ckpt or, if that is damaged, previous.ckpt; "
-        "start a new run if there is nothing to resume.",
+        "start a new run if the folder has none that has trained.",
     ),
     RunOption(
         "output",

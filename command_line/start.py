@@ -43,7 +43,7 @@ def main() -> None:
     answer_early(sys.argv[1:])
     if sys.argv[1] in TOOLS:
         sys.exit(run_tool(sys.argv[1:]))
-    use_utf8()  # before the imports, which it would have made twice
+    use_utf8()  # before the imports, which would otherwise run twice
     earlier = signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C during the imports ends them without a traceback
     program = import_module("cli")
     signal.signal(signal.SIGINT, earlier)

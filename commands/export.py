@@ -63,7 +63,7 @@ def run(options: Namespace) -> None:
     Raises:
         ValueError: The format is not for such a model, a package is missing, or the checkpoint cannot be used.
         OSError: The checkpoint does not exist, or the target exists or cannot be written.
-        SystemExit: After a signal (130, 143); nothing is written then.
+        SystemExit: After a signal (130, 138, 143); nothing is written then.
     """
     if options.quantization and options.format != "ctranslate2":
         raise ValueError(f"--quantization is for --format ctranslate2, not for {options.format}; leave it out")

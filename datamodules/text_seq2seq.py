@@ -60,8 +60,8 @@ class TextSeq2SeqDataModule(
     Args:
         task: Where the texts come from and how they are prepared.
         tokenizer: A tokenizer.json, a spiece.model, or a folder that contains one of them, as published with T5; if
-            null, a tokenizer is trained on the training texts (if there are 50,000 or more, on every n-th). A run
-            saves its tokenizer in its folder and its checkpoints, and resumes with it.
+            null, a tokenizer is trained on the training texts (with 50,000 examples or more, on those of every n-th). A
+            run saves its tokenizer in its folder and its checkpoints, and resumes with it.
         tokenizer_model: Kind of a tokenizer that is trained: unigram or bpe.
         vocab_size: Vocabulary size of a tokenizer that is trained, special tokens included.
         num_sentinels: Number of tokens `<extra_id_0>`, ... of a tokenizer that is trained; span corruption needs them.

@@ -190,7 +190,7 @@ class ImageClassifier(TrainingModule, ClassifiesImages, HasTestSettings):
 
     def build_optimizer(self) -> Optimizer:
         """Return the optimizer, with `body_lr_scale` on the learning rate of everything but the head."""
-        optimizer = self.optimizer_of(parameter_groups(self.architecture, *self.architecture.heads))
+        optimizer = self.optimizer_of(parameter_groups(self.architecture, *self.architecture.head_names))
         for group in optimizer.param_groups:
             if not group["name"].startswith("head"):
                 group["lr"] = group["lr"] * self.body_lr_scale

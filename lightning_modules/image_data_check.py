@@ -12,7 +12,7 @@ from torch import Tensor
 
 from architectures.base import ImageClassifierNet
 from lightning_modules.library_nets import LibraryNet
-from utils.contracts import ProvidesImages, datamodule_of
+from utils.contracts import PredictsImages, ProvidesImages, datamodule_of
 
 
 def check_number_of_classes(network: ImageClassifierNet, names: Sequence[str] | None) -> None:
@@ -54,10 +54,11 @@ def check_outputs(network: ImageClassifierNet, size: int | None) -> None:
         network.train(training)
     expected = [2, network.num_classes]
     if not isinstance(logits, Tensor) or list(logits.shape) != expected:
-        fix = "choose another" if isinstance(network, LibraryNet) else "return only them from its forward"
+        library = isinstance(network, LibraryNet)
+        fix = "choose another network" if library else "return only the logits from its forward"
         raise ValueError(
-            f"model.architecture: {_name(network)} returns {_described(logits)} for two images, not one logit per "
-            f"class, {expected}: {fix}"
+            f"model.architecture: {_name(network)} returns {_described(logits)} for two images, but must return one "
+            f"logit per class, {expected}: {fix}"
         )
 
 
@@ -98,7 +99,8 @@ def check_same_size(trainer: Trainer, network: ImageClassifierNet, size: int | N
     """
     datamodule = datamodule_of(trainer)
     theirs = datamodule.input_size if isinstance(datamodule, ProvidesImages) else None
-    if size is None or theirs is None or theirs == size:
+    reads_files = trainer.predicting and isinstance(datamodule, PredictsImages) and datamodule.predict_path
+    if size is None or theirs is None or theirs == size or reads_files:  # files are read at the size of the model
         return
     check_outputs(network, theirs)
     rank_zero_warn(

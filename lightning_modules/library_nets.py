@@ -38,13 +38,13 @@ class LibraryNet(ImageClassifierNet):
         super().__init__(num_classes)
         self.name = name
         self.network = network
-        self._heads = tuple(f"network.{path}" for path in last_layers(network, num_classes, name))
-        self.head = self._heads[-1]  # type: ignore[misc]  # known only now
+        self._head_names = tuple(f"network.{path}" for path in last_layers(network, num_classes, name))
+        self.head = self._head_names[-1]  # type: ignore[misc]  # known only now
 
     @property
-    def heads(self) -> tuple[str, ...]:
+    def head_names(self) -> tuple[str, ...]:
         """Dotted names of all last layers: those of timm's `distilled` networks have two."""
-        return self._heads
+        return self._head_names
 
     def forward(self, images: Tensor) -> Tensor:
         """Return logits [B, num_classes] for normalised images, float [B, 3, H, W]."""

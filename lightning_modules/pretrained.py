@@ -149,7 +149,7 @@ def load_network(network: ImageClassifierNet, path: str | Path) -> None:
         ValueError: Names or shapes do not fit the network; the message names the first few.
     """
     body: nn.Module = network
-    heads = tuple(f"{head}." for head in network.heads)
+    heads = tuple(f"{head}." for head in network.head_names)
     if isinstance(network, LibraryNet):  # files have the library's names
         body, heads = network.network, tuple(head.removeprefix("network.") for head in heads)
     target = body.state_dict()

@@ -84,7 +84,7 @@ def numel(module: nn.Module) -> int:
 def inside_a_block(config: T5Config, tokens: int, length: int) -> int:
     """Return the bytes that the backward pass of a decoder block needs, counted without computing anything.
 
-    The CPU's attention keeps its weights if they have dropout, which a GPU's does not: the figure is an upper bound.
+    The CPU's attention keeps its weights, which a GPU's does not: the figure is an upper bound.
     """
     kept: dict[int, int] = {}
 

@@ -78,7 +78,9 @@ def sizes_of(text: str) -> list[int]:
     found = RANGE.fullmatch(text.strip())
     low, high = (int(found[1]), int(found[2])) if found else (0, 0)
     if not 0 < low <= high:
-        raise ValueError(f"--batch_sizes is {text}, but must be a range such as 64..1024, whose sizes double")
+        raise ValueError(
+            f"--batch_sizes is {text}, but must be a range such as 64..1024, which tries 64, 128, ..., 1024"
+        )
     return [low * 2**power for power in range((high // low).bit_length())]
 
 

@@ -238,7 +238,9 @@ def test_arguments_may_differ_and_be_objects(best):
 @pytest.mark.parametrize("other", [TextSeq2Seq, CharLanguageModel])
 def test_a_checkpoint_of_another_module_is_refused(best, other):
     name = other.__name__
-    with pytest.raises(ValueError, match=rf"best\.ckpt holds ImageClassifier, not {name}: name one of {name}, or open"):
+    with pytest.raises(
+        ValueError, match=rf"best\.ckpt holds ImageClassifier, not {name}: use a checkpoint of {name}, or open"
+    ):
         other.load_from_checkpoint(best)
     assert type(TrainingModule.load_from_checkpoint(best)) is ImageClassifier
 

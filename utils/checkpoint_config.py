@@ -131,8 +131,8 @@ def model_config(checkpoint: dict[str, Any], base: type, source: str | Path) -> 
     if not issubclass(found, base):
         name = found.__name__
         raise ValueError(
-            f"checkpoint {source} holds {name}, not {base.__name__}: name one of {base.__name__}, or open this one by "
-            f"{name}.load_from_checkpoint"
+            f"checkpoint {source} holds {name}, not {base.__name__}: use a checkpoint of {base.__name__}, or open "
+            f"this one with {name}.load_from_checkpoint"
         )
     has_seed = "seed" in parameters_of(found)
     return found, {**({"seed": seed} if has_seed else {}), **model["init_args"]}

@@ -185,15 +185,15 @@ def read_weights(folder: Path) -> dict[str, Tensor]:
             if others:
                 raise ValueError(f"it must hold named tensors only, but {others[0]!r} is not a tensor")
             part = plain_weights(part)
-            if packed := [name for name, value in part.items() if not value.is_floating_point()]:
-                kind = part[packed[0]].dtype
-                raise ValueError(
-                    f"{packed[0]} is {kind}, of quantized weights: get those in float32, float16 or bfloat16"
-                )
             check_finite(part)
         except (SafetensorError, ValueError) as error:
             reason = " ".join(str(error).split())
             raise ValueError(f"{path} cannot be read as weights ({reason}); copy or download it again") from error
+        if packed := [name for name, value in part.items() if not value.is_floating_point()]:
+            raise ValueError(
+                f"{path}: {packed[0]} is {part[packed[0]].dtype}, as in quantized weights: get weights in float32, "
+                "float16 or bfloat16"
+            )
         if twice := sorted(weights.keys() & part.keys()):
             raise ValueError(f"{path} has {twice[0]}, which is also in another shard; copy or download them all again")
         weights |= part

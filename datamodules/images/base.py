@@ -279,8 +279,7 @@ class ImageDataModule(
         self.predict_classes = list(classes)
         known = {one_form(name): label for label, name in enumerate(classes)}
         labels = torch.tensor([_folder_label(file.relative_to(path).parts[:-1], known) for file in files])
-        self.input_size = self.prediction_size()
-        images, self.predict_errors = decode_readable(files, self.input_size)
+        images, self.predict_errors = decode_readable(files, self.prediction_size())
         self._report_errors(files)
         return ImageSet(images, labels, list(map(readable, files)))
 

@@ -50,7 +50,7 @@ def collect(
     """
     record = written_record(folder)
     if not record["ended"]:
-        raise ValueError(f"{folder} has a run that has not ended; continue it with --resume")
+        raise ValueError(f"{folder} has a run that has not ended; resume it with --resume")
     config = yaml.safe_load((folder / "config.yaml").read_text(encoding="utf-8"))
     check_test_data(folder, config)
     record |= {"seed": config["seed_everything"], "checkpoint": tested_checkpoint(folder)} | added
@@ -92,8 +92,8 @@ def check_test_data(folder: Path, config: dict[str, Any]) -> None:
         tested = json.loads(path.read_text(encoding="utf-8"))["data"]
         if tested != ", ".join(named):
             raise ValueError(
-                f"{path} is of {tested}, but the test files of {folder / 'config.yaml'} are {', '.join(named)}; run "
-                "`oneforall test` again without other files"
+                f"{path} has the scores of {tested}, but the test files in {folder / 'config.yaml'} are "
+                f"{', '.join(named)}; run `oneforall test --ckpt_path {folder}` to test on those"
             )
 
 

@@ -58,9 +58,9 @@ def last_line(capsys, monkeypatch, tmp_path):
         ),
         (
             "--model.architecture torchvision.models.resnet18",
-            "resnet18 is not a subclass of ImageClassifierNet: give Tor",
+            "resnet18 cannot be used as ImageClassifierNet: use Tor",
         ),
-        ("--model.architecture timm.models.ResNet", "give TimmNet instead, and as its `name` one such as vit_tiny_pat"),
+        ("--model.architecture timm.models.ResNet", "use TimmNet instead, with a `name` such as vit_tiny_pat"),
         ("--data TextSeq2SeqDataModule", "data: TextSeq2SeqDataModule needs task; pass --data.task, or a config"),
         ("some words", "some words belongs to no option"),
     ],

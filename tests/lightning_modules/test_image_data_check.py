@@ -33,7 +33,9 @@ def test_outputs_that_are_not_one_logit_per_class_are_refused_before_training(
 ) -> None:
     model = ImageClassifier(Odd(kind), optimizer=lambda groups: torch.optim.SGD(groups, lr=0.1), schedule=Constant)
     fit = trainer(limit_val_batches=0)
-    with pytest.raises(ValueError, match=rf"Odd {given} .*, not one logit per class, \[2, 10\]: return only them"):
+    with pytest.raises(
+        ValueError, match=rf"Odd {given} .*, but must return one logit per class, \[2, 10\]: return only the logits"
+    ):
         fit.fit(model, datamodule=Data())
     assert fit.global_step == 0
 

@@ -39,7 +39,7 @@ def test_a_network_is_torchvisions_with_its_weights_and_a_head_of_its_own(name: 
     load_network(fewer, tmp_path / "published.pth")
     assert fewer.head == head
     assert fewer.eval()(images).shape == (2, 3)
-    groups = {group["name"]: group["params"] for group in parameter_groups(fewer, *fewer.heads)}
+    groups = {group["name"]: group["params"] for group in parameter_groups(fewer, *fewer.head_names)}
     assert [parameter.shape[0] for parameter in groups["head"]] == [3]
     body = [key for key in theirs.state_dict() if not f"network.{key}".startswith(head)]
     assert all(torch.equal(fewer.state_dict()[f"network.{key}"], theirs.state_dict()[key]) for key in body)
@@ -77,7 +77,7 @@ def test_images_of_a_size_that_does_not_fit_are_refused_before_training(trainer:
     with pytest.raises(ValueError, match=r"fixed does not take images of 16x16 pixels .*--data.image_size"):
         trainer().fit(model, datamodule=data)
     with pytest.raises(
-        ValueError, match=r"Fixed fixed returns \[2, 3, 1\] .*, not one logit per class, \[2, 3\]: choose"
+        ValueError, match=r"Fixed fixed returns \[2, 3, 1\] .*, but must return one logit per class, \[2, 3\]: choose"
     ):
         check_outputs(Fixed(nn.Unflatten(1, (3, 1))), 8)
 
@@ -140,12 +140,12 @@ def test_both_heads_of_a_distilled_network_are_new_for_other_classes_and_of_the_
     torch.save(timm.create_model(name, num_classes=5, **options).state_dict(), tmp_path / "a.pth")
     ours = TimmNet(name, 3, options)  # type: ignore[arg-type]
     load_network(ours, tmp_path / "a.pth")
-    assert ours.heads == ("network.head", "network.head_dist")
-    groups = {group["name"]: group["params"] for group in parameter_groups(ours, *ours.heads)}
+    assert ours.head_names == ("network.head", "network.head_dist")
+    groups = {group["name"]: group["params"] for group in parameter_groups(ours, *ours.head_names)}
     assert [list(matrix.shape) for matrix in groups["head"]] == [[3, 192], [3, 192]]
     FreezeBackbone(1).on_train_start(
         SimpleNamespace(current_epoch=0),  # type: ignore[arg-type]
         SimpleNamespace(architecture=ours),  # type: ignore[arg-type]
     )
     trained = {key for key, parameter in ours.named_parameters() if parameter.requires_grad}
-    assert trained == {f"{head}.{kind}" for head in ours.heads for kind in ("weight", "bias")}
+    assert trained == {f"{head}.{kind}" for head in ours.head_names for kind in ("weight", "bias")}

@@ -147,7 +147,7 @@ NORM = "encoder.final_layer_norm.weight"
             lambda w: w.update({name: torch.zeros(1) for name in "abcde"}),
             "unexpected a; unexpected b; unexpected c; and 2 more$",
         ),
-        (lambda w: w.update({NORM: w[NORM].to(torch.int8)}), rf"{NORM} is torch.int8, of quantized weights: get"),
+        (lambda w: w.update({NORM: w[NORM].to(torch.int8)}), rf"{NORM} is torch.int8, as in quantized weights: get"),
         (lambda w: w.update({NORM: torch.zeros(3)}), rf"{NORM} must have shape \(16,\) according to .*, got \(3,\)"),
         (lambda w: w.update({"encoder.embed_tokens.weight": torch.zeros(40, 16)}), "embed_tokens.weight differs from"),
         (lambda w: w.pop("shared.weight"), "shared.weight is missing"),

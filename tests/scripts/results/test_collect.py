@@ -89,7 +89,7 @@ def test_a_test_on_other_texts_is_refused(run_folder: Path, capsys: pytest.Captu
     (run_folder / "test_metrics.json").write_text(json.dumps(metrics | {"data": "val.en, val.de"}))
     with pytest.raises(SystemExit):
         collect(run_folder)
-    assert "test_metrics.json is of val.en, val.de, but the test files of" in capsys.readouterr().err
+    assert "test_metrics.json has the scores of val.en, val.de, but the test files in" in capsys.readouterr().err
     (run_folder / "test_metrics.json").write_text(json.dumps(metrics | {"data": "test.en, test.de"}))
     assert collect(run_folder).is_dir()
 
