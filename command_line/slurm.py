@@ -55,10 +55,8 @@ class SrunTasks(SLURMEnvironment):
     @property
     def main_address(self) -> str:
         """The first node of the step."""
-        if "MASTER_ADDR" not in os.environ:
-            nodes = os.environ.get("SLURM_STEP_NODELIST") or os.environ.get("SLURM_NODELIST", "127.0.0.1")
-            os.environ["MASTER_ADDR"] = self.resolve_root_node_address(nodes)
-        return os.environ["MASTER_ADDR"]
+        nodes = os.environ.get("SLURM_STEP_NODELIST") or os.environ.get("SLURM_NODELIST", "127.0.0.1")
+        return os.environ.get("MASTER_ADDR") or self.resolve_root_node_address(nodes)
 
     def world_size(self) -> int:
         """Return the number of tasks."""
