@@ -13,27 +13,28 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
+import yaml
 from torch import Tensor, nn
 
 from architectures.t5.config import PRESETS, T5Config
 from benchmarks.floors import peak_arithmetic, t5_multiply_adds, training_operations
 from benchmarks.paired import Comparison, add_compile_option, compare, finish, options
 from benchmarks.transformers_t5 import make_pair_as_theirs_begins
+from utils.machine import ROOT
 
 SMOOTHING = 0.1
 TOLERANCE = {"32-true": 1e-5, "bf16-mixed": 2e-2}
 """Largest difference of the losses, relative."""
 TYPE = {"32-true": ("fp32", torch.float32), "bf16-mixed": ("bf16", torch.bfloat16)}
 """dtype of most of the arithmetic: its short name, and torch's."""
-MULTI30K: dict[str, Any] = {
-    "vocab_size": 8000,
-    "d_model": 256,
-    "d_kv": 64,
-    "d_ff": 1024,
-    "num_layers": 3,
-    "num_heads": 4,
-}
+MULTI30K = ROOT / "configs/multi30k/en-de.yaml"
 QUICK: dict[str, Any] = {"vocab_size": 100, "d_model": 16, "d_kv": 8, "d_ff": 32, "num_layers": 1, "num_heads": 2}
+
+
+def multi30k_shape() -> dict[str, Any]:
+    """Return the fields of the config of the shipped Multi30k network, but those of its dropout."""
+    network = yaml.safe_load(MULTI30K.read_text(encoding="utf-8"))["model"]["init_args"]["architecture"]
+    return {name: value for name, value in network["init_args"]["config"].items() if not name.startswith("dropout")}
 
 
 def stepper(model: nn.Module, loss: Callable[[], Tensor]) -> Callable[[], Tensor]:
@@ -136,7 +137,7 @@ def main(arguments: list[str] | None = None) -> None:
         config = T5Config(**QUICK, **changes)
         args.batch, args.source, args.target, args.rounds = 2, 5, 4, min(args.rounds, 2)
     else:
-        config = T5Config.preset(args.preset, **changes) if args.preset else T5Config(**MULTI30K, **changes)
+        config = T5Config.preset(args.preset, **changes) if args.preset else T5Config(**multi30k_shape(), **changes)
     comparison = compare_steps(config, args)
     add_figures(comparison, config, args)
     finish(comparison, args)

@@ -24,7 +24,7 @@ from architectures.t5.hf_weights import published_name
 from architectures.t5.model import T5
 from benchmarks.data import sentence_pairs
 from benchmarks.paired import compare, finish, options
-from benchmarks.t5_training import MULTI30K, QUICK
+from benchmarks.t5_training import QUICK, multi30k_shape
 from benchmarks.transformers_t5 import make_theirs
 from callbacks.predictions.text_predictions import TextPredictions
 from datamodules.text.files import read_lines
@@ -156,7 +156,7 @@ def main(arguments: list[str] | None = None) -> None:
     """Run the benchmark with the options of the command line."""
     args = parser().parse_args(arguments)
     torch.manual_seed(0)
-    pairs, dimensions, batch = 10_000, MULTI30K, 120
+    pairs, dimensions, batch = 10_000, multi30k_shape(), 120
     if args.quick:
         pairs, dimensions, batch = 60, QUICK | {"vocab_size": 400}, 8
         args.sentences, args.training_steps, args.rounds = 12, 2, 1

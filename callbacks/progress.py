@@ -1,4 +1,7 @@
-"""Progress of a run: one line per epoch and, within an epoch, a bar in a terminal or plain lines elsewhere."""
+"""Progress of a run: one line per epoch and, within an epoch, a bar in a terminal or plain lines elsewhere.
+
+What the line of an epoch says is in `epoch_line.py`, throughput and time left are in `pace.py`.
+"""
 
 import sys
 import time

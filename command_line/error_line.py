@@ -1,4 +1,4 @@
-"""One-line form of an error, and whether its traceback is shown as well."""
+"""One-line form of an error, and whether its traceback is shown; `errors.py` and `mistakes.py` find the words."""
 
 from __future__ import annotations
 

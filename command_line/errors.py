@@ -21,7 +21,7 @@ from command_line.jsonargparse_messages import (
 from command_line.mistakes import explain_loose, without_config
 from command_line.options import class_fields, command_parser, explain_option, names_no_class
 from command_line.parser import ParserError
-from command_line.reports import Report, report_of
+from command_line.parser_reports import Report, report_of
 from command_line.sources import Sources
 from utils.error_text import text_of
 

@@ -10,7 +10,7 @@ from lightning.pytorch.cli import LightningArgumentParser
 
 from command_line.classes import MOST_LISTED, bases_of, known_classes, nearest, subclasses
 from command_line.parser import Parser
-from command_line.reports import Report
+from command_line.parser_reports import Report
 from command_line.sources import Sources
 
 DEPTH = 2

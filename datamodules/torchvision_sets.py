@@ -14,6 +14,7 @@ from datamodules.images.base import ImageDataModule
 from datamodules.images.image_set import ImageSet, channel_statistics
 from utils.checks import check_int
 from utils.downloads import impatient
+from utils.error_text import text_of
 
 DIGITS = [str(digit) for digit in range(10)]
 CIFAR100_NAMES = """
@@ -110,7 +111,7 @@ class TorchvisionDataModule(ImageDataModule):
             with impatient():
                 images, labels = self.read_split(train, download)
         except (RuntimeError, OSError) as error:
-            reason = " ".join(str(error).split())
+            reason = text_of(error)
             raise FileNotFoundError(
                 f"{self.title} cannot be read from {self.root / self.folder} or downloaded ({reason}): download "
                 f"{', '.join(self.addresses())} into {self.root / self.folder}, or point --data.root at another folder"

@@ -23,8 +23,8 @@ from lightning_modules.image_data_check import check_number_of_classes, check_ou
 from lightning_modules.image_metrics import image_metrics, with_two_classes
 from lightning_modules.optim.parameter_groups import parameter_groups
 from lightning_modules.pretrained import load_network
-from lightning_modules.published_weights import Offline, check_all_start_alike, weights_file
 from lightning_modules.temperature import FittedTemperature
+from lightning_modules.torchvision_weights import Offline, check_all_start_alike, weights_file
 from lightning_modules.training_module import TrainingModule
 from lightning_modules.tta import tta_views
 from utils.batches import Classified, ImageBatch, ImagePredictionBatch

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection
 from typing import Any
 
-from lightning_modules.published_weights import weights_file
+from lightning_modules.torchvision_weights import weights_file
 from utils.downloads import is_address
 
 

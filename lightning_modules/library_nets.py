@@ -14,6 +14,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from architectures.base import ImageClassifierNet
+from utils.error_text import text_of
 
 Option = bool | int | float | str
 """What an argument of a library's network may be: a plain value."""
@@ -128,7 +129,7 @@ def build(make: Any, name: str, num_classes: int, options: Mapping[str, Option] 
     try:
         network: nn.Module = make(name, num_classes=num_classes, **(options or {}))
     except Exception as error:  # a library's network may raise anything
-        reason = " ".join(str(error).split()) or type(error).__name__
+        reason = text_of(error) or type(error).__name__
         raise ValueError(f"architecture.options {dict(options or {})} do not fit {name}: {reason}") from error
     return network
 

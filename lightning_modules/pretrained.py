@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from architectures.base import ImageClassifierNet
 from lightning_modules.library_nets import LibraryNet
-from utils.error_text import first_few
+from utils.error_text import first_few, text_of
 from utils.files import refuse_lfs_pointer
 from utils.torch_files import load_plain
 from utils.weights import check_digests, check_finite, plain_weights
@@ -44,7 +44,7 @@ def read_state_dict(path: str | Path) -> dict[str, Tensor]:
             _check_own_digests(weights, content.get("digests"))
         check_finite(weights)
     except (ValueError, RuntimeError, TypeError, AttributeError, RecursionError) as error:  # odd values may raise any
-        clause = " ".join(str(error).split())
+        clause = text_of(error)
         raise ValueError(f"init_from {path} cannot be read as weights ({clause})") from error
     return weights
 

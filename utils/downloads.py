@@ -11,6 +11,8 @@ from urllib.parse import urlparse
 
 import torch
 
+from utils.error_text import text_of
+
 _HASH = re.compile(r"-([0-9a-f]{8,})\.")
 SECONDS = 20
 """Timeout: how long a server may stay silent."""
@@ -54,7 +56,7 @@ def fetch(address: str) -> Path:
         with impatient():
             torch.hub.download_url_to_file(address, str(file), digest[1] if digest else None, progress=False)
     except (OSError, RuntimeError) as error:  # RuntimeError: the digest is wrong
-        reason = " ".join(str(error).split())
+        reason = text_of(error)
         raise OSError(
             f"{address} cannot be downloaded ({reason}): download it elsewhere and put it into {file.parent}"
         ) from error

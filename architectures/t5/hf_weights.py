@@ -1,4 +1,4 @@
-"""Reading and writing of published checkpoint folders: `config.json` and weights in safetensors or a PyTorch pickle.
+"""Reading and writing of Hugging Face checkpoint folders: `config.json` and weights in safetensors or a PyTorch pickle.
 
 A published checkpoint differs from our modules only in its parameter names, which `published_name` translates.
 """

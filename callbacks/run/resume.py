@@ -1,12 +1,13 @@
 """What happens on `--resume`, in this order.
 
-1. `cli.py` locks the run folder, so that no other process trains in it (`utils/lock.py`).
+1. Without `--config`, the folder's config.yaml is the config (`command_line/carried_configs.py`). `cli.py` locks the
+   folder, so that no other process trains in it (`utils/lock.py`).
 2. `checkpoint_to_resume`, below, chooses the newest intact checkpoint: last.ckpt or, if that is damaged, previous.ckpt.
    A run that has not trained yet starts.
 3. Its config fills in what the command line leaves open (`command_line/open_fields.py`), and a change that cannot work
    is refused (`command_line/resume_changes.py` has the table).
-4. `resumed_settings.py` applies what has changed. An epoch whose batches are no longer the same begins again
-   (`utils/resume_position.py`).
+4. `resumed_settings.py` applies what has changed, and `run_folder.py` prints it and keeps the earlier config as
+   config-N.yaml. An epoch whose batches are no longer the same begins again (`utils/resume_position.py`).
 5. Lightning restores weights, optimizer, schedule, position and the states of callbacks; the LightningModule restores
    its tokenizer or vocabulary and the sums of the epoch so far (`lightning_modules/training_module.py`).
 6. `resume_checkpoint.py`, which has saved it all, drops the rows of metrics.csv that were logged after the checkpoint.

@@ -17,6 +17,7 @@ from lightning.pytorch.utilities import rank_zero_warn
 from callbacks.run.metrics_csv import Row
 from callbacks.trackers.images import NewImages
 from callbacks.trackers.wandb_record import STEP, recorded_step
+from utils.error_text import text_of
 from utils.files import write_text
 from utils.time_limit import call_in_time
 
@@ -133,7 +134,7 @@ class WandbRun(WandbLogger):
         if not self._has_started:
             raise error
         self._lost = True
-        reason = " ".join(str(error).split())
+        reason = text_of(error)
         rank_zero_warn(f"W&B has failed ({reason}): nothing more is sent; the rest is sent when the run is resumed")
 
     @rank_zero_only

@@ -1,4 +1,7 @@
-"""Text files, plain or gzip, read whole; errors name the file and the line."""
+"""Text files, plain or gzip, read whole; errors name the file and the line.
+
+A format of one's own is a `TextTask` (`tasks.py`).
+"""
 
 from __future__ import annotations
 
@@ -17,7 +20,7 @@ MAGIC = {
     b"\xfd7zXZ\x00": "an xz file: unpack it with unxz",
     b"\x28\xb5\x2f\xfd": "a zstd file: unpack it with unzstd",
     b"version https://git-lfs.github.com/spec/": "a pointer of git-lfs, not the file itself: run `git lfs pull`",
-    b"PAR1": "a Parquet file: save the texts as .csv or .jsonl",
+    b"PAR1": "a Parquet file: use the config datasets/hf_texts.yaml, or save the texts as .csv or .jsonl",
     b"\xff\xfe": "UTF-16: save it as UTF-8 (iconv -f UTF-16 -t UTF-8)",
     b"\xfe\xff": "UTF-16: save it as UTF-8 (iconv -f UTF-16 -t UTF-8)",
 }

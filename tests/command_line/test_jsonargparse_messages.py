@@ -11,7 +11,7 @@ from torch import nn
 from command_line.classes import bases_of
 from command_line.jsonargparse_messages import is_report, objections, unknown_class, unknown_option
 from command_line.parser import Parser, ParserError
-from command_line.reports import Report, report_of
+from command_line.parser_reports import Report, report_of
 
 
 @dataclass

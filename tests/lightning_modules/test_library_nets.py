@@ -15,7 +15,7 @@ from lightning_modules.image_data_check import check_outputs
 from lightning_modules.library_nets import LibraryNet, TimmNet, TorchvisionNet
 from lightning_modules.optim.parameter_groups import parameter_groups
 from lightning_modules.pretrained import load_network
-from lightning_modules.published_weights import published_address, weights_file
+from lightning_modules.torchvision_weights import published_address, weights_file
 from tests.lightning_modules.image_fakes import Data
 from utils.trust import Refusal, admit_object
 
