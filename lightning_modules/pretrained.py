@@ -44,8 +44,7 @@ def read_state_dict(path: str | Path) -> dict[str, Tensor]:
             _check_own_digests(weights, content.get("digests"))
         check_finite(weights)
     except (ValueError, RuntimeError, TypeError, AttributeError, RecursionError) as error:  # odd values may raise any
-        clause = text_of(error)
-        raise ValueError(f"init_from {path} cannot be read as weights ({clause})") from error
+        raise ValueError(f"init_from {path} cannot be read as weights ({text_of(error)})") from error
     return weights
 
 

@@ -73,12 +73,10 @@ def oneforall(
 @pytest.fixture(scope="session")
 def finished_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The run folder of a small finished run, shared by the tests that only read it."""
-    import cli  # takes seconds, and few tests need it
+    from tests.tiny_runs import command  # imports take seconds, and few tests need them
 
     folder = tmp_path_factory.mktemp("finished") / "run"
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(sys, "argv", ["oneforall"])
-        cli.main(["fit", "--config", QUICKSTART, *SMALL, "--run_dir", str(folder)])
+    command("fit", "--config", QUICKSTART, *SMALL, "--run_dir", str(folder))
     return folder
 
 

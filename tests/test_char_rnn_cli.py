@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 import cli
+from tests.tiny_runs import command
 
 ROOT = Path(__file__).parents[1]
 TEXT = "the cat sat on the mat.\nthat hat is the cat's hat!\n" * 12
@@ -27,10 +28,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with a text and a finished run."""
     made = tmp_path_factory.mktemp("characters")
     (made / "text.txt").write_text(TEXT)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(made)
-        patch.setattr(sys, "argv", ["oneforall", *FIT])
-        cli.main(FIT)
+    command(*FIT, folder=made)
     return made
 
 

@@ -76,7 +76,7 @@ def no_network(*_: object, **__: object) -> None:
 
 @pytest.fixture(autouse=True)
 def command_line(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """The environment of a command, given back as it was, in a folder that holds what configs read to be built."""
+    """The environment of a command, in a folder that holds what configs read to be built."""
     import_packages(PACKAGES)
     monkeypatch.setattr("torch.hub.download_url_to_file", no_network)
     monkeypatch.setenv("TORCH_HOME", str(tmp_path / "cache"))
@@ -84,8 +84,7 @@ def command_line(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("sys.argv", ["oneforall"])
     for name in (RUN_DIR_VARIABLE, "PL_GLOBAL_SEED", "PL_SEED_WORKERS"):
-        monkeypatch.setenv(name, "0")
-        monkeypatch.delenv(name)
+        monkeypatch.delenv(name, raising=False)
 
 
 def write_published(folder: Path) -> None:

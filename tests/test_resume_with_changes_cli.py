@@ -2,14 +2,13 @@
 
 import csv
 import shutil
-import sys
 from pathlib import Path
 
 import pytest
 import torch
 import yaml
 
-import cli
+from tests.tiny_runs import command
 
 ROOT = Path(__file__).parents[1]
 QUICKSTART = str(ROOT / "configs/quickstart/images.yaml")
@@ -23,10 +22,7 @@ FIT = [
 def finished(tmp_path_factory):
     """A folder with a finished run of one epoch, shared by the tests, which copy it."""
     folder = tmp_path_factory.mktemp("finished")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(folder)
-        patch.setattr(sys, "argv", ["oneforall", *FIT])
-        cli.main(FIT)
+    command(*FIT, folder=folder)
     return folder
 
 

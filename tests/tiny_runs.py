@@ -13,11 +13,18 @@ TASK = ["--data.task.num_train", "64", "--data.task.num_val", "8", "--data.task.
 NETWORK = {"d_model": 16, "d_kv": 4, "d_ff": 32, "num_layers": 1, "num_heads": 4}
 
 
+def command(*args: str, folder: Path | None = None) -> None:
+    """Run the command line in this process, in a folder if one is given."""
+    with pytest.MonkeyPatch.context() as patch:
+        if folder is not None:
+            patch.chdir(folder)
+        patch.setattr(sys, "argv", ["oneforall", *args])
+        cli.main(list(args))
+
+
 def fit(*args: str, folder: Path) -> Path:
     """Return the folder of a run with these arguments."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(sys, "argv", ["oneforall"])
-        cli.main(["fit", *args, *TRAINING, "--run_dir", str(folder)])
+    command("fit", *args, *TRAINING, "--run_dir", str(folder))
     return folder
 
 

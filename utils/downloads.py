@@ -56,8 +56,7 @@ def fetch(address: str) -> Path:
         with impatient():
             torch.hub.download_url_to_file(address, str(file), digest[1] if digest else None, progress=False)
     except (OSError, RuntimeError) as error:  # RuntimeError: the digest is wrong
-        reason = text_of(error)
         raise OSError(
-            f"{address} cannot be downloaded ({reason}): download it elsewhere and put it into {file.parent}"
+            f"{address} cannot be downloaded ({text_of(error)}): download it elsewhere and put it into {file.parent}"
         ) from error
     return file

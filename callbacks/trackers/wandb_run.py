@@ -134,8 +134,9 @@ class WandbRun(WandbLogger):
         if not self._has_started:
             raise error
         self._lost = True
-        reason = text_of(error)
-        rank_zero_warn(f"W&B has failed ({reason}): nothing more is sent; the rest is sent when the run is resumed")
+        rank_zero_warn(
+            f"W&B has failed ({text_of(error)}): nothing more is sent; the rest is sent when the run is resumed"
+        )
 
     @rank_zero_only
     @_outlives_outages

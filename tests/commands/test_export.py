@@ -4,17 +4,16 @@ import csv
 import os
 import shutil
 import signal
-import sys
 import time
 from pathlib import Path
 
 import pytest
 import torch
 
-import cli
 from command_line.tools import run_tool
 from commands.export import check_target
 from datamodules.digits import DigitsDataModule
+from tests.tiny_runs import command
 
 ROOT = Path(__file__).parents[2]
 SHORT = ["--trainer.max_epochs", "1", "--trainer.limit_train_batches", "3", "--trainer.limit_val_batches", "1"]
@@ -34,12 +33,9 @@ TEXTS = [
 def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with a finished run of images and one of texts."""
     made = tmp_path_factory.mktemp("exports")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(made)
-        Path("ema.yaml").write_text(EMA)
-        for args in (IMAGES, TEXTS):
-            patch.setattr(sys, "argv", ["oneforall", *args])
-            cli.main(args)
+    (made / "ema.yaml").write_text(EMA)
+    for args in (IMAGES, TEXTS):
+        command(*args, folder=made)
     return made / "runs"
 
 
@@ -62,9 +58,7 @@ def test_the_weights_are_those_of_predict_and_the_lines_say_how_to_run_them(
     out = capsys.readouterr().out
     assert out.startswith("exported runs/images/model.pt2 (0.")
     assert "images: uint8 [batch, 3, 32, 32], RGB, 0 to 255" in out
-    args = ["predict", "--ckpt_path", "runs/images"]
-    monkeypatch.setattr(sys, "argv", ["oneforall", *args])
-    cli.main(args)
+    command("predict", "--ckpt_path", "runs/images")
     with (copied / "images" / "predictions.csv").open() as file:
         predicted = [[float(row[f"p_{k}"]) for k in range(10)] for row in csv.DictReader(file)]
     data = DigitsDataModule()

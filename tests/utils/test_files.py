@@ -3,7 +3,6 @@
 import errno
 import os
 import resource
-import signal
 import socket
 import stat
 import subprocess
@@ -13,23 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from utils.files import atomic_folder, atomic_path, write_lines, write_text
-
-ROOT = Path(__file__).parents[2]
-
-
-def python(code: str, *arguments: object, **options: int) -> subprocess.Popen[str]:
-    """Start a process that runs `code` with `atomic_path` and `write_text` imported."""
-    code = f"import os, sys, time\nfrom pathlib import Path\nfrom utils.files import atomic_path, write_text\n{code}"
-    return subprocess.Popen(
-        [sys.executable, "-c", code, *map(str, arguments)],
-        cwd=ROOT,
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-        **options,  # type: ignore[call-overload]
-    )
-
+from tests.utils.writers import kill, names, python, start_inside
+from utils.files import atomic_path, write_lines, write_text
 
 WAIT_INSIDE = """
 with atomic_path(sys.argv[1]) as path:
@@ -39,26 +23,14 @@ with atomic_path(sys.argv[1]) as path:
 """
 
 
-def start_inside(target: Path, text: str) -> subprocess.Popen[str]:
+def start_writing(target: Path, text: str) -> subprocess.Popen[str]:
     """Start a process that has written `text` to its temporary file and waits for a line to end the block."""
-    process = python(WAIT_INSIDE, target, text)
-    assert process.stdout is not None
-    assert process.stdout.readline() == "inside\n"
-    return process
+    return start_inside(WAIT_INSIDE, target, text)
 
 
 def finish(process: subprocess.Popen[str]) -> int:
     process.communicate("\n", timeout=30)
     return process.returncode
-
-
-def kill(process: subprocess.Popen[str]) -> None:
-    process.send_signal(signal.SIGKILL)
-    process.communicate(timeout=30)
-
-
-def names(folder: Path) -> set[str]:
-    return {path.name for path in folder.iterdir()}
 
 
 # --- one writer ----------------------------------------------------------------------------------------------------
@@ -137,7 +109,7 @@ def test_text_is_utf8_with_its_own_line_ends_and_never_fails_to_encode(tmp_path)
 def test_what_a_killed_process_left_is_removed_and_that_of_a_running_one_kept(tmp_path, name):
     target = tmp_path / name
     write_text(target, "old")
-    running, killed = start_inside(target, "from the other"), start_inside(target, "half")
+    running, killed = start_writing(target, "from the other"), start_writing(target, "half")
     assert len(names(tmp_path)) == 3
     kill(killed)
     assert target.read_text() == "old"
@@ -153,7 +125,7 @@ def test_what_a_killed_process_left_is_removed_and_that_of_a_running_one_kept(tm
 
 def test_leftovers_of_other_files_and_of_other_machines_are_kept(tmp_path, monkeypatch):
     for target in (tmp_path / "a.txt", tmp_path / "b.txt"):
-        kill(start_inside(target, "half"))
+        kill(start_writing(target, "half"))
     assert len(names(tmp_path)) == 2
     with monkeypatch.context() as elsewhere:  # the process may run there
         elsewhere.setattr(socket, "gethostname", lambda: "elsewhere")
@@ -277,81 +249,3 @@ def test_a_file_system_that_is_full_leaves_the_old_file_and_nothing_else(tmp_pat
         assert names(tmp_path) == {"a.txt"}
     finally:
         subprocess.run(["umount", str(tmp_path)], check=True)
-
-
-def test_a_folder_appears_whole_or_not_at_all(tmp_path: Path) -> None:
-    target = tmp_path / "new" / "folder"
-
-    def write_half() -> None:
-        with atomic_folder(target) as folder:
-            (folder / "a").write_text("half")
-            raise RuntimeError("halfway")
-
-    with pytest.raises(RuntimeError, match="halfway"):
-        write_half()
-    assert names(target.parent) == set()
-    with atomic_folder(target) as folder:
-        (folder / "a").write_text("whole")
-        (folder / "inside").mkdir()
-        (folder / "inside" / "b").write_text("too")
-        assert not target.exists()
-    assert names(target.parent) == {"folder"}
-    assert ((target / "a").read_text(), (target / "inside" / "b").read_text()) == ("whole", "too")
-
-
-def test_a_folder_replaces_one_with_the_same_files_alone(tmp_path: Path) -> None:
-    target = tmp_path / "folder"
-    target.mkdir()
-    for text in ("first", "second"):  # an empty one, and that of the time before
-        with atomic_folder(target, replace=text == "second") as folder:
-            (folder / "a").write_text(text)
-        assert (target / "a").read_text() == text
-    with pytest.raises(FileExistsError, match=r"has other files \(a\)"), atomic_folder(target) as folder:
-        (folder / "a").write_text("third")
-    (target / "mine").touch()
-    with (
-        pytest.raises(FileExistsError, match=r"has other files \(mine\), which are not replaced"),
-        atomic_folder(target, replace=True) as folder,
-    ):
-        (folder / "a").write_text("third")
-    assert (target / "a").read_text() == "second"
-    assert names(tmp_path) == {"folder"}
-
-
-@pytest.mark.parametrize("error", [OSError, KeyboardInterrupt])
-def test_an_earlier_folder_survives_an_interruption_between_the_two_renames(
-    error: type[BaseException], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    target = tmp_path / "folder"
-    target.mkdir()
-    (target / "a").write_text("earlier")
-    rename = Path.rename
-
-    def interrupted(path: Path, new: Path) -> Path:
-        if Path(new) == target and (path / "a").read_text() == "new":
-            raise error
-        return rename(path, new)
-
-    monkeypatch.setattr(Path, "rename", interrupted)
-    with pytest.raises(error), atomic_folder(target, replace=True) as folder:
-        (folder / "a").write_text("new")
-    assert (target / "a").read_text() == "earlier"
-    assert names(tmp_path) == {"folder"}
-
-
-def test_a_folder_of_a_killed_process_is_removed_by_the_next(tmp_path: Path) -> None:
-    code = """
-from utils.files import atomic_folder
-with atomic_folder(sys.argv[1]) as folder:
-    (folder / "a").write_text("half")
-    print("inside", flush=True)
-    sys.stdin.readline()
-"""
-    process = python(code, tmp_path / "folder")
-    assert process.stdout is not None
-    assert process.stdout.readline() == "inside\n"
-    kill(process)
-    assert len(names(tmp_path)) == 1
-    with atomic_folder(tmp_path / "folder") as folder:
-        (folder / "a").write_text("whole")
-    assert names(tmp_path) == {"folder"}

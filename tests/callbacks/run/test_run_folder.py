@@ -111,7 +111,7 @@ def test_release_keeps_what_a_run_has_written(tmp_path):
 
 
 def test_a_training_claims_its_folder_or_continues_in_it(tmp_path, monkeypatch):
-    monkeypatch.setenv(RUN_DIR_VARIABLE, "")  # given back as it was
+    monkeypatch.delenv(RUN_DIR_VARIABLE, raising=False)
     wanted = tmp_path / "a"
     assert training_folder(wanted, resume=False, numbered=True) == (wanted, True)
     assert training_folder(wanted, resume=False, numbered=True) == (tmp_path / "a-2", True)
