@@ -64,6 +64,7 @@ from command_line.run_checks import check_callbacks, check_data_fits_model, chec
 from command_line.run_options import RUN_OPTIONS, default_name, named_folder, wanted_folder
 from command_line.start import answer_early
 from command_line.streams import mend_streams
+from command_line.trainer import AutoPrecisionTrainer
 from command_line.watch import watch_processes
 from lightning_modules.training_module import check_optimizer
 from reports.run_report import report_after
@@ -73,6 +74,7 @@ from utils.checkpoints import explain_restore, read_config
 from utils.contracts import network_of
 from utils.lock import FolderLock
 from utils.lost_processes import LostProcessError, leave_note, settle_with_others
+from utils.precision import AUTO, fastest_precision
 from utils.trust import PACKAGES
 
 
@@ -94,6 +96,7 @@ class OneForAllCLI(LightningCLI):
                 subclass_mode_model=True,
                 subclass_mode_data=True,
                 save_config_callback=None,  # RunFolder does it
+                trainer_class=AutoPrecisionTrainer,
                 trainer_defaults={
                     "logger": [{"class_path": "callbacks.run.metrics_csv.MetricsCSV"}],
                     "enable_model_summary": False,  # summary.md has it
@@ -162,6 +165,8 @@ class OneForAllCLI(LightningCLI):
             check_optimizer(options.model)
             earlier = self._checkpoint_to_resume(options)
             fill_open_fields(options, given_fields(self.whole_command), earlier)
+        if options.trainer.precision == AUTO:  # a fit that resumes has its checkpoint's by now
+            options.trainer.precision = fastest_precision(options.trainer.accelerator)
         self.saved_config = resolved_config(self._parser(self.subcommand), options)
         if earlier is not None:
             same_folder = Path(options.ckpt_path).absolute().parent.parent == self._fit_folder(options).absolute()

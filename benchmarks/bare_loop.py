@@ -152,6 +152,7 @@ def run(device: torch.device, rounds: int, batch_size: int, seconds: float) -> T
         "data.size": batch_size * TURN * (rounds + 1),
         "trainer.accelerator": "cpu" if device.type == "cpu" else "gpu",
         "trainer.devices": 1,
+        "trainer.precision": "32-true",
         "trainer.max_steps": TURN * (rounds + 1),
     }
     if math.isfinite(seconds):

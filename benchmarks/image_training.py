@@ -1,15 +1,14 @@
 """Benchmark of `oneforall fit` on CIFAR-10, as shipped, against the script that most people copy: ResNet-18.
 
     python -m benchmarks.image_training
-    python -m benchmarks.image_training --precision bf16-mixed
+    python -m benchmarks.image_training --precision 32-true
     python -m benchmarks.image_training --peers ~/peers --device cuda
 
-Ours is configs/cifar10/resnet18.yaml with every callback of a run, in bf16 on a GPU (configs/trainer/gpu.yaml) or as
-`--precision` says; the peer is fp32 in NCHW with two loader workers. Both train in their own processes and take turns
-of a few steps. Without the real data, the images are random.
+Ours is configs/cifar10/resnet18.yaml with every callback of a run, in bf16 where that is faster (its precision is
+`auto`) or as `--precision` says; the peer is fp32 in NCHW with two loader workers. Both train in their own processes
+and take turns of a few steps. Without the real data, the images are random.
 """
 
-import argparse
 import tempfile
 from contextlib import ExitStack
 from pathlib import Path
@@ -25,6 +24,7 @@ from benchmarks.floors import peak_arithmetic, training_operations
 from benchmarks.paired import add_compile_option, compare, finish, options
 from benchmarks.turns import Training, Turns
 from callbacks.model_size import image_multiply_adds
+from utils.precision import fastest_precision
 
 QUICK = {"data.batch_size": 4, "model.architecture.depth": 20, "data.validation_size": 10}
 """What the quick form changes in the config."""
@@ -105,10 +105,11 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--data", type=Path, default=Path("data"), help="folder of cifar-10-batches-py (default: data)")
     parser.add_argument("--peers", type=Path, help="folder that holds pytorch-cifar")
     add_compile_option(parser)
-    parser.add_argument("--precision", choices=("bf16-mixed",), help="ours on a CPU (default: as shipped, 32-true)")
+    parser.add_argument("--precision", choices=("32-true", "bf16-mixed"), help="ours (default: as shipped, auto)")
     parser.add_argument("--steps", type=int, help="steps per turn (default: 2 on a CPU, 60 on a GPU)")
     args = parser.parse_args(arguments)
     cuda = args.device.type == "cuda"
+    precision = args.precision or fastest_precision(args.device.type)
     batch, depth, images = (4, 20, 20) if args.quick else (128, 18, 10_000)
     steps = args.steps or (60 if cuda and not args.quick else 2)
     with tempfile.TemporaryDirectory() as folder, ExitStack() as stack:
@@ -118,9 +119,7 @@ def main(arguments: list[str] | None = None) -> None:
         def start(train: Any, **given: Any) -> Training:
             return stack.enter_context(Training(train, steps, 2, args.device, root=root.absolute(), **given))
 
-        changes: dict[str, Any] = dict(QUICK) if args.quick else {}
-        if args.precision:
-            changes["trainer.precision"] = args.precision
+        changes: dict[str, Any] = {**(QUICK if args.quick else {}), "trainer.precision": precision}
         compiled = changes | {"model.compile_network": args.compile} if args.compile else changes
         trainings = {"ours": start(train_ours, scratch=scratch / "ours", changes=compiled)}
         if args.compile:
@@ -130,8 +129,9 @@ def main(arguments: list[str] | None = None) -> None:
             trainings["pytorch-cifar"] = start(peers.train_pytorch_cifar, script=script, scratch=scratch)
         drop_failed(trainings)
         comparison = compare(
-            "resnet18_training_bf16" if args.precision else "resnet18_training",
-            f"ResNet-{depth} through fit{' in bf16' if args.precision else ''}, {steps} steps of {batch} {data}",
+            f"resnet18_training{'_fp32' if args.precision == '32-true' else ''}",
+            f"ResNet-{depth} through fit, {precision}{'' if args.precision else ' as shipped'}, "
+            f"{steps} steps of {batch} {data}",
             trainings,
             lambda: check(trainings),
             rounds=args.rounds or (2 if args.quick else 4),
@@ -142,14 +142,15 @@ def main(arguments: list[str] | None = None) -> None:
     comparison.device = args.device
     per_step = comparison.median("ours") / steps
     comparison.figures["images per second"] = batch / per_step
-    add_floor(comparison.figures, ResNet(depth=depth, num_classes=10, stem="cifar"), batch * steps, args)
+    network = ResNet(depth=depth, num_classes=10, stem="cifar")
+    add_floor(comparison.figures, network, batch * steps, args.device, precision)
     finish(comparison, args)
 
 
-def add_floor(figures: dict[str, Any], network: ResNet, images: int, args: argparse.Namespace) -> None:
+def add_floor(figures: dict[str, Any], network: ResNet, images: int, device: torch.device, precision: str) -> None:
     """Add the time that the arithmetic of a turn takes at the machine's peak, where that is known."""
-    dtype = torch.bfloat16 if args.precision else torch.float32
-    multiply_adds, peak = image_multiply_adds(network, 32), peak_arithmetic(args.device, dtype)
+    dtype = torch.bfloat16 if precision == "bf16-mixed" else torch.float32
+    multiply_adds, peak = image_multiply_adds(network, 32), peak_arithmetic(device, dtype)
     if multiply_adds is not None and peak is not None:
         figures["floor_s"] = training_operations(multiply_adds, images) / peak
 

@@ -24,6 +24,7 @@ from callbacks.run.metrics_csv import MetricsCSV
 from callbacks.run.observers import observers
 from callbacks.run.resume_checkpoint import ResumeCheckpoint
 from command_line.process import import_packages
+from command_line.trainer import AutoPrecisionTrainer
 from utils.checkpoint_io import WholeFileIO
 
 CONFIGS = Path(__file__).parents[1] / "configs"
@@ -145,7 +146,7 @@ def shipped_run(
     options = dict(config.get("trainer", {}))
     given = build(options.pop("callbacks", []))
     sections = [kind(**config.get(name, {})) for name, kind in SECTIONS.items()]
-    trainer = Trainer(
+    trainer = AutoPrecisionTrainer(
         **options,
         default_root_dir=run_dir,
         callbacks=[*_possible([*given, *sections, *observers(config, progress=_has("rich"))]), *callbacks],

@@ -13,8 +13,6 @@ from benchmarks.paired import RESULTS
 MUST_REACH = {
     ("resnet18_training_cpu", "plain script"): ">= 1.9",
     ("resnet18_training_cpu", "pytorch-cifar"): ">= 1.9",
-    ("resnet18_training_bf16_cpu", "plain script"): ">= 1.9",
-    ("resnet18_training_bf16_cpu", "pytorch-cifar"): ">= 1.9",
     ("resnet18_training_cuda", "plain script"): ">= 4",
     ("resnet18_training_cuda", "pytorch-cifar"): ">= 4",
     ("custom_cnn_cuda", "airbench94_muon"): ">= 0.77",

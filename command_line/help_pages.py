@@ -117,7 +117,10 @@ SEVERAL: Rows = [
 DEVICES: Rows = [
     ("--trainer.accelerator NAME", "cpu, gpu or mps (default: auto)."),
     ("--trainer.devices N", "Number of devices, with one process each (default: auto)."),
-    ("--trainer.precision NAME", "32-true, bf16-mixed, ...; if null, 32-true (default: null)."),
+    (
+        "--trainer.precision NAME",
+        "32-true, bf16-mixed, ... or auto: bf16-mixed where it is faster; if null, 32-true (default: null).",
+    ),
 ]
 
 TRAINING: Rows = [

@@ -17,6 +17,7 @@ from command_line.configs import CONFIG_OPTIONS
 from command_line.yaml_files import read_yaml
 from utils.config_changes import class_of
 from utils.contracts import CompletesConfig, NamesClasses
+from utils.precision import AUTO
 
 NUM_CLASSES = "model.init_args.architecture.init_args.num_classes"
 PUBLISHED = ("model.init_args.architecture.init_args.config", "data.init_args.tokenizer")
@@ -73,6 +74,7 @@ def fill_open_fields(options: Any, given: Collection[str], checkpoint: dict[str,
         for path in (NUM_CLASSES, *(PUBLISHED if options.get("model.init_args.init_from") else ())):
             _keep(options, path, given, _at(checkpoint, path))
         _keep_start(options, checkpoint)
+        _keep_precision(options, checkpoint)
         return
     model = class_of(options.model.as_dict())
     if isinstance(model, CompletesConfig):
@@ -109,6 +111,12 @@ def _keep_start(options: Any, checkpoint: dict[str, Any]) -> None:
     offline, start = "model.init_args.init_offline", "model.init_args.init_from"
     if options.get(offline) == "scratch" and _at(checkpoint, start) is None:
         options[start] = None
+
+
+def _keep_precision(options: Any, checkpoint: dict[str, Any]) -> None:
+    """Have a run whose precision is `auto` go on in that in which it began, also on another machine."""
+    if options.get("trainer.precision") == AUTO:
+        options.trainer.precision = _at(checkpoint, "trainer.precision")
 
 
 def _at(config: Any, path: str) -> Any:

@@ -9,14 +9,19 @@ from pathlib import Path
 ROOT = Path(__file__).parents[1]
 
 
+def processor_facts() -> dict[str, str]:
+    """Return what Linux says of the first processor, such as its `vendor_id` and `flags`; nothing elsewhere."""
+    try:
+        first = Path("/proc/cpuinfo").read_text(encoding="utf-8").split("\n\n")[0]
+    except OSError:  # not on Linux
+        return {}
+    pairs = (line.partition(":") for line in first.splitlines())
+    return {name.strip(): value.strip() for name, _, value in pairs}
+
+
 def processor() -> str:
     """Return the model name of the processor."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-    except OSError:  # not on Linux
-        lines = []
-    named = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
-    return next(named, platform.processor() or platform.machine())
+    return processor_facts().get("model name") or platform.processor() or platform.machine()
 
 
 def cores() -> int | None:

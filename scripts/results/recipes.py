@@ -16,7 +16,7 @@ ROOT = Path(__file__).parents[2]
 def changed_configs(run: Run, root: Path = ROOT) -> list[str]:
     """Return the configs of a run's command, and their bases, whose content has changed since its commit.
 
-    Comments do not count.
+    Comments do not count, nor does the precision: the run's record has its own.
 
     Args:
         run: The run.
@@ -57,7 +57,9 @@ def _same(path: str, commit: str, root: Path) -> bool:
 
 
 def _content(text: str) -> dict[str, Any]:
-    return yaml.safe_load(text) or {}
+    content: dict[str, Any] = yaml.safe_load(text) or {}
+    content.get("trainer", {}).pop("precision", None)
+    return content
 
 
 def _git(root: Path, *command: str) -> str:

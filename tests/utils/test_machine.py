@@ -1,11 +1,11 @@
-"""The commit of the program, by git itself."""
+"""The commit of the program, by git itself, and what Linux says of the processor."""
 
 import subprocess
 from pathlib import Path
 
 import pytest
 
-from utils.machine import commit
+from utils.machine import commit, processor, processor_facts
 
 
 def git(folder: Path, *command: str) -> str:
@@ -48,3 +48,14 @@ def test_is_unknown_where_the_program_is_installed_within_another_checkout(check
 def test_is_unknown_without_git(checkout: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", "")
     assert commit(checkout) is None
+
+
+def test_the_processor_is_named() -> None:
+    assert processor()
+
+
+@pytest.mark.skipif(not Path("/proc/cpuinfo").is_file(), reason="Linux only")
+def test_facts_are_those_of_one_processor() -> None:
+    facts = processor_facts()
+    assert facts["processor"] == "0"
+    assert facts.get("model name", processor()) == processor()

@@ -32,7 +32,8 @@ def root(tmp_path: Path) -> Path:
     root = tmp_path / "checkout"
     (root / "configs" / "a").mkdir(parents=True)
     (root / "configs" / "a" / "base.yaml").write_text("lr: 0.1\n")
-    (root / "configs" / "a" / "net.yaml").write_text("# 10 minutes\nbase: base.yaml\nepochs: 3\n")
+    net = "# 10 minutes\nbase: base.yaml\nepochs: 3\ntrainer: {precision: 32-true}\n"
+    (root / "configs" / "a" / "net.yaml").write_text(net)
     git(root, "init", "--quiet")
     git(root, "add", ".")
     git(root, "commit", "--quiet", "--message", "first")
@@ -40,11 +41,11 @@ def root(tmp_path: Path) -> Path:
 
 
 @pytest.mark.parametrize("option", ["--config a/net.yaml", "--config=configs/a/net.yaml"])
-def test_values_count_and_comments_do_not(root: Path, tmp_path: Path, option: str) -> None:
+def test_values_count_and_neither_comments_nor_the_precision_do(root: Path, tmp_path: Path, option: str) -> None:
     commit = git(root, "rev-parse", "--short=9", "HEAD").strip()
     run = publish(tmp_path, "run", 0.9, command=f"oneforall fit {option} --trainer.max_epochs 3", commits=[commit])
     net, base = root / "configs" / "a" / "net.yaml", root / "configs" / "a" / "base.yaml"
-    net.write_text("# 11 minutes\nbase: base.yaml\nepochs: 3  # enough\n")
+    net.write_text("# 11 minutes\nbase: base.yaml\nepochs: 3  # enough\ntrainer: {precision: auto}\n")
     assert changed_configs(run, root) == []
     base.write_text("lr: 0.2\n")
     assert changed_configs(run, root) == ["configs/a/base.yaml"]
