@@ -6,6 +6,7 @@ from typing import Any, Literal
 
 from lightning.fabric.plugins.precision.precision import _PRECISION_INPUT
 from lightning.pytorch import Trainer
+from lightning.pytorch.accelerators import Accelerator
 
 from utils.precision import AUTO, fastest_precision
 
@@ -17,15 +18,22 @@ class AutoPrecisionTrainer(Trainer):
     it is resumed or tested.
     """
 
-    def __init__(self, *, precision: _PRECISION_INPUT | Literal["auto"] | None = None, **kwargs: Any):
+    def __init__(
+        self,
+        *,
+        accelerator: str | Accelerator = "auto",
+        precision: _PRECISION_INPUT | Literal["auto"] | None = None,
+        **kwargs: Any,
+    ):
         """Take Lightning's arguments.
 
         Args:
+            accelerator: Where to compute: `cpu`, `gpu`, `mps`, ..., or `auto` for what there is.
             precision: Full precision (`32-true`), bfloat16 mixed precision (`bf16-mixed`), 16-bit mixed precision
                 (`16-mixed`), double precision (`64-true`), or `auto`: `bf16-mixed` on a GPU that has bfloat16 and on a
                 CPU that is faster in it than in float32 (AMX, or an AMD from Zen 4 on), else `32-true`. The default is
                 `32-true`.
-            **kwargs: Lightning's.
+            **kwargs: Lightning's other arguments.
         """
-        accelerator = kwargs.get("accelerator", "auto")
-        super().__init__(precision=fastest_precision(accelerator) if precision == AUTO else precision, **kwargs)
+        chosen = fastest_precision(accelerator) if precision == AUTO else precision
+        super().__init__(accelerator=accelerator, precision=chosen, **kwargs)

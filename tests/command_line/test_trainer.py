@@ -4,8 +4,8 @@ import inspect
 from pathlib import Path
 from typing import Any
 
-import lightning.pytorch
 import pytest
+from lightning.pytorch import Trainer
 
 from command_line import trainer
 from command_line.trainer import AutoPrecisionTrainer
@@ -21,6 +21,7 @@ def test_auto_is_the_precision_of_the_accelerator(chosen: str, monkeypatch: pyte
 
 
 def test_its_other_arguments_are_lightnings() -> None:
-    ours = inspect.signature(AutoPrecisionTrainer.__init__).parameters
-    assert set(ours) == {"self", "precision", "kwargs"}
-    assert ours["precision"].default == inspect.signature(lightning.pytorch.Trainer).parameters["precision"].default
+    ours, theirs = (inspect.signature(kind.__init__).parameters for kind in (AutoPrecisionTrainer, Trainer))
+    assert list(ours) == ["self", "accelerator", "precision", "kwargs"]
+    for name in ("accelerator", "precision"):
+        assert ours[name].default == theirs[name].default
