@@ -18,7 +18,7 @@ from lightning_modules.t5_config import missing
 from utils.checkpoints import explain_misfit, read_checkpoint
 from utils.tokenizer_files import find_tokenizer_file, load_tokenizer
 
-FREE_FIELDS = ("dropout_rate", "dropout_places", "token_dropout_rate", "initializer_factor")
+FREE_FIELDS = ("dropout_rate", "dropout_places", "initializer_factor")
 """Fields in which a model may differ from the checkpoint that it starts from: neither weights nor outputs depend on
 them."""
 

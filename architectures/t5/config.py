@@ -58,7 +58,6 @@ class T5Config:
         dropout_places: "residual" for embeddings and the output of each layer, before it is added to its input (Vaswani
             et al. 2017, arXiv:1706.03762, section 5.4); "all" for attention weights, the inside of the feed-forward
             layers and the output of the final norm as well (T5).
-        token_dropout_rate: Probability, in [0, 1), of dropping a whole token, whose embedding is then zero (T5: 0).
         layer_norm_epsilon: Number above 0 added to the mean square in RMSNorm (Mesh TensorFlow: 1e-6).
         initializer_factor: Factor above 0 on the standard deviation of all initial weights.
         feed_forward_proj: "relu" (T5) or "gated-gelu" (version 1.1; GELU by its tanh formula).
@@ -85,7 +84,6 @@ class T5Config:
     relative_attention_max_distance: int = 128
     dropout_rate: float = 0.1
     dropout_places: DropoutPlaces = "all"
-    token_dropout_rate: float = 0.0
     layer_norm_epsilon: float = 1e-6
     initializer_factor: float = 1.0
     feed_forward_proj: FeedForwardProj = "relu"
@@ -101,7 +99,6 @@ class T5Config:
         if self.num_decoder_layers is not None:
             check_positive_int("num_decoder_layers", self.num_decoder_layers)
         check_fraction("dropout_rate", self.dropout_rate)
-        check_fraction("token_dropout_rate", self.token_dropout_rate)
         check_choice("dropout_places", self.dropout_places, get_args(DropoutPlaces))
         check_positive("layer_norm_epsilon", self.layer_norm_epsilon)
         check_positive("initializer_factor", self.initializer_factor)

@@ -29,19 +29,6 @@ class Dropout(nn.Dropout):
         return self.training and 0 < self.p < 1 and x.device.type == "cpu" and not torch.compiler.is_compiling()
 
 
-class TokenDropout(Dropout):
-    """Dropout of whole tokens, each occurrence drawn by itself (Sennrich and Zhang 2019, arXiv:1905.11901, section 3).
-
-    A network that cannot rely on a single token overfits a small training set later.
-    """
-
-    def forward(self, x_BLM: Tensor) -> Tensor:
-        """Set the embedding of each token to zero with probability `p`, and divide the others by 1 - p; in training."""
-        if self.p == 0 or not self.training:
-            return x_BLM
-        return x_BLM * super().forward(torch.ones_like(x_BLM[..., :1]))  # [B, L, 1]
-
-
 class ReluDropout(Dropout):
     """ReLU followed by dropout; on a CPU as one function, which keeps neither its input nor its mask."""
 

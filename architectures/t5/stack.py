@@ -11,7 +11,7 @@ from torch.utils.checkpoint import checkpoint
 
 from architectures.t5.attention import Attention, RelativePositionBias, causal_bias, padding_bias
 from architectures.t5.config import T5Config
-from architectures.t5.dropout import Dropout, TokenDropout
+from architectures.t5.dropout import Dropout
 from architectures.t5.feed_forward import FeedForward, GatedFeedForward
 from architectures.t5.norm import RMSNorm, compute_dtype
 
@@ -89,7 +89,6 @@ class Stack(nn.Module):
         self.position_bias = RelativePositionBias(config, bidirectional=not is_decoder)
         self.blocks = nn.ModuleList(Block(config, is_decoder) for _ in range(depth))
         self.final_norm = RMSNorm(config)
-        self.token_dropout = TokenDropout(config.token_dropout_rate)
         self.embedding_dropout = Dropout(config.dropout_rate)
         self.output_dropout = Dropout(config.inner_dropout_rate)
 
@@ -117,7 +116,7 @@ class Stack(nn.Module):
         bias = self.self_attention_bias(x_BLM.shape[1], mask_BL).to(dtype)
         memory_bias_B11S = None if memory_mask_BS is None else padding_bias(memory_mask_BS).to(dtype)
 
-        x_BLM = self.embedding_dropout(self.token_dropout(x_BLM))
+        x_BLM = self.embedding_dropout(x_BLM)
         for block in self.blocks:
             if self.activation_checkpointing and self.training and torch.is_grad_enabled():
                 x_BLM = checkpoint(block, x_BLM, bias, memory_BSM, memory_bias_B11S, use_reentrant=False)

@@ -42,7 +42,6 @@ def test_every_preset_is_valid() -> None:
         ("num_heads", True),
         ("dropout_rate", 1.0),
         ("dropout_places", "attention"),
-        ("token_dropout_rate", 1.0),
         ("layer_norm_epsilon", 0.0),
         ("feed_forward_proj", "gelu"),
         ("tie_word_embeddings", None),

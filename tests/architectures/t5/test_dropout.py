@@ -5,7 +5,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from architectures.t5.dropout import Dropout, ReluDropout, TokenDropout, dropout_mask
+from architectures.t5.dropout import Dropout, ReluDropout, dropout_mask
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
@@ -18,25 +18,6 @@ def test_drops_at_the_given_rate_and_keeps_the_mean(p: float, dtype: torch.dtype
     assert abs((result == 0).double().mean() - p) < 4 * deviation
     assert result.dtype == dtype and result.unique().numel() == 2
     assert result.max().item() == pytest.approx(1 / (1 - p), rel=1e-4 if dtype == torch.float32 else 4e-3)
-
-
-@pytest.mark.parametrize("own_mask", [True, False])
-def test_whole_tokens_are_dropped_each_by_itself(own_mask: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    if not own_mask:  # as on a GPU
-        monkeypatch.setattr(Dropout, "_has_own_mask", lambda self, x: False)
-    torch.manual_seed(0)
-    embedded = torch.rand(200, 100, 3, requires_grad=True)
-    dropout = TokenDropout(0.1)
-    result = dropout(embedded)
-    kept = result.ne(0).all(dim=-1)
-    assert torch.equal(kept, result.ne(0).any(dim=-1))
-    assert torch.allclose(result[kept], embedded[kept] / 0.9, rtol=1e-4)
-    assert abs(kept.double().mean() - 0.9) < 4 * (0.09 / 20_000) ** 0.5
-    pairs = (kept[:, 1:] & kept[:, :-1]).double().mean()
-    assert abs(pairs - 0.81) < 4 * (0.81 * 0.19 / 20_000) ** 0.5
-    result.sum().backward()
-    assert torch.equal(embedded.grad.ne(0).all(dim=-1), kept)
-    assert dropout.eval()(embedded) is embedded
 
 
 def test_elements_are_independent() -> None:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from architectures.t5.config import T5Config
-from architectures.t5.dropout import Dropout, TokenDropout
+from architectures.t5.dropout import Dropout
 from architectures.t5.hf_weights import published_name
 from architectures.t5.model import T5
 from benchmarks.transformers_t5 import make_pair_as_theirs_begins
@@ -279,23 +279,8 @@ class TestDropout:
         ours.eval()
         assert abs(ours.loss(**batch).loss / sums.tokens - expected) > 1e-3
 
-    def test_of_tokens_is_that_of_their_embeddings(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        """A dropped token is one whose row of the embedding is zero, in both stacks."""
-        monkeypatch.setattr(
-            TokenDropout, "forward", lambda self, x_BLM: x_BLM * (torch.arange(x_BLM.shape[1]) != 1)[:, None]
-        )
-        model, _ = make_pair(CONFIGS["untied-gated"])
-        batch = random_batch(40)
-        dropped = model.loss(**batch).loss
-        monkeypatch.undo()
-        embed = model.embedding.forward
-        monkeypatch.setattr(model.embedding, "forward", lambda ids: embed(ids).index_fill(1, torch.tensor([1]), 0.0))
-        assert_close(dropped, model.loss(**batch).loss)
-        monkeypatch.undo()
-        assert abs(dropped - model.loss(**batch).loss) > 1e-3
-
     def test_is_off_in_evaluation(self) -> None:
-        model, _ = make_pair(replace(CONFIGS["tied"], dropout_rate=0.3, token_dropout_rate=0.3))
+        model, _ = make_pair(replace(CONFIGS["tied"], dropout_rate=0.3))
         batch = random_batch(40)
         assert model.loss(**batch).loss == model.loss(**batch).loss
 
