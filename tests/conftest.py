@@ -52,7 +52,7 @@ class Outcome:
 def oneforall(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> Callable[..., Outcome]:
-    """Runs the command line in this process, in a folder of its own."""
+    """Runs the command line in this process, in a folder of its own; it must not end in a traceback."""
     import cli  # takes seconds, and few tests need it
 
     monkeypatch.chdir(tmp_path)
@@ -65,7 +65,9 @@ def oneforall(
             code = 0
         except SystemExit as leaving:
             code = int(leaving.code or 0)
-        return Outcome(code, *capsys.readouterr())
+        outcome = Outcome(code, *capsys.readouterr())
+        assert "Traceback" not in outcome.err, outcome.err
+        return outcome
 
     return run
 

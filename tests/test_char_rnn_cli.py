@@ -3,13 +3,12 @@
 import csv
 import json
 import math
-import sys
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-import cli
+from tests.conftest import Outcome
 from tests.tiny_runs import command
 
 ROOT = Path(__file__).parents[1]
@@ -33,23 +32,12 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def oneforall(folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Any:
-    """Runs the command line in that folder: (exit code, last line of the errors)."""
+def in_folder(
+    oneforall: Callable[..., Outcome], folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> Callable[..., Outcome]:
+    """Runs the command line in that folder."""
     monkeypatch.chdir(folder)
-
-    def run(*args: str) -> tuple[int, str]:
-        monkeypatch.setattr(sys, "argv", ["oneforall", *args])
-        capsys.readouterr()
-        code = 0
-        try:
-            cli.main(list(args))
-        except SystemExit as leaving:
-            code = int(leaving.code or 0)
-        errors = capsys.readouterr().err.strip()
-        assert "Traceback" not in errors
-        return code, errors.splitlines()[-1] if errors else ""
-
-    return run
+    return oneforall
 
 
 def test_a_run_has_its_figures_and_samples(folder: Path) -> None:
@@ -62,14 +50,16 @@ def test_a_run_has_its_figures_and_samples(folder: Path) -> None:
     assert "## Epoch 1, step 18" in samples and sum(line.startswith("|") for line in samples) == 2 + 3
 
 
-def test_a_checkpoint_is_enough_to_test_and_to_continue_prompts(oneforall: Any, folder: Path) -> None:
+def test_a_checkpoint_is_enough_to_test_and_to_continue_prompts(
+    in_folder: Callable[..., Outcome], folder: Path
+) -> None:
     (folder / "prompts.txt").write_text("the cat\n\nhat is")
-    assert oneforall("test", "--ckpt_path", "run/checkpoints/best.ckpt")[0] == 0
+    assert in_folder("test", "--ckpt_path", "run/checkpoints/best.ckpt").code == 0
     figures = json.loads((folder / "run" / "test_metrics.json").read_text())
     assert 2.7 < figures["test/bits_per_character"] < math.log2(len(set(TEXT)))
 
     (folder / "text.txt").rename(folder / "away.txt")  # the text is not needed to write
-    assert oneforall(*PREDICT)[0] == 0
+    assert in_folder(*PREDICT).code == 0
     lines = (folder / "run" / "predictions.txt").read_text().split("\n")
     assert len(lines) == 4 and lines[1] == lines[3] == ""
     assert lines[0].startswith("the cat") and len(lines[0]) == 7 + 20
@@ -84,14 +74,17 @@ def test_a_checkpoint_is_enough_to_test_and_to_continue_prompts(oneforall: Any, 
         (b"one\ntwo\xff", ["bad.txt, line 2", "0xff"]),
     ],
 )
-def test_a_bad_text_ends_in_one_line(oneforall: Any, folder: Path, content: bytes, words: list[str]) -> None:
+def test_a_bad_text_ends_in_one_line(
+    in_folder: Callable[..., Outcome], folder: Path, content: bytes, words: list[str]
+) -> None:
     (folder / "bad.txt").write_bytes(content)
-    code, last = oneforall(*FIT[:-1], "other", "--data.path", "bad.txt")
-    assert code == 2 and all(word in last for word in words), last
+    outcome = in_folder(*FIT[:-1], "other", "--data.path", "bad.txt")
+    assert outcome.code == 2 and all(word in outcome.last_line for word in words), outcome.err
     assert not (folder / "other").exists()
 
 
-def test_a_prompt_with_a_character_never_seen_ends_in_one_line(oneforall: Any, folder: Path) -> None:
+def test_a_prompt_with_a_character_never_seen_ends_in_one_line(in_folder: Callable[..., Outcome], folder: Path) -> None:
     (folder / "prompts.txt").write_text("the cat\nZzz\n")
-    code, last = oneforall(*PREDICT)
-    assert code == 2 and "prompts.txt, line 2" in last and "'Z' (U+005A)" in last, last
+    outcome = in_folder(*PREDICT)
+    assert outcome.code == 2, outcome.err
+    assert "prompts.txt, line 2" in outcome.last_line and "'Z' (U+005A)" in outcome.last_line

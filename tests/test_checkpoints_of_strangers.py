@@ -13,7 +13,6 @@ import torch
 import yaml
 from lightning.pytorch import Trainer
 
-import cli
 from architectures.custom_cnn import CustomCNN
 from command_line.process import import_packages
 from lightning_modules.char_language_model import CharLanguageModel
@@ -43,27 +42,6 @@ def altered(best: Path, tmp_path: Path) -> Callable[..., Path]:
         return path
 
     return write
-
-
-@pytest.fixture
-def oneforall(capsys, monkeypatch, tmp_path) -> Callable[..., tuple[int, str]]:
-    """Runs the command line in this process, in a folder of its own; returns exit code and last line."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.delenv("ONEFORALL_RUN_DIR", raising=False)
-
-    def call(*arguments: str) -> tuple[int, str]:
-        monkeypatch.setattr(sys, "argv", ["oneforall", *arguments])
-        capsys.readouterr()
-        code = 0
-        try:
-            cli.main(list(arguments))
-        except SystemExit as leaving:
-            code = int(leaving.code or 0)
-        errors = capsys.readouterr().err
-        assert "Traceback" not in errors
-        return code, (errors.strip().splitlines() or [""])[-1]
-
-    return call
 
 
 def model(checkpoint: dict[str, Any]) -> dict[str, Any]:
@@ -96,9 +74,9 @@ def test_an_attack_ends_in_one_line_whatever_the_command(oneforall, altered, tmp
     trap = tmp_path / "trap"
     path = altered(lambda them: ATTACKS[attack](them, trap))
     for command in COMMANDS:
-        code, line = oneforall(command, "--ckpt_path", str(path))
-        assert code == 2
-        assert all(word in line for word in (str(path), attack, "--trust_checkpoint")), line
+        outcome = oneforall(command, "--ckpt_path", str(path))
+        assert outcome.code == 2
+        assert all(word in outcome.last_line for word in (str(path), attack, "--trust_checkpoint")), outcome.err
     assert not trap.exists()
     assert [each.name for each in tmp_path.iterdir()] == ["theirs"]
 
@@ -137,14 +115,14 @@ def test_a_checkpoint_names_no_place_to_write_to(oneforall, altered, tmp_path):
 
     path = str(altered(poison))
     for command in ("test", "predict"):
-        assert oneforall(command, "--ckpt_path", path)[0] == 0
+        assert oneforall(command, "--ckpt_path", path).code == 0
     assert [each.name for each in tmp_path.iterdir()] == ["theirs"]
     assert {"test_metrics.json", "predictions.csv"} <= {each.name for each in (tmp_path / "theirs").iterdir()}
 
 
 def test_a_size_that_cannot_be_built_ends_in_one_line(oneforall, altered):
     path = altered(lambda them: model(them)["architecture"]["init_args"].update(num_classes=2**40))
-    assert oneforall("test", "--ckpt_path", str(path))[0] == 2
+    assert oneforall("test", "--ckpt_path", str(path)).code == 2
     with pytest.raises(ValueError, match="cannot be built"):
         ImageClassifier.load_from_checkpoint(path)
 
@@ -155,15 +133,15 @@ def test_a_network_of_ones_own_needs_the_flag(oneforall, altered, tmp_path, monk
     )
     monkeypatch.syspath_prepend(tmp_path)
     path = altered(lambda them: model(them)["architecture"].update(class_path="own_networks.OwnNet"))
-    code, line = oneforall("test", "--ckpt_path", str(path))
-    assert code == 2
-    assert "model.architecture names 'own_networks.OwnNet'" in line
+    outcome = oneforall("test", "--ckpt_path", str(path))
+    assert outcome.code == 2
+    assert "model.architecture names 'own_networks.OwnNet'" in outcome.last_line
     assert "own_networks" not in sys.modules
-    assert oneforall("test", "--ckpt_path", str(path), "--trust_checkpoint", "false")[0] == 2
-    assert oneforall("test", "--ckpt_path", str(path), "--trust_checkpoint")[0] == 0
+    assert oneforall("test", "--ckpt_path", str(path), "--trust_checkpoint", "false").code == 2
+    assert oneforall("test", "--ckpt_path", str(path), "--trust_checkpoint").code == 0
     assert "own_networks" in sys.modules
     fit = ["fit", "--ckpt_path", str(path), "--trust_checkpoint", "--trainer.max_epochs", "2", "--run_dir", "again"]
-    assert oneforall(*fit)[0] == 0
+    assert oneforall(*fit).code == 0
     assert yaml.safe_load((tmp_path / "again" / "config.yaml").read_text())["trust_checkpoint"] is None
     monkeypatch.delitem(sys.modules, "own_networks")
 
@@ -182,7 +160,7 @@ def test_a_state_of_callbacks_deletes_nothing(oneforall, finished_run, tmp_path)
     torch.save(content, last)
     (tmp_path / "run" / "keep.txt").touch()
     fit = ["fit", "--config", QUICKSTART, *SMALL, "--run_dir", "run", "--resume", "--trainer.max_epochs", "3"]
-    assert oneforall(*fit)[0] == 0
+    assert oneforall(*fit).code == 0
     assert (tmp_path / "run" / "keep.txt").exists()
     assert (tmp_path / "run" / "checkpoints" / "best.ckpt").exists()
 
@@ -192,9 +170,9 @@ def test_a_state_of_callbacks_deletes_nothing(oneforall, finished_run, tmp_path)
 
 @pytest.mark.parametrize("argument", ["optimizer", "schedule"])
 def test_a_fit_without_optimizer_or_schedule_ends_before_it_begins(oneforall, tmp_path, argument):
-    code, line = oneforall("fit", "--config", QUICKSTART, f"--model.{argument}", "null")
-    assert code == 2
-    assert f"model.{argument} is missing" in line
+    outcome = oneforall("fit", "--config", QUICKSTART, f"--model.{argument}", "null")
+    assert outcome.code == 2
+    assert f"model.{argument} is missing" in outcome.last_line
     assert not (tmp_path / "runs").exists()
 
 

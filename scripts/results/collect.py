@@ -161,6 +161,8 @@ def main(arguments: list[str] | None = None) -> None:
     given = {"table": options.table, "row": options.row, "data": options.data, "note": options.note}
     added = {key: value for key, value in given.items() if value is not None}
     to = options.results / (options.to or options.folder.resolve().name)
+    if to.resolve().parent != options.results.resolve():
+        parser.error(f"--to {options.to} must be the name of a folder within {options.results}, such as custom_cnn")
     tests = {name: Path(folder) for name, folder in options.test}
     try:
         record = collect(options.folder, to, added, tests, dict(options.replace))

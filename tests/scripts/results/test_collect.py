@@ -71,6 +71,14 @@ def test_what_was_collected_before_is_replaced(run_folder: Path) -> None:
     assert (record["row"], record["note"]) == ("mine", "quiet")
 
 
+@pytest.mark.parametrize("to", ["results/net", "../net", ".."])
+def test_a_row_is_a_folder_within_the_results(run_folder: Path, capsys: pytest.CaptureFixture[str], to: str) -> None:
+    with pytest.raises(SystemExit):
+        collect(run_folder, "--to", to)
+    assert f"--to {to} must be the name of a folder within" in capsys.readouterr().err
+    assert not (run_folder.parents[1] / "results").exists()
+
+
 def test_a_run_that_has_not_ended_is_refused(run_folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (run_folder / "run.json").write_text(json.dumps(WRITTEN | {"ended": False}))
     with pytest.raises(SystemExit):
