@@ -8,9 +8,12 @@ import nbformat
 import pytest
 from nbclient import NotebookClient
 
-NOTEBOOKS = sorted((Path(__file__).parents[2] / "notebooks").glob("*.ipynb"))
+ROOT = Path(__file__).parents[2]
+RESULTS = ROOT / "results"
+NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 MOST_OUTPUT = 400_000  # characters of all outputs of a notebook, as JSON: text and some pictures
 LONGEST = "test"
+STALE = "run `python -m scripts.notebooks notebooks/presentation.ipynb`"
 CELL_SECONDS = 300  # a cell takes some seconds, on a busy machine many times that
 MACHINE_PATH = re.compile(r"(?<![\w.])/(?:home|root|Users|work|tmp|mnt|data)/|[A-Z]:\\\\")  # JSON doubles backslashes
 
@@ -49,6 +52,21 @@ def test_links_lead_somewhere(path: Path) -> None:
     prose = "\n".join(cell.source for cell in notebook.cells if cell.cell_type == "markdown")
     targets = [target for target in re.findall(r"\]\(([^)]+)\)", prose) if "://" not in target]
     assert [target for target in targets if not (path.parent / target).exists()] == []
+
+
+def test_the_presentation_shows_the_results_as_they_are() -> None:
+    cells = nbformat.read(NOTEBOOKS[0].parent / "presentation.ipynb", as_version=4).cells
+    shown = "".join(output.get("text", "") for cell in cells for output in cell.get("outputs", []))
+    lines = {line.split()[0]: line for line in shown.splitlines() if line.strip()}
+    tested = [path for path in sorted(RESULTS.glob("*/test_metrics.json")) if (path.parent / "metrics.csv").is_file()]
+    assert tested
+    for path in tested:
+        figures = json.loads(path.read_text(encoding="utf-8"))
+        line = lines.get(path.parent.name, "")
+        if "test/bleu" in figures:
+            assert str(round(figures["test/bleu"], 3)) in line, STALE
+        for name in ("test/accuracy", "test/accuracy_tta"):
+            assert name not in figures or f"{figures[name]:.2%}" in line, STALE
 
 
 def run_of(path: Path) -> object:
