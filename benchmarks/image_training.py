@@ -24,7 +24,7 @@ from benchmarks.floors import peak_arithmetic, training_operations
 from benchmarks.paired import add_compile_option, compare, finish, options
 from benchmarks.turns import Training, Turns
 from callbacks.model_size import image_multiply_adds
-from utils.precision import fastest_precision
+from utils.precision import preferred_precision
 
 QUICK = {"data.batch_size": 4, "model.architecture.depth": 20, "data.validation_size": 10}
 """What the quick form changes in the config."""
@@ -109,7 +109,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--steps", type=int, help="steps per turn (default: 2 on a CPU, 60 on a GPU)")
     args = parser.parse_args(arguments)
     cuda = args.device.type == "cuda"
-    precision = args.precision or fastest_precision(args.device.type)
+    precision = args.precision or preferred_precision(args.device.type)
     batch, depth, images = (4, 20, 20) if args.quick else (128, 18, 10_000)
     steps = args.steps or (60 if cuda and not args.quick else 2)
     with tempfile.TemporaryDirectory() as folder, ExitStack() as stack:
@@ -129,8 +129,8 @@ def main(arguments: list[str] | None = None) -> None:
             trainings["pytorch-cifar"] = start(peers.train_pytorch_cifar, script=script, scratch=scratch)
         drop_failed(trainings)
         comparison = compare(
-            f"resnet18_training{'_fp32' if args.precision == '32-true' else ''}",
-            f"ResNet-{depth} through fit, {precision}{'' if args.precision else ' as shipped'}, "
+            "_".join(["resnet18_training", *([precision.split("-")[0]] if args.precision else [])]),
+            f"ResNet-{depth} through fit{'' if args.precision or args.compile else ' as shipped'}, {precision}, "
             f"{steps} steps of {batch} {data}",
             trainings,
             lambda: check(trainings),

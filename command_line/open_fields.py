@@ -17,7 +17,7 @@ from command_line.configs import CONFIG_OPTIONS
 from command_line.yaml_files import read_yaml
 from utils.config_changes import class_of
 from utils.contracts import CompletesConfig, NamesClasses
-from utils.precision import AUTO
+from utils.precision import AUTO, preferred_precision
 
 NUM_CLASSES = "model.init_args.architecture.init_args.num_classes"
 PUBLISHED = ("model.init_args.architecture.init_args.config", "data.init_args.tokenizer")
@@ -74,13 +74,24 @@ def fill_open_fields(options: Any, given: Collection[str], checkpoint: dict[str,
         for path in (NUM_CLASSES, *(PUBLISHED if options.get("model.init_args.init_from") else ())):
             _keep(options, path, given, _at(checkpoint, path))
         _keep_start(options, checkpoint)
-        _keep_precision(options, checkpoint)
         return
     model = class_of(options.model.as_dict())
     if isinstance(model, CompletesConfig):
         values = model.complete(options.as_dict(), given, lambda: class_names(options.data.as_dict()))
         for path, value in values.items():
             options[path] = value
+
+
+def open_precision(accelerator: Any, checkpoint: dict[str, Any] | None) -> str | None:
+    """Return what the precision `auto` stands for: that of the checkpoint or, in a new run, that of the machine.
+
+    Args:
+        accelerator: As `trainer.accelerator`.
+        checkpoint: The config of the checkpoint that the command loads; None without one.
+    """
+    if checkpoint is not None and (saved := _at(checkpoint, "trainer.precision")) != AUTO:
+        return None if saved is None else str(saved)
+    return preferred_precision(accelerator)
 
 
 def class_names(data: dict[str, Any]) -> list[str] | None:
@@ -111,12 +122,6 @@ def _keep_start(options: Any, checkpoint: dict[str, Any]) -> None:
     offline, start = "model.init_args.init_offline", "model.init_args.init_from"
     if options.get(offline) == "scratch" and _at(checkpoint, start) is None:
         options[start] = None
-
-
-def _keep_precision(options: Any, checkpoint: dict[str, Any]) -> None:
-    """Have a run whose precision is `auto` go on in that in which it began, also on another machine."""
-    if options.get("trainer.precision") == AUTO:
-        options.trainer.precision = _at(checkpoint, "trainer.precision")
 
 
 def _at(config: Any, path: str) -> Any:

@@ -8,11 +8,11 @@ from lightning.fabric.plugins.precision.precision import _PRECISION_INPUT
 from lightning.pytorch import Trainer
 from lightning.pytorch.accelerators import Accelerator
 
-from utils.precision import AUTO, fastest_precision
+from utils.precision import AUTO, preferred_precision
 
 
 class AutoPrecisionTrainer(Trainer):
-    """Lightning's Trainer with one more precision: `auto`, for what this machine trains fastest in.
+    """Lightning's Trainer with one more precision: `auto`, for bf16 where that is faster.
 
     The command line replaces it by what it stands for before it saves a config, so a run keeps its precision wherever
     it is resumed or tested.
@@ -35,5 +35,5 @@ class AutoPrecisionTrainer(Trainer):
                 `32-true`.
             **kwargs: Lightning's other arguments.
         """
-        chosen = fastest_precision(accelerator) if precision == AUTO else precision
+        chosen = preferred_precision(accelerator) if precision == AUTO else precision
         super().__init__(accelerator=accelerator, precision=chosen, **kwargs)

@@ -11,7 +11,7 @@ from utils.machine import processor_facts
 AUTO: Final = "auto"
 
 
-def fastest_precision(accelerator: Any = "auto") -> Literal["bf16-mixed", "32-true"]:
+def preferred_precision(accelerator: Any = "auto") -> Literal["bf16-mixed", "32-true"]:
     """Return `bf16-mixed` where a device computes products of bfloat16 faster than those of float32, else `32-true`.
 
     It depends on the kind of machine alone, so all processes of a run agree if their machines are alike.
@@ -29,8 +29,8 @@ def fastest_precision(accelerator: Any = "auto") -> Literal["bf16-mixed", "32-tr
 def _cpu_is_fast_in_bf16() -> bool:
     """Return whether this processor has AMX, or is an AMD with bfloat16 instructions (Zen 4 and later).
 
-    The latter do not suffice elsewhere: an Intel Xeon with `avx512_bf16` and no AMX trained CustomCNN and T5 at 0.7 to
-    0.8 times the speed of fp32, an AMD EPYC with them at 1.4 to 1.8 times (results/LOG.md).
+    The latter do not suffice elsewhere: an Intel Xeon with `avx512_bf16` and no AMX trained CustomCNN and T5 in bf16 at
+    0.7 to 0.8 times the speed of fp32, an AMD EPYC with them at 1.4 to 1.8 times (results/LOG.md).
     """
     facts = processor_facts()
     flags = facts.get("flags", "").split()

@@ -9,6 +9,7 @@ from typing import Any
 import yaml
 
 from scripts.results.runs import Run
+from utils.precision import AUTO
 
 ROOT = Path(__file__).parents[2]
 
@@ -16,7 +17,7 @@ ROOT = Path(__file__).parents[2]
 def changed_configs(run: Run, root: Path = ROOT) -> list[str]:
     """Return the configs of a run's command, and their bases, whose content has changed since its commit.
 
-    Comments do not count, nor does the precision: the run's record has its own.
+    Comments do not count, nor does a precision that is now `auto`: the run's record says in which one it trained.
 
     Args:
         run: The run.
@@ -53,13 +54,16 @@ def _same(path: str, commit: str, root: Path) -> bool:
         before = _git(root, "show", f"{commit}:{path}")
     except LookupError:  # a new file
         return False
-    return (root / path).is_file() and _content(before) == _content((root / path).read_text(encoding="utf-8"))
+    if not (root / path).is_file():
+        return False
+    then, now = _content(before), _content((root / path).read_text(encoding="utf-8"))
+    if now.get("trainer", {}).get("precision") == AUTO:
+        then["trainer"] = then.get("trainer", {}) | {"precision": AUTO}
+    return then == now
 
 
 def _content(text: str) -> dict[str, Any]:
-    content: dict[str, Any] = yaml.safe_load(text) or {}
-    content.get("trainer", {}).pop("precision", None)
-    return content
+    return yaml.safe_load(text) or {}
 
 
 def _git(root: Path, *command: str) -> str:

@@ -13,7 +13,7 @@ from command_line.trainer import AutoPrecisionTrainer
 
 @pytest.mark.parametrize("chosen", ["bf16-mixed", "32-true"])
 def test_auto_is_the_precision_of_the_accelerator(chosen: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(trainer, "fastest_precision", {"cpu": chosen}.__getitem__)
+    monkeypatch.setattr(trainer, "preferred_precision", {"cpu": chosen}.__getitem__)
     options: dict[str, Any] = {"accelerator": "cpu", "logger": False, "default_root_dir": tmp_path}
     assert AutoPrecisionTrainer(precision="auto", **options).precision == chosen
     assert AutoPrecisionTrainer(**options).precision == "32-true"

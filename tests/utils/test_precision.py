@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from utils import precision
-from utils.precision import fastest_precision
+from utils.precision import preferred_precision
 
 MACHINES = [
     ({"vendor_id": "GenuineIntel", "flags": "fpu avx512f avx512_bf16 amx_bf16 amx_tile"}, "bf16-mixed"),
@@ -18,10 +18,10 @@ MACHINES = [
 @pytest.mark.parametrize(("facts", "expected"), MACHINES)
 def test_of_a_processor(facts: dict[str, str], expected: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(precision, "processor_facts", lambda: facts)
-    assert fastest_precision("cpu") == expected
+    assert preferred_precision("cpu") == expected
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
-    assert fastest_precision("auto") == expected
+    assert preferred_precision("auto") == expected
 
 
 @pytest.mark.parametrize(("native", "expected"), [(True, "bf16-mixed"), (False, "32-true")])
@@ -29,11 +29,11 @@ def test_of_a_gpu_is_that_of_its_own_instructions(native: bool, expected: str, m
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation=True: including_emulation or native)
     for accelerator in ("auto", "gpu", "cuda"):
-        assert fastest_precision(accelerator) == expected
+        assert preferred_precision(accelerator) == expected
 
 
 def test_of_anything_else_is_the_usual(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     monkeypatch.setattr(torch.backends.mps, "is_available", lambda: True)
     for accelerator in ("auto", "mps", "tpu", object()):
-        assert fastest_precision(accelerator) == "32-true"
+        assert preferred_precision(accelerator) == "32-true"

@@ -41,12 +41,15 @@ def root(tmp_path: Path) -> Path:
 
 
 @pytest.mark.parametrize("option", ["--config a/net.yaml", "--config=configs/a/net.yaml"])
-def test_values_count_and_neither_comments_nor_the_precision_do(root: Path, tmp_path: Path, option: str) -> None:
+def test_values_count_and_neither_comments_nor_an_open_precision_do(root: Path, tmp_path: Path, option: str) -> None:
     commit = git(root, "rev-parse", "--short=9", "HEAD").strip()
     run = publish(tmp_path, "run", 0.9, command=f"oneforall fit {option} --trainer.max_epochs 3", commits=[commit])
     net, base = root / "configs" / "a" / "net.yaml", root / "configs" / "a" / "base.yaml"
     net.write_text("# 11 minutes\nbase: base.yaml\nepochs: 3  # enough\ntrainer: {precision: auto}\n")
     assert changed_configs(run, root) == []
+    net.write_text("base: base.yaml\nepochs: 3\ntrainer: {precision: 16-mixed}\n")
+    assert changed_configs(run, root) == ["configs/a/net.yaml"]
+    net.write_text("base: base.yaml\nepochs: 3\ntrainer: {precision: auto}\n")
     base.write_text("lr: 0.2\n")
     assert changed_configs(run, root) == ["configs/a/base.yaml"]
     net.unlink()
