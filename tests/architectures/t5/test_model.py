@@ -112,16 +112,17 @@ def test_float64_equals_transformers(config: T5Config, monkeypatch: pytest.Monke
 @pytest.mark.slow
 @pytest.mark.skipif(shutil.which("c++") is None, reason="torch.compile needs a C++ compiler")
 @pytest.mark.parametrize("name", ["tied", "untied-gated"])
-def test_compiled_equals_eager(name: str) -> None:
-    model, _ = make_pair(CONFIGS[name])
+def test_compiled_equals_eager_and_transformers(name: str) -> None:
+    model, theirs = make_pair(CONFIGS[name])
     batch = random_batch(40)
     expected = model.loss(**batch).loss
     expected.backward()
     gradients = [weight.grad for weight in model.parameters()]
     model.zero_grad()
-    loss = torch.compile(model.loss)(**batch).loss
-    loss.backward()
-    torch.testing.assert_close(loss, expected, rtol=1e-5, atol=0)
+    sums = torch.compile(model.loss)(**batch)
+    sums.loss.backward()
+    assert_close(sums.loss / sums.tokens, theirs(**batch).loss)
+    torch.testing.assert_close(sums.loss, expected, rtol=1e-5, atol=0)
     for weight, gradient in zip(model.parameters(), gradients, strict=True):
         assert weight.grad is not None and gradient is not None
         assert (weight.grad - gradient).norm() <= 1e-4 * gradient.norm()
