@@ -26,6 +26,8 @@ from benchmarks.turns import Training, Turns
 from callbacks.model_size import image_multiply_adds
 from utils.precision import preferred_precision
 
+SUFFIX = {None: "", "32-true": "_fp32", "bf16-mixed": "_bf16"}
+"""What the file of the figures is called, by the precision that is asked for."""
 QUICK = {"data.batch_size": 4, "model.architecture.depth": 20, "data.validation_size": 10}
 """What the quick form changes in the config."""
 
@@ -129,7 +131,7 @@ def main(arguments: list[str] | None = None) -> None:
             trainings["pytorch-cifar"] = start(peers.train_pytorch_cifar, script=script, scratch=scratch)
         drop_failed(trainings)
         comparison = compare(
-            "_".join(["resnet18_training", *([precision.split("-")[0]] if args.precision else [])]),
+            f"resnet18_training{SUFFIX[args.precision]}",
             f"ResNet-{depth} through fit{'' if args.precision or args.compile else ' as shipped'}, {precision}, "
             f"{steps} steps of {batch} {data}",
             trainings,
