@@ -55,7 +55,7 @@ from command_line.configs import BASE, forget, given_configs, with_found_configs
 from command_line.error_line import print_error, wants_traceback
 from command_line.errors import explain, user_errors
 from command_line.help_pages import help_option, with_full_help
-from command_line.open_fields import fill_open_fields, given_fields, open_precision
+from command_line.open_fields import fill_open_fields, fill_open_precision, given_fields
 from command_line.parser import Parser
 from command_line.paths import checkpoint_file, expand_flags, expand_home, with_checkpoint_files
 from command_line.process import import_packages, prepare_process
@@ -74,7 +74,6 @@ from utils.checkpoints import explain_restore, read_config
 from utils.contracts import network_of
 from utils.lock import FolderLock
 from utils.lost_processes import LostProcessError, leave_note, settle_with_others
-from utils.precision import AUTO
 from utils.trust import PACKAGES
 
 
@@ -165,9 +164,7 @@ class OneForAllCLI(LightningCLI):
             check_optimizer(options.model)
             earlier = self._checkpoint_to_resume(options)
             fill_open_fields(options, given_fields(self.whole_command), earlier)
-        if options.trainer.precision == AUTO:
-            loaded = earlier or (read_config(options.ckpt_path) if options.ckpt_path else None)
-            options.trainer.precision = open_precision(options.trainer.accelerator, loaded)
+        fill_open_precision(options, earlier)
         self.saved_config = resolved_config(self._parser(self.subcommand), options)
         if earlier is not None:
             same_folder = Path(options.ckpt_path).absolute().parent.parent == self._fit_folder(options).absolute()

@@ -111,7 +111,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--steps", type=int, help="steps per turn (default: 2 on a CPU, 60 on a GPU)")
     args = parser.parse_args(arguments)
     cuda = args.device.type == "cuda"
-    precision = args.precision or preferred_precision(args.device.type)
+    precision = args.precision or preferred_precision(args.device.type)  # the config's is auto
     batch, depth, images = (4, 20, 20) if args.quick else (128, 18, 10_000)
     steps = args.steps or (60 if cuda and not args.quick else 2)
     with tempfile.TemporaryDirectory() as folder, ExitStack() as stack:
@@ -121,7 +121,9 @@ def main(arguments: list[str] | None = None) -> None:
         def start(train: Any, **given: Any) -> Training:
             return stack.enter_context(Training(train, steps, 2, args.device, root=root.absolute(), **given))
 
-        changes: dict[str, Any] = {**(QUICK if args.quick else {}), "trainer.precision": precision}
+        changes: dict[str, Any] = dict(QUICK) if args.quick else {}
+        if args.precision:
+            changes["trainer.precision"] = args.precision
         compiled = changes | {"model.compile_network": args.compile} if args.compile else changes
         trainings = {"ours": start(train_ours, scratch=scratch / "ours", changes=compiled)}
         if args.compile:

@@ -15,6 +15,7 @@ from lightning.pytorch import LightningDataModule
 
 from command_line.configs import CONFIG_OPTIONS
 from command_line.yaml_files import read_yaml
+from utils.checkpoints import read_config
 from utils.config_changes import class_of
 from utils.contracts import CompletesConfig, NamesClasses
 from utils.precision import AUTO, preferred_precision
@@ -82,16 +83,24 @@ def fill_open_fields(options: Any, given: Collection[str], checkpoint: dict[str,
             options[path] = value
 
 
-def open_precision(accelerator: Any, checkpoint: dict[str, Any] | None) -> str | None:
-    """Return what the precision `auto` stands for: that of the checkpoint or, in a new run, that of the machine.
+def fill_open_precision(options: Any, checkpoint: dict[str, Any] | None) -> None:
+    """Replace the precision `auto` of any command by that of its checkpoint or, in a new run, that of the machine.
 
     Args:
-        accelerator: As `trainer.accelerator`.
-        checkpoint: The config of the checkpoint that the command loads; None without one.
+        options: The parsed config of the command.
+        checkpoint: The config of the checkpoint from which a fit resumes; if None, that of `ckpt_path` is read.
+
+    Raises:
+        FileNotFoundError, ValueError: As `utils.checkpoints.read_config`.
     """
-    if checkpoint is not None and (saved := _at(checkpoint, "trainer.precision")) != AUTO:
-        return None if saved is None else str(saved)
-    return preferred_precision(accelerator)
+    if options.trainer.precision != AUTO:
+        return
+    if checkpoint is None and options.ckpt_path:
+        checkpoint = read_config(options.ckpt_path)
+    if checkpoint is not None:
+        options.trainer.precision = _at(checkpoint, "trainer.precision")
+    if options.trainer.precision == AUTO:
+        options.trainer.precision = preferred_precision(options.trainer.accelerator)
 
 
 def class_names(data: dict[str, Any]) -> list[str] | None:

@@ -58,7 +58,7 @@ def _same(path: str, commit: str, root: Path) -> bool:
         return False
     then, now = _content(before), _content((root / path).read_text(encoding="utf-8"))
     if now.get("trainer", {}).get("precision") == AUTO:
-        then["trainer"] = then.get("trainer", {}) | {"precision": AUTO}
+        then.setdefault("trainer", {})["precision"] = AUTO
     return then == now
 
 

@@ -11,10 +11,11 @@ import torchvision
 import cli
 from benchmarks import augmentation, custom_cnn, image_training, peers, plain_cifar10
 from benchmarks.data import cifar10_folder
-from benchmarks.shipped import shipped_run
+from benchmarks.shipped import read_config, shipped_run
 from benchmarks.turns import Turns
 from command_line.process import import_packages
 from tests.benchmarks.turns_in_process import Connection, OverError
+from utils.precision import AUTO
 from utils.trust import PACKAGES
 
 CPU = torch.device("cpu")
@@ -71,6 +72,10 @@ def test_the_run_is_that_of_the_command_line(config, root, tmp_path, monkeypatch
 
 
 BRACKETS = str.maketrans("()", "[]")
+
+
+def test_the_shipped_precision_is_that_of_the_machine_as_the_figures_say():
+    assert read_config(["cifar10/resnet18.yaml"], {})["trainer"]["precision"] == AUTO
 
 
 def test_ours_and_the_plain_script_train_the_same_network_on_as_many_images(root, tmp_path, monkeypatch):

@@ -8,9 +8,9 @@ import nbformat
 import pytest
 from nbclient import NotebookClient
 
-ROOT = Path(__file__).parents[2]
-RESULTS = ROOT / "results"
-NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
+from scripts.results.runs import read_runs
+
+NOTEBOOKS = sorted((Path(__file__).parents[2] / "notebooks").glob("*.ipynb"))
 MOST_OUTPUT = 400_000  # characters of all outputs of a notebook, as JSON: text and some pictures
 LONGEST = "test"
 STALE = "run `python -m scripts.notebooks notebooks/presentation.ipynb`"
@@ -58,15 +58,15 @@ def test_the_presentation_shows_the_results_as_they_are() -> None:
     cells = nbformat.read(NOTEBOOKS[0].parent / "presentation.ipynb", as_version=4).cells
     shown = "".join(output.get("text", "") for cell in cells for output in cell.get("outputs", []))
     lines = {line.split()[0]: line for line in shown.splitlines() if line.strip()}
-    tested = [path for path in sorted(RESULTS.glob("*/test_metrics.json")) if (path.parent / "metrics.csv").is_file()]
-    assert tested
-    for path in tested:
-        figures = json.loads(path.read_text(encoding="utf-8"))
-        line = lines.get(path.parent.name, "")
-        if "test/bleu" in figures:
-            assert str(round(figures["test/bleu"], 3)) in line, STALE
+    runs = [run for run in read_runs() if "test_metrics" in run.figures]
+    assert runs
+    for run in runs:
+        line = lines.get(run.name, "")
+        if (bleu := run.figure("test_metrics", "test/bleu")) is not None:
+            assert str(round(bleu, 3)) in line, STALE
         for name in ("test/accuracy", "test/accuracy_tta"):
-            assert name not in figures or f"{figures[name]:.2%}" in line, STALE
+            share = run.figure("test_metrics", name)
+            assert share is None or f"{share:.2%}" in line, STALE
 
 
 def run_of(path: Path) -> object:
