@@ -12,6 +12,7 @@ from torch.nn import functional as F
 from architectures.t5.beam_search import beam_search
 from architectures.t5.decoding_memory import require_memory
 from architectures.t5.decoding_weights import DecodingWeights
+from architectures.t5.fixed_step import FixedStepDecoder
 from architectures.t5.incremental import IncrementalDecoder, rounded_up, source_lengths
 from architectures.t5.model import T5
 from architectures.t5.sampling import sample
@@ -85,6 +86,7 @@ def generate(  # noqa: D417
 
     tokens_per_source = max(max_length * search.num_hypotheses, attention_mask.shape[1])
     branching = search.num_beams > 1
+    decoder_class = FixedStepDecoder if device.type == "cuda" else IncrementalDecoder
     padding = (0, rounded_up(input_ids.shape[1]) - input_ids.shape[1])
     input_ids, attention_mask = F.pad(input_ids, padding), F.pad(attention_mask, padding)
     training = model.training
@@ -94,7 +96,7 @@ def generate(  # noqa: D417
         for rows, width in _length_groups(attention_mask, TOKENS_AT_ONCE // tokens_per_source):
             mask_BS = attention_mask[rows, :width]
             memory_BSM = weights.encode(input_ids[rows, :width], mask_BS)
-            decoder = IncrementalDecoder(weights, memory_BSM, mask_BS, search.num_hypotheses, max_length, branching)
+            decoder = decoder_class(weights, memory_BSM, mask_BS, search.num_hypotheses, max_length, branching)
             if branching:
                 found = beam_search(decoder, search)
             else:

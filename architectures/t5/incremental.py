@@ -68,6 +68,11 @@ class IncrementalDecoder:
 
     def step(self, token_BK: Tensor) -> Tensor:
         """Read the next token of each hypothesis and return logits_BKV of the token after it."""
+        logits_BKV = self._logits(token_BK)
+        self.length += 1
+        return logits_BKV
+
+    def _logits(self, token_BK: Tensor) -> Tensor:
         with torch.autocast(self.device.type, enabled=False):  # the weights have its dtype already
             bias_NPC = self._self_attention_bias()
             x_BKM = self.weights.model.embedding(token_BK)
@@ -81,7 +86,6 @@ class IncrementalDecoder:
                 out_NKD = attend(q_1NKD[0], memory_kv_2NSD, self.memory_bias_N1S)
                 x_BKM = x_BKM + block.cross_o(self._join_heads(out_NKD))
                 x_BKM = x_BKM + block.feed_forward(block.feed_forward_norm(x_BKM))
-            self.length += 1
             return self.weights.logits(x_BKM)
 
     def _self_attention_bias(self) -> Tensor:
@@ -129,7 +133,7 @@ class IncrementalDecoder:
         if self.length % steps_between_looks(self.device):
             return None
         kept = int((~done_B).sum())
-        if kept == self.num_sources:
+        if not self._gains_by_keeping(kept):
             return None
         hole = done_B[:kept].nonzero()[:, 0]
         order = torch.arange(kept, device=self.device)
@@ -145,6 +149,10 @@ class IncrementalDecoder:
         self.memory_bias_N1S = memory_bias_BH1S[order].flatten(0, 1)
         self.source_length_B = self.source_length_B[order]
         return order
+
+    def _gains_by_keeping(self, kept: int) -> bool:
+        """Return whether to drop all sources but this number."""
+        return kept < self.num_sources
 
     def _move(self, cache: Tensor, order: Tensor, hole: Tensor, filled: int) -> Tensor:
         """Return the part of a cache [L, 2, N, ..., D] for the kept sources, after copying rows into the holes."""
