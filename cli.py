@@ -31,7 +31,7 @@ from callbacks.plots.curves import Curves
 from callbacks.run.best_checkpoint import BestCheckpoint
 from callbacks.run.folder_contents import contents
 from callbacks.run.observers import observers
-from callbacks.run.outcome import best_so_far, outcome, uses
+from callbacks.run.outcome import interrupted_outcome, outcome, tracked, uses
 from callbacks.run.resume import checkpoint_to_resume
 from callbacks.run.resume_checkpoint import ResumeCheckpoint
 from callbacks.run.run_folder import (
@@ -48,7 +48,6 @@ from callbacks.run.summary import repeatable
 from callbacks.run.test_metrics import headline
 from callbacks.run.test_table import table_of_test
 from callbacks.trackers.test_figures import add_trackers_of
-from callbacks.trackers.wandb_run import WandbRun
 from command_line import slurm
 from command_line.carried_configs import resolved_config, with_checkpoint_config, with_run_config
 from command_line.configs import BASE, forget, given_configs, with_found_configs
@@ -275,7 +274,7 @@ class OneForAllCLI(LightningCLI):
         """Print the outcome, where everything is and what to do next."""
         self._report()
         tests = [f"  oneforall test --ckpt_path {path}  # {what}" for path, what in weights_in(self.run_dir)]
-        where = [f"run folder: {self.run_dir}", *self._tracked()]
+        where = [f"run folder: {self.run_dir}", *tracked(self.trainer)]
         self._print(*outcome(self.trainer), "", *where, *(["next:", *tests] if tests else []))
 
     def after_validate(self) -> None:
@@ -297,21 +296,15 @@ class OneForAllCLI(LightningCLI):
         self._print(f"predictions: {self.config[self.subcommand].output or newest_predictions(self.run_dir)}")
 
     def _after_interruption(self, interrupted: interruption.Interrupted) -> list[str]:
-        said = [f"\nstopped by {interrupted}"]
         if self.subcommand != "fit" or not any((self.run_dir / "checkpoints").glob("*.ckpt")):
-            return said
-        said[0] += f" at epoch {self.trainer.current_epoch + 1}, step {self.trainer.global_step}"
-        said[0] += "; last.ckpt is saved" if interrupted.saved_steps is not None else "; last.ckpt is older"
+            return [f"\nstopped by {interrupted}"]
         again = ["oneforall", *repeatable(sys.argv[1:]), "--run_dir", str(self.run_dir), "--resume"]
-        return [*said, best_so_far(self.trainer), *self._tracked(), f"resume:  {shlex.join(again)}"]
+        return interrupted_outcome(self.trainer, interrupted, shlex.join(again))
 
     @rank_zero_only
     def _report(self) -> None:
         if self.config[self.subcommand].report is not False:
             report_after(self.run_dir)
-
-    def _tracked(self) -> list[str]:
-        return [f"W&B: {logger.where}" for logger in self.trainer.loggers if isinstance(logger, WandbRun)]
 
     def _resume_checkpoint(self) -> ResumeCheckpoint:
         callbacks: list[Callback] = self.trainer.callbacks  # type: ignore[attr-defined]

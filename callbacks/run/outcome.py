@@ -1,4 +1,4 @@
-"""Closing lines of a training run: why it stopped early, its best score, and commands that use its weights."""
+"""Closing lines of a run: why it stopped early, its best score, and commands that resume it or use its weights."""
 
 from __future__ import annotations
 
@@ -14,6 +14,8 @@ from callbacks.plots.metric_lines import read_columns
 from callbacks.run.best_checkpoint import BestCheckpoint
 from callbacks.run.saved_position import is_out_of_time
 from callbacks.run.summary import Summary
+from callbacks.trackers.wandb_run import WandbRun
+from utils.interruption import Interrupted
 
 C = TypeVar("C", bound=Callback)
 
@@ -22,6 +24,25 @@ def outcome(trainer: Trainer) -> list[str]:
     """Return the closing lines of a training run: why it stopped early, if it did, then its best score and its time."""
     reason = early_stop_reason(trainer)
     return [*([f"stopped early: {reason}"] if reason else []), best_so_far(trainer)]
+
+
+def interrupted_outcome(trainer: Trainer, interrupted: Interrupted, resume: str) -> list[str]:
+    """Return the closing lines of a training run that was stopped: where it is, its best score, and how it goes on.
+
+    Args:
+        trainer: The trainer, whose run folder has a checkpoint.
+        interrupted: What stopped it.
+        resume: The command that resumes it.
+    """
+    where = f"epoch {trainer.current_epoch + 1}, step {trainer.global_step}"
+    kept = "last.ckpt is saved" if interrupted.saved_steps is not None else "last.ckpt is older"
+    said = [f"\nstopped by {interrupted} at {where}; {kept}", best_so_far(trainer), *tracked(trainer)]
+    return [*said, f"resume:  {resume}"]
+
+
+def tracked(trainer: Trainer) -> list[str]:
+    """Return where W&B shows the run, if it does."""
+    return [f"W&B: {logger.where}" for logger in trainer.loggers if isinstance(logger, WandbRun)]
 
 
 def uses(model: LightningModule, checkpoint: str) -> list[str]:
