@@ -7,32 +7,36 @@ from torch import Tensor
 
 
 class CUDAGraph:
-    """A step that reads and writes the same memory each time, replayed as a CUDA graph from the second time on.
+    """Repeats a step: on a GPU, as a CUDA graph that is captured the second time and replayed from then on.
 
-    The first time it runs as it is, because libraries allocate what they need when they are first used. A replay
+    The first time the step runs as it is, because libraries allocate what they need when they are first used. A replay
     repeats the kernels alone: whatever else the step does, such as counting in Python, is done twice and never again.
 
     Args:
-        step: Function of no arguments that waits for nothing and whose tensors have shapes that depend on no values.
-        device: The GPU on which it computes.
+        device: The device on which the step computes.
     """
 
-    def __init__(self, step: Callable[[], Tensor], device: torch.device) -> None:
-        self.step, self.device = step, device
+    def __init__(self, device: torch.device) -> None:
+        self.device = device
         self.calls = 0
 
-    def __call__(self) -> Tensor:
-        """Return the step's result, which the next call overwrites."""
+    def __call__(self, step: Callable[[], Tensor]) -> Tensor:
+        """Return the step's result, which the next call overwrites.
+
+        Args:
+            step: The same function each time. It reads and writes the same memory, waits for nothing, and has no tensor
+                whose shape depends on values. It is not kept: a step that holds its graph would be freed late.
+        """
         self.calls += 1
-        if self.calls == 1:
-            return self.step()
+        if self.calls == 1 or self.device.type != "cuda":
+            return step()
         with torch.cuda.device(self.device):
             if self.calls == 2:
-                self._capture()
+                self._capture(step)
             self.graph.replay()
         return self.result
 
-    def _capture(self) -> None:
+    def _capture(self, step: Callable[[], Tensor]) -> None:
         self.graph = torch.cuda.CUDAGraph()
         current, side = torch.cuda.current_stream(), torch.cuda.Stream()
         side.wait_stream(current)
@@ -41,12 +45,7 @@ class CUDAGraph:
         with torch.cuda.stream(side):
             self.graph.capture_begin(capture_error_mode="thread_local")
             try:
-                self.result = self.step()
+                self.result = step()
             finally:
                 self.graph.capture_end()
         current.wait_stream(side)
-
-
-def captured(step: Callable[[], Tensor], device: torch.device) -> Callable[[], Tensor]:
-    """Return a step as a CUDA graph on a GPU, and as it is elsewhere; see `CUDAGraph`."""
-    return CUDAGraph(step, device) if device.type == "cuda" else step

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from architectures.t5.cuda_graph import captured
+from architectures.t5.cuda_graph import CUDAGraph
 from architectures.t5.incremental import IncrementalDecoder
 
 
@@ -35,13 +35,13 @@ class FixedStepDecoder(IncrementalDecoder):
         """Allocate what the steps for the present sources read and write."""
         self.position_1 = torch.full((1,), self.length, device=self.device)
         self.token_BK = torch.zeros(self.num_sources, self.num_hypotheses, dtype=torch.long, device=self.device)
-        self.run = captured(self._fixed_step, self.device)
+        self.graph = CUDAGraph(self.device)
 
     def step(self, token_BK: Tensor) -> Tensor:
         """Read the next token of each hypothesis and return logits_BKV, which the next step overwrites."""
         self.token_BK.copy_(token_BK)
         self.length += 1
-        return self.run()
+        return self.graph(self._fixed_step)
 
     def _fixed_step(self) -> Tensor:
         logits_BKV = self._logits(self.token_BK)

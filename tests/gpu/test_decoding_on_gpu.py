@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 import torch
 
-from architectures.t5 import cuda_graph
+from architectures.t5 import fixed_step
+from architectures.t5.cuda_graph import CUDAGraph
 from architectures.t5.generation import generate
 from tests.architectures.t5.generated import ending, score_size, sources
 from tests.architectures.t5.oracle import make_pair
@@ -23,11 +24,15 @@ def test_a_replayed_step_finds_what_the_cpu_finds(options: dict[str, Any], monke
     sequences, scores = generate(model, **sources(32), max_length=15, **options)
     size = score_size(model, sources(32), sequences, options.get("length_penalty", 1.0))
 
-    replays: list[int] = []
-    call = cuda_graph.CUDAGraph.__call__
-    monkeypatch.setattr(cuda_graph.CUDAGraph, "__call__", lambda self: (replays.append(self.calls), call(self))[1])
+    graphs: list[CUDAGraph] = []
+
+    def graph(device: torch.device) -> CUDAGraph:
+        graphs.append(CUDAGraph(device))
+        return graphs[-1]
+
+    monkeypatch.setattr(fixed_step, "CUDAGraph", graph)
     there = {name: tensor.cuda() for name, tensor in sources(32).items()}
     found, found_scores = generate(model.cuda(), **there, max_length=15, **options)
     assert torch.equal(found.cpu(), sequences)
     assert_close(found_scores.cpu(), scores, size=size)
-    assert max(replays) > 2
+    assert max(graph.calls for graph in graphs) > 2

@@ -1,5 +1,7 @@
 """Decoding by steps of fixed shape: the results of the growing cache, also when one recorded step is replayed."""
 
+import gc
+import weakref
 from typing import Any
 
 import pytest
@@ -30,18 +32,16 @@ SEARCHES = [
 class Recorded:
     """What a CUDA graph is, on a CPU: the operators of one step, repeated on the same memory and without its Python."""
 
-    def __init__(self, step: Any, device: torch.device) -> None:
-        self.step = step
+    def __init__(self, device: torch.device) -> None:
         self.calls = 0
-        self.decoder: FixedStepDecoder = step.__self__
 
-    def __call__(self) -> Tensor:
+    def __call__(self, step: Any) -> Tensor:
         self.calls += 1
         if self.calls == 1:
-            return self.step()
+            return step()
         if self.calls == 2:
-            self.replay = make_fx(lambda: self.step())()
-            self.decoder.position_1 -= 1  # to record is to run here, but not on a GPU
+            self.replay = make_fx(lambda: step())()
+            step.__self__.position_1 -= 1  # to record is to run here, but not on a GPU
         return self.replay()
 
 
@@ -58,12 +58,12 @@ def test_one_step_repeated_finds_the_same(options: dict[str, Any], looks: int, m
     sequences, scores, size = generated(options)
     graphs: list[Recorded] = []
 
-    def record(step: Any, device: torch.device) -> Recorded:
-        graphs.append(Recorded(step, device))
+    def record(device: torch.device) -> Recorded:
+        graphs.append(Recorded(device))
         return graphs[-1]
 
     monkeypatch.setattr(generation, "IncrementalDecoder", FixedStepDecoder)
-    monkeypatch.setattr(fixed_step, "captured", record)
+    monkeypatch.setattr(fixed_step, "CUDAGraph", record)
     monkeypatch.setattr(incremental, "steps_between_looks", lambda device: looks)
     found, found_scores, _ = generated(options)
     assert torch.equal(found, sequences)
@@ -97,3 +97,17 @@ def test_every_step_is_alike(branching: bool) -> None:
             fixed.step(torch.ones(3, 2, dtype=torch.long))
         counts.add(operators.number)
     assert len(counts) == 1
+
+
+def test_a_decoder_is_freed_at_once() -> None:
+    """A cycle of references would keep the caches of all batches since Python last looked for cycles."""
+    gc.disable()
+    try:
+        fixed = decoder(torch.device("cpu"), branching=True)
+        with torch.no_grad():
+            fixed.step(torch.ones(3, 2, dtype=torch.long))
+        left = weakref.ref(fixed)
+        del fixed
+        assert left() is None
+    finally:
+        gc.enable()
