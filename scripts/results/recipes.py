@@ -2,6 +2,7 @@
 
 import shlex
 import subprocess
+from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ ROOT = Path(__file__).parents[2]
 
 
 def changed_configs(run: Run, root: Path = ROOT) -> list[str]:
-    """Return the configs of a run's command, and their bases, whose content has changed since its commit.
+    """Return the configs of a run's command whose content, their bases' included, has changed since its commit.
 
     Comments do not count, nor does a precision that is now `auto`: the run's record says in which one it trained.
 
@@ -28,7 +29,7 @@ def changed_configs(run: Run, root: Path = ROOT) -> list[str]:
     """
     commit = run.record["commits"][-1].removesuffix("+changes")
     _git(root, "rev-parse", "--verify", "--quiet", f"{commit}^{{commit}}")
-    return [path for path in _with_bases(_named(run.record["command"]), root) if not _same(path, commit, root)]
+    return [path for path in _named(run.record["command"]) if not _same(path, commit, root)]
 
 
 def _named(command: str) -> list[str]:
@@ -38,32 +39,31 @@ def _named(command: str) -> list[str]:
     return [file if file.startswith("configs/") else f"configs/{file}" for file in files]
 
 
-def _with_bases(paths: list[str], root: Path) -> list[str]:
-    found: list[str] = []
-    while paths:
-        path, *paths = paths
-        found.append(path)
-        content = _content((root / path).read_text(encoding="utf-8")) if (root / path).is_file() else {}
-        if base := content.get("base"):
-            paths.append((Path(path).parent / base).as_posix())
-    return found
-
-
 def _same(path: str, commit: str, root: Path) -> bool:
     try:
-        before = _git(root, "show", f"{commit}:{path}")
-    except LookupError:  # a new file
+        then = _content(path, lambda each: _git(root, "show", f"{commit}:{each}"))
+        now = _content(path, lambda each: (root / each).read_text(encoding="utf-8"))
+    except (LookupError, FileNotFoundError):  # a new file, or one that is gone
         return False
-    if not (root / path).is_file():
-        return False
-    then, now = _content(before), _content((root / path).read_text(encoding="utf-8"))
     if now.get("trainer", {}).get("precision") == AUTO:
         then.setdefault("trainer", {})["precision"] = AUTO
     return then == now
 
 
-def _content(text: str) -> dict[str, Any]:
-    return yaml.safe_load(text) or {}
+def _content(path: str, read: Callable[[str], str]) -> dict[str, Any]:
+    """Return what a config says on top of what its base says."""
+    content = yaml.safe_load(read(path)) or {}
+    base = content.pop("base", None)
+    return _merged(_content((Path(path).parent / base).as_posix(), read), content) if base else content
+
+
+def _merged(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
+    both = {key: _merged(below[key], above[key]) for key in below.keys() & above if _are_dicts(below[key], above[key])}
+    return {**below, **above, **both}
+
+
+def _are_dicts(*values: Any) -> bool:
+    return all(isinstance(value, dict) for value in values)
 
 
 def _git(root: Path, *command: str) -> str:

@@ -50,8 +50,10 @@ def test_values_count_and_neither_comments_nor_an_open_precision_do(root: Path, 
     net.write_text("base: base.yaml\nepochs: 3\ntrainer: {precision: 16-mixed}\n")
     assert changed_configs(run, root) == ["configs/a/net.yaml"]
     net.write_text("base: base.yaml\nepochs: 3\ntrainer: {precision: auto}\n")
+    base.write_text("lr: 0.1\nepochs: 7\n")  # of which the config says otherwise
+    assert changed_configs(run, root) == []
     base.write_text("lr: 0.2\n")
-    assert changed_configs(run, root) == ["configs/a/base.yaml"]
+    assert changed_configs(run, root) == ["configs/a/net.yaml"]
     net.unlink()
     assert changed_configs(run, root) == ["configs/a/net.yaml"]
 
