@@ -3,30 +3,40 @@
 Legend as in `incremental.py`, and here C = T P for all T tokens that a hypothesis may have.
 """
 
-from typing import Any
-
 import torch
 from torch import Tensor
 
-from architectures.t5.cuda_graph import CUDAGraph
-from architectures.t5.incremental import IncrementalDecoder
+from architectures.t5.decoding_weights import DecodingWeights
+from architectures.t5.incremental import IncrementalDecoder, rounded_up
+from architectures.t5.repeated_step import RepeatedStep
+
+FEWER = 8
+"""Finished sources are dropped once at most one in this many is left: another graph costs as much as many replays."""
 
 
 class FixedStepDecoder(IncrementalDecoder):
-    """`IncrementalDecoder` with steps of fixed shape, captured as a CUDA graph and replayed.
+    """`IncrementalDecoder` with steps of one shape, captured as a CUDA graph and replayed.
 
     A step of decoding has so little to compute that a GPU waits for its hundreds of launches. Here every step reads all
-    places of the caches, and the bias hides those not yet filled; its number is a tensor that the step itself advances.
-    What is copied before it, and by `follow`, goes to the memory that the graph reads.
-
-    Another number of sources needs another graph, so finished ones are dropped only when half of them are.
+    places of the caches, and the bias hides those not yet filled. The position is a tensor that the step advances;
+    tokens and ancestors are copied into the tensors that the graph reads, never replaced by others. Another number of
+    sources needs another graph.
 
     Args:
-        *arguments: Those of `IncrementalDecoder`.
+        weights, memory_BSM, mask_BS, num_hypotheses, max_length, branching: As for `IncrementalDecoder`.
     """
 
-    def __init__(self, *arguments: Any, **options: Any) -> None:
-        super().__init__(*arguments, **options)
+    def __init__(
+        self,
+        weights: DecodingWeights,
+        memory_BSM: Tensor,
+        mask_BS: Tensor,
+        num_hypotheses: int,
+        max_length: int,
+        branching: bool = False,
+    ) -> None:
+        places = rounded_up(max_length - 1)  # rows of a multiple of 16 bytes suit a GPU's matrix products
+        super().__init__(weights, memory_BSM, mask_BS, num_hypotheses, places + 1, branching)
         self.self_kv_L2NCD.zero_()  # a weight of 0 does not hide an infinite value
         self.time_C = torch.arange(self.capacity, device=self.device).repeat_interleave(self.group_size)
         self._begin()
@@ -35,13 +45,13 @@ class FixedStepDecoder(IncrementalDecoder):
         """Allocate what the steps for the present sources read and write."""
         self.position_1 = torch.full((1,), self.length, device=self.device)
         self.token_BK = torch.zeros(self.num_sources, self.num_hypotheses, dtype=torch.long, device=self.device)
-        self.graph = CUDAGraph(self.device)
+        self.repeated = RepeatedStep(self.device)
 
     def step(self, token_BK: Tensor) -> Tensor:
         """Read the next token of each hypothesis and return logits_BKV, which the next step overwrites."""
         self.token_BK.copy_(token_BK)
         self.length += 1
-        return self.graph(self._fixed_step)
+        return self.repeated(self._fixed_step)
 
     def _fixed_step(self) -> Tensor:
         logits_BKV = self._logits(self.token_BK)
@@ -71,8 +81,9 @@ class FixedStepDecoder(IncrementalDecoder):
         """Drop sources; see `IncrementalDecoder.drop`."""
         order = super().drop(done_B)
         if order is not None:
+            self.self_kv_L2NCD = self.self_kv_L2NCD.contiguous()  # deterministic `index_copy_` would copy a view whole
             self._begin()
         return order
 
     def _gains_by_keeping(self, kept: int) -> bool:
-        return 2 * kept <= self.num_sources
+        return FEWER * kept <= self.num_sources

@@ -85,8 +85,6 @@ def generate(  # noqa: D417
     uniform_BKT = _uniform(shape, seed).to(device) if do_sample else None
 
     tokens_per_source = max(max_length * search.num_hypotheses, attention_mask.shape[1])
-    branching = search.num_beams > 1
-    decoder_class = FixedStepDecoder if device.type == "cuda" else IncrementalDecoder
     padding = (0, rounded_up(input_ids.shape[1]) - input_ids.shape[1])
     input_ids, attention_mask = F.pad(input_ids, padding), F.pad(attention_mask, padding)
     training = model.training
@@ -94,19 +92,25 @@ def generate(  # noqa: D417
     try:
         weights = DecodingWeights(model)
         for rows, width in _length_groups(attention_mask, TOKENS_AT_ONCE // tokens_per_source):
-            mask_BS = attention_mask[rows, :width]
-            memory_BSM = weights.encode(input_ids[rows, :width], mask_BS)
-            decoder = decoder_class(weights, memory_BSM, mask_BS, search.num_hypotheses, max_length, branching)
-            if branching:
-                found = beam_search(decoder, search)
-            else:
-                found = sample(decoder, search, uniform_BKT[rows] if uniform_BKT is not None else None)
+            uniform = None if uniform_BKT is None else uniform_BKT[rows]
+            found = _find(weights, input_ids[rows, :width], attention_mask[rows, :width], search, uniform)
             sequences_BRT[rows], scores_BR[rows] = found
     finally:
         model.train(training)
 
     sequences = sequences_BRT.flatten(0, 1)
     return sequences[:, : _longest_length(sequences, model.config.eos_token_id)], scores_BR.flatten()
+
+
+def _find(
+    weights: DecodingWeights, input_ids: Tensor, mask_BS: Tensor, search: Search, uniform_BKT: Tensor | None
+) -> tuple[Tensor, Tensor]:
+    """Return the results of these sources, [B, R, T], and their scores, [B, R]; the caches live no longer."""
+    decoder_class = FixedStepDecoder if input_ids.device.type == "cuda" else IncrementalDecoder
+    branching = search.num_beams > 1
+    memory_BSM = weights.encode(input_ids, mask_BS)
+    decoder = decoder_class(weights, memory_BSM, mask_BS, search.num_hypotheses, search.max_length, branching)
+    return beam_search(decoder, search) if branching else sample(decoder, search, uniform_BKT)
 
 
 def _uniform(shape: tuple[int, int, int], seed: int | Sequence[torch.Generator] | None) -> Tensor:

@@ -127,8 +127,8 @@ class IncrementalDecoder:
         """Drop sources for which `done_B` is true: the last of the others take their places.
 
         Returns:
-            Indices of the kept sources in their new order, integers [B']; None if nothing changed, because no source is
-            done or this step does not check.
+            Indices of the kept sources in their new order, integers [B']; None if nothing changed, because none or too
+            few are done or this step does not check.
         """
         if self.length % steps_between_looks(self.device):
             return None

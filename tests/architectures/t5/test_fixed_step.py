@@ -63,7 +63,8 @@ def test_one_step_repeated_finds_the_same(options: dict[str, Any], looks: int, m
         return graphs[-1]
 
     monkeypatch.setattr(generation, "IncrementalDecoder", FixedStepDecoder)
-    monkeypatch.setattr(fixed_step, "CUDAGraph", record)
+    monkeypatch.setattr(fixed_step, "RepeatedStep", record)
+    monkeypatch.setattr(fixed_step, "FEWER", 2)
     monkeypatch.setattr(incremental, "steps_between_looks", lambda device: looks)
     found, found_scores, _ = generated(options)
     assert torch.equal(found, sequences)
