@@ -174,4 +174,4 @@ def padding_bias(mask_BK: Tensor) -> Tensor:
 
 def causal_bias(length: int, device: torch.device) -> Tensor:
     """Return bias_11QK in float32: 0 for the query's own and earlier tokens, `FUTURE` for later ones."""
-    return torch.full((1, 1, length, length), FUTURE, device=device).triu(diagonal=1)
+    return torch.full((1, 1, length, length), FUTURE, dtype=torch.float32, device=device).triu(diagonal=1)

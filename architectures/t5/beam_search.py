@@ -20,14 +20,14 @@ def beam_search(decoder: IncrementalDecoder, search: Search) -> tuple[Tensor, Te
     num_sources, num_beams, num_returned = decoder.num_sources, search.num_beams, search.num_return_sequences
 
     running_BKT = start_hypotheses(decoder.config, (num_sources, num_beams, search.max_length), device)
-    running_score_BK = torch.full((num_sources, num_beams), NO_HYPOTHESIS, device=device)
+    no_score_BK = torch.full((num_sources, num_beams), NO_HYPOTHESIS, dtype=torch.float32, device=device)
+    running_score_BK, ended_score_BK = no_score_BK.clone(), no_score_BK
     running_score_BK[:, 0] = 0  # only one is running at first: equal hypotheses would find the same tokens
     ended_BKT = running_BKT.clone()
-    ended_score_BK = torch.full((num_sources, num_beams), NO_HYPOTHESIS, device=device)
     done_B = torch.zeros(num_sources, dtype=torch.bool, device=device)
 
     results_BRT = running_BKT[:, :num_returned].clone()
-    scores_BR = torch.empty(num_sources, num_returned, device=device)
+    scores_BR = torch.empty(num_sources, num_returned, dtype=torch.float32, device=device)
     row_B = torch.arange(num_sources, device=device)  # row in the results of each remaining source
 
     for length in range(1, search.max_length):

@@ -81,7 +81,7 @@ def generate(  # noqa: D417
     require_memory(model.config, search, input_ids.device)
     device, shape = input_ids.device, (len(input_ids), num_return_sequences, max_length)
     sequences_BRT = torch.empty(shape, dtype=torch.long, device=device)
-    scores_BR = torch.empty(shape[:2], device=device)
+    scores_BR = torch.empty(shape[:2], dtype=torch.float32, device=device)
     uniform_BKT = _uniform(shape, seed).to(device) if do_sample else None
 
     tokens_per_source = max(max_length * search.num_hypotheses, attention_mask.shape[1])
@@ -120,8 +120,9 @@ def _uniform(shape: tuple[int, int, int], seed: int | Sequence[torch.Generator] 
     grouped nor on the device.
     """
     if seed is None or isinstance(seed, int):
-        return torch.rand(shape, generator=None if seed is None else torch.Generator().manual_seed(seed))
-    uniform_BKT = torch.empty(shape)
+        generator = None if seed is None else torch.Generator().manual_seed(seed)
+        return torch.rand(shape, dtype=torch.float32, generator=generator)
+    uniform_BKT = torch.empty(shape, dtype=torch.float32)
     for uniform_KT, generator in zip(uniform_BKT, seed, strict=True):
         uniform_KT.uniform_(generator=generator)
     return uniform_BKT

@@ -25,7 +25,8 @@ def sample(decoder: IncrementalDecoder, search: Search, uniform_BKT: Tensor | No
     shape = (decoder.num_sources, search.num_hypotheses)
     written_BKT = start_hypotheses(config, (*shape, search.max_length), device)
     token_BK, running_BK = written_BKT[:, :, 0], torch.ones(shape, dtype=torch.bool, device=device)
-    log_p_sum_BK, length_BK = torch.zeros(shape, device=device), torch.zeros(shape, device=device)
+    log_p_sum_BK = torch.zeros(shape, dtype=torch.float32, device=device)
+    length_BK = torch.zeros_like(log_p_sum_BK)
 
     results_BKT, scores_BK = written_BKT.clone(), log_p_sum_BK.clone()
     row_B = torch.arange(len(results_BKT), device=device)  # row in the results of each remaining source

@@ -195,6 +195,22 @@ def test_looking_less_often_for_finished_sources_changes_nothing(
         assert_close(found[1], expected[1], size=size)
 
 
+@pytest.mark.parametrize(
+    "options", [{}, {"num_beams": 4}, {"do_sample": True, "num_return_sequences": 2, "seed": 0}], ids=str
+)
+def test_the_default_dtype_changes_nothing(options: dict[str, Any]) -> None:
+    """Lightning sets it to bfloat16 in a step of a model whose weights are."""
+    model, _ = make_pair(ending("tied"))
+    sequences, scores = generate(model, **sources(16), max_length=15, **options)
+    torch.set_default_dtype(torch.bfloat16)
+    try:
+        found, found_scores = generate(model, **sources(16), max_length=15, **options)
+    finally:
+        torch.set_default_dtype(torch.float32)
+    assert torch.equal(found, sequences)
+    assert found_scores.dtype == torch.float32 and torch.equal(found_scores, scores)
+
+
 def test_bfloat16_decodes_as_the_model_without_caches() -> None:
     model, _ = make_pair(ending("tied"))
     inputs = sources(16)
