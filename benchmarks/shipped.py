@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any, get_type_hints
 
 import lightning as L
-import yaml
 from lightning.pytorch import Callback, LightningDataModule, LightningModule, Trainer
 
 from callbacks.non_finite import NonFinite
@@ -26,6 +25,7 @@ from callbacks.run.resume_checkpoint import ResumeCheckpoint
 from command_line.process import import_packages
 from command_line.trainer import AutoPrecisionTrainer
 from utils.checkpoint_io import WholeFileIO
+from utils.config_bases import put_on_top, with_base
 
 CONFIGS = Path(__file__).parents[1] / "configs"
 PACKAGES = ("architectures", "callbacks", "datamodules", "lightning_modules")
@@ -48,7 +48,7 @@ def read_config(names: Sequence[str], changes: dict[str, Any]) -> dict[str, Any]
     """
     config: dict[str, Any] = {}
     for name in names:
-        _merge(config, _read(CONFIGS / name))
+        put_on_top(config, with_base(CONFIGS / name, lambda path: Path(path).read_text(encoding="utf-8")))
     for path, value in changes.items():
         place = config
         *parents, last = path.split(".")
@@ -57,26 +57,6 @@ def read_config(names: Sequence[str], changes: dict[str, Any]) -> dict[str, Any]
             place = place if last == "class_path" else place.get("init_args", place)
         place[last] = value
     return config
-
-
-def _read(path: Path) -> dict[str, Any]:
-    content: dict[str, Any] = yaml.safe_load(path.read_text(encoding="utf-8"))
-    base = content.pop("base", None)
-    if base is None:
-        return content
-    return _merge(_read(path.parent / base), content)
-
-
-def _merge(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
-    """Put one config on top of another, in place; `KEY+` appends to a list."""
-    for key, value in above.items():
-        if key.endswith("+"):
-            below[key[:-1]] = [*below.get(key[:-1], []), *value]
-        elif isinstance(value, dict) and isinstance(below.get(key), dict):
-            _merge(below[key], value)
-        else:
-            below[key] = value
-    return below
 
 
 @functools.cache

@@ -2,14 +2,11 @@
 
 import shlex
 import subprocess
-from collections.abc import Callable
 from itertools import pairwise
-from pathlib import Path
-from typing import Any
-
-import yaml
+from pathlib import Path, PurePosixPath
 
 from scripts.results.runs import Run
+from utils.config_bases import with_base
 from utils.precision import AUTO
 
 ROOT = Path(__file__).parents[2]
@@ -41,29 +38,13 @@ def _named(command: str) -> list[str]:
 
 def _same(path: str, commit: str, root: Path) -> bool:
     try:
-        then = _content(path, lambda each: _git(root, "show", f"{commit}:{each}"))
-        now = _content(path, lambda each: (root / each).read_text(encoding="utf-8"))
+        then = with_base(PurePosixPath(path), lambda each: _git(root, "show", f"{commit}:{each}"))
+        now = with_base(PurePosixPath(path), lambda each: (root / each).read_text(encoding="utf-8"))
     except (LookupError, FileNotFoundError):  # a new file, or one that is gone
         return False
     if now.get("trainer", {}).get("precision") == AUTO:
         then.setdefault("trainer", {})["precision"] = AUTO
     return then == now
-
-
-def _content(path: str, read: Callable[[str], str]) -> dict[str, Any]:
-    """Return what a config says on top of what its base says."""
-    content = yaml.safe_load(read(path)) or {}
-    base = content.pop("base", None)
-    return _merged(_content((Path(path).parent / base).as_posix(), read), content) if base else content
-
-
-def _merged(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
-    both = {key: _merged(below[key], above[key]) for key in below.keys() & above if _are_dicts(below[key], above[key])}
-    return {**below, **above, **both}
-
-
-def _are_dicts(*values: Any) -> bool:
-    return all(isinstance(value, dict) for value in values)
 
 
 def _git(root: Path, *command: str) -> str:

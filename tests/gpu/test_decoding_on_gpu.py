@@ -68,7 +68,7 @@ def test_bfloat16_in_inference_mode_is_as_without_a_graph(
     torch.testing.assert_close(*results, rtol=0, atol=0)
 
 
-def test_a_capture_without_memory_is_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_capture_without_memory_is_tried_again() -> None:
     counter = torch.zeros(1, device="cuda")
     tries: list[None] = []
 

@@ -45,11 +45,11 @@ class Recorded:
         return self.replay()
 
 
-def generated(options: dict[str, Any], batch: int = 32) -> tuple[Tensor, Tensor, float]:
+def generated(options: dict[str, Any]) -> tuple[Tensor, Tensor, float]:
     """Return what a search finds, its scores, and the size of the numbers that make them."""
     model, _ = make_pair(ending("tied"))
-    sequences, scores = generate(model, **sources(batch), max_length=15, **options)
-    return sequences, scores, score_size(model, sources(batch), sequences, options.get("length_penalty", 1.0))
+    sequences, scores = generate(model, **sources(32), max_length=15, **options)
+    return sequences, scores, score_size(model, sources(32), sequences, options.get("length_penalty", 1.0))
 
 
 @pytest.mark.parametrize("looks", [1, 4, 100])
