@@ -6,7 +6,6 @@ Legend as in `incremental.py`, and here C = T P for all T tokens that a hypothes
 import torch
 from torch import Tensor
 
-from architectures.t5.decoding_weights import DecodingWeights
 from architectures.t5.incremental import IncrementalDecoder, rounded_up
 from architectures.t5.repeated_step import RepeatedStep
 
@@ -21,28 +20,17 @@ class FixedStepDecoder(IncrementalDecoder):
     places of the caches, and the bias hides those not yet filled. The position is a tensor that the step advances;
     tokens and ancestors are copied into the tensors that the graph reads, never replaced by others. Another number of
     sources needs another graph.
-
-    Args:
-        weights, memory_BSM, mask_BS, num_hypotheses, max_length, branching: As for `IncrementalDecoder`.
     """
 
-    def __init__(
-        self,
-        weights: DecodingWeights,
-        memory_BSM: Tensor,
-        mask_BS: Tensor,
-        num_hypotheses: int,
-        max_length: int,
-        branching: bool = False,
-    ) -> None:
-        places = rounded_up(max_length - 1)  # rows of a multiple of 16 bytes suit a GPU's matrix products
-        super().__init__(weights, memory_BSM, mask_BS, num_hypotheses, places + 1, branching)
-        self.self_kv_L2NCD.zero_()  # a weight of 0 does not hide an infinite value
-        self.time_C = torch.arange(self.capacity, device=self.device).repeat_interleave(self.group_size)
-        self._begin()
+    def _places(self, inputs: int) -> int:
+        return rounded_up(inputs)  # rows of a multiple of 16 bytes suit a GPU's matrix products
 
     def _begin(self) -> None:
         """Allocate what the steps for the present sources read and write."""
+        if not self.length:
+            self.self_kv_L2NCD.zero_()  # a weight of 0 does not hide an infinite value
+        self.self_kv_L2NCD = self.self_kv_L2NCD.contiguous()  # deterministic `index_copy_` would copy a view whole
+        self.time_C = torch.arange(self.capacity, device=self.device).repeat_interleave(self.group_size)
         self.position_1 = torch.full((1,), self.length, device=self.device)
         self.token_BK = torch.zeros(self.num_sources, self.num_hypotheses, dtype=torch.long, device=self.device)
         self.repeated = RepeatedStep(self.device)
@@ -76,14 +64,6 @@ class FixedStepDecoder(IncrementalDecoder):
     def follow(self, parent_BK: Tensor) -> None:
         """Let hypotheses continue others; see `IncrementalDecoder.follow`."""
         self.ancestor_GPT.copy_(self.ancestor_GPT.take_along_dim(parent_BK[:, :, None], 1))
-
-    def drop(self, done_B: Tensor) -> Tensor | None:
-        """Drop sources; see `IncrementalDecoder.drop`."""
-        order = super().drop(done_B)
-        if order is not None:
-            self.self_kv_L2NCD = self.self_kv_L2NCD.contiguous()  # deterministic `index_copy_` would copy a view whole
-            self._begin()
-        return order
 
     def _gains_by_keeping(self, kept: int) -> bool:
         return FEWER * kept <= self.num_sources

@@ -42,7 +42,7 @@ class IncrementalDecoder:
         self.weights, self.config, self.device = weights, config, device
         self.num_hypotheses = num_hypotheses
         self.group_size = num_hypotheses if branching else 1
-        self.capacity = max_length - 1  # the last token is never an input
+        self.capacity = self._places(max_length - 1)  # the last token is never an input
         self.length = 0
 
         self.source_length_B = source_lengths(mask_BS)
@@ -60,6 +60,14 @@ class IncrementalDecoder:
         self.offset_GH1C = offset_HT.repeat_interleave(self.group_size, 1)[:, None].repeat(num_groups, 1, 1, 1)
         self.ancestor_GPT = torch.zeros(num_groups, self.group_size, self.capacity, dtype=torch.long, device=device)
         self.place_P = torch.arange(self.group_size, device=device)
+        self._begin()
+
+    def _places(self, inputs: int) -> int:
+        """Return how many places a hypothesis has for so many inputs."""
+        return inputs
+
+    def _begin(self) -> None:
+        """Prepare the steps for the present sources: at first, and when some have been dropped."""
 
     @property
     def num_sources(self) -> int:
@@ -148,6 +156,7 @@ class IncrementalDecoder:
         memory_bias_BH1S = self.memory_bias_N1S[..., :longest].unflatten(0, (self.num_sources, -1))
         self.memory_bias_N1S = memory_bias_BH1S[order].flatten(0, 1)
         self.source_length_B = self.source_length_B[order]
+        self._begin()
         return order
 
     def _gains_by_keeping(self, kept: int) -> bool:
