@@ -7,6 +7,9 @@ import itertools
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+import yaml
+
+from command_line.paths import expanded
 from command_line.yaml_files import read_yaml
 
 CONFIG_OPTIONS = ("--config", "-c")
@@ -41,8 +44,12 @@ def without(args: Sequence[str], *options: str) -> list[str]:
 
 
 def is_on(args: list[str], flag: str) -> bool:
-    """Return whether a command line has a flag, with any value but false."""
-    return any(value.lower() != "false" for value in option_values([*args, ""], flag))
+    """Return whether the parser will read a flag as true: the last one counts, with `true` or without a value."""
+    *_, value = "false", *option_values([*args, "--"], flag)
+    try:
+        return value.startswith("--") or yaml.safe_load(value) is True
+    except yaml.YAMLError:  # the parser will say what is wrong
+        return False
 
 
 def given_configs(args: list[str]) -> list[str]:
@@ -56,7 +63,7 @@ def find_config(name: str) -> Path:
     Raises:
         FileNotFoundError: There is none; the message names a shipped one that is spelled alike.
     """
-    path = Path(name).expanduser()
+    path = Path(expanded(name))
     inside = Path(*path.parts[1:]) if path.parts[:1] == (SHIPPED.name,) else path
     for candidate in (path, SHIPPED / inside):
         if candidate.is_file():

@@ -25,7 +25,7 @@ def expand_home(value: Any) -> Any:
     from jsonargparse import Namespace  # takes long, and flags are expanded before libraries are imported
 
     if isinstance(value, str):
-        return _expanded(value)
+        return expanded(value)
     if isinstance(value, Namespace):
         for key, item in vars(value).items():
             setattr(value, key, expand_home(item))
@@ -37,7 +37,8 @@ def expand_home(value: Any) -> Any:
     return value
 
 
-def _expanded(value: str) -> str:
+def expanded(value: str) -> str:
+    """Return a path with `~/` or `~user/` at its beginning expanded; as it is if there is no such user."""
     if _HOME.match(value):
         with suppress(RuntimeError):  # there is no such user
             return str(Path(value).expanduser())
@@ -46,11 +47,11 @@ def _expanded(value: str) -> str:
 
 def expand_flags(args: list[str]) -> list[str]:
     """Return a command line with `~/` expanded at the beginning of each value: no shell does so in `--run_dir=~/x`."""
-    expanded = []
+    changed = []
     for arg in args:
         name, equals, value = arg.partition("=")
-        expanded.append(f"{name}={_expanded(value)}" if equals and name.startswith("-") else _expanded(arg))
-    return expanded
+        changed.append(f"{name}={expanded(value)}" if equals and name.startswith("-") else expanded(arg))
+    return changed
 
 
 def path_argument(text: str) -> str:

@@ -50,7 +50,7 @@ def open_splits(path: str, argument: str) -> dict[str, Dataset]:
         FileNotFoundError: There is nothing at `path`.
         ValueError: `datasets` is not installed, or cannot read what is there.
     """
-    place = Path(path).expanduser()
+    place = Path(path)
     if not place.exists():
         raise FileNotFoundError(f"{argument} {readable(place)} does not exist: set it to a folder or a Parquet file")
     try:

@@ -3,8 +3,9 @@
 from pathlib import Path
 
 import pytest
+from jsonargparse import ArgumentParser
 
-from command_line.configs import SHIPPED, find_config, given_configs, option_values, with_found_configs, without
+from command_line.configs import SHIPPED, find_config, given_configs, is_on, option_values, with_found_configs, without
 
 
 @pytest.fixture
@@ -27,6 +28,8 @@ def test_a_file_is_found_before_a_shipped_config_of_the_same_name(folder: Path) 
 def test_an_unknown_config_is_named_with_the_nearest_shipped_one(folder: Path) -> None:
     with pytest.raises(FileNotFoundError, match=r"cifar10/resnet21\.yaml does not exist.*did you mean cifar10/resnet"):
         find_config("cifar10/resnet21.yaml")
+    with pytest.raises(FileNotFoundError, match=r"config ~no_such_user_here/a\.yaml does not exist"):
+        find_config("~no_such_user_here/a.yaml")
     with pytest.raises(FileNotFoundError, match=r"zzzz does not exist.*char_rnn\.yaml, cifar10/custom_cnn\.yaml"):
         find_config("zzzz")
 
@@ -87,3 +90,33 @@ def test_options_are_left_out_with_their_values_and_nothing_else() -> None:
     args = ["fit", "--name", "--x", "--names", "a", "--seeds=0..4", "-c", "b", "--name=c", "--y", "--seeds"]
     assert without(args, "--name", "--seeds") == ["fit", "--names", "a", "-c", "b", "--y"]
     assert without(args) == args
+
+
+@pytest.mark.parametrize(
+    ("given", "on"),
+    [
+        ("--trust", True),
+        ("--trust --other", True),
+        ("--trust=true", True),
+        ("--trust True --other", True),
+        ("--other --trust yes", True),
+        ("--other", False),
+        ("--trust false", False),
+        ("--trust no", False),
+        ("--trust off", False),
+        ("--trust=null", False),
+        ("--trust ~", False),
+        ("--trust=[", False),
+        ("--trust --other --trust=false", False),
+        ("--trust no --trust", True),
+    ],
+)
+def test_a_flag_is_on_where_the_parser_reads_it_as_true(given: str, on: bool) -> None:
+    args = given.split()
+    assert is_on(args, "--trust") == on
+    if "--trust=[" in args:
+        return
+    parser = ArgumentParser(exit_on_error=False)
+    for name in ("--trust", "--other"):
+        parser.add_argument(name, type=bool | None, nargs="?", const=True)
+    assert bool(parser.parse_args(args).trust) == on
