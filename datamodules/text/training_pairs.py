@@ -51,8 +51,29 @@ class TrainingPart(ABC):
         """Return the pair at `position` as it is in the given cycle."""
 
 
+class Cycle(NamedTuple):
+    """One pass over the data: its tokens, and the reference that each source has.
+
+    Attributes:
+        sources: Ids of all sources.
+        references: Ids of all references, those of the first source first.
+        rows: Row in `references` of the one drawn for each source, int64 [N]; None if each source has only one.
+    """
+
+    sources: TokenTable
+    references: TokenTable
+    rows: np.ndarray | None
+
+    def reference_rows(self, positions: np.ndarray) -> np.ndarray:
+        """Return the rows of the references drawn for the sources at these positions."""
+        return positions if self.rows is None else self.rows[positions]
+
+
 class ReferencePairs(TrainingPart):
     """Base class of sources with one or more references, one of which is drawn as the target in each cycle.
+
+    The cycles of an epoch are kept, of which there are several if the weight is above 1 or the last one ends within it:
+    the batches of an epoch mix them.
 
     Args:
         counts: Number of references of each source, int64 [N].
@@ -66,7 +87,7 @@ class ReferencePairs(TrainingPart):
         self._key = (seed, part)
         self._size = len(counts)
         self._counts = None if (counts == 1).all() else counts  # a million ones are not kept
-        self._chosen: tuple[int, np.ndarray] = (-1, counts[:0])  # a cycle, and the row of each source's reference
+        self._cycles: dict[int, Cycle] = {}
 
     @abstractmethod
     def tables(self, cycle: int) -> tuple[TokenTable, TokenTable]:
@@ -78,27 +99,31 @@ class ReferencePairs(TrainingPart):
 
     def lengths(self, draws: Draws) -> tuple[np.ndarray, np.ndarray]:
         """Return the numbers of tokens of the sources and of the references drawn, both int32 [N]."""
+        cycles = np.unique(draws.cycles).tolist()
+        self._cycles = {number: self._cycles[number] for number in cycles if number in self._cycles}
         source_lengths, target_lengths = np.zeros_like(draws.positions), np.zeros_like(draws.positions)
-        for cycle in np.unique(draws.cycles).tolist():
-            now = draws.cycles == cycle
-            sources, references = self.tables(cycle)
-            source_lengths[now] = sources.lengths()[draws.positions[now]]
-            target_lengths[now] = references.lengths()[self._reference_rows(cycle, draws.positions[now])]
+        for number in cycles:
+            now, cycle = draws.cycles == number, self._cycle(number)
+            positions = draws.positions[now]
+            source_lengths[now] = cycle.sources.lengths()[positions]
+            target_lengths[now] = cycle.references.lengths()[cycle.reference_rows(positions)]
         return source_lengths, target_lengths
 
     def pair(self, cycle: int, position: int) -> Pair:
         """Return the source at `position` and the reference drawn for it in a cycle."""
-        sources, references = self.tables(cycle)
-        return sources.row(position), references.row(int(self._reference_rows(cycle, np.array(position))))
+        drawn = self._cycle(cycle)
+        return drawn.sources.row(position), drawn.references.row(int(drawn.reference_rows(np.array(position))))
 
-    def _reference_rows(self, cycle: int, positions: np.ndarray) -> np.ndarray:
-        """Return the rows of the references drawn for the sources at these positions in a cycle, int64 [N]."""
+    def _cycle(self, number: int) -> Cycle:
+        if number not in self._cycles:
+            self._cycles[number] = Cycle(*self.tables(number), self._draw_rows(number))
+        return self._cycles[number]
+
+    def _draw_rows(self, cycle: int) -> np.ndarray | None:
         if self._counts is None:
-            return positions
-        if self._chosen[0] != cycle:
-            drawn = numpy_generator("references", *self._key, cycle).integers(self._counts)
-            self._chosen = (cycle, np.cumsum(self._counts) - self._counts + drawn)
-        rows: np.ndarray = self._chosen[1][positions]
+            return None
+        drawn = numpy_generator("references", *self._key, cycle).integers(self._counts)
+        rows: np.ndarray = np.cumsum(self._counts) - self._counts + drawn
         return rows
 
 
@@ -151,16 +176,11 @@ class BPEDropoutPairs(ReferencePairs):
         super().__init__(counts, weight, seed, part)
         self._texts = (sources, references)
         self._max_lengths = max_lengths
-        self._drawn: dict[int, tuple[TokenTable, TokenTable]] = {}
 
     def tables(self, cycle: int) -> tuple[TokenTable, TokenTable]:
-        """Return the ids of all sources and of all references in a cycle; the last two cycles are kept."""
-        if cycle not in self._drawn:
-            sources, references = (
-                texts.draw(numpy_generator("tokens", *self._key, cycle, side)).truncate(max_length, EOS_ID)
-                for side, (texts, max_length) in enumerate(zip(self._texts, self._max_lengths, strict=True))
-            )
-            # Two, since an epoch may end one cycle and begin the next.
-            self._drawn = {known: self._drawn[known] for known in list(self._drawn)[-1:]}
-            self._drawn[cycle] = (sources, references)
-        return self._drawn[cycle]
+        """Draw the tokens of all sources and of all references again."""
+        sources, references = (
+            texts.draw(numpy_generator("tokens", *self._key, cycle, side)).truncate(max_length, EOS_ID)
+            for side, (texts, max_length) in enumerate(zip(self._texts, self._max_lengths, strict=True))
+        )
+        return sources, references

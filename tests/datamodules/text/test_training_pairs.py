@@ -111,3 +111,22 @@ def test_lengths_are_those_of_the_tokens_drawn_and_at_most_the_maximum(max_lengt
     for pair, both in zip(drawn(part, 0), whole, strict=True):
         for ids, uncut, most in zip(pair, both, max_lengths, strict=True):
             assert ids == (uncut if len(uncut) <= most else [*uncut[: most - 1], EOS_ID])
+
+
+def test_each_cycle_of_an_epoch_is_tokenized_once_however_batches_mix_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An epoch that has each pair five times, after one that ended within a cycle, has six."""
+    times = Counter[int]()
+    draw = BPEDropout.draw
+
+    def counted(self: BPEDropout, generator: np.random.Generator) -> TokenTable:
+        times[id(self)] += 1
+        return draw(self, generator)
+
+    monkeypatch.setattr(BPEDropout, "draw", counted)
+    part = dropout_pairs()
+    for first, tokenized in ((0, 6), (5, 11)):
+        cycles = np.repeat(np.arange(first, first + 6), 20)
+        part.lengths(Draws(cycles, np.resize(np.arange(20), 120)))
+        for place in np.random.default_rng(0).permutation(120).tolist():
+            part.pair(int(cycles[place]), place % 20)
+        assert set(times.values()) == {tokenized}
