@@ -6,6 +6,8 @@ from collections.abc import Callable
 
 from lightning.pytorch import Trainer
 
+from utils.accumulation import steps_per_epoch
+
 Clock = Callable[[], float]
 """Returns seconds since any fixed moment."""
 
@@ -109,8 +111,6 @@ def fit_batches(trainer: Trainer, batch_idx: int) -> tuple[int, float]:
     if trainer.max_epochs is not None and trainer.max_epochs >= 0:
         total = trainer.max_epochs * per_epoch
     if trainer.max_steps >= 0:
-        # The last batch of an epoch steps even if the accumulation is not complete
-        steps_per_epoch = math.ceil(per_epoch / trainer.accumulate_grad_batches)
-        epochs, rest = divmod(trainer.max_steps, steps_per_epoch)
+        epochs, rest = divmod(trainer.max_steps, steps_per_epoch(trainer))
         total = min(total, epochs * per_epoch + rest * trainer.accumulate_grad_batches)
     return done, total

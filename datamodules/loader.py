@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, Literal, TypeVar
 
 import torch
 from lightning.pytorch import Trainer
@@ -11,10 +11,13 @@ from torch import Tensor
 
 from datamodules.copied_ahead import copied_ahead
 from datamodules.trainer_state import device_of
+from utils.batch_limits import active_limits
 from utils.distributed import deal, rank_and_world_size
+from utils.random_streams import torch_generator
 from utils.resume_position import HasBatchDigest, checksum
 
 Batch = TypeVar("Batch")
+EvaluationSplit = Literal["val", "test"]
 
 
 def training_position(trainer: Trainer | None) -> tuple[int, int]:
@@ -102,7 +105,19 @@ def evaluation_loader(
     return BatchLoader(lambda epoch: mine, lambda part, epoch, step: fetch(part), device=device_of(trainer))
 
 
-def require_examples(part: str, size: int) -> None:
-    """Raise ValueError if a split ("validation" or "test") has no examples."""
+def evaluation_order(size: int, split: EvaluationSplit, trainer: Trainer | None) -> Tensor:
+    """Return the order in which an evaluation has its examples, or its batches, as integers [size].
+
+    It is their own order unless the trainer leaves some out, as with `limit_val_batches`: the first may all be of one
+    class, or the longest texts. Then it is a random order, the same each time.
+    """
+    if trainer is None or not active_limits(trainer, [split]):
+        return torch.arange(size)
+    return torch.randperm(size, generator=torch_generator("limited_evaluation", 0))
+
+
+def require_examples(split: EvaluationSplit, size: int) -> None:
+    """Raise ValueError if a split has no examples."""
     if size == 0:
-        raise ValueError(f"the {part} set has no examples: add some, or use other data")
+        name = {"val": "validation", "test": "test"}[split]
+        raise ValueError(f"the {name} set has no examples: add some, or use other data")

@@ -12,7 +12,14 @@ import torch
 from lightning.pytorch import LightningDataModule
 from torch import Tensor
 
-from datamodules.loader import BatchLoader, evaluation_loader, require_examples, training_position
+from datamodules.loader import (
+    BatchLoader,
+    EvaluationSplit,
+    evaluation_loader,
+    evaluation_order,
+    require_examples,
+    training_position,
+)
 from datamodules.text.bucketing import bucket_pairs, round_up
 from datamodules.text.collation import collate
 from datamodules.text.epoch_plan import TrainingPlan
@@ -256,7 +263,7 @@ class TextSeq2SeqDataModule(
 
     def val_dataloader(self) -> BatchLoader[Seq2SeqBatch]:
         """Return the loader of this process's validation batches, one example of each task in turn."""
-        return self._evaluation_loader(self._evaluation_texts("val", interleave=True), "validation")
+        return self._evaluation_loader(self._evaluation_texts("val", interleave=True), "val")
 
     def test_dataloader(self) -> BatchLoader[Seq2SeqBatch]:
         """Return the loader of this process's test batches, one task after the other."""
@@ -327,15 +334,19 @@ class TextSeq2SeqDataModule(
             return [self.predict_prefix]
         return sorted({part.prefix for part in self.task.parts()})
 
-    def _evaluation_loader(self, texts: EvaluationTexts, part: str | None = None) -> BatchLoader[Seq2SeqBatch]:
-        """Return a loader of all texts, the longest first; if `part` is named, there must be some."""
-        if part is not None:
-            require_examples(part, len(texts.sources))
+    def _evaluation_loader(
+        self, texts: EvaluationTexts, split: EvaluationSplit | None = None
+    ) -> BatchLoader[Seq2SeqBatch]:
+        """Return a loader of all texts, the longest first; if they are those of a split, there must be some."""
+        if split is not None:
+            require_examples(split, len(texts.sources))
         sources = round_up(texts.source_ids.lengths(), self.pad_to_multiple)
         targets = round_up(texts.target_ids.lengths(), self.pad_to_multiple)
         # The lengths of texts to generate are unknown: assume those of their sources.
         steps = bucket_pairs(sources, targets if targets.any() else sources, self.eval_batch_tokens)
         batches = [torch.from_numpy(step.copy()) for step in reversed(steps)]
+        if split is not None:
+            batches = [batches[place] for place in evaluation_order(len(batches), split, self.trainer).tolist()]
 
         def fetch(places: Tensor) -> Seq2SeqBatch:
             numbers = places.tolist()

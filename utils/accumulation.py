@@ -7,6 +7,15 @@ import math
 from lightning.pytorch import Trainer
 
 
+def steps_per_epoch(trainer: Trainer) -> float:
+    """Return the number of optimizer steps per epoch; infinity if the number of batches is unknown.
+
+    The last batch of an epoch is followed by a step even if the accumulation is not complete.
+    """
+    batches = trainer.num_training_batches / trainer.accumulate_grad_batches
+    return math.ceil(batches) if math.isfinite(batches) else math.inf
+
+
 def accumulated_batches(trainer: Trainer | None, batch_idx: int, batches: float = math.inf) -> range:
     """Return the numbers, within the epoch, of all batches in the optimizer step that batch `batch_idx` is part of.
 

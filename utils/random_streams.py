@@ -33,6 +33,7 @@ Purpose = Literal[
     "samples",  # characters that a language model generates
     "initialization",  # images that a network looks at before training
     "toy_examples",
+    "limited_evaluation",  # which examples it has
     "sweep",  # what a trial of a sweep tries
 ]
 """What random numbers are for."""

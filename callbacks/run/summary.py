@@ -16,13 +16,13 @@ from callbacks.model_size import multiply_adds, parameters_by_part
 from callbacks.run.record_text import Record, model_line, training_facts
 from callbacks.run.run_folder import earlier_config_files
 from callbacks.run.scores import validation_scores
-from callbacks.run.test_metrics import active_limits
 from callbacks.run.test_section import TEST_BEGIN, TEST_END
 from callbacks.run.throughput_file import write_throughput
 from callbacks.run.training_times import TrainingTimes
 from callbacks.text_lines import folded, plain_table
 from callbacks.throttle import Throttle
 from callbacks.trackers.wandb_run import WandbRun
+from utils.batch_limits import active_limits
 from utils.batches import count_examples
 from utils.config_changes import config_changes
 from utils.contracts import ClassifiesImages, HasUnit, network_of

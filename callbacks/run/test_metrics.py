@@ -3,7 +3,7 @@
 import json
 import math
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ from lightning.pytorch.utilities import rank_zero_warn
 from torch import Tensor
 
 from callbacks.run.test_section import SETTINGS_FROM, write_test_section
+from utils.batch_limits import active_limits
 from utils.batches import count_examples
 from utils.contracts import DescribesTestData, GeneratesText, HasTestSettings, datamodule_of
 from utils.files import write_text
@@ -123,13 +124,6 @@ class TestMetrics(Callback):
         if active_limits(trainer, ["test"]):
             record["limit_test_batches"] = trainer.limit_test_batches
         return record
-
-
-def active_limits(trainer: Trainer, stages: Iterable[str]) -> dict[str, float]:
-    """Return the trainer flags that leave out examples in these stages (train, val, test), with their values."""
-    given = {f"limit_{stage}_batches": getattr(trainer, f"limit_{stage}_batches") for stage in stages}
-    # 1.0 is all of them, 1 is a single batch
-    return {name: value for name, value in given.items() if value != 1 or isinstance(value, int)}
 
 
 def _finite(value: float) -> float | None:

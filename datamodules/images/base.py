@@ -24,8 +24,15 @@ from datamodules.images.decoding import decode_readable, list_some
 from datamodules.images.image_set import ImageSet, near, split_line, take
 from datamodules.images.listing import describe_skipped, list_images
 from datamodules.images.order import left_out, training_batches
-from datamodules.loader import BatchLoader, evaluation_loader, require_examples, training_position
-from datamodules.trainer_state import device_of, model_of, planned_epochs
+from datamodules.loader import (
+    BatchLoader,
+    EvaluationSplit,
+    evaluation_loader,
+    evaluation_order,
+    require_examples,
+    training_position,
+)
+from datamodules.trainer_state import device_of, is_endless, model_of, planned_epochs
 from utils.batches import ImageBatch, ImagePredictionBatch, RawImageBatch
 from utils.checks import check_int, check_positive_int
 from utils.contracts import (
@@ -146,11 +153,20 @@ class ImageDataModule(
         return self.class_names
 
     def setup(self, stage: str) -> None:
-        """Load the training images before a fit, and report the splits and what each epoch leaves out."""
+        """Load the training images before a fit, and report the splits and what each epoch leaves out.
+
+        Raises:
+            ValueError: Image sizes are to grow with the share of epochs done, but the run has no end.
+        """
         if stage == "fit":
             train, _ = self._training_sets()
             for line in self.split_lines():
                 rank_zero_info(line)
+            if self.augmentation.progressive_sizes and is_endless(self.trainer):
+                raise ValueError(
+                    "data.augmentation.progressive_sizes must know the length of the run: set trainer.max_epochs or "
+                    "trainer.max_steps"
+                )
             _, world_size = rank_and_world_size(self.trainer)
             if number := left_out(len(train.images), self.batch_size, world_size):
                 rank_zero_info(
@@ -205,7 +221,7 @@ class ImageDataModule(
 
     def val_dataloader(self) -> BatchLoader[ImageBatch] | list[Any]:
         """Return the loader of this process's validation batches; an empty list if there are none."""
-        return self._evaluation_loader(self.val_set, "validation") if self.val_set is not None else []
+        return self._evaluation_loader(self.val_set, "val") if self.val_set is not None else []
 
     def test_dataloader(self) -> BatchLoader[ImageBatch]:
         """Return the loader of this process's test batches."""
@@ -223,14 +239,15 @@ class ImageDataModule(
 
         return evaluation_loader(intact.split(self.eval_batch_size), fetch, self.trainer)
 
-    def _evaluation_loader(self, examples: ImageSet, part: str) -> BatchLoader[ImageBatch]:
+    def _evaluation_loader(self, examples: ImageSet, split: EvaluationSplit) -> BatchLoader[ImageBatch]:
         size = len(examples.images)
-        require_examples(part, size)
+        require_examples(split, size)
 
         def fetch(places: Tensor) -> ImageBatch:
             return ImageBatch(take(examples.images, places), examples.labels[places])
 
-        return evaluation_loader(torch.arange(size).split(self.eval_batch_size), fetch, self.trainer)
+        order = evaluation_order(size, split, self.trainer)
+        return evaluation_loader(order.split(self.eval_batch_size), fetch, self.trainer)
 
     # --- augmentation ------------------------------------------------------------------------------------------
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from datamodules.loader import BatchLoader, evaluation_loader, require_examples, training_position
+from datamodules.loader import BatchLoader, evaluation_loader, evaluation_order, require_examples, training_position
 from tests.datamodules.trainers import fake_trainer
 
 
@@ -56,6 +56,17 @@ def test_an_evaluation_deals_whole_batches_and_fills_up_with_empty_ones() -> Non
     assert shares == [[[0, 1, 2, 3], [8, 9]], [[4, 5, 6, 7], []]]
     assert list(evaluation_loader(batches, Tensor.tolist, None)) == [[0, 1, 2, 3], [4, 5, 6, 7], [8, 9]]
     assert len(evaluation_loader(batches, Tensor.tolist, fake_trainer(1, 2))) == 2
+
+
+def test_an_evaluation_of_some_batches_has_them_from_everywhere() -> None:
+    assert evaluation_order(5, "val", None).tolist() == list(range(5))
+    for trainer in (fake_trainer(), fake_trainer(limit_test_batches=0.5)):
+        assert evaluation_order(5, "val", trainer).tolist() == list(range(5))
+    limited = fake_trainer(limit_val_batches=1)
+    order = evaluation_order(1000, "val", limited)
+    assert sorted(order.tolist()) == list(range(1000))
+    assert torch.equal(evaluation_order(1000, "val", limited), order)  # at each validation
+    assert 400 < order[:100].float().mean() < 600
 
 
 def test_an_evaluation_needs_an_example() -> None:

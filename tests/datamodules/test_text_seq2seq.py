@@ -13,6 +13,7 @@ import torch
 from lightning.pytorch import LightningModule
 
 from datamodules import text_seq2seq
+from datamodules.loader import evaluation_order
 from datamodules.text.evaluation_texts import EvaluationTexts
 from datamodules.text.preparation import Preparation
 from datamodules.text.tasks import Example, MixedTasks, PairedFiles, Split, TextTask
@@ -184,6 +185,16 @@ def test_validation_has_the_tasks_in_turn_and_a_test_one_after_the_other(tokeniz
     module = make_data(mixed, tokenizer_file)
     assert order(module.val_dataloader()) == ["a0", "b0", "a1", "b1", "b2", "b3"]
     assert order(module.test_dataloader()) == ["a0", "a1", "b0", "b1", "b2", "b3"]
+
+
+@pytest.mark.parametrize(("name", "limit"), [("val_dataloader", "limit_val"), ("test_dataloader", "limit_test")])
+def test_a_limited_evaluation_begins_with_batches_of_all_lengths(tokenizer_file: str, name: str, limit: str) -> None:
+    module = make_data(Counting(300), tokenizer_file)
+    whole = [batch.index.tolist() for batch in getattr(module, name)()]
+    attach(module, **{f"{limit}_batches": 2})
+    order = evaluation_order(len(whole), "val" if limit == "limit_val" else "test", module.trainer).tolist()
+    assert order != list(range(len(whole)))
+    assert [batch.index.tolist() for batch in getattr(module, name)()] == [whole[place] for place in order]
 
 
 def test_a_tokenizer_of_very_many_examples_is_trained_on_every_nth(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -69,6 +69,7 @@ def test_stages_have_the_names_of_the_trainers_methods(tmp_path: Path) -> None:
         ({"max_epochs": 9, "max_steps": 6}, 6 / 4),
         ({"max_epochs": -1, "max_steps": 8}, 2),
         ({"max_epochs": -1, "max_steps": 4, "accumulate_grad_batches": 2}, 2),
+        ({"max_epochs": -1, "max_steps": 4, "accumulate_grad_batches": 3}, 2),
         ({"max_epochs": 9, "max_steps": 6, "limit_train_batches": 3}, 2),
     ],
 )

@@ -31,6 +31,8 @@ def fake_trainer(
         "is_global_zero": rank == 0,
         "current_epoch": epoch,
         "overfit_batches": 0.0,
+        "limit_val_batches": 1.0,
+        "limit_test_batches": 1.0,
         "limit_predict_batches": 1.0,
         "fit_loop": SimpleNamespace(epoch_loop=SimpleNamespace(batch_progress=progress)),
         "state": SimpleNamespace(fn=None if stage is None else TrainerFn(stage)),

@@ -5,7 +5,7 @@ import pytest
 import torch
 from torchmetrics import Accuracy
 
-from callbacks.run.test_metrics import TestMetrics, active_limits, headline
+from callbacks.run.test_metrics import TestMetrics, headline
 from utils.contracts import DataSource
 
 
@@ -117,22 +117,6 @@ def test_a_limit_is_said(make_trainer, described, tmp_path):
     content = json.loads((tmp_path / "test_metrics.json").read_text())
     assert (content["examples"], content["data_examples"], content["limit_test_batches"]) == (4, 10, 1)
     assert "4 of 10 examples; data data/photos" in (tmp_path / "summary.md").read_text()
-
-
-def test_which_limits_are_active(make_trainer):
-    assert active_limits(make_trainer(), ["train", "val", "test"]) == {}
-    assert active_limits(make_trainer(limit_train_batches=1, limit_val_batches=0.5), ["train", "val"]) == {
-        "limit_train_batches": 1,
-        "limit_val_batches": 0.5,
-    }
-    assert active_limits(make_trainer(overfit_batches=3), ["train", "val"]).keys() == {
-        "limit_train_batches",
-        "limit_val_batches",
-    }
-    assert active_limits(make_trainer(fast_dev_run=2), ["train", "test"]).keys() == {
-        "limit_train_batches",
-        "limit_test_batches",
-    }
 
 
 # --- the section in summary.md -------------------------------------------------------------------------------------

@@ -61,6 +61,18 @@ def test_7929_evaluation_has_every_example_once_at_any_world_size(size: int, wor
     assert together - {()} == {tuple(part.tolist()) for part in torch.arange(size).split(8)}
 
 
+@pytest.mark.parametrize(("name", "limit"), [("val_dataloader", "limit_val"), ("test_dataloader", "limit_test")])
+def test_a_limited_evaluation_begins_with_images_from_everywhere(name: str, limit: str) -> None:
+    module = Numbers(1000)  # as if sorted by class
+    changes: dict[str, Any] = {f"{limit}_batches": 0.1}
+    module.trainer = fake_trainer(**changes)
+    batches = list(getattr(module, name)())
+    numbers = torch.cat([batch.images[:, 0, 0, 0] for batch in batches])
+    assert torch.equal(numbers.sort().values, (torch.arange(1000) % 256).to(torch.uint8).sort().values)
+    assert not torch.equal(numbers[:8].sort().values, torch.arange(8, dtype=torch.uint8))
+    assert all(torch.equal(batch.labels, batch.images[:, 0, 0, 0].long() % 2) for batch in batches)
+
+
 def test_predictions_have_positions_and_names() -> None:
     module = Numbers(20)
     batches = list(module.predict_dataloader())
@@ -156,6 +168,13 @@ def test_image_sizes_grow_with_the_planned_epochs(tmp_path: Path, limit: dict[st
     module = Numbers(augmentation=Augmentation(progressive_sizes=[(0.5, 4), (0.75, 6)]))
     seen = fit(tmp_path, module, **limit).seen
     assert [seen[epoch, 0][0].shape[-1] for epoch in range(4)] == [4, 4, 6, 8]
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_image_sizes_cannot_grow_in_a_run_without_an_end(tmp_path: Path) -> None:
+    module = Numbers(augmentation=Augmentation(progressive_sizes=[(0.5, 4)]))
+    with pytest.raises(ValueError, match=r"data\.augmentation\.progressive_sizes .* set trainer\.max_epochs"):
+        fit(tmp_path, module, max_epochs=-1, max_time={"seconds": 5})
 
 
 @pytest.mark.parametrize(
