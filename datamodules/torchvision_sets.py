@@ -12,6 +12,7 @@ from torch.nn import functional as F
 
 from datamodules.images.base import ImageDataModule
 from datamodules.images.image_set import ImageSet, channel_statistics
+from datamodules.trainer_state import stage_of
 from utils.checks import check_int
 from utils.downloads import impatient
 from utils.error_text import text_of
@@ -87,7 +88,9 @@ class TorchvisionDataModule(ImageDataModule):
         return getattr(datasets, self.library_class)
 
     def prepare_data(self) -> None:
-        """Download missing files."""
+        """Download missing files, unless other images are to be predicted."""
+        if stage_of(self.trainer) == "predict" and self.predict_path is not None:
+            return
         for train in (True, False):
             self._read(train, self.download)
 

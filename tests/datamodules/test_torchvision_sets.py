@@ -21,6 +21,7 @@ from datamodules.torchvision_sets import (
     SVHNDataModule,
     TorchvisionDataModule,
 )
+from tests.datamodules.trainers import fake_trainer
 
 
 @pytest.fixture(autouse=True)
@@ -141,3 +142,11 @@ def test_files_put_there_by_hand_are_enough(tmp_path: Path, monkeypatch: pytest.
     assert torch.equal(data.train_set.labels, torch.arange(10))
     with pytest.raises(ValueError, match=r"data.validation_size must be below the number of training images, 10"):
         MNISTDataModule(root=str(tmp_path), validation_size=10).setup("fit")
+
+
+def test_predicting_a_folder_needs_no_data_set(tmp_path: Path) -> None:
+    module = MNISTDataModule(root=str(tmp_path / "none"), predict_path=str(tmp_path))
+    module.trainer = fake_trainer(stage="predict")
+    module.prepare_data()
+    module.setup("predict")
+    assert not (tmp_path / "none").exists()
