@@ -21,6 +21,7 @@ from utils.lock import FolderLock
 RUN_DIR_VARIABLE = "ONEFORALL_RUN_DIR"
 """Environment variable that tells the processes that Lightning starts for more GPUs which folder it is."""
 
+_RUN, _CHOICE = "run folder", "--run_dir or --name"
 _NUMBERED = re.compile(r"config-(\d+)\.yaml")
 
 WEIGHTS = {"best.ckpt": "best score", "last.ckpt": "latest state"}
@@ -105,8 +106,13 @@ def claim_folder(wanted: Path, numbered: bool) -> Path:
         folder = wanted.with_name(f"{wanted.name}-{number}")
 
 
-def make_folder(folder: Path) -> None:
+def make_folder(folder: Path, what: str = _RUN, options: str = _CHOICE) -> None:
     """Create a folder, and those above it, if missing.
+
+    Args:
+        folder: The folder.
+        what: What it is, for the error.
+        options: The options that choose another.
 
     Raises:
         OSError: It cannot be created or written to.
@@ -116,14 +122,12 @@ def make_folder(folder: Path) -> None:
         if not os.access(folder, os.W_OK):
             raise PermissionError("no permission to write")
     except OSError as error:
-        raise _unwritable(folder, error) from error
+        raise _unwritable(folder, error, what, options) from error
 
 
-def _unwritable(folder: Path, error: OSError) -> OSError:
+def _unwritable(folder: Path, error: OSError, what: str = _RUN, options: str = _CHOICE) -> OSError:
     reason = error.strerror or str(error)
-    return OSError(
-        f"run folder {folder} cannot be created or written to ({reason}); choose another with --run_dir or --name"
-    )
+    return OSError(f"{what} {folder} cannot be created or written to ({reason}); choose another with {options}")
 
 
 def release_folder(folder: Path) -> None:
@@ -153,15 +157,23 @@ def evaluation_folder(wanted: Path | None, ckpt_path: str, output: str | None = 
         output: The file that predictions are written to; its folder is created.
 
     Raises:
-        OSError: A folder cannot be created or written to, or `output` is one.
+        OSError: A folder cannot be created or written to, or `output` is one or leads to a pipe between two programs.
     """
     if output:
-        if Path(output).is_dir():
-            raise IsADirectoryError(f"--output {output} is a folder: specify a file in it")
-        make_folder(Path(output).absolute().parent)
+        _prepare_output(Path(output))
     folder = wanted or run_folder_of(Path(ckpt_path))
     make_folder(folder)
     return folder
+
+
+def _prepare_output(output: Path) -> None:
+    """Create the folder of a file of predictions, or raise OSError if they cannot be written to it."""
+    if output.is_dir():
+        raise IsADirectoryError(f"--output {output} is a folder: specify a file in it")
+    if output.exists() and not output.resolve().exists():  # /dev/stdout before a |
+        raise OSError(f"--output {output} leads to a pipe: specify a file")
+    if output.is_file() or not output.exists():
+        make_folder(output.absolute().parent, "--output: folder", "--output")
 
 
 class RunFolder(Callback):

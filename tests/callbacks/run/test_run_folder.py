@@ -187,8 +187,19 @@ def test_predictions_cannot_go_to_a_folder(tmp_path):
     with pytest.raises(IsADirectoryError, match=r"--output .*here is a folder: specify a file"):
         evaluation_folder(None, "runs/a/checkpoints/best.ckpt", str(tmp_path / "here"))
     (tmp_path / "file").write_text("")
-    with pytest.raises(OSError, match="cannot be created"):
+    with pytest.raises(OSError, match=r"^--output: folder .*file cannot be created .*; choose another with --output$"):
         evaluation_folder(None, "best.ckpt", str(tmp_path / "file" / "out.csv"))
+
+
+def test_predictions_go_through_a_named_pipe_but_not_into_one_between_programs(tmp_path, monkeypatch):
+    os.mkfifo(tmp_path / "fifo")
+    monkeypatch.setattr(os, "access", lambda path, mode: Path(path) != tmp_path)  # as /dev is to most users
+    assert evaluation_folder(tmp_path / "a", "best.ckpt", str(tmp_path / "fifo")) == tmp_path / "a"
+    ends = os.pipe()
+    with pytest.raises(OSError, match=r"--output /dev/fd/\d+ leads to a pipe: specify a file"):
+        evaluation_folder(tmp_path / "a", "best.ckpt", f"/dev/fd/{ends[1]}")
+    for end in ends:
+        os.close(end)
 
 
 def test_7679_an_earlier_config_is_kept_under_a_number(make_trainer, tiny_classifier, tiny_data, tmp_path):
