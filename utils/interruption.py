@@ -17,6 +17,10 @@ from types import FrameType
 from typing import NoReturn
 
 SIGNALS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGUSR1", "SIGTERM") if hasattr(signal, name))
+"""What stops a program; the first of them prevails where several processes have received different ones.
+
+After SIGUSR1 a job is queued again, even if its time was up, and SIGTERM came, before the last step had ended.
+"""
 
 
 class Interrupted(BaseException):
@@ -69,7 +73,7 @@ def signals_raise() -> Iterator[None]:
 def defer(on: bool) -> None:
     """Set whether a signal only requests a stop; a second Ctrl-C stops at once.
 
-    A second signal of another kind does not: a scheduler sends SIGUSR1, SIGTERM, or both, more than once, and to
+    A second signal of another kind changes nothing: a scheduler sends SIGUSR1, SIGTERM, or both, more than once, and to
     several processes that pass it on to each other.
 
     The handlers are installed again, replacing those that Lightning has installed in the meantime. Outside of
@@ -80,6 +84,16 @@ def defer(on: bool) -> None:
     if _active and _in_main_thread():
         for number in SIGNALS:
             signal.signal(number, _handle)
+
+
+def urgency(number: int | None) -> int:
+    """Return a number that is larger the more a signal prevails over others; 0 for none."""
+    return 0 if number is None else len(SIGNALS) - SIGNALS.index(number)
+
+
+def of_urgency(number: int) -> int | None:
+    """Return the signal whose `urgency` this is; None for 0."""
+    return SIGNALS[len(SIGNALS) - number] if number else None
 
 
 def requested() -> int | None:
@@ -116,7 +130,8 @@ def _handle(number: int, frame: FrameType | None) -> None:
     if _leaving and number != signal.SIGINT:
         return
     impatient = _requested is not None and number == signal.SIGINT
-    _requested = number
+    if _requested is None or number == signal.SIGINT:
+        _requested = number
     if impatient or _leaving or not _deferred:
         raise Interrupted(number)
 

@@ -65,7 +65,7 @@ class ResumeCheckpoint(Callback):
         self._before_validation: tuple[int, list[tuple[int, Row]]] = (-1, [])  # batch, and metrics before it
         self._ended_within_epoch = False
         self._first_step = 0  # optimizer step at which this fit began
-        self.saved_step: int | None = None  # optimizer step of the last checkpoint that this fit has saved
+        self.saved_step: int | None = None  # optimizer step of last.ckpt, which this fit has loaded or saved
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Save into the run folder."""
@@ -83,6 +83,7 @@ class ResumeCheckpoint(Callback):
         self._drop_metrics(trainer)
         self._saved_at = (time.monotonic(), trainer.global_step if trainer.ckpt_path else -1)
         self._first_step = trainer.global_step
+        self.saved_step = trainer.global_step if trainer.ckpt_path else None
         self._agreement = Agreement(2)
         saved_position.begin_epoch_if_between_two(trainer)
         interruption.defer(True)
@@ -231,17 +232,18 @@ class ResumeCheckpoint(Callback):
             callback.resumed(trainer, before=0 if self._loaded is None else self._loaded_step)
         self._loaded = None
 
-    def _agree(self, trainer: Trainer) -> tuple[int, bool]:
-        """Return the signal that has asked any process to stop, or 0, and whether a checkpoint is due.
+    def _agree(self, trainer: Trainer) -> tuple[int | None, bool]:
+        """Return the signal that has asked any process to stop, if one has, and whether a checkpoint is due.
 
         The answer is the same on all processes, each of which must call this.
         """
         assert self._agreement is not None
         due_here = time.monotonic() - self._saved_at[0] >= self.every_n_seconds
         # The number of the checkpoint that is due: an answer may come after it has been saved
-        stop, due = self._agreement.largest(interruption.requested() or 0, self._saves + 1 if due_here else 0)
+        urgency = interruption.urgency(interruption.requested())
+        urgency, due = self._agreement.largest(urgency, self._saves + 1 if due_here else 0)
         due_by_steps = self.every_n_steps is not None and trainer.global_step - self._saved_at[1] >= self.every_n_steps
-        return stop, due > self._saves or due_by_steps
+        return interruption.of_urgency(urgency), due > self._saves or due_by_steps
 
 
 def _keep(last: Path, previous: Path) -> None:

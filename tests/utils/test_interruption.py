@@ -26,6 +26,20 @@ def test_20806_a_deferred_signal_waits_until_asked_for_however_often_it_comes(nu
             interruption.raise_requested()
 
 
+def test_sigterm_after_sigusr1_leaves_it_that_the_job_is_queued_again():
+    with signals_raise():
+        interruption.defer(True)
+        for number in (signal.SIGUSR1, signal.SIGTERM):
+            os.kill(os.getpid(), number)
+        assert interruption.requested() == signal.SIGUSR1
+
+
+def test_ctrl_c_prevails_over_sigusr1_and_that_over_sigterm():
+    signals = [None, signal.SIGTERM, signal.SIGUSR1, signal.SIGINT]
+    assert [interruption.urgency(number) for number in signals] == [0, 1, 2, 3]
+    assert [interruption.of_urgency(number) for number in range(4)] == signals
+
+
 def test_a_second_ctrl_c_stops_at_once():
     with signals_raise():
         interruption.defer(True)
