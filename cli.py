@@ -273,7 +273,10 @@ class OneForAllCLI(LightningCLI):
     def after_fit(self) -> None:
         """Print the outcome, where everything is and what to do next."""
         self._report()
-        tests = [f"  oneforall test --ckpt_path {path}  # {what}" for path, what in weights_in(self.run_dir)]
+        tests = [
+            f"  oneforall test --ckpt_path {shlex.quote(str(path))}  # {what}"
+            for path, what in weights_in(self.run_dir)
+        ]
         where = [f"run folder: {self.run_dir}", *tracked(self.trainer)]
         self._print(*outcome(self.trainer), "", *where, *(["next:", *tests] if tests else []))
 

@@ -123,7 +123,7 @@ def _explain_top_level(name: str, parser: LightningArgumentParser, sources: Sour
         or _same_end(name, nested)
         or _same_end(name, [*fields, *nested], nearly=True)
     )
-    return f"{text}; did you mean {near}?" if near else f"{text}; `oneforall fit --help` lists the options"
+    return f"{text}; did you mean {near}?" if near else f"{text}; `--help` lists the options"
 
 
 def _same_end(name: str, options: list[str], nearly: bool = False) -> str | None:

@@ -6,6 +6,7 @@ from pathlib import Path
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.loggers import TensorBoardLogger, WandbLogger
 
+from callbacks.run.saved_position import is_validation_early
 from callbacks.text_lines import markdown_table, shorten, visible
 from utils.batches import GeneratedText
 from utils.checks import check_positive_int
@@ -26,8 +27,9 @@ Cells = list[list[str]]
 class Samples(Callback):
     """Tables of source, reference and output in `samples.md`, one per validation of a fit, newest first.
 
-    A resumed run continues the file, without what was written after the point that it resumes from. The loggers of W&B
-    and TensorBoard get the newest table as text.
+    A resumed run continues the file, without what was written after the point that it resumes from. A validation that
+    runs only because `max_time` ends the run has no table: the resumed run would not have it. The loggers of W&B and
+    TensorBoard get the newest table as text.
 
     The module must implement `utils.contracts.GeneratesText`; without generated text, nothing is written.
 
@@ -50,6 +52,8 @@ class Samples(Callback):
         if not isinstance(pl_module, GeneratesText) or not pl_module.generated:
             return
         if trainer.sanity_checking or trainer.state.fn != "fit" or not trainer.is_global_zero:
+            return
+        if is_validation_early(trainer):
             return
         rows = [_cells(text) for text in pl_module.generated[: self.count]]
         heading = f"## Epoch {trainer.current_epoch + 1}, step {trainer.global_step}"

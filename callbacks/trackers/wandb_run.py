@@ -4,6 +4,7 @@ import json
 import os
 import re
 import secrets
+import shlex
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial, wraps
 from pathlib import Path
@@ -151,7 +152,7 @@ class WandbRun(WandbLogger):
         run.config.update(config, allow_val_change=True)
         if run.offline:
             self._sent = recorded_step(self.folder / "wandb", run.id)
-            self._where = f"wandb sync {self.folder}/wandb/offline-run-*-{run.id}"
+            self._where = f"wandb sync {shlex.quote(str(self.folder))}/wandb/offline-run-*-{run.id}"
         else:
             last = run.summary.get(STEP)
             self._sent = int(last) if isinstance(last, int | float) else -1

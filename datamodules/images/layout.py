@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 from pathlib import Path
 from typing import NamedTuple
 
@@ -131,7 +132,7 @@ def _labelled(splits: dict[str, Split], notes: list[str]) -> dict[str, Split]:
             continue
         where = readable(split.folder)
         why = "none of its folders is a class of the training split" if split.classes else "it has no class folders"
-        notes.append(f"{where} is skipped: {why} (`predict --data.predict_path {where}` reads it)")
+        notes.append(f"{where} is skipped: {why} (`predict --data.predict_path {shlex.quote(where)}` reads it)")
     return labelled
 
 
@@ -141,7 +142,7 @@ def _check_wrapper(root: Path, folders: list[Path]) -> None:
     if inner and len(folders) == 1:
         raise ValueError(
             f"data.root {readable(root)} has no class folders, but {readable(inner[0])} has splits: pass --data.root "
-            f"{readable(inner[0])}"
+            f"{shlex.quote(readable(inner[0]))}"
         )
 
 
