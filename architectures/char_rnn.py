@@ -253,7 +253,7 @@ class CharRNN(nn.Module):
         read = prompt
         for _ in range(length):
             logits, state = self(read, state, known)
-            probabilities = (logits[:, -1].double() / temperature).softmax(1)
-            read = torch.multinomial(probabilities.cpu(), 1, generator=generator).to(prompt.device)  # [B, 1]
+            probabilities = (logits[:, -1].cpu().double() / temperature).softmax(1)
+            read = torch.multinomial(probabilities, 1, generator=generator).to(prompt.device)  # [B, 1]
             sampled.append(read)
         return torch.cat(sampled, 1) if sampled else prompt[:, :0]

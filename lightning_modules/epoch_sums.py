@@ -10,6 +10,7 @@ from itertools import chain
 import torch
 from torch import Tensor
 
+from utils.devices import widest_float
 from utils.distributed import gather_parts
 
 AT_ONCE = 1024
@@ -17,7 +18,7 @@ AT_ONCE = 1024
 
 
 class EpochSums:
-    """Named sums of numbers in float64, exact; each process has its own until they are read.
+    """Named sums of numbers, exact in float64; each process has its own until they are read.
 
     Averages of averages are wrong if batches, epochs or processes have different sizes; sums and counts are not. The
     numbers are kept and summed exactly when the sums are read, so that a total depends neither on their order nor on
@@ -41,7 +42,7 @@ class EpochSums:
         """Add one value to each sum, in the order of the names, without waiting for the device of the first tensor."""
         device = next((value.device for value in values if isinstance(value, Tensor)), torch.device("cpu"))
         new = [
-            value.detach().to(device, torch.float64) if isinstance(value, Tensor) else _constant(value, device)
+            value.detach().to(device, widest_float(device)) if isinstance(value, Tensor) else _constant(value, device)
             for value in values
         ]
         self._new.append(torch.stack(new))
@@ -88,7 +89,7 @@ class EpochSums:
 @lru_cache(maxsize=32)
 def _constant(value: float, device: torch.device) -> Tensor:
     """Return a number on a device, without copying it there: that would wait for a GPU."""
-    return torch.full((), value, dtype=torch.float64, device=device)
+    return torch.full((), value, dtype=widest_float(device), device=device)
 
 
 def exact_parts(values: Sequence[float]) -> list[float]:

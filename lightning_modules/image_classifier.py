@@ -37,10 +37,11 @@ from utils.contracts import (
     ProvidesTrainingImages,
     datamodule_of,
 )
+from utils.devices import widest_float
 from utils.random_streams import torch_generator
 
 INITIALIZATION_IMAGES = 5000
-"""Number of images from which a network may initialize itself: enough for the covariance of a patch of 27 numbers."""
+"""Number of images from which a network may initialize itself: enough for the moments of a patch of 12 numbers."""
 
 
 class ImageClassifier(TrainingModule, ClassifiesImages, HasTestSettings):
@@ -227,7 +228,7 @@ class ImageClassifier(TrainingModule, ClassifiesImages, HasTestSettings):
         with torch.no_grad():
             labels = targets if targets.ndim == 1 else targets.argmax(1)
             correct = (logits.argmax(1) == labels).sum()
-            self.train_sums.add(loss.double() * len(images), correct, len(images))
+            self.train_sums.add(loss.to(widest_float(loss.device)) * len(images), correct, len(images))
         self.latest = {"train/loss": loss.detach()}
         return self.weigh(loss, batch_idx)
 

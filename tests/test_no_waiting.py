@@ -13,12 +13,16 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.accelerators.cpu import CPUAccelerator
 from torch import Tensor
 
+from architectures.t5.sampling import _sample_tokens
 from callbacks.progress import PlainProgress, RichProgress
 from callbacks.run.resume_checkpoint import ResumeCheckpoint
 from datamodules.copied_ahead import copied_ahead
 from datamodules.images.augmentation import Augmentation
+from lightning_modules.calibration import CalibrationError
 from lightning_modules.char_language_model import CharLanguageModel
+from lightning_modules.epoch_sums import EpochSums
 from lightning_modules.image_classifier import ImageClassifier
+from lightning_modules.temperature import FittedTemperature
 from lightning_modules.text_seq2seq import TextSeq2Seq
 from lightning_modules.training_module import TrainingModule
 from tests.test_configs import ALIKE, DOWNLOADED, HUGE, RUNS, Built, command_line, with_configs
@@ -170,6 +174,8 @@ THERE = torch.ones(4, device=DEVICE)
         (lambda: THERE.masked_select(THERE > 0), "aten.masked_select.default: a shape"),
         (lambda: THERE.unique(), "aten._unique2.default: a shape"),
         (lambda: torch.equal(THERE, THERE), "aten.equal.default: a shape"),
+        (lambda: THERE.double(), "numbers of float64"),
+        (lambda: torch.zeros(4, dtype=torch.float64, device=DEVICE), "numbers of float64"),
         (lambda: torch.repeat_interleave(THERE, THERE.long()), "aten.repeat_interleave.Tensor: a shape"),
     ],
 )
@@ -243,3 +249,16 @@ def test_processes_do_not_wait_for_each_other_before_each_step(tmp_path: Path, m
     monkeypatch.setattr(torch.distributed, "broadcast", lambda tensor, src: sent.append(tensor))
     built.trainer.fit_loop.epoch_loop._broadcast_sigterm_tensor()
     assert sent == []
+
+
+def test_figures_and_samples_need_no_float64_of_the_device(monkeypatch: pytest.MonkeyPatch) -> None:
+    logits, labels = torch.zeros(8, 10, device=DEVICE), torch.zeros(8, dtype=torch.int64, device=DEVICE)
+    with no_device(monkeypatch) as waits:
+        FittedTemperature().to(DEVICE).update(logits, labels)
+        calibration = CalibrationError().to(DEVICE)
+        calibration.update(logits.softmax(1), labels)
+        assert calibration.compute().device == DEVICE
+        assert _sample_tokens(logits[None], torch.zeros(1, 8, device=DEVICE)).shape == (1, 8)
+        sums = EpochSums("loss", "examples")
+        sums.add(logits.sum(), 8)
+    assert not [wait for wait in waits.found if "float64" in wait]

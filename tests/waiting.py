@@ -1,4 +1,4 @@
-"""What a program does that makes it wait for a device: counted without one.
+"""What a program does that makes it wait for a device, or needs float64, which not every device has: without one.
 
 PyTorch's meta device stands in for a GPU. Its tensors have shapes and no values, so that whatever needs a value of a
 "device" tensor, or a shape that depends on values, shows at once, and networks of any size take no time. Tensors on the
@@ -18,6 +18,8 @@ import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
+
+from utils import devices
 
 ROOT = Path(__file__).parents[1]
 DEVICE = torch.device("meta")
@@ -58,8 +60,14 @@ class Waits(TorchDispatchMode):
         self._pinned: list[Tensor] = []  # kept, so that no other tensor gets their memory
 
     def __torch_dispatch__(self, func: Any, types: Any, args: tuple = (), kwargs: dict | None = None) -> Any:
-        kwargs = kwargs or {}
-        tensors = [leaf for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, Tensor)]
+        result = self._run(func, args, kwargs or {})
+        if any(tensor.device == DEVICE and tensor.dtype == torch.float64 for tensor in _tensors(result)):
+            self.note(f"{func}: numbers of float64")
+        return result
+
+    def _run(self, func: Any, args: tuple, kwargs: dict) -> Any:
+        """Run an operator, and note if that waits."""
+        tensors = _tensors((args, kwargs))
         there = [tensor for tensor in tensors if tensor.device == DEVICE]
         if func in COPIES:
             return self._copy(func, args, kwargs)
@@ -107,6 +115,10 @@ class Waits(TorchDispatchMode):
             self.found.append(f"{what}: {_caller()}")
 
 
+def _tensors(tree: Any) -> list[Tensor]:
+    return [leaf for leaf in tree_leaves(tree) if isinstance(leaf, Tensor)]
+
+
 def _is_unsized(func: Any, args: tuple, kwargs: dict) -> bool:
     """Return whether an operator finds out by itself how large its result is."""
     if func in (aten.index.Tensor, aten.index_put_.default, aten.index_put.default):
@@ -131,6 +143,7 @@ def no_device(monkeypatch: pytest.MonkeyPatch) -> Iterator[Waits]:
     Memory can be pinned for it, and `torch.tensor` notes that it would copy to a GPU. There is no autocast for it.
     """
     waits = Waits()
+    monkeypatch.setattr(devices, "_WITHOUT_FLOAT64", ("mps", DEVICE.type))
     monkeypatch.setattr(Tensor, "pin_memory", lambda self, *_, **__: waits.pin(self))
     for name in ("tensor", "as_tensor"):
         monkeypatch.setattr(torch, name, _noting(getattr(torch, name), waits))

@@ -1,4 +1,4 @@
-"""Asynchronous copies of tensors to a device, and memory sizes."""
+"""Devices: asynchronous copies of tensors to one, the widest numbers that it has, and memory sizes."""
 
 from __future__ import annotations
 
@@ -10,6 +10,9 @@ from torch import Tensor
 _BLOCKING = ("cpu", "mps")
 """Device types to which nothing need be copied, or (pytorch issue 83015) nothing can be copied without waiting."""
 
+_WITHOUT_FLOAT64 = ("mps",)
+"""Device types that have no float64: Apple's GPUs."""
+
 
 def send(tensor: Tensor, device: torch.device) -> Tensor:
     """Return a tensor on a device; one on the CPU is copied without waiting, once the device gets to it.
@@ -20,6 +23,11 @@ def send(tensor: Tensor, device: torch.device) -> Tensor:
     if device.type in _BLOCKING or tensor.device.type != "cpu":
         return tensor.to(device)
     return tensor.pin_memory().to(device, non_blocking=True)
+
+
+def widest_float(device: torch.device) -> torch.dtype:
+    """Return float64, or float32 for a device that has nothing wider."""
+    return torch.float32 if device.type in _WITHOUT_FLOAT64 else torch.float64
 
 
 def free_bytes(device: torch.device) -> int:
