@@ -3,9 +3,15 @@
 import gc
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from typing import ClassVar, NamedTuple
 
 import torch
 from torch import Tensor
+
+
+class _Captured(NamedTuple):
+    graph: torch.cuda.CUDAGraph
+    stream: torch.cuda.Stream
 
 
 class RepeatedStep:
@@ -13,10 +19,15 @@ class RepeatedStep:
 
     The first time the step runs as it is, because libraries allocate what they need when they are first used. A replay
     repeats the kernels alone: whatever else the step does, such as counting in Python, is done twice and never again.
+    Once the step of another object has been captured on the same device, this one must not be repeated any more.
 
     Args:
         device: The device on which the step computes.
     """
+
+    _last: ClassVar[dict[torch.device, _Captured]] = {}
+    """The last graph of each device. The next one takes over its memory, which nothing else could use before PyTorch
+    gives back all that is unused; it can only do so while that graph exists, and on the same stream."""
 
     def __init__(self, device: torch.device) -> None:
         self.device = device
@@ -44,6 +55,7 @@ class RepeatedStep:
         with suppress(torch.OutOfMemoryError):
             self._capture(step)
             return
+        self._last.pop(self.device, None)
         torch.cuda.empty_cache()
         self._capture(step)
 
@@ -53,19 +65,22 @@ class RepeatedStep:
         Not by `torch.cuda.graph`, which waits for the GPU and gives back all unused memory first: too slow for every
         batch. Other threads, such as one that copies the next batch, may go on with what a capture forbids.
         """
-        self.graph = torch.cuda.CUDAGraph()
-        current, side = torch.cuda.current_stream(), torch.cuda.Stream()  # the default stream cannot be captured
+        last = self._last.get(self.device)
+        graph, side = torch.cuda.CUDAGraph(), last.stream if last else torch.cuda.Stream()
+        current = torch.cuda.current_stream()  # the default stream cannot be captured
         side.wait_stream(current)
         with torch.cuda.stream(side), _no_garbage_collection():
-            self.graph.capture_begin(capture_error_mode="thread_local")
+            graph.capture_begin(last.graph.pool() if last else None, capture_error_mode="thread_local")
             try:
                 self.result = step()
             except BaseException:
                 with suppress(RuntimeError):  # says only that there was an error
-                    self.graph.capture_end()
+                    graph.capture_end()
                 raise
-            self.graph.capture_end()
+            graph.capture_end()
         current.wait_stream(side)
+        self.graph = graph
+        self._last[self.device] = _Captured(graph, side)
 
 
 @contextmanager

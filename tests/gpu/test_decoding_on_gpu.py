@@ -81,3 +81,13 @@ def test_a_capture_without_memory_is_tried_again() -> None:
     repeat = RepeatedStep(counter.device)
     assert [float(repeat(step)) for _ in range(4)] == [2, 4, 6, 8]
     assert len(tries) == 3
+
+
+def test_each_capture_takes_over_the_memory_of_the_one_before() -> None:
+    model, _ = make_pair(ending("tied"))
+    model.cuda()
+    reserved = []
+    for _ in range(20):
+        generate(model, **on_gpu(sources(32)), max_length=15, num_beams=4)
+        reserved.append(torch.cuda.memory_reserved())
+    assert reserved[-1] == reserved[2]
