@@ -1,6 +1,6 @@
 """CustomCNN: our own small network, designed to learn CIFAR-10 with as little computation as possible.
 
-It is based on Keller Jordan's airbench (94% on CIFAR-10 Is All You Need: 3.29 Seconds on a Single GPU, 2024,
+It is based on Keller Jordan's airbench (94% on CIFAR-10 in 3.29 Seconds on a Single GPU, 2024,
 arXiv:2404.00498; code in github.com/KellerJordan/cifar10-airbench), which in turn derives from tysam-code's hlb-CIFAR10
 and David Page's "How to Train Your ResNet". Departures from airbench are marked `# Ours:`.
 
@@ -136,7 +136,7 @@ class PartialIdentityConv(nn.Conv2d):
     """3x3 convolution initialized to pass its inputs through: [B, C, H, W] -> [B, out_channels, H, W].
 
     At first the first C outputs are the inputs themselves and the others random features of them, so that signals and
-    gradients cross the whole network from the first step (airbench, section 3.2; Dirac initialisation: Zagoruyko and
+    gradients cross the whole network from the first step (airbench, section 3.3; Dirac initialisation: Zagoruyko and
     Komodakis 2017).
     """
 

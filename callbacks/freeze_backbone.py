@@ -21,9 +21,10 @@ class FreezeBackbone(Callback):
 
     def __init__(self, until_epoch: int) -> None:
         self.until_epoch = check_positive_int("FreezeBackbone.until_epoch", until_epoch)
+        self._trainable: set[str] | None = None  # names of the parameters that the network does not freeze itself
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Check that the network has a head, and that DDP does not wait for gradients of the backbone.
+        """Note what can be trained; check that there is a head, and that DDP waits for no gradient of the backbone.
 
         Raises:
             ValueError: The network names no head, or DDP would wait for the gradients.
@@ -40,22 +41,30 @@ class FreezeBackbone(Callback):
                 "FreezeBackbone leaves parameters without gradients, for which trainer.strategy ddp would wait; pass "
                 "--trainer.strategy ddp_find_unused_parameters_true"
             )
+        self._trainable = {name for name, parameter in network.named_parameters() if parameter.requires_grad}
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Freeze or unfreeze the backbone, including when a run resumes within an epoch."""
-        _freeze(network_of(pl_module), trainer.current_epoch < self.until_epoch)
+        self._freeze(network_of(pl_module), trainer.current_epoch < self.until_epoch)
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Freeze or unfreeze the backbone."""
-        _freeze(network_of(pl_module), trainer.current_epoch < self.until_epoch)
+        self._freeze(network_of(pl_module), trainer.current_epoch < self.until_epoch)
 
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Unfreeze the backbone, so that the module can be trained further."""
-        _freeze(network_of(pl_module), False)
+        self._freeze(network_of(pl_module), False)
 
+    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
+        """Unfreeze the backbone, unless the fit never began."""
+        if self._trainable is not None:
+            self.on_fit_end(trainer, pl_module)
 
-def _freeze(network: nn.Module, frozen: bool) -> None:
-    """Freeze or unfreeze everything but the head."""
-    network.requires_grad_(not frozen).train(not frozen)
-    for name in getattr(network, "head_names", (network.head,)):
-        network.get_submodule(str(name)).requires_grad_(True).train(True)
+    def _freeze(self, network: nn.Module, frozen: bool) -> None:
+        """Freeze or unfreeze everything but the head."""
+        assert self._trainable is not None
+        network.train(not frozen)
+        heads = [network.get_submodule(str(name)) for name in getattr(network, "head_names", (network.head,))]
+        of_heads = {parameter for head in heads for parameter in head.train().parameters()}
+        for name, parameter in network.named_parameters():
+            parameter.requires_grad_(name in self._trainable and (not frozen or parameter in of_heads))

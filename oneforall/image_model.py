@@ -21,6 +21,9 @@ from utils.file_names import readable
 ImageLike = str | os.PathLike[str] | Image.Image | np.ndarray[Any, Any] | Tensor
 """A file, an image of Pillow, an array [H, W], [H, W, 3] or [H, W, 4], or a tensor [3, H, W], the last two uint8."""
 
+AT_ONCE = 64
+"""Number of images classified at once: memory for many more, of 224 pixels, may be lacking."""
+
 
 class Prediction(NamedTuple):
     """A class and how probable the model thinks it is.
@@ -93,7 +96,8 @@ class ImageModel(Model):
             images: uint8 [B, 3, size, size].
         """
         with torch.inference_mode():
-            probabilities = self.module.probabilities_of(self.module(images.to(self.module.device)))
+            logits = torch.cat([self.module(part.to(self.module.device)) for part in images.split(AT_ONCE)])
+            probabilities = self.module.probabilities_of(logits)
         order = probabilities.sort(dim=1, descending=True, stable=True)
         return [
             [Prediction(self.class_names[label], probability) for label, probability in zip(*row, strict=True)]

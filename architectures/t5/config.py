@@ -54,7 +54,7 @@ class T5Config:
             encoder uses half of them for each direction, and half of those for single distances.
         relative_attention_max_distance: Distance in tokens from which all distances share the last bucket (section 2.1:
             128); above half of the number of buckets.
-        dropout_rate: Dropout probability, in [0, 1), at the places below (sections 2.1 and 3.1.2: 0.1).
+        dropout_rate: Dropout probability, in [0, 1), at the places below (sections 2.1 and 3.1.1: 0.1).
         dropout_places: "residual" for embeddings and the output of each layer, before it is added to its input (Vaswani
             et al. 2017, arXiv:1706.03762, section 5.4); "all" for attention weights, the inside of the feed-forward
             layers and the output of the final norm as well (T5).

@@ -62,7 +62,7 @@ def dropout_mask(shape: torch.Size, p: float) -> Tensor:
     count = shape.numel()
     key = torch.empty((), dtype=torch.int64).random_(-(2**63), None)  # all 64 bits
     values = _random_words(key, (count + 3) // 4).view(torch.int16)[:count].view(shape)  # from -2**15 to 2**15 - 1
-    return torch.ge(values, _dropped(p) - 2**15, out=torch.empty(shape)).mul_(_scale(p))
+    return torch.ge(values, _dropped(p) - 2**15, out=torch.empty(shape, dtype=torch.float32)).mul_(_scale(p))
 
 
 def _dropped(p: float) -> int:

@@ -127,7 +127,8 @@ class Muon(GroupOptimizer):
         """Set the norm of filters of one shape and turn them, all by the same few matrix products."""
         weights = torch.stack([_as_matrix(each, each) for each in filters])  # [N, out, in * k * k]
         steps = orthogonalize(torch.stack(list(map(_as_matrix, directions, filters))), self.newton_schulz_steps)
-        weights *= weights.shape[1] ** 0.5 / torch.linalg.vector_norm(weights, dim=(1, 2), keepdim=True)
+        norms = torch.linalg.vector_norm(weights, dim=(1, 2), keepdim=True)
+        weights *= weights.shape[1] ** 0.5 / norms.clamp(min=1e-7)  # filters that begin as zeros have no direction yet
         weights.sub_(steps, alpha=lr)
         torch._foreach_copy_(filters, list(map(_as_filter, weights, filters)))
 

@@ -14,7 +14,7 @@ def parameter_groups(network: nn.Module, *heads: str) -> list[dict[str, Any]]:
     - `head`: the matrix of the last layer, with weight decay. It has its own group because fine-tuning trains it faster
       than the body and Muon must not orthogonalise it.
     - `vectors`: biases and normalisation parameters of the body, without weight decay: decaying a scale towards zero
-      does not regularise the function it scales (Goyal et al. 2017, section 5.3; He et al. 2018, "Bag of tricks", 3.1).
+      does not regularise the function it scales (Goyal et al. 2017, section 5.1; He et al. 2018, "Bag of tricks", 3.1).
     - `head_vectors`: the head's bias, without weight decay; separate so that the head's learning rate reaches it too.
 
     Args:

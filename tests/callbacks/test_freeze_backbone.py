@@ -57,14 +57,24 @@ def test_the_backbone_stays_as_it_was_and_then_all_of_the_network_is_trained(tmp
 
 
 def test_a_run_that_ends_frozen_leaves_a_module_that_can_be_trained():
-    module = SimpleNamespace(architecture=(network := nn.Sequential(nn.Linear(2, 2), nn.Linear(2, 2))))
+    module: Any = SimpleNamespace(architecture=(network := nn.Sequential(nn.Linear(2, 2), nn.Linear(2, 2))))
     network.head = "1"  # type: ignore[assignment]
-    callback = FreezeBackbone(3)
-    callback.on_train_start(SimpleNamespace(current_epoch=2), module)  # type: ignore[arg-type]
-    assert [each.requires_grad for each in network.parameters()] == [False, False, True, True]
-    callback.on_fit_end(SimpleNamespace(), module)  # type: ignore[arg-type]
+    network[0].bias.requires_grad_(False)  # by the network itself, as CustomCNN's whitening filters
+    for end in ("on_fit_end", "on_exception"):
+        callback = FreezeBackbone(3)
+        trainer: Any = SimpleNamespace(current_epoch=2, strategy=None)
+        callback.on_fit_start(trainer, module)
+        callback.on_train_start(trainer, module)
+        assert [each.requires_grad for each in network.parameters()] == [False, False, True, True]
+        getattr(callback, end)(trainer, module, *([KeyboardInterrupt()] if end == "on_exception" else []))
+        assert [each.requires_grad for each in network.parameters()] == [True, False, True, True]
+        assert all(each.training for each in network.modules())
+
+
+def test_a_fit_that_never_began_changes_nothing():
+    network = nn.Linear(2, 2)
+    FreezeBackbone(3).on_exception(SimpleNamespace(), network, ValueError())  # type: ignore[arg-type]
     assert all(each.requires_grad for each in network.parameters())
-    assert all(each.training for each in network.modules())
 
 
 @pytest.mark.parametrize(

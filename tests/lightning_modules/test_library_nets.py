@@ -143,9 +143,8 @@ def test_both_heads_of_a_distilled_network_are_new_for_other_classes_and_of_the_
     assert ours.head_names == ("network.head", "network.head_dist")
     groups = {group["name"]: group["params"] for group in parameter_groups(ours, *ours.head_names)}
     assert [list(matrix.shape) for matrix in groups["head"]] == [[3, 192], [3, 192]]
-    FreezeBackbone(1).on_train_start(
-        SimpleNamespace(current_epoch=0),  # type: ignore[arg-type]
-        SimpleNamespace(architecture=ours),  # type: ignore[arg-type]
-    )
+    freeze, module = FreezeBackbone(1), SimpleNamespace(architecture=ours)
+    for hook in (freeze.on_fit_start, freeze.on_train_start):
+        hook(SimpleNamespace(current_epoch=0, strategy=None), module)  # type: ignore[arg-type]
     trained = {key for key, parameter in ours.named_parameters() if parameter.requires_grad}
     assert trained == {f"{head}.{kind}" for head in ours.head_names for kind in ("weight", "bias")}

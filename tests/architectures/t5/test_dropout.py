@@ -78,6 +78,18 @@ def test_gradient_has_the_same_mask_as_the_output() -> None:
     torch.testing.assert_close(result, x * x.grad)
 
 
+def test_a_mask_is_of_float32_whatever_the_default_is() -> None:
+    expected = dropout_mask(torch.Size((1000,)), 0.1).unique()
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(torch.bfloat16)
+    try:
+        mask = dropout_mask(torch.Size((1000,)), 0.1)
+    finally:
+        torch.set_default_dtype(before)
+    assert mask.dtype == torch.float32
+    assert torch.equal(mask.unique(), expected)
+
+
 def test_equal_seeds_give_equal_masks() -> None:
     x, masks = torch.ones(1000), []
     for seed in (1, 1, 2):

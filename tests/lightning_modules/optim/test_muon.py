@@ -115,6 +115,18 @@ def test_muon_turns_filters_as_published():
         torch.testing.assert_close(net.conv.weight.detach().double(), expected, rtol=0, atol=0.01)
 
 
+def test_filters_that_begin_as_zeros_are_trained():
+    """The last convolutions of a residual network may begin as zeros, and a transformer's class token does."""
+    net = Net()
+    torch.nn.init.zeros_(net.conv.weight)
+    muon = Muon(parameter_groups(net, "head"), lr=0.24)
+    random_gradients(net, 0)
+    muon.step()
+    assert net.conv.weight.grad is not None
+    update = plain_orthogonalize((1.6 * net.conv.weight.grad.double()).reshape(6, 27), 3).reshape(6, 3, 3, 3)
+    torch.testing.assert_close(net.conv.weight.detach().double(), -0.24 * update, rtol=0, atol=0.01)
+
+
 def loop(parameter: Tensor, gradient: Tensor, buffer: Tensor) -> None:
     """Muon for one filter after another, as airbench94_muon has it, with the iteration in the filter's precision."""
     buffer.mul_(0.85).add_(gradient)
