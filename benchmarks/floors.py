@@ -21,9 +21,13 @@ def peak_arithmetic(device: torch.device, dtype: torch.dtype = torch.float32) ->
     """Return the peak of operations per second: of a GPU in bf16 by its data sheet, of a CPU in `dtype` as measured."""
     if device.type == "cuda":
         return _by_name(PEAK_BF16, torch.cuda.get_device_name(device))
-    side = 1024
+    return max(_product_rate(side, dtype) for side in (1024, 2048, 4096))
+
+
+def _product_rate(side: int, dtype: torch.dtype) -> float:
+    """Return the operations per second of a product of square matrices; which size is fastest depends on the CPU."""
     left, right = (torch.randn(side, side).to(dtype) for _ in range(2))
-    return 2 * side**3 / _least_time(lambda: left @ right)
+    return 2 * side**3 / _least_time(lambda: left @ right, rounds=4)
 
 
 def peak_bandwidth(device: torch.device) -> float | None:
@@ -31,14 +35,14 @@ def peak_bandwidth(device: torch.device) -> float | None:
     if device.type == "cuda":
         return _by_name(BANDWIDTH, torch.cuda.get_device_name(device))
     values = torch.ones(2**25)  # 128 MiB, more than the caches hold
-    return values.nbytes / _least_time(lambda: values.sum())
+    return values.nbytes / _least_time(lambda: values.sum(), rounds=32)
 
 
 def _by_name(table: dict[str, float], name: str) -> float | None:
     return next((value for key, value in table.items() if key in name), None)
 
 
-def _least_time(function: object, rounds: int = 8) -> float:
+def _least_time(function: object, rounds: int) -> float:
     assert callable(function)
     times = []
     for _ in range(rounds):

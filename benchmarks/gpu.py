@@ -3,8 +3,8 @@
     python -m benchmarks.gpu --peers ~/peers --data ~/datasets
     python -m benchmarks.gpu --device cpu --quick --output /tmp/quick
 
-It needs torch, Lightning and transformers, and no network. Peers that are not in the folder are skipped with a message.
-Each row has its own process and time limit, and writes its JSON file when it is done.
+It needs torch, torchvision, Lightning and transformers, and no network. Peers that are not in the folder are skipped
+with a message. Each row has its own process and time limit, and writes its JSON file when it is done.
 """
 
 import sys

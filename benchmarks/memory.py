@@ -18,6 +18,7 @@ class PeakMemory:
     def __init__(self, device: torch.device) -> None:
         self.device = device
         self.mib: float | None = None
+        self.more_mib: float | None = None  # of it, what was not held when the block began
 
     def __enter__(self) -> "PeakMemory":
         """Forget what was held before."""
@@ -25,22 +26,35 @@ class PeakMemory:
             torch.cuda.reset_peak_memory_stats(self.device)
             self.forgot = True
         else:
-            self.forgot = _forget_peak()
+            self.forgot = forget_peak()
+        self._before = peak_mib(self.device)
         return self
 
     def __exit__(self, *_: object) -> None:
         """Read the peak."""
         if not self.forgot:
             return
-        if self.device.type == "cuda":
-            self.mib = torch.cuda.max_memory_allocated(self.device) / 2**20
-        else:
-            status = (PROCESS / "status").read_text(encoding="utf-8")
-            peak = re.search(r"VmHWM:\s*(\d+) kB", status)
-            self.mib = int(peak[1]) / 2**10 if peak else None
+        self.mib = peak_mib(self.device)
+        if self.mib is not None and self._before is not None:
+            self.more_mib = self.mib - self._before
 
 
-def _forget_peak() -> bool:
+def peak_mib(device: torch.device) -> float | None:
+    """Return the peak memory so far in MiB; None where the system does not tell.
+
+    A process does not begin at 0 by itself: Linux has it inherit the peak of the one that started it.
+    """
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device) / 2**20
+    try:
+        status = (PROCESS / "status").read_text(encoding="utf-8")
+    except OSError:
+        return None
+    peak = re.search(r"VmHWM:\s*(\d+) kB", status)
+    return int(peak[1]) / 2**10 if peak else None
+
+
+def forget_peak() -> bool:
     """Set the peak of the resident size to its present value; return whether that was possible."""
     try:
         (PROCESS / "clear_refs").write_text("5", encoding="utf-8")  # proc(5)

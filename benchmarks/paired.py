@@ -24,6 +24,7 @@ import torch
 
 from benchmarks.machine import describe
 from benchmarks.memory import PeakMemory
+from utils.files import write_text
 
 CPU = torch.device("cpu")
 RESULTS = Path(__file__).parents[1] / "results" / "benchmarks"
@@ -103,8 +104,7 @@ class Comparison:
     def write(self, folder: str | Path) -> Path:
         """Write FOLDER/NAME_DEVICE.json and return its path."""
         path = Path(folder) / f"{self.name}_{self.device.type}.json"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(json.dumps(self.as_values(), indent=2) + "\n", encoding="utf-8")
+        write_text(path, json.dumps(self.as_values(), indent=2) + "\n")
         return path
 
     def __str__(self) -> str:

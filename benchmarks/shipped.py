@@ -69,7 +69,10 @@ def _class(path: str) -> type:
     import_packages(PACKAGES)
     modules = [each for key, each in sys.modules.items() if key.split(".")[0] in PACKAGES]
     named = (vars(each)[name] for each in modules if name in vars(each))
-    return next(each for each in named if isinstance(each, type))
+    found_by_name = next((each for each in named if isinstance(each, type)), None)
+    if found_by_name is None:
+        raise ImportError(f"{path} is in none of {', '.join(PACKAGES)}, or something that its file imports is missing")
+    return found_by_name
 
 
 def build(value: Any) -> Any:

@@ -5,15 +5,15 @@
 It makes pairs of sentences from a made-up language, trains a tokenizer on some of them, and prepares them three times,
 each in its own process: a few (for their memory), all of them, and all of them again, whose tokens are then in the
 cache. Last it prepares a prediction of three batches. A start lasts until the first batch. Memory is the peak resident
-size, less that of the libraries.
+size, less what the process held before it.
 """
 
 import argparse
 import json
-import resource
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,7 @@ from typing import Any
 import numpy as np
 from lightning.pytorch import Trainer
 
+from benchmarks.memory import PeakMemory
 from benchmarks.paired import CPU, Comparison, finish, options
 from datamodules.text.tasks import PairedFiles
 from datamodules.text.tokenizer import train_tokenizer
@@ -75,21 +76,20 @@ def start_prediction(folder: Path, name: str) -> None:
     next(iter(data.predict_dataloader()))
 
 
-def measure(folder: Path, what: str, name: str) -> dict[str, float]:
-    """Return CPU seconds and memory in MiB of a start, measured in a new process."""
+def measure(folder: Path, what: str, name: str) -> dict[str, Any]:
+    """Return CPU seconds, and memory in MiB or None, of a start, measured in a new process."""
     command = [sys.executable, "-m", "benchmarks.text_preparation", "--folder", str(folder), "--start", what, name]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
-    measured: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
+    measured: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
     return measured
 
 
 def run_start(folder: Path, what: str, name: str) -> None:
     """Run a start in this process and print what it took as JSON."""
-    before = resource.getrusage(resource.RUSAGE_SELF)
-    {"train": start_training, "predict": start_prediction}[what](folder, name)
-    after = resource.getrusage(resource.RUSAGE_SELF)
-    seconds = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
-    print(json.dumps({"seconds": seconds, "mib": (after.ru_maxrss - before.ru_maxrss) / 2**10}))
+    begin = time.process_time()
+    with PeakMemory(CPU) as memory:
+        {"train": start_training, "predict": start_prediction}[what](folder, name)
+    print(json.dumps({"seconds": time.process_time() - begin, "mib": memory.more_mib}))
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -112,6 +112,10 @@ def compare_starts(folder: Path, pairs: int) -> Comparison:
     make_corpus(folder, pairs)
     few, first, second = (measure(folder, "train", name) for name in ("few", "all", "all"))
     predicted = measure(folder, "predict", "all")
+    more = {
+        f"MiB more than {FEW:,} pairs, {start} start": None if few["mib"] is None else all_pairs["mib"] - few["mib"]
+        for start, all_pairs in (("first", first), ("second", second))
+    }
     return Comparison(
         "text_preparation",
         f"CPU seconds of preparing {pairs:,} pairs of texts",
@@ -122,8 +126,7 @@ def compare_starts(folder: Path, pairs: int) -> Comparison:
         {
             "pairs per CPU second": pairs / first["seconds"],
             "second start, CPU seconds": second["seconds"],
-            f"MiB more than {FEW:,} pairs, first start": first["mib"] - few["mib"],
-            f"MiB more than {FEW:,} pairs, second start": second["mib"] - few["mib"],
+            **more,
             "prediction of three batches, CPU seconds": predicted["seconds"],
         },
     )

@@ -7,8 +7,6 @@ process has the allocator, the settings and the peak memory that it would have a
 
 import multiprocessing
 import os
-import resource
-import sys
 import time
 from collections.abc import Callable
 from multiprocessing.connection import Connection
@@ -16,6 +14,7 @@ from typing import Any
 
 import torch
 
+from benchmarks.memory import forget_peak, peak_mib
 from benchmarks.paired import Measured
 
 Train = Callable[..., None]
@@ -53,19 +52,12 @@ class Turns:
             torch.cuda.synchronize(self.device)
         seconds = time.perf_counter() - self._start
         try:
-            self.connection.send(Measured(seconds, self._peak_mib(), self.facts))
+            self.connection.send(Measured(seconds, peak_mib(self.device), self.facts))
             self.connection.recv()
         except (EOFError, BrokenPipeError):
             raise SystemExit from None  # not at once: loader workers end with their loader
         self._left = self.steps
         self._start = time.perf_counter()
-
-    def _peak_mib(self) -> float:
-        """Return the peak memory since the start of the process."""
-        if self.device.type == "cuda":
-            return torch.cuda.max_memory_allocated(self.device) / 2**20
-        unit = 1 if sys.platform == "darwin" else 2**10
-        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**20
 
 
 class Training:
@@ -137,4 +129,5 @@ def _run(
     multiprocessing.set_start_method(start_method, force=True)
     silence = os.open(os.devnull, os.O_WRONLY)
     os.dup2(silence, 1)
+    forget_peak()
     train(Turns(connection, steps, warm_up, device), **arguments)
