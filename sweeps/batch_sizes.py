@@ -12,6 +12,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import NamedTuple
 
+from callbacks.run.throughput_file import read_throughput
 from command_line.mistakes import mistake_in
 from sweeps import training
 from sweeps.first_check import print_config
@@ -19,11 +20,12 @@ from utils import interruption
 from utils.text_table import aligned
 
 RANGE = re.compile(r"(\d+)\.\.(\d+)")
-STEPS = 20
-"""Number of optimizer steps with each size."""
+BATCHES = 10
+"""Number of batches in each of the two epochs with each size; the first has what only happens once, as compiling."""
 
 SHORT = (
-    *("--trainer.max_epochs=-1", f"--trainer.max_steps={STEPS}", "--trainer.limit_val_batches=1"),
+    *("--trainer.max_epochs=2", "--trainer.max_steps=-1", f"--trainer.limit_train_batches={BATCHES}"),
+    "--trainer.limit_val_batches=1",
     "--report=false",
     *("--model.schedule=Constant", "--model.schedule.warmup=0.0"),  # a longer warm-up than the run would be refused
 )
@@ -34,7 +36,7 @@ class Trial(NamedTuple):
 
     Attributes:
         size: The batch size.
-        throughput: Examples per second of training, as in `run.json`.
+        throughput: Examples per second of training, in the second epoch.
         unit: Name of the examples, such as `images`.
         failure: Why training with it failed; empty if it did not.
     """
@@ -102,7 +104,14 @@ def _try(args: Sequence[str], field: str, size: int) -> Trial:
         record = json.loads((folder / "run.json").read_text(encoding="utf-8"))
         if field == "data.batch_size" and record["examples"] < size * record["steps"]:
             return Trial(size, failure=f"the training data have only {record['examples'] // record['steps']} examples")
-        return Trial(size, record["throughput"], record["unit"])
+        return Trial(size, _throughput(folder), record["unit"])
+
+
+def _throughput(folder: Path) -> float:
+    """Return the examples per second of the second epoch of a run."""
+    _, rows = read_throughput(folder / "throughput.csv")
+    _, seconds, examples = rows[-1]
+    return examples / seconds
 
 
 def _line(field: str, trial: Trial) -> str:

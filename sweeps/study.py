@@ -70,10 +70,14 @@ class Study:
             pruner=self.pruner,
             load_if_exists=True,
         )
-        for values in self._grid(trials):
-            self._study.enqueue_trial(values, skip_if_exists=True)
+        self.queue_grid(trials)
         self._study.set_user_attr("what", dict(what))
         self._study.set_user_attr("monitor", list(monitor))  # last: this marks the study as begun
+
+    def queue_grid(self, trials: int) -> None:
+        """Queue each combination of choices that was not tried, if there are enough trials for all of them."""
+        for values in self._grid(trials):
+            self._open().enqueue_trial(values, skip_if_exists=True)
 
     @property
     def what(self) -> dict[str, Any]:
@@ -90,6 +94,10 @@ class Study:
     def ended(self) -> list[FrozenTrial]:
         """Return the trials that have ended, in the order of their numbers."""
         return self._open().get_trials(deepcopy=False, states=ENDED)
+
+    def queued(self) -> int:
+        """Return the number of trials that are queued."""
+        return len(self._open().get_trials(deepcopy=False, states=(TrialState.WAITING,)))
 
     def best(self) -> FrozenTrial | None:
         """Return the best trial that has trained to its end; None without one."""

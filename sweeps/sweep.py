@@ -67,6 +67,7 @@ def run_sweep(plan: Plan) -> None:
     try:
         study = _study(plan)
         total = min(plan.trials, combinations(plan.space) or plan.trials)
+        total = max(total, len(study.ended()) + study.queued())  # earlier ones may have tried a combination twice
         while len(study.ended()) < total:
             interruption.raise_requested()
             _run_trial(plan, study, study.next_trial(), total)
@@ -90,6 +91,7 @@ def _study(plan: Plan) -> Study:
     what = {"config": plan.config, "flags": list(plan.flags), "space": plain_space(plan.space)}
     if study.exists():
         _require_same(plan, study.what, what)
+        study.queue_grid(plan.trials)  # there may be enough trials for it only now
         return study
     print(f"checking {plan.config} with {plan.space_file}", flush=True)
     try:

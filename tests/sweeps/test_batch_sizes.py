@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from callbacks.run.throughput_file import write_throughput
 from sweeps import training
 from sweeps.batch_sizes import field_of, sizes_of
 from sweeps.series import run_series
@@ -30,8 +31,12 @@ class Machine:
             (folder / training.LOG).write_text("Traceback\ntorch.OutOfMemoryError: CUDA out of memory.\n")
             return self.code
         speed = {64: 1000, 128: 1900, 256: 1800}.get(size, 1)
-        record = {"throughput": speed + 0.4, "unit": "images", "steps": 20, "examples": 20 * min(size, self.examples)}
+        examples = 10 * min(size, self.examples)
+        record = {"throughput": 1.0, "unit": "images", "steps": 20, "examples": 2 * examples}
         (folder / "run.json").write_text(json.dumps(record))
+        compiling = 100 + examples / speed  # the larger the batch, the smaller its share
+        rows = [(1, compiling, examples), (2, examples / speed, examples)]
+        write_throughput(folder / "throughput.csv", "images", rows)
         return 0
 
 
@@ -48,7 +53,7 @@ def test_sizes_double_until_one_does_not_fit(machine: Machine, capsys: pytest.Ca
     assert run_series([*FIT, "--batch_sizes", "64..4096"]) == 0
     tried = [next(arg for arg in args if arg.startswith("--data")) for args in machine.started]
     assert tried == [f"--data.batch_size={size}" for size in (64, 128, 256, 512)]
-    assert all("--trainer.max_steps=20" in args and "--batch_sizes" not in args for args in machine.started)
+    assert all("--trainer.limit_train_batches=10" in args and "--batch_sizes" not in args for args in machine.started)
     out = capsys.readouterr().out
     assert "data.batch_size 512: torch.OutOfMemoryError: CUDA out of memory.\n" in out
     assert "fastest: --data.batch_size 128; largest that worked: 256\n" in out

@@ -93,6 +93,17 @@ def test_more_trials_may_follow(trainings: FakeTrainings) -> None:
     assert len(trainings.started) == 4
 
 
+def test_each_choice_is_tried_once_there_are_enough_trials(trainings: FakeTrainings) -> None:
+    Path("space.yaml").write_text(
+        "model.optimizer.lr: {choices: [0.01, 0.1, 1.0]}\nmodel.schedule: {choices: [OneCycle, Constant]}\n"
+    )
+    for trials in ("3", "50", "50"):
+        assert run_tool([*SWEEP, "--trials", trials]) == 0
+    pairs = {(flags_of(args)["model.optimizer.lr"], flags_of(args)["model.schedule"]) for args in trainings.started}
+    assert len(pairs) == 6
+    assert len(trainings.started) <= 8  # the first three may have tried one of them twice or thrice
+
+
 def test_a_trial_below_the_median_is_stopped(trainings: FakeTrainings, capsys: pytest.CaptureFixture[str]) -> None:
     scores = iter([5.0, 6.0, 7.0, 8.0, 1.0, 9.0])
     trainings.score = lambda flags: next(scores)
