@@ -63,6 +63,8 @@ def write_ctranslate2(model: TextModel, folder: Path, quantization: str | None =
     found = decoding_options(module)
     options = f"beam_size={found['num_beams']}, max_decoding_length={found['max_length']}"
     options += f", length_penalty={found['length_penalty']}"
+    if found["min_length"]:
+        options += f", min_decoding_length={found['min_length']}"
     if found["no_repeat_ngram_size"]:
         options += f", no_repeat_ngram_size={found['no_repeat_ngram_size']}"
     return Exported(

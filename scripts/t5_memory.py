@@ -56,7 +56,7 @@ def estimate(config: T5Config, gpus: int, tokens: int, length: int) -> Memory:
     Args:
         config: The model.
         gpus: Number of GPUs.
-        tokens: Number of source tokens, and of target tokens, of a batch.
+        tokens: Number of tokens of a batch, sources and targets together.
         length: Number of tokens of each of its sequences.
     """
     with torch.device("meta"):
@@ -64,7 +64,7 @@ def estimate(config: T5Config, gpus: int, tokens: int, length: int) -> Memory:
     count = numel(model)
     blocks = [numel(block) for block in (*model.encoder.blocks, *model.decoder.blocks)]
     outside = count - sum(blocks)
-    inputs = len(blocks) * tokens * config.d_model * 4
+    inputs = max(config.num_layers, config.decoder_depth) * tokens * config.d_model * 4  # a token is on one side only
     logits = LOGITS_AT_ONCE * (4 + 2)
     return Memory(
         weights=4 * count / gpus,
@@ -95,7 +95,7 @@ def inside_a_block(config: T5Config, tokens: int, length: int) -> int:
 
     with FakeTensorMode():
         model = T5(T5Config(**{**vars(config), "num_layers": 1, "num_decoder_layers": 1}))
-        block, sequences = model.decoder.blocks[0], tokens // length
+        block, sequences = model.decoder.blocks[0], max(1, tokens // (2 * length))
         x_BLM, memory_BSM = (torch.zeros(sequences, length, config.d_model, requires_grad=True) for _ in range(2))
         hooks = torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor)
         with hooks, torch.autocast("cpu", torch.bfloat16):

@@ -9,6 +9,7 @@ folders (`--to`); those of the same table and row become one row.
 """
 
 import argparse
+import hashlib
 import json
 import re
 import shutil
@@ -23,6 +24,7 @@ from scripts.results.tables import TABLES
 from utils.files import write_text
 
 COPIED = ("config.yaml", "metrics.csv", "test_metrics.json", "test_hypotheses.txt")
+MOSES = "moses_bleu.json"
 ABSOLUTE = re.compile(r"""(?<![\w./:~-])/[\w.-]+(?:/[\w.-]+)*""")
 """An absolute path, which only this machine has."""
 
@@ -38,7 +40,8 @@ def collect(
 
     Args:
         folder: The run folder.
-        to: Its folder in `results/`, which is replaced.
+        to: Its folder in `results/`, which is replaced; a score over Moses tokens stays if the translations are the
+            same.
         added: Fields of `run.json` beyond those that the run has written; see `scripts.results.runs`.
         tests: Folders of the checkpoint's tests on other data, by a name for these data.
         replaced: What to write instead of the absolute paths of this machine.
@@ -61,11 +64,22 @@ def collect(
     texts["run.json"] = json.dumps(record, indent=2, ensure_ascii=False) + "\n"
     for name in texts.keys() - {"metrics.csv", "test_hypotheses.txt"}:
         texts[name] = without_paths(texts[name], replaced, f"{folder}: {name}")
+    texts |= kept_score(to, folder)
     if to.is_dir():
         shutil.rmtree(to)
     for name, text in texts.items():
         write_text(to / name, text)
     return record
+
+
+def kept_score(to: Path, folder: Path) -> dict[str, str]:
+    """Return the content of what `scripts.moses_bleu` wrote into `to`, by its name, if it is of these translations."""
+    score, hypotheses = to / MOSES, folder / "test_hypotheses.txt"
+    if not (score.is_file() and hypotheses.is_file()):
+        return {}
+    text = score.read_text(encoding="utf-8")
+    is_same = json.loads(text).get("hypotheses_sha256") == hashlib.sha256(hypotheses.read_bytes()).hexdigest()
+    return {MOSES: text} if is_same else {}
 
 
 def written_record(folder: Path) -> dict[str, Any]:
@@ -164,10 +178,13 @@ def main(arguments: list[str] | None = None) -> None:
     if to.resolve().parent != options.results.resolve():
         parser.error(f"--to {options.to} must be the name of a folder within {options.results}, such as custom_cnn")
     tests = {name: Path(folder) for name, folder in options.test}
+    had_score = (to / MOSES).is_file()
     try:
         record = collect(options.folder, to, added, tests, dict(options.replace))
     except (OSError, ValueError) as error:
         parser.error(str(error))
+    if had_score and not (to / MOSES).is_file():
+        print(f"note: {to / MOSES} was of other translations and is gone; run `python -m scripts.moses_bleu` again")
     print(f"{to}: {record['row']} in the table {record['table']}; now run `python -m scripts.results`")
     if any("+" in commit or commit == "unknown" for commit in record["commits"]) or len(record["commits"]) > 1:
         print(f"note: the commit is {', '.join(record['commits'])}, which nobody else can check out")

@@ -63,12 +63,26 @@ def test_what_was_collected_before_is_replaced(run_folder: Path) -> None:
     to = collect(run_folder)
     record = json.loads((to / "run.json").read_text())
     (to / "run.json").write_text(json.dumps(record | {"outdated": "the recipe has changed"}))
-    (to / "moses_bleu.json").write_text("{}")
     collect(run_folder, "--row", "mine", "--note", "quiet")
-    assert not (to / "moses_bleu.json").exists()
     record = json.loads((to / "run.json").read_text())
     assert "outdated" not in record
     assert (record["row"], record["note"]) == ("mine", "quiet")
+
+
+def test_a_score_stays_while_it_is_of_the_same_translations(
+    run_folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (run_folder / "test_hypotheses.txt").write_text("ein Hund\n")
+    to = collect(run_folder)
+    score = {"bleu": 1.5, "hypotheses_sha256": hashlib.sha256(b"ein Hund\n").hexdigest()}
+    (to / "moses_bleu.json").write_text(json.dumps(score))
+    collect(run_folder)
+    assert json.loads((to / "moses_bleu.json").read_text()) == score
+    assert "note" not in capsys.readouterr().out
+    (run_folder / "test_hypotheses.txt").write_text("eine Katze\n")
+    collect(run_folder)
+    assert not (to / "moses_bleu.json").exists()
+    assert "moses_bleu.json was of other translations and is gone" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("to", ["results/net", "../net", ".."])
