@@ -38,7 +38,7 @@ def accuracy_against_time(runs: Sequence[Run]) -> Figure:
             label = row if run is its_runs[0] else None
             times, shares = run.minutes_after(epochs), [100 * value for value in values]
             axes.plot(times, shares, marker=".", color=f"C{place}", label=label)
-    axes.set_title("CIFAR-10 on two CPU cores, the same time for each network")
+    axes.set_title("CIFAR-10 on two CPU cores, a short training of each network")
     axes.legend(loc="lower right")
     return figure
 

@@ -14,7 +14,7 @@ from typing import NamedTuple
 from scripts.results.tables import PLACE
 
 SOURCE = re.compile(r"arXiv:|https?://|github\.com/|et al\.")
-SENTENCE_END = re.compile(r"(?<=[.!?:])\s+(?=[A-Z`*\[])")
+SENTENCE_END = re.compile(r"(?<=[.!?:])\s+(?=[A-Z`*\[])|\|")  # or of the cell of a table
 VERSION = re.compile(
     r"\b(?:Python|torch|lightning|transformers|version)\s+\d[\d.]*(?:\s+(?:or|and)\s+\d[\d.]*)*|\d+(?:\.\d+){2,}"
 )
