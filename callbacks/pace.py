@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from lightning.pytorch import Trainer
 
-from utils.accumulation import steps_per_epoch
+from utils.accumulation import steps_in
 
 Clock = Callable[[], float]
 """Returns seconds since any fixed moment."""
@@ -111,6 +111,6 @@ def fit_batches(trainer: Trainer, batch_idx: int) -> tuple[int, float]:
     if trainer.max_epochs is not None and trainer.max_epochs >= 0:
         total = trainer.max_epochs * per_epoch
     if trainer.max_steps >= 0:
-        epochs, rest = divmod(trainer.max_steps, steps_per_epoch(trainer))
+        epochs, rest = divmod(trainer.max_steps, steps_in(trainer, per_epoch))
         total = min(total, epochs * per_epoch + rest * trainer.accumulate_grad_batches)
     return done, total

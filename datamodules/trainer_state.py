@@ -7,7 +7,7 @@ import math
 import torch
 from lightning.pytorch import LightningModule, Trainer
 
-from utils.accumulation import steps_per_epoch
+from utils.accumulation import steps_in
 
 
 def stage_of(trainer: Trainer | None) -> str | None:
@@ -26,15 +26,11 @@ def device_of(trainer: Trainer | None) -> torch.device:
     return trainer.strategy.root_device if trainer is not None else torch.device("cpu")
 
 
-def is_endless(trainer: Trainer | None) -> bool:
-    """Return whether neither epochs nor steps limit a fit; without a trainer, there is none."""
-    return trainer is not None and trainer.max_epochs == trainer.max_steps == -1
-
-
 def planned_epochs(trainer: Trainer | None) -> float:
     """Return how many epochs `max_epochs` and `max_steps` allow; infinity if neither is set, or without a trainer."""
     if trainer is None:
         return math.inf
     by_epochs = trainer.max_epochs if trainer.max_epochs and trainer.max_epochs > 0 else math.inf
-    by_steps = trainer.max_steps / steps_per_epoch(trainer) if trainer.max_steps > 0 else math.inf
+    per_epoch = steps_in(trainer, trainer.num_training_batches)
+    by_steps = trainer.max_steps / per_epoch if trainer.max_steps > 0 else math.inf
     return min(by_epochs, by_steps)

@@ -7,7 +7,7 @@ from torch import Tensor
 from torchmetrics import Metric
 
 from utils.confidence_bins import BINS, FIXED_POINT, confidence_bins
-from utils.devices import widest_float
+from utils.devices import widened
 
 
 class CalibrationError(Metric):
@@ -49,6 +49,5 @@ class CalibrationError(Metric):
 
     def compute(self) -> Tensor:
         """Return the mean over all examples of the distance between accuracy and mean confidence of their bins."""
-        confidence = self.confidence.to(widest_float(self.confidence.device)) / FIXED_POINT
-        distances = (self.correct - confidence).abs()  # times the examples of the bin
+        distances = (self.correct - widened(self.confidence) / FIXED_POINT).abs()  # times the examples of the bin
         return (distances.sum() / self.examples.sum()).float()

@@ -37,7 +37,7 @@ from utils.contracts import (
     ProvidesTrainingImages,
     datamodule_of,
 )
-from utils.devices import widest_float
+from utils.devices import widened
 from utils.random_streams import torch_generator
 
 INITIALIZATION_IMAGES = 5000
@@ -228,7 +228,7 @@ class ImageClassifier(TrainingModule, ClassifiesImages, HasTestSettings):
         with torch.no_grad():
             labels = targets if targets.ndim == 1 else targets.argmax(1)
             correct = (logits.argmax(1) == labels).sum()
-            self.train_sums.add(loss.to(widest_float(loss.device)) * len(images), correct, len(images))
+            self.train_sums.add(widened(loss) * len(images), correct, len(images))
         self.latest = {"train/loss": loss.detach()}
         return self.weigh(loss, batch_idx)
 

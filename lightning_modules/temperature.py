@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torchmetrics import Metric
 
-from utils.devices import widest_float
+from utils.devices import widened
 
 FIXED_POINT = 2.0**20
 """Scale of losses as integers: those of a million million examples of loss 1 can be summed."""
@@ -59,12 +59,7 @@ class FittedTemperature(Metric):
         for some, theirs in zip(logits.float().split(count), labels.split(count), strict=True):
             scaled = some[:, None] / temperatures[:, None]  # [B, T, C]
             right = scaled.gather(2, theirs[:, None, None].expand(-1, TEMPERATURES, 1))[..., 0]  # [B, T]
-            losses = (
-                (scaled.logsumexp(2) - right)
-                .to(widest_float(logits.device))
-                .nan_to_num(LARGEST_LOSS)
-                .clamp(max=LARGEST_LOSS)
-            )
+            losses = widened(scaled.logsumexp(2) - right).nan_to_num(LARGEST_LOSS).clamp(max=LARGEST_LOSS)
             # Not in place: sums from a test (inference mode) cannot be changed in training
             self.losses = self.losses + (losses * FIXED_POINT).round().long().sum(0)
         self.examples = self.examples + len(labels)

@@ -8,12 +8,12 @@ signature, and the SHA-256 of the scored hypotheses.
 """
 
 import argparse
-import hashlib
 import json
 from collections.abc import Sequence
 from itertools import zip_longest
 from pathlib import Path
 
+from scripts.release_checkpoints import digest
 from utils.files import write_text
 
 
@@ -63,8 +63,8 @@ def main(arguments: list[str] | None = None) -> None:
         parser.error(f"{error}: run `pip install sacremoses`, or install the extra one-for-all[dev]")
     print(f"BLEU {score:.2f} ({signature}, Moses tokens)")
     if options.output is not None:
-        digest = hashlib.sha256((options.folder / "test_hypotheses.txt").read_bytes()).hexdigest()
-        record = {"bleu": score, "signature": f"bleu {signature}, Moses tokens", "hypotheses_sha256": digest}
+        scored = digest(options.folder / "test_hypotheses.txt")
+        record = {"bleu": score, "signature": f"bleu {signature}, Moses tokens", "hypotheses_sha256": scored}
         write_text(options.output, json.dumps(record, indent=2) + "\n")
 
 

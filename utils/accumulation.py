@@ -7,13 +7,12 @@ import math
 from lightning.pytorch import Trainer
 
 
-def steps_per_epoch(trainer: Trainer) -> float:
-    """Return the number of optimizer steps per epoch; infinity if the number of batches is unknown.
+def steps_in(trainer: Trainer, batches: float) -> float:
+    """Return the number of optimizer steps in an epoch of so many batches; infinity if their number is unknown.
 
     The last batch of an epoch is followed by a step even if the accumulation is not complete.
     """
-    batches = trainer.num_training_batches / trainer.accumulate_grad_batches
-    return math.ceil(batches) if math.isfinite(batches) else math.inf
+    return math.ceil(batches / trainer.accumulate_grad_batches) if math.isfinite(batches) else math.inf
 
 
 def accumulated_batches(trainer: Trainer | None, batch_idx: int, batches: float = math.inf) -> range:

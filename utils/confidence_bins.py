@@ -7,7 +7,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from utils.devices import widest_float
+from utils.devices import widened
 
 BINS = 15
 """Number of bins of equal width; a confidence of exactly 1 has its own bin, the last one."""
@@ -42,7 +42,7 @@ def confidence_bins(probabilities: Tensor, labels: Tensor, bins: int = BINS) -> 
     boundaries = torch.linspace(0, 1, bins + 1, device=confidence.device, dtype=confidence.dtype)
     of_example = torch.bucketize(confidence, boundaries, right=True) - 1
     in_bin = of_example[:, None] == torch.arange(bins + 1, device=confidence.device)  # [B, bins + 1]
-    fixed = (confidence.to(widest_float(confidence.device)).nan_to_num() * FIXED_POINT).round().long()
+    fixed = (widened(confidence).nan_to_num() * FIXED_POINT).round().long()
     return ConfidenceBins(
         in_bin.sum(0), (in_bin & (predicted == labels)[:, None]).sum(0), (in_bin * fixed[:, None]).sum(0)
     )

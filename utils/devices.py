@@ -30,6 +30,11 @@ def widest_float(device: torch.device) -> torch.dtype:
     return torch.float32 if device.type in _WITHOUT_FLOAT64 else torch.float64
 
 
+def widened(tensor: Tensor) -> Tensor:
+    """Return a tensor in the widest float that its device has."""
+    return tensor.to(widest_float(tensor.device))
+
+
 def free_bytes(device: torch.device) -> int:
     """Return the free memory of a GPU; 0 for any other device."""
     return torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else 0

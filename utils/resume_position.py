@@ -14,7 +14,7 @@ from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 from lightning.pytorch import Trainer
 
-from utils.accumulation import steps_per_epoch
+from utils.accumulation import steps_in
 
 PLAN_KEY = "batch_plan"
 """Key of a checkpoint that holds what `batch_plan` returned."""
@@ -131,7 +131,7 @@ def planned_steps(trainer: Trainer, checkpoint: dict[str, Any] | None) -> float:
     epochs, batches, done = position_of(checkpoint)
     if not goes_on_within_epoch(trainer, checkpoint):
         epochs, batches = next_whole_epoch(checkpoint), 0
-    done_in_epoch = math.ceil(batches / trainer.accumulate_grad_batches)
-    to_come = (trainer.max_epochs - epochs) * steps_per_epoch(trainer) - done_in_epoch
+    per_epoch = steps_in(trainer, trainer.num_training_batches)
+    to_come = (trainer.max_epochs - epochs) * per_epoch - steps_in(trainer, batches)
     planned = done + max(0, to_come)
     return min(planned, trainer.max_steps) if trainer.max_steps != -1 else planned

@@ -11,7 +11,7 @@ from torch import Tensor
 from architectures.t5.incremental import IncrementalDecoder
 from architectures.t5.next_tokens import best_tokens, mask_forbidden, start_hypotheses
 from architectures.t5.search import Search
-from utils.devices import widest_float
+from utils.devices import widened
 
 
 def sample(decoder: IncrementalDecoder, search: Search, uniform_BKT: Tensor | None) -> tuple[Tensor, Tensor]:
@@ -76,7 +76,6 @@ def _sample_tokens(log_p_BKV: Tensor, uniform_BK: Tensor) -> Tensor:
     Computed in float64 where the device has it: a sum of many float32 numbers may miss 1, which could select a token of
     probability 0.
     """
-    dtype = widest_float(log_p_BKV.device)
-    cumulative_BKV = log_p_BKV.to(dtype).softmax(-1).cumsum(-1)
-    target_BK = (1 - uniform_BK.to(dtype)) * cumulative_BKV[:, :, -1]  # above 0, so no token of probability 0 is chosen
+    cumulative_BKV = widened(log_p_BKV).softmax(-1).cumsum(-1)
+    target_BK = (1 - widened(uniform_BK)) * cumulative_BKV[:, :, -1]  # above 0, so no token of probability 0 is chosen
     return torch.searchsorted(cumulative_BKV, target_BK[:, :, None])[:, :, 0]

@@ -8,6 +8,7 @@ data set. No other file needs to change: a config finds the class by its name.
 
 from __future__ import annotations
 
+import math
 import unicodedata
 from abc import abstractmethod
 from functools import lru_cache
@@ -32,7 +33,7 @@ from datamodules.loader import (
     require_examples,
     training_position,
 )
-from datamodules.trainer_state import device_of, is_endless, model_of, planned_epochs
+from datamodules.trainer_state import device_of, model_of, planned_epochs
 from utils.batches import ImageBatch, ImagePredictionBatch, RawImageBatch
 from utils.checks import check_int, check_positive_int
 from utils.contracts import (
@@ -162,7 +163,7 @@ class ImageDataModule(
             train, _ = self._training_sets()
             for line in self.split_lines():
                 rank_zero_info(line)
-            if self.augmentation.progressive_sizes and is_endless(self.trainer):
+            if self.augmentation.progressive_sizes and self.trainer and math.isinf(planned_epochs(self.trainer)):
                 raise ValueError(
                     "data.augmentation.progressive_sizes must know the length of the run: set trainer.max_epochs or "
                     "trainer.max_steps"

@@ -9,7 +9,6 @@ folders (`--to`); those of the same table and row become one row.
 """
 
 import argparse
-import hashlib
 import json
 import re
 import shutil
@@ -78,7 +77,7 @@ def kept_score(to: Path, folder: Path) -> dict[str, str]:
     if not (score.is_file() and hypotheses.is_file()):
         return {}
     text = score.read_text(encoding="utf-8")
-    is_same = json.loads(text).get("hypotheses_sha256") == hashlib.sha256(hypotheses.read_bytes()).hexdigest()
+    is_same = json.loads(text).get("hypotheses_sha256") == digest(hypotheses)
     return {MOSES: text} if is_same else {}
 
 
