@@ -17,14 +17,13 @@ from typing import Any
 
 import torch
 from lightning.pytorch import LightningDataModule
-from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
+from lightning.pytorch.utilities import rank_zero_info
 from torch import Tensor
 
 from datamodules.images.augmentation import Augmentation
-from datamodules.images.decoding import decode_readable, list_some
 from datamodules.images.image_set import ImageSet, near, split_line, take
-from datamodules.images.listing import describe_skipped, list_images
 from datamodules.images.order import left_out, training_batches
+from datamodules.images.prediction_input import read_prediction_images
 from datamodules.loader import (
     BatchLoader,
     EvaluationSplit,
@@ -49,7 +48,6 @@ from utils.contracts import (
 from utils.devices import send
 from utils.digests import digest_of
 from utils.distributed import rank_and_world_size
-from utils.file_names import one_form, readable
 from utils.resume_position import checksum
 
 
@@ -287,35 +285,11 @@ class ImageDataModule(
         if self.predict_path is None:
             self.predict_classes = None
             return self.test_set
-        path = Path(self.predict_path)
-        if not path.exists():
-            raise FileNotFoundError(
-                f"data.predict_path {readable(path)} does not exist: specify an image or a folder of images"
-            )
-        files = [path] if path.is_file() else _images_below(path)
-        classes = self.model_class_names() or self.class_names or []
-        self.predict_classes = list(classes)
-        known = {one_form(name): label for label, name in enumerate(classes)}
-        labels = torch.tensor([_folder_label(file.relative_to(path).parts[:-1], known) for file in files])
-        images, self.predict_errors = decode_readable(files, self.prediction_size())
-        self._report_errors(files)
-        return ImageSet(images, labels, list(map(readable, files)))
-
-    def _report_errors(self, files: list[Path]) -> None:
-        """Warn of images to predict that cannot be decoded.
-
-        Raises:
-            ValueError: None can be decoded.
-        """
-        broken = [files[place] for place in self.predict_errors]
-        if len(broken) == len(files):
-            others = f"; none of the {len(files):,} files can be read" if len(files) > 1 else ""
-            raise ValueError(f"{next(iter(self.predict_errors.values()))}{others}")
-        if broken:
-            rank_zero_warn(
-                f"{len(broken):,} of {len(files):,} images cannot be read and have no prediction; the column `error` "
-                f"of the predictions says why: {list_some(broken)}"
-            )
+        self.predict_classes = list(self.model_class_names() or self.class_names or [])
+        examples, self.predict_errors = read_prediction_images(
+            Path(self.predict_path), self.predict_classes, self.prediction_size()
+        )
+        return examples
 
     def prediction_size(self) -> int:
         """Return the image size that the model was trained on, else the size of these images."""
@@ -334,28 +308,3 @@ class ImageDataModule(
     def _model(self) -> ClassifiesImages | None:
         model = model_of(self.trainer)
         return model if isinstance(model, ClassifiesImages) else None
-
-
-def _images_below(folder: Path) -> list[Path]:
-    """Return the image files below a folder, and report their number and what is skipped.
-
-    Raises:
-        ValueError: There are none.
-    """
-    paths, skipped = list_images(folder)
-    others = f"; skipped: {describe_skipped(skipped)}" if skipped else ""
-    if not paths:
-        raise ValueError(f"data.predict_path {readable(folder)} contains no images that can be read{others}")
-    rank_zero_info(f"predict: {readable(folder)}, {len(paths):,} images{others}")
-    return paths
-
-
-def _folder_label(folders: tuple[str, ...], classes: dict[str, int]) -> int:
-    """Return the class of the innermost folder that is named after one; -1 if none is.
-
-    Args:
-        folders: Names of the folders, outermost first.
-        classes: Classes by their name in its compared form (`one_form`).
-    """
-    names = map(one_form, reversed(folders))
-    return next((classes[name] for name in names if name in classes), -1)
