@@ -53,7 +53,7 @@ def test_without_a_network_a_folder_trains_from_scratch_and_says_so(
     oneforall: Callable[..., Outcome], network: Network, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO)
-    with pytest.warns(UserWarning, match="cannot be downloaded.*put it into.*Training starts from scratch"):
+    with pytest.warns(UserWarning, match="cannot be downloaded.*put it there as.*Training starts from scratch"):
         first = oneforall(*FINETUNE, *SMALL)
     assert first.code == 0, first.err
     config = config_of("finetune")

@@ -6,12 +6,15 @@ import re
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
+from hashlib import sha256
 from pathlib import Path
 from urllib.parse import urlparse
+from urllib.request import urlopen
 
 import torch
 
 from utils.error_text import text_of
+from utils.files import atomic_path
 
 _HASH = re.compile(r"-([0-9a-f]{8,})\.")
 SECONDS = 20
@@ -35,8 +38,14 @@ def impatient() -> Iterator[None]:
 
 
 def place_of(address: str) -> Path:
-    """Return where torch's cache has the file of an address: `~/.cache/torch/hub/checkpoints`, or below TORCH_HOME."""
-    return Path(torch.hub.get_dir()) / "checkpoints" / Path(urlparse(address).path).name
+    """Return where torch's cache has the file of an address: `~/.cache/torch/hub/checkpoints`, or below TORCH_HOME.
+
+    Many addresses end in `model.safetensors`, so that a name without a digest is preceded by one of the address.
+    """
+    name = Path(urlparse(address).path).name
+    if not _HASH.search(name):
+        name = f"{sha256(address.encode()).hexdigest()[:12]}_{name}"
+    return Path(torch.hub.get_dir()) / "checkpoints" / name
 
 
 def fetch(address: str) -> Path:
@@ -51,12 +60,21 @@ def fetch(address: str) -> Path:
     if file.is_file():
         return file
     try:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        digest = _HASH.search(file.name)
-        with impatient():
-            torch.hub.download_url_to_file(address, str(file), digest[1] if digest else None, progress=False)
+        with atomic_path(file) as temporary, impatient():
+            digest = _HASH.search(file.name)
+            torch.hub.download_url_to_file(address, str(temporary), digest[1] if digest else None, progress=False)
+            if not digest:
+                _check_size(temporary, address)
     except (OSError, RuntimeError) as error:  # RuntimeError: the digest is wrong
         raise OSError(
-            f"{address} cannot be downloaded ({text_of(error)}): download it elsewhere and put it into {file.parent}"
+            f"{address} cannot be downloaded ({text_of(error)}): download it elsewhere and put it there as {file}"
         ) from error
     return file
+
+
+def _check_size(file: Path, address: str) -> None:
+    """Raise OSError if a download is incomplete: urllib does not notice that a connection ends early."""
+    with urlopen(address) as response:
+        expected = response.headers.get("Content-Length")
+    if expected is not None and (size := file.stat().st_size) != int(expected):
+        raise OSError(f"only {size:,} of {int(expected):,} bytes arrived")
