@@ -38,7 +38,7 @@ def observers(
         MonitorCheck(),
         RunFolder(config, changes),
         ResumedSettings(changed=bool(changes)),
-        EarlyEnd(changed=bool(changes)),
+        EarlyEnd(changed=any(change.startswith("trainer.callbacks") for change in changes)),
         Trackers(config),
         Summary(),
         TestMetrics(),

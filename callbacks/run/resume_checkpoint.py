@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from lightning.pytorch import Callback, LightningModule, Trainer
-from lightning.pytorch.callbacks import WeightAveraging
+from lightning.pytorch.callbacks import Timer, WeightAveraging
 
 from callbacks.run import saved_position
 from callbacks.run.metrics_csv import MetricsCSV, Row
@@ -41,7 +41,7 @@ class ResumeCheckpoint(Callback):
 
     A run that is asked to stop, by SIGTERM, SIGUSR1 or Ctrl-C, saves at the next such moment, or within a validation,
     which then begins again when the run resumes. A run that `max_time` or `max_steps` ends within an epoch resumes
-    within it.
+    within it. `max_time`, or a callback such as EarlyStopping, ends a run when a gradient accumulation is complete.
 
     Several processes stop and save together, whichever of them received the signal or finds that a checkpoint is due:
     at each step they agree on it, one step later than a single process would notice (`Agreement`).
@@ -64,6 +64,7 @@ class ResumeCheckpoint(Callback):
         self._moment = saved_position.Moment.OTHER
         self._before_validation: tuple[int, list[tuple[int, Row]]] = (-1, [])  # batch, and metrics before it
         self._ended_within_epoch = False
+        self._to_end = False  # at the end of the step, which has further batches
         self._first_step = 0  # optimizer step at which this fit began
         self.saved_step: int | None = None  # optimizer step of last.ckpt, which this fit has loaded or saved
 
@@ -85,6 +86,10 @@ class ResumeCheckpoint(Callback):
         self._first_step = trainer.global_step
         self.saved_step = trainer.global_step if trainer.ckpt_path else None
         self._agreement = Agreement(2)
+        self._to_end = False
+        for callback in trainer.callbacks:  # type: ignore[attr-defined]
+            if isinstance(callback, Timer):
+                saved_position.ask_between_steps(callback, trainer)
         saved_position.begin_epoch_if_between_two(trainer)
         interruption.defer(True)
 
@@ -108,6 +113,18 @@ class ResumeCheckpoint(Callback):
             self.save(trainer, saved_position.Moment.BEFORE_STEP)
         if stop:
             interruption.stop(stop)
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: object, batch: object, batch_idx: int
+    ) -> None:
+        """End the run after its step if a callback has asked for it within the step."""
+        if self._to_end and not saved_position.has_more_of_step(trainer):
+            trainer.should_stop, self._to_end = True, False
+
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Put off the end of the run, which EarlyStopping may have asked for, until its step is complete."""
+        if trainer.state.fn == "fit" and trainer.should_stop and saved_position.has_more_of_step(trainer):
+            trainer.should_stop, self._to_end = False, True
 
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Record which metrics exist before a validation that may run only because the run ends."""

@@ -72,6 +72,22 @@ def is_within_accumulation(trainer: Trainer) -> bool:
     return not is_epoch_complete(trainer) and done % trainer.accumulate_grad_batches != 0
 
 
+def has_more_of_step(trainer: Trainer) -> bool:
+    """Return whether the current batch is not the last of its optimizer step."""
+    return trainer.fit_loop.epoch_loop._should_accumulate()
+
+
+def ask_between_steps(timer: Timer, trainer: Trainer) -> None:
+    """Have a timer ask for the time only at the last batch of a step: a run that it ends can be saved there."""
+    ask = timer.on_train_batch_end
+
+    def on_train_batch_end(*arguments: Any) -> None:
+        if not has_more_of_step(trainer):
+            ask(*arguments)
+
+    timer.on_train_batch_end = on_train_batch_end  # type: ignore[method-assign]
+
+
 def has_made_all_steps(trainer: Trainer) -> bool:
     """Return whether `max_steps` ends training: a resumed run would have nothing to do."""
     return 0 <= trainer.max_steps <= trainer.global_step
