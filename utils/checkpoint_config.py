@@ -20,11 +20,20 @@ EVALUATION_CALLBACKS = (
 )
 TRAINING_CALLBACKS = (
     *EVALUATION_CALLBACKS,
+    "callbacks.freeze_backbone.FreezeBackbone",
     "callbacks.gradient_norms.GradientNorms",
     "callbacks.predictions.samples.Samples",
     "callbacks.weight_averaging.EMA",
     "lightning.pytorch.callbacks.early_stopping.EarlyStopping",
 )
+OBSERVING = (
+    "callbacks.plots.",
+    "callbacks.predictions.",
+    "callbacks.progress.",
+    "callbacks.run.",
+    "callbacks.trackers.",
+)
+"""Where callbacks are that a fit may lack: they write what it has done, and change nothing in it."""
 
 EVALUATION_FIELDS = ("precision",)
 TRAINING_FIELDS = (
@@ -198,24 +207,35 @@ def _trainer(trainer: Any, fits: bool) -> dict[str, Any]:
         for name in fields
         if trainer.get(name) is not None
     }
-    given = trainer.get("callbacks") or []
+    given = trainer.get("callbacks")
+    if given is None:
+        return taken
     callbacks = given if isinstance(given, list) else [given]
-    wanted = TRAINING_CALLBACKS if fits else EVALUATION_CALLBACKS
-    admitted = [_callback(each, wanted, f"trainer.callbacks[{place}]") for place, each in enumerate(callbacks)]
+    admitted = [_callback(each, fits, f"trainer.callbacks[{place}]") for place, each in enumerate(callbacks)]
     return {**taken, "callbacks": [each for each in admitted if each is not None]}
 
 
-def _callback(value: Any, wanted: tuple[str, ...], field: str) -> dict[str, Any] | None:
+def _callback(value: Any, fits: bool, field: str) -> dict[str, Any] | None:
     """Return a callback; None for one that the command does not need.
 
     Raises:
-        Refusal: It is neither on the list nor one of Lightning's, or is one that calls any function.
+        Refusal: It is neither on the list nor one of Lightning's, or is one that calls any function; or it is one that
+            a fit may need, but that may write anywhere.
     """
     class_path = value.get("class_path") if isinstance(value, dict) else value
     if isinstance(class_path, str) and class_path in _NEVER_NEEDED:
         return None
     found = resolve(class_path, Callback, f"{field}.class_path")
-    return admit_object(value, Callback, field) if f"{found.__module__}.{found.__qualname__}" in wanted else None
+    name = f"{found.__module__}.{found.__qualname__}"
+    if name in (TRAINING_CALLBACKS if fits else EVALUATION_CALLBACKS):
+        return admit_object(value, Callback, field)
+    if fits and not name.startswith(OBSERVING):
+        raise Refusal(
+            field,
+            f"is {found.__name__}, which is not taken from a checkpoint or a run folder: repeat the whole command with "
+            "its --config",
+        )
+    return None
 
 
 _NEVER_NEEDED = {

@@ -146,7 +146,7 @@ class Summary(Callback):
         network, totals = network_of(pl_module), self.times.now()
         parts = parameters_by_part(network).values()
         return {
-            "command": shlex.join(["oneforall", *repeatable(sys.argv[1:])]),
+            "command": shlex.join(["oneforall", *with_own_config(repeatable(sys.argv[1:]), trainer.default_root_dir)]),
             "commits": self._commits,
             "state": state,
             "ended": ended,
@@ -222,6 +222,14 @@ def repeatable(arguments: Iterable[str]) -> list[str]:
         if not dropping:
             kept.append(argument)
     return kept
+
+
+def with_own_config(arguments: list[str], folder: str) -> list[str]:
+    """Return a command with the run's own config if it names none: it took that from the run folder."""
+    names = {argument.partition("=")[0] for argument in arguments}
+    if arguments[:1] != ["fit"] or names & {"--config", "-c", "--model", "--ckpt_path"}:
+        return arguments
+    return ["fit", "--config", str(Path(folder) / "config.yaml"), *arguments[1:]]
 
 
 def _config_section(config_yaml: Path) -> str:

@@ -49,6 +49,7 @@ def test_a_fit_takes_what_continues_the_run() -> None:
     whole["trainer"]["callbacks"] += [
         {"class_path": "EMA", "init_args": {"decay": 0.5}},
         {"class_path": "lightning.pytorch.callbacks.EarlyStopping", "init_args": {"monitor": "val/loss"}},
+        {"class_path": "FreezeBackbone", "init_args": {"until_epoch": 5}},
     ]
     whole["resume_checkpoint"] = {"every_n_seconds": 5.0, "every_n_steps": None}
     fit, test = (taken_config(whole, command, "a.ckpt") for command in ("fit", "test"))
@@ -60,10 +61,23 @@ def test_a_fit_takes_what_continues_the_run() -> None:
         "init_args": {"lr": 0.015, "betas": [0.9, 0.98]},
     }
     names = [each["class_path"].rpartition(".")[2] for each in fit["trainer"]["callbacks"]]
-    assert names == ["Samples", "AttentionMaps", "EMA", "EarlyStopping"]
+    assert names == ["Samples", "AttentionMaps", "EMA", "EarlyStopping", "FreezeBackbone"]
     assert [each["class_path"] for each in test["trainer"]["callbacks"]] == [
         "callbacks.plots.attention_maps.AttentionMaps"
     ]
+
+
+def test_a_fit_does_not_go_on_without_a_callback_that_it_may_need() -> None:
+    whole = changed(config(), ("trainer", "callbacks"), ["callbacks.learning_rate_range.LearningRateRange"])
+    with pytest.raises(ValueError, match=r"trainer\.callbacks\[0\] is LearningRateRange, which is not taken.*--config"):
+        taken_config(whole, "fit", "a.ckpt")
+    assert taken_config(whole, "test", "a.ckpt")["trainer"]["callbacks"] == []
+
+
+def test_callbacks_that_are_not_given_stay_so() -> None:
+    whole = changed(config(), ("trainer", "callbacks"), None)
+    for command in COMMANDS:
+        assert "callbacks" not in taken_config(whole, command, "a.ckpt")["trainer"]
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ import torch
 from lightning.pytorch import Callback
 from lightning.pytorch.loggers import CSVLogger
 
-from callbacks.run.summary import Summary, repeatable
+from callbacks.run.summary import Summary, repeatable, with_own_config
 from callbacks.run.test_metrics import TestMetrics
 from tests.callbacks.fakes import timed_model
 from utils.machine import commit
@@ -101,6 +101,14 @@ def test_the_command_makes_another_run(where):
     after = ["--trainer.max_steps", "-1", "--name", "x"]
     assert repeatable([*FIT, *where.split(), *after]) == [*FIT, *after]
     assert repeatable([*FIT, *where.split()]) == FIT
+
+
+def test_a_command_that_took_its_config_from_the_run_folder_names_it():
+    assert with_own_config(["fit", "--trainer.max_epochs", "60"], "runs/x") == [
+        *("fit", "--config", "runs/x/config.yaml", "--trainer.max_epochs", "60")
+    ]
+    for given in (["fit", "--config=a.yaml"], ["fit", "--ckpt_path", "a.ckpt"], ["fit", "-c", "a.yaml"]):
+        assert with_own_config(given, "runs/x") == given
 
 
 def test_time_adds_up_over_a_resume(make_trainer, tiny_data, timed, tmp_path, monkeypatch):
