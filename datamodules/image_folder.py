@@ -180,7 +180,8 @@ class ImageFolderDataModule(ImageDataModule):
         """Return the images of a split."""
         # Testing and predicting use the checkpoint's size; a fit chooses its own.
         self.input_size = self.image_size or (32 if self._fits() else self.prediction_size())
-        images = cached_images(files.paths, self.input_size, files.folder, self.cache_dir, split)
+        processes = self.trainer.num_devices if self.trainer is not None else 1
+        images = cached_images(files.paths, self.input_size, files.folder, self.cache_dir, split, processes)
         return ImageSet(images, files.labels, list(map(readable, files.paths)), files.source)
 
     def _list(self, split: str) -> ImageFiles:

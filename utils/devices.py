@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from pathlib import Path
 
 import torch
 from torch import Tensor
@@ -41,5 +43,31 @@ def free_bytes(device: torch.device) -> int:
 
 
 def memory_bytes() -> int:
-    """Return the size of the machine's main memory."""
-    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    """Return how much main memory this process may use: the machine's, or the limit of its container or cluster job."""
+    return min([os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"), *_memory_limits()])
+
+
+def _memory_limits(groups: Path = Path("/proc/self/cgroup"), root: Path = Path("/sys/fs/cgroup")) -> Iterator[int]:
+    """Yield the limits of the control groups of this process, which Linux has for containers and jobs.
+
+    Args:
+        groups: File that names the groups, as `0::/a/b` (version 2) or `5:memory:/a/b` (version 1).
+        root: Folder where the groups are; in a container, its own group is the root.
+    """
+    try:
+        lines = groups.read_text().splitlines()
+    except OSError:  # not Linux
+        return
+    for line in lines:
+        _, controllers, path = line.split(":", 2)
+        if controllers and "memory" not in controllers.split(","):
+            continue
+        top, name = (root / "memory", "memory.limit_in_bytes") if controllers else (root, "memory.max")
+        group = top / path.lstrip("/")
+        for folder in (group, *group.parents):
+            try:
+                limit = (folder / name).read_text().strip()
+            except OSError:
+                continue
+            if limit.isdecimal():  # else "max"
+                yield int(limit)

@@ -24,18 +24,18 @@ _CACHE_VERSION = 3  # increase it whenever decode_image returns different pixels
 
 
 SHARE_OF_MEMORY = 0.25
-"""The largest share of the machine's memory that cached images may take: each process of a run has its own."""
+"""The largest share of the memory that the cached images of a split may take."""
 
 _AT_ONCE = 1024  # images decoded and checked at once where not all fit into memory
 
 
 def cached_images(
-    paths: Sequence[Path], size: int, folder: Path, cache_dir: Path | None, split: str = "images"
+    paths: Sequence[Path], size: int, folder: Path, cache_dir: Path | None, split: str = "images", processes: int = 1
 ) -> Tensor:
     """Return the result of `decode_images`, cached on disk until a file is added, removed or changed.
 
-    Images that take more than `SHARE_OF_MEMORY` are memory-mapped from the cache: the system reads the parts in use,
-    and drops them when memory is short.
+    Images that take more than `SHARE_OF_MEMORY` in all processes are memory-mapped from the cache: the system reads the
+    parts in use, which processes then share, and drops them when memory is short.
 
     A file counts as changed if its size, its modification time or its change time, which no copy or archive can set,
     differs. A damaged cache is rewritten.
@@ -46,6 +46,7 @@ def cached_images(
         folder: Folder that the cache file belongs to; a new one for the same folder and size replaces the last.
         cache_dir: Folder of the cache; None disables it.
         split: Which of the folder's images they are: one cache file is kept for each.
+        processes: How many processes of this machine read them.
 
     Raises:
         ValueError: A file cannot be decoded (see `decode_images`).
@@ -55,7 +56,7 @@ def cached_images(
     stem = f"{folder.name}-{_digest(folder.resolve())}-{size}-{split}"
     cache = cache_dir / f"{stem}-{_digest(_CACHE_VERSION, list(map(_state, paths)))}.npy"
     shape = (len(paths), 3, size, size)
-    if np.prod(shape, dtype=np.int64) > SHARE_OF_MEMORY * memory_bytes():
+    if processes * np.prod(shape, dtype=np.int64) > SHARE_OF_MEMORY * memory_bytes():
         return _mapped(paths, shape, cache, stem)
     images = _read_cache(cache, shape)
     if images is None:
@@ -75,6 +76,7 @@ def _mapped(paths: Sequence[Path], shape: tuple[int, int, int, int], cache: Path
         rank_zero_info(f"{shape[0]:,} images do not fit into memory: they are resized into {cache}")
         with atomic_path(cache) as temporary:
             array = np.lib.format.open_memmap(temporary, mode="w+", dtype=np.uint8, shape=shape)
+            _reserve(temporary)
             for start in range(0, len(paths), _AT_ONCE):
                 array[start : start + _AT_ONCE] = decode_images(paths[start : start + _AT_ONCE], shape[-1]).numpy()
             checksum = _checksum(array)
@@ -86,6 +88,17 @@ def _mapped(paths: Sequence[Path], shape: tuple[int, int, int, int], cache: Path
         images = _map_cache(cache, shape)
         assert images is not None
     return images
+
+
+def _reserve(file: Path) -> None:
+    """Give a file room on the disk: writing to memory that maps what has none would end the process by SIGBUS.
+
+    Raises:
+        OSError: There is no room.
+    """
+    if hasattr(os, "posix_fallocate"):  # not on macOS
+        with file.open("r+b") as opened:
+            os.posix_fallocate(opened.fileno(), 0, file.stat().st_size)
 
 
 def _map_cache(cache: Path, shape: tuple[int, ...]) -> Tensor | None:

@@ -28,6 +28,7 @@ def fake_trainer(
     attributes = {
         "global_rank": rank,
         "world_size": world_size,
+        "num_devices": world_size,
         "is_global_zero": rank == 0,
         "current_epoch": epoch,
         "overfit_batches": 0.0,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from pathlib import Path
 
@@ -68,6 +69,33 @@ def test_a_file_of_the_same_size_and_time_with_other_content_is_noticed(tmp_path
     os.utime(folder / "0.bmp", ns=(old.st_atime_ns, old.st_mtime_ns))  # as an archive or `cp -p` does
     assert (folder / "0.bmp").stat().st_size == old.st_size
     assert cached_images([folder / "0.bmp"], 8, folder, cache)[0, 0, 0, 0] == 2
+
+
+def test_a_full_disk_is_an_error_before_the_first_image(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def reserve(file: int, start: int, size: int) -> None:
+        assert size >= 3 * 8 * 8
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    folder, cache = tmp_path / "images", tmp_path / "cache"
+    write_image(folder / "0.png", (1, 0, 0))
+    monkeypatch.setattr("datamodules.images.image_cache.memory_bytes", lambda: 100)
+    monkeypatch.setattr("os.posix_fallocate", reserve)
+    with pytest.raises(OSError, match=r"cannot be written: .*free"):
+        cached_images([folder / "0.png"], 8, folder, cache)
+    assert not list(cache.iterdir())
+
+
+@pytest.mark.parametrize("processes", [1, 2])
+def test_each_process_has_its_own_images_in_memory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, processes: int
+) -> None:
+    folder, cache = tmp_path / "images", tmp_path / "cache"
+    write_image(folder / "0.png", (1, 0, 0))
+    monkeypatch.setattr("datamodules.images.image_cache.memory_bytes", lambda: 4 * 3 * 8 * 8)
+    mapped: list[Path] = []
+    monkeypatch.setattr("datamodules.images.image_cache._reserve", mapped.append)
+    cached_images([folder / "0.png"], 8, folder, cache, processes=processes)
+    assert len(mapped) == processes - 1
 
 
 def test_a_damaged_cache_is_written_again(tmp_path: Path) -> None:
