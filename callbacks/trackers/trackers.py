@@ -67,8 +67,8 @@ class Trackers(Callback):
     ) -> None:
         """Log loss and rate of a step; the loggers save them with the next checkpoint or metrics of the model."""
         epoch_loop = trainer.fit_loop.epoch_loop
-        step = epoch_loop._batches_that_stepped
-        if not trainer.is_global_zero or (step + 1) % max(trainer.log_every_n_steps, 1):  # type: ignore[attr-defined]
+        step, every = epoch_loop._batches_that_stepped, trainer.log_every_n_steps  # type: ignore[attr-defined]
+        if not trainer.is_global_zero or not every or (step + 1) % every:
             return
         if not trackers_of(trainer) or epoch_loop._should_accumulate():
             return

@@ -245,6 +245,9 @@ def test_between_the_logged_steps_nothing_is_computed_or_written(tmp_path):
     epoch_loop._batches_that_stepped, keeps = 3, SimpleNamespace(latest={"train/loss": torch.tensor(5.0)})
     trackers.on_train_batch_end(trainer, keeps, None, None, 3)  # type: ignore[arg-type]
     assert metrics.rows[-1]["train/loss_step"] == 5.0
+    trainer.log_every_n_steps = 0  # never
+    trackers.on_train_batch_end(trainer, keeps, None, None, 3)  # type: ignore[arg-type]
+    assert len(metrics.rows) == 2
     trainer.is_global_zero = False
     del trainer.callback_metrics
     trackers.on_train_batch_end(trainer, model, None, None, 1)
