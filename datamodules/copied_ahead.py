@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from functools import lru_cache
 from typing import TypeVar
 
 import torch
@@ -27,7 +28,7 @@ def copied_ahead(batches: Iterable[Batch], device: torch.device) -> Iterator[Bat
     if device.type == "cpu":
         yield from batches
         return
-    stream = torch.cuda.Stream(device) if device.type == "cuda" else None
+    stream = _stream_of_copies(device) if device.type == "cuda" else None
     before: tuple[Batch, torch.cuda.Event | None] | None = None
     for batch in batches:
         copied = _start_copy(batch, device, stream)
@@ -36,6 +37,12 @@ def copied_ahead(batches: Iterable[Batch], device: torch.device) -> Iterator[Bat
         before = copied
     if before is not None:
         yield _for_use(*before)
+
+
+@lru_cache
+def _stream_of_copies(device: torch.device) -> torch.cuda.Stream:
+    """Return the one stream in which a GPU copies: memory that is freed in one is not used again in another."""
+    return torch.cuda.Stream(device)
 
 
 def _start_copy(

@@ -99,9 +99,11 @@ class ScaledAdamW(GroupOptimizer):
 
 def _rates(parameters: list[Tensor], lr: float, min_scale: float) -> list[Any]:
     """Return the learning rate of each parameter, without waiting for its device: tensors on a GPU, else numbers."""
-    dtype = torch.promote_types(parameters[0].dtype, torch.float32)  # what the kernel takes
+    on_cpu = parameters[0].device.type == "cpu"
+    # A GPU's kernel takes rates in float32, whatever the parameters are
+    dtype = torch.promote_types(parameters[0].dtype, torch.float32) if on_cpu else torch.float32
     scales = [whole(norm).to(dtype) for norm in torch._foreach_norm(parameters)]
     torch._foreach_div_(scales, [parameter.numel() ** 0.5 for parameter in parameters])
     torch._foreach_clamp_min_(scales, min_scale)
     torch._foreach_mul_(scales, lr)
-    return torch.stack(scales).tolist() if scales[0].device.type == "cpu" else scales
+    return torch.stack(scales).tolist() if on_cpu else scales

@@ -155,6 +155,19 @@ def test_an_update_takes_few_operators_and_does_not_wait_for_the_device():
     assert_close(average.module.state_dict(), average_of([before, module.state_dict()], 0.9))
 
 
+def test_the_average_has_the_layout_that_the_weights_get_after_setup():
+    net = nn.Sequential(nn.Conv2d(3, 4, 3), nn.Conv2d(4, 5, 3))
+    average = Average(net, torch.device("cpu"), decay=0.5)
+    net.to(memory_format=torch.channels_last)
+    average.update_parameters(net)
+    for weight in net.parameters():
+        weight.data += 2.0
+    average.update_parameters(net)
+    for mean, weight in zip(average.module.parameters(), net.parameters(), strict=True):
+        assert mean.stride() == weight.stride()
+        assert torch.allclose(mean, weight - 1.0)
+
+
 def test_a_buffer_that_a_module_replaces_is_averaged():
     module = nn.Module()
     module.register_buffer("scale", torch.ones(2))

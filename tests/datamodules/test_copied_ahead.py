@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from datamodules.copied_ahead import copied_ahead
+from datamodules.copied_ahead import _stream_of_copies, copied_ahead
 from utils.batches import CharBatch
 
 
@@ -35,7 +35,8 @@ class Streams:
         self.log: list[str] = []
         self.current = "main"
         self.copies = 0
-        cuda: dict[str, Any] = {"Stream": lambda device: self, "stream": self.side, "current_stream": lambda: self}
+        monkeypatch.setattr("datamodules.copied_ahead._stream_of_copies", lambda device: self)
+        cuda: dict[str, Any] = {"stream": self.side, "current_stream": lambda: self}
         for name, fake in cuda.items():
             monkeypatch.setattr(torch.cuda, name, fake)
         monkeypatch.setattr("datamodules.copied_ahead.send", self.send)
@@ -88,3 +89,12 @@ def test_a_device_without_streams_gets_the_batches_too(monkeypatch: pytest.Monke
         ((2,), "meta", "text", 7),
         ((3,), "meta", "more", 8),
     ]
+
+
+def test_all_loaders_copy_in_one_stream_of_their_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "Stream", lambda device: object())
+    _stream_of_copies.cache_clear()
+    first, other = torch.device("cuda:0"), torch.device("cuda:1")
+    assert _stream_of_copies(first) is _stream_of_copies(torch.device("cuda:0"))
+    assert _stream_of_copies(first) is not _stream_of_copies(other)
+    _stream_of_copies.cache_clear()

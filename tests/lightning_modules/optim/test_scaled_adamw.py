@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from lightning_modules.optim.scaled_adamw import ScaledAdamW
+from lightning_modules.optim.scaled_adamw import ScaledAdamW, _rates
 
 
 def by_hand(p: float, gradients: list[float]) -> float:
@@ -103,3 +103,9 @@ def test_parameters_may_join_later_and_a_loaded_state_continues_alike():
 def test_an_argument_out_of_range_is_named(arguments, named):
     with pytest.raises(ValueError, match=named):
         ScaledAdamW([nn.Parameter(torch.ones(1))], **arguments)
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32, torch.float64])
+def test_rates_for_a_gpu_are_what_its_kernel_takes(dtype):
+    (rate,) = _rates([torch.empty(3, 4, dtype=dtype, device="meta")], lr=0.1, min_scale=1e-3)
+    assert rate.dtype == torch.float32 and rate.device.type == "meta"
