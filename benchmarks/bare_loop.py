@@ -23,7 +23,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from torch import Tensor, nn
 
 from benchmarks.paired import Comparison, finish, options
-from benchmarks.shipped import shipped_run
+from benchmarks.shipped import shipped_run, trainer_on
 from command_line.memory import keep_freed_memory
 from command_line.process import quieten
 from datamodules.images.base import ImageDataModule
@@ -152,8 +152,7 @@ def run(device: torch.device, rounds: int, batch_size: int, seconds: float) -> T
         "data.class_path": f"{RandomImages.__module__}.{RandomImages.__name__}",
         "data.batch_size": batch_size,
         "data.size": batch_size * TURN * (rounds + 1),
-        "trainer.accelerator": "cpu" if device.type == "cpu" else "gpu",
-        "trainer.devices": 1,
+        **{f"trainer.{name}": value for name, value in trainer_on(device).items()},
         "trainer.precision": "32-true",
         "trainer.max_steps": TURN * (rounds + 1),
     }

@@ -142,12 +142,12 @@ def compare(
         warm_up: Number of untimed rounds before them.
         device: Where the work is done: on a GPU the clock waits for it.
         clock: The clock, in seconds; for example one of CPU time.
-        limit: Seconds after which no further round begins, beyond the first.
+        limit: Seconds, from the start of the check on, after which no further round begins, beyond the first.
     """
+    end = time.monotonic() + limit
     checked = check()
     times: dict[str, list[float]] = {contestant: [] for contestant in contestants}
     peaks: dict[str, float | None] = dict.fromkeys(contestants)
-    end = time.monotonic() + limit
     names = list(contestants)
     for number in range(-warm_up, rounds):
         if number > 0 and time.monotonic() > end:

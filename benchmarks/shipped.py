@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, get_type_hints
 
 import lightning as L
+import torch
 from lightning.pytorch import Callback, LightningDataModule, LightningModule, Trainer
 
 from callbacks.non_finite import NonFinite
@@ -139,6 +140,13 @@ def shipped_run(
     )
     trainer.strategy.checkpoint_io = WholeFileIO()
     return trainer, model, data
+
+
+def trainer_on(device: torch.device) -> dict[str, Any]:
+    """Return the arguments of a Trainer that uses one device; Lightning takes a lone number for that of devices."""
+    if device.type == "cuda":
+        return {"accelerator": "gpu", "devices": [device.index or 0]}
+    return {"accelerator": device.type, "devices": 1}
 
 
 def _possible(callbacks: list[Callback]) -> list[Callback]:

@@ -67,7 +67,8 @@ def compare_decoding(
     work = f"{args.preset}, {args.dtype}, {args.batch} sources of up to {args.source} tokens, {args.length} out, {what}"
     name = f"t5_decoding_{beams}_{args.dtype}"
     contestants = {"ours": our_tokens, "transformers": their_tokens}
-    comparison = compare(name, work, contestants, check, rounds=args.rounds, device=args.device, limit=args.seconds)
+    limit = args.seconds / len(args.beams)
+    comparison = compare(name, work, contestants, check, rounds=args.rounds, device=args.device, limit=limit)
     bandwidth = peak_bandwidth(args.device)
     if bandwidth is not None:
         steps = args.length - 1

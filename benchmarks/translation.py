@@ -24,6 +24,7 @@ from architectures.t5.hf_weights import published_name
 from architectures.t5.model import T5
 from benchmarks.data import sentence_pairs
 from benchmarks.paired import compare, finish, options
+from benchmarks.shipped import trainer_on
 from benchmarks.t5_training import QUICK, multi30k_shape
 from benchmarks.transformers_t5 import make_theirs
 from callbacks.predictions.text_predictions import TextPredictions
@@ -97,8 +98,7 @@ def our_translation(module: TextSeq2Seq, text: Path, output: Path, device: torch
             predict_path=str(text),
         )
         trainer = Trainer(
-            accelerator="gpu" if device.type == "cuda" else "cpu",
-            devices=1,
+            **trainer_on(device),
             precision="bf16-true" if next(module.parameters()).dtype == torch.bfloat16 else "32-true",
             logger=False,
             enable_checkpointing=False,

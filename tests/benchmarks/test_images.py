@@ -11,7 +11,7 @@ import torchvision
 import cli
 from benchmarks import augmentation, custom_cnn, image_training, peers, plain_cifar10
 from benchmarks.data import cifar10_folder
-from benchmarks.shipped import read_config, shipped_run
+from benchmarks.shipped import read_config, shipped_run, trainer_on
 from benchmarks.turns import Turns
 from command_line.process import import_packages
 from tests.benchmarks.turns_in_process import Connection, OverError
@@ -72,6 +72,18 @@ def test_the_run_is_that_of_the_command_line(config, root, tmp_path, monkeypatch
 
 
 BRACKETS = str.maketrans("()", "[]")
+
+
+@pytest.mark.parametrize(
+    ("device", "arguments"),
+    [
+        ("cpu", {"accelerator": "cpu", "devices": 1}),
+        ("cuda", {"accelerator": "gpu", "devices": [0]}),
+        ("cuda:1", {"accelerator": "gpu", "devices": [1]}),  # 1 alone would be any one GPU
+    ],
+)
+def test_a_run_is_on_the_device_that_is_measured(device, arguments):
+    assert trainer_on(torch.device(device)) == arguments
 
 
 def test_the_shipped_precision_is_that_of_the_machine_as_the_figures_say():

@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -60,6 +61,11 @@ def test_a_contestant_may_time_itself():
 def test_no_round_begins_after_the_limit_but_the_first():
     now = iter(range(100))
     found = compare("x", "x", {"ours": lambda: next(now)}, str, rounds=50, limit=0.0)
+    assert len(found.times["ours"]) == 1
+
+
+def test_the_check_takes_its_part_of_the_limit():
+    found = compare("x", "x", {"ours": int}, lambda: time.sleep(0.1) or "", rounds=50, limit=0.1)
     assert len(found.times["ours"]) == 1
 
 
