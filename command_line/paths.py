@@ -8,13 +8,13 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from utils.run_weights import weights_of_run
+
 _HOME = re.compile(r"~[\w.-]*/")
 _PATH_OPTION = re.compile(r"-c|--(.*[._])?(path|file|dir|root|config|output|init_from|teacher|tokenizer)")
 """Options whose value is a path, of any class, in the commands that run a Trainer."""
 EMPTY = "the path is empty, perhaps because a shell variable is not set; specify a file or a folder"
 """What is wrong with an empty path, which Python takes for the current folder."""
-WEIGHTS = ("best.ckpt", "last.ckpt")
-"""Checkpoints that stand for a run, the preferred one first."""
 
 
 def expand_home(value: Any) -> Any:
@@ -55,14 +55,14 @@ def expand_flags(args: list[str]) -> list[str]:
 
 
 def path_argument(text: str) -> str:
-    """Return a path: the type of every path among the arguments of the commands in `commands/`.
+    """Return a path, `~/` expanded: the type of every path among the arguments of the commands in `commands/`.
 
     Raises:
         ArgumentTypeError: It is empty.
     """
     if not text:
         raise ArgumentTypeError(EMPTY)
-    return text
+    return expanded(text)
 
 
 def empty_path(args: list[str]) -> str | None:
@@ -85,10 +85,8 @@ def checkpoint_file(path: str) -> str:
         raise ValueError(f"--ckpt_path: {EMPTY}")
     if not Path(path).is_dir():
         return path
-    for name in WEIGHTS:
-        for file in (Path(path) / "checkpoints" / name, Path(path) / name):
-            if file.is_file():
-                return str(file)
+    if (file := weights_of_run(Path(path))) is not None:
+        return str(file)
     raise FileNotFoundError(
         f"--ckpt_path {path} is a folder without checkpoints/best.ckpt or last.ckpt; pass a run folder or a checkpoint"
     )

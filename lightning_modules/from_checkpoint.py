@@ -10,6 +10,7 @@ from lightning.pytorch.core.mixins.hparams_mixin import _given_hyperparameters_c
 
 from utils.checkpoint_config import model_config
 from utils.checkpoints import check_format, explain_misfit, read_checkpoint
+from utils.weights import with_versions_of
 
 Module = TypeVar("Module", bound=LightningModule)
 
@@ -36,7 +37,7 @@ def load_module(base: type[Module], path: str | Path, strict: bool, changes: dic
         raise ValueError(f"the model cannot be built from the config in checkpoint {path}: {first}") from error
     module.on_load_checkpoint(checkpoint)
     try:
-        module.load_state_dict(checkpoint["state_dict"], strict=strict)
+        module.load_state_dict(with_versions_of(module, checkpoint["state_dict"]), strict=strict)
     except RuntimeError as error:
         raise ValueError(explain_misfit(path, error) or str(error)) from error
     return module

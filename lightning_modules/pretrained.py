@@ -12,10 +12,11 @@ from torch import Tensor, nn
 
 from architectures.base import ImageClassifierNet
 from lightning_modules.library_nets import LibraryNet
+from lightning_modules.torchvision_weights import with_current_names
 from utils.error_text import first_few, text_of
 from utils.files import refuse_lfs_pointer
 from utils.torch_files import load_plain
-from utils.weights import check_digests, check_finite, plain_weights
+from utils.weights import check_digests, check_finite, plain_weights, with_versions_of
 
 NETWORK_PREFIX = "architecture."
 """Prefix of the names of a network's weights in a checkpoint of this program."""
@@ -153,7 +154,7 @@ def load_network(network: ImageClassifierNet, path: str | Path) -> None:
         body, heads = network.network, tuple(head.removeprefix("network.") for head in heads)
     target = body.state_dict()
     try:
-        weights = with_names_of(target, read_state_dict(path))
+        weights = with_current_names(target, with_names_of(target, read_state_dict(path)))
     except ValueError as error:
         raise error if str(path) in str(error) else ValueError(f"init_from {path}: {error}") from error
     weights = {
@@ -172,7 +173,7 @@ def load_network(network: ImageClassifierNet, path: str | Path) -> None:
     ]
     if problems:
         raise ValueError(f"init_from {path} does not fit {type(network).__name__}: {first_few(problems)}")
-    body.load_state_dict(weights, strict=False)
+    body.load_state_dict(with_versions_of(body, weights), strict=False)
     say_loaded(path, target, weights)
 
 

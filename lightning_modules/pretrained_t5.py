@@ -14,7 +14,7 @@ from architectures.t5.hf_weights import load_pretrained
 from architectures.t5.model import T5
 from lightning_modules.fsdp import is_split, load_whole
 from lightning_modules.pretrained import network_weights, say_loaded
-from lightning_modules.t5_config import missing
+from lightning_modules.t5_config import found_source, missing
 from utils.checkpoints import explain_misfit, read_checkpoint
 from utils.tokenizer_files import find_tokenizer_file, load_tokenizer
 
@@ -28,7 +28,7 @@ def load_weights(network: T5, source: str) -> dict[str, int] | None:
 
     Args:
         network: The network to copy into.
-        source: The folder of a published checkpoint, or a checkpoint file of `oneforall fit`.
+        source: The folder of a published checkpoint, or a run folder or a checkpoint of `oneforall fit`.
 
     Returns:
         The pieces of the checkpoint's tokenizer and their ids; None if it has no tokenizer.
@@ -37,6 +37,7 @@ def load_weights(network: T5, source: str) -> dict[str, int] | None:
         FileNotFoundError: There is no such folder or file, or a file is missing from the folder.
         ValueError: It cannot be read, or the config of the network differs; the message names each field.
     """
+    source = found_source(source)
     if not Path(source).exists():
         raise FileNotFoundError(missing(source))
     if Path(source).is_file():

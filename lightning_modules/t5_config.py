@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from architectures.t5.config import T5Config
-from architectures.t5.hf_weights import published_config
+from architectures.t5.hf_weights import has_tied_head, published_config
 from utils.checkpoints import read_config
+from utils.run_weights import weights_of_run
 from utils.tokenizer_files import TOKENIZER_FILES, find_tokenizer_file
 
 HUB = (("t5-v1_1", "google"), ("flan-t5", "google"), ("t5", "google-t5"))
@@ -30,6 +31,7 @@ def complete_t5_config(config: dict[str, Any], given: Collection[str]) -> dict[s
     source, network = arguments.get("init_from"), arguments["architecture"].get("init_args") or {}
     if not source or "config" not in network:
         return {}
+    source = found_source(source)
     values = {
         f"model.init_args.architecture.init_args.config.{name}": value
         for name, value in dataclasses.asdict(config_of(source)).items()
@@ -49,6 +51,14 @@ def complete_t5_config(config: dict[str, Any], given: Collection[str]) -> dict[s
     return values
 
 
+def found_source(source: str) -> str:
+    """Return the checkpoint that a run folder stands for; any other source as it is."""
+    folder = Path(source)
+    if not folder.is_dir() or (folder / "config.json").is_file():
+        return source
+    return str(weights_of_run(folder) or source)
+
+
 def config_of(source: str) -> T5Config:
     """Return the config of the network whose weights a folder or a checkpoint of this program holds.
 
@@ -57,7 +67,8 @@ def config_of(source: str) -> T5Config:
         ValueError: It is not a T5.
     """
     if Path(source).is_dir():
-        return published_config(source)
+        tied = has_tied_head(source)
+        return published_config(source, **({} if tied is None else {"tie_word_embeddings": tied}))
     if not Path(source).is_file():
         raise FileNotFoundError(missing(source))
     try:

@@ -59,8 +59,9 @@ class TextSeq2Seq(LanguageModule, Translator, LimitsLength, HasTestSettings):
             probable.
         num_return_sequences: Number of texts that `predict` writes for each source, with their scores: the best ones
             of a beam search (at most `num_beams`), or independent samples.
-        decode_precision: Precision in which text is generated: `bf16` or `fp32`; `auto` is that of the run. On a CPU
-            with bfloat16 instructions `bf16` is faster, but the texts may differ.
+        decode_precision: Precision in which text is generated: `bf16` or `fp32`; `auto` is the Trainer's, or fp32 where
+            there is none, as in `oneforall translate`. On a CPU with bfloat16 instructions `bf16` is faster, but the
+            texts may differ.
         validation_examples: Number of validation examples, the first ones, for which each validation generates and
             scores text.
         init_from: Weights to start from: the folder of a published checkpoint (config.json and weights), or a

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import zlib
+from collections import OrderedDict
 from collections.abc import Mapping
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import Parameter
 
 
@@ -37,6 +38,13 @@ def plain_weights(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
         if type(tensor) not in (Tensor, Parameter) or vars(tensor) or not _is_dense(tensor):
             raise ValueError(f"{name} of its weights is not a plain tensor")
     return found
+
+
+def with_versions_of(module: nn.Module, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return weights as a state dict of the versions of a module's parts: torchvision's MNASNet takes no plain dict."""
+    state = OrderedDict(weights)
+    state._metadata = module.state_dict()._metadata  # type: ignore[attr-defined]
+    return state
 
 
 def _is_dense(tensor: Tensor) -> bool:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
@@ -88,6 +88,30 @@ def published_config(folder: str | Path, **changes: Any) -> T5Config:
         return T5Config(**chosen | {"scale_decoder_outputs": scale} | changes)
     except ValueError as error:
         raise ValueError(f"{Path(folder) / 'config.json'}: {error}") from error
+
+
+def has_tied_head(folder: str | Path) -> bool | None:
+    """Return whether the output layer of a published checkpoint folder is its embedding, as `load_pretrained` decides.
+
+    transformers 5 writes `tie_word_embeddings: true` into the config.json of every T5. None if there is no embedding in
+    safetensors to compare with: then config.json is right.
+    """
+    try:
+        files = [path for path in weight_paths(Path(folder)) if path.suffix == ".safetensors"]
+        head, embedding = (_tensor(files, name) for name in ("lm_head.weight", "shared.weight"))
+    except (OSError, ValueError, SafetensorError):  # `load_pretrained` says what is wrong
+        return None
+    return None if embedding is None else head is None or torch.equal(head, embedding)
+
+
+def _tensor(files: list[Path], name: str) -> Tensor | None:
+    """Return a tensor of safetensors files, read alone; None if none of them has it."""
+    for path in files:
+        with safe_open(path, "pt") as opened:
+            if name in opened.keys():  # noqa: SIM118 (not a dict)
+                tensor: Tensor = opened.get_tensor(name)
+                return tensor
+    return None
 
 
 def save_pretrained(model: T5, folder: str | Path, **fields: Any) -> None:

@@ -5,7 +5,14 @@ from pathlib import Path
 import pytest
 from jsonargparse import Namespace
 
-from command_line.paths import checkpoint_file, empty_path, expand_flags, expand_home, with_checkpoint_files
+from command_line.paths import (
+    checkpoint_file,
+    empty_path,
+    expand_flags,
+    expand_home,
+    path_argument,
+    with_checkpoint_files,
+)
 
 
 @pytest.fixture
@@ -35,6 +42,10 @@ def test_an_empty_path_is_found_beside_empty_texts() -> None:
     assert empty_path(["fit", "--data.task.prefix", "", "--run_dir", "x", "--resume"]) is None
     with pytest.raises(ValueError, match="--ckpt_path: the path is empty"):  # there may be checkpoints in this folder
         checkpoint_file("")
+
+
+def test_home_is_expanded_in_the_arguments_of_commands(home: Path) -> None:
+    assert path_argument("~/runs/x") == f"{home}/runs/x"
 
 
 def test_home_is_expanded_in_flags(home: Path) -> None:

@@ -108,6 +108,47 @@ def test_a_missing_file_of_weights_names_the_address_of_published_ones(tmp_path:
         weights_file(str(tmp_path / "a.pt"), network=net)
 
 
+OLD_NAMES = {
+    "vit_b_32": {"mlp.0.": "mlp.linear_1.", "mlp.3.": "mlp.linear_2."},
+    "densenet121": {"norm1.": "norm.1.", "conv1.": "conv.1.", "norm2.": "norm.2.", "conv2.": "conv.2."},
+    "mnasnet0_5": {},
+}
+"""Networks whose published files torchvision itself does not load as they are, and the names in them."""
+
+
+@pytest.mark.parametrize("name", OLD_NAMES)
+def test_published_files_are_loaded_under_their_old_names(name: str, tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    theirs, ours = TorchvisionNet(name, 3), TorchvisionNet(name, 3)
+    old = theirs.network.state_dict()
+    for new_name, old_name in OLD_NAMES[name].items():
+        layer = "denselayer" if name == "densenet121" else ""
+        old = {key.replace(new_name, old_name) if layer in key else key: value for key, value in old.items()}
+    assert bool(OLD_NAMES[name]) == (old.keys() != theirs.network.state_dict().keys())
+    torch.save(dict(old), tmp_path / "a.pth")
+    load_network(ours, tmp_path / "a.pth")
+    for key, value in ours.network.state_dict().items():
+        assert torch.equal(value, theirs.network.state_dict()[key])
+
+
+def test_heads_that_only_help_to_train_are_left_out(tmp_path: Path) -> None:
+    from torchvision.models import googlenet
+
+    theirs = googlenet(num_classes=3, aux_logits=True, init_weights=False)
+    torch.save(theirs.state_dict(), tmp_path / "a.pth")
+    ours = TorchvisionNet("googlenet", 3, {"aux_logits": False, "init_weights": False})
+    load_network(ours, tmp_path / "a.pth")
+    assert torch.equal(ours.network.conv1.conv.weight, theirs.conv1.conv.weight)  # type: ignore[union-attr]
+
+
+def test_a_run_folder_stands_for_its_best_checkpoint(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match=r"is a folder without checkpoints/best.ckpt or last.ckpt"):
+        weights_file(str(tmp_path))
+    (tmp_path / "checkpoints").mkdir()
+    (tmp_path / "checkpoints" / "best.ckpt").touch()
+    assert weights_file(str(tmp_path)) == tmp_path / "checkpoints" / "best.ckpt"
+
+
 def test_timm_is_an_extra_whose_absence_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(__import__("sys").modules, "timm", None)
     with pytest.raises(ValueError, match=r"TimmNet needs timm: pip install 'one-for-all\[timm\]'"):

@@ -13,7 +13,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from architectures.t5.config import T5Config
-from architectures.t5.hf_weights import load_pretrained, save_pretrained
+from architectures.t5.hf_weights import has_tied_head, load_pretrained, save_pretrained
 from architectures.t5.model import T5
 from tests.architectures.t5.oracle import CONFIGS, SMALL, make_pair, random_batch
 from tests.close import assert_close
@@ -119,6 +119,10 @@ def test_weights_not_config_decide_whether_the_head_is_tied(tmp_path: Path) -> N
     loaded = load_pretrained(tmp_path)
     assert not loaded.config.tie_word_embeddings and not loaded.config.scales_decoder_outputs
     assert_same(loaded, ours)
+    assert has_tied_head(tmp_path) is False
+    edit_weights(tmp_path, lambda w: w.update({"lm_head.weight": w["shared.weight"].clone()}))
+    assert has_tied_head(tmp_path) is True
+    assert has_tied_head(tmp_path / "nowhere") is None
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
