@@ -15,6 +15,7 @@ from architectures.t5.decoding_weights import DecodingWeights
 from architectures.t5.fixed_step import FixedStepDecoder
 from architectures.t5.incremental import IncrementalDecoder, rounded_up, source_lengths
 from architectures.t5.model import T5
+from architectures.t5.repeated_step import alone_on
 from architectures.t5.sampling import sample
 from architectures.t5.search import Search
 
@@ -93,8 +94,9 @@ def generate(  # noqa: D417
         weights = DecodingWeights(model)
         for rows, width in _length_groups(attention_mask, TOKENS_AT_ONCE // tokens_per_source):
             uniform = None if uniform_BKT is None else uniform_BKT[rows]
-            found = _find(weights, input_ids[rows, :width], attention_mask[rows, :width], search, uniform)
-            sequences_BRT[rows], scores_BR[rows] = found
+            with alone_on(device):
+                found = _find(weights, input_ids[rows, :width], attention_mask[rows, :width], search, uniform)
+                sequences_BRT[rows], scores_BR[rows] = found
     finally:
         model.train(training)
 

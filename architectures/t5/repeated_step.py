@@ -1,9 +1,11 @@
 """A step that a GPU repeats by itself: one CUDA graph instead of hundreds of launches by the CPU."""
 
 import gc
+import threading
+from collections import defaultdict
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
-from typing import ClassVar, NamedTuple
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
+from typing import Any, ClassVar, NamedTuple
 
 import torch
 from torch import Tensor
@@ -14,12 +16,21 @@ class _Captured(NamedTuple):
     stream: torch.cuda.Stream
 
 
+_LOCKS: defaultdict[torch.device, threading.RLock] = defaultdict(threading.RLock)
+
+
+def alone_on(device: torch.device) -> AbstractContextManager[Any]:
+    """Return a context in which no other thread repeats steps on a GPU: their graphs share memory."""
+    return _LOCKS[device] if device.type == "cuda" else nullcontext()
+
+
 class RepeatedStep:
     """Repeats a step: on a GPU, as a CUDA graph that is captured the second time and replayed from then on.
 
     The first time the step runs as it is, because libraries allocate what they need when they are first used. A replay
     repeats the kernels alone: whatever else the step does, such as counting in Python, is done twice and never again.
-    Once the step of another object has been captured on the same device, this one must not be repeated any more.
+    Once the step of another object has been captured on the same device, this one must not be repeated any more
+    (`alone_on`).
 
     Args:
         device: The device on which the step computes.
