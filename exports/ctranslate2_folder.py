@@ -60,13 +60,7 @@ def write_ctranslate2(model: TextModel, folder: Path, quantization: str | None =
         check_close(difference, LIMIT, "log-probabilities in ctranslate2")
     elif not math.isfinite(difference):
         raise ValueError(f"--quantization {quantization} makes log-probabilities NaN or infinite: choose another type")
-    found = decoding_options(module)
-    options = f"beam_size={found['num_beams']}, max_decoding_length={found['max_length']}"
-    options += f", length_penalty={found['length_penalty']}"
-    if found["min_length"]:
-        options += f", min_decoding_length={found['min_length']}"
-    if found["no_repeat_ngram_size"]:
-        options += f", no_repeat_ngram_size={found['no_repeat_ngram_size']}"
+    options = ", ".join(f"{name}={value}" for name, value in _options(decoding_options(module)).items())
     return Exported(
         takes=f"{describe_source(model)}, as tokens of its tokenizer.json",
         gives=f"tokens; the options of `test` are {options}",
@@ -80,6 +74,23 @@ def write_ctranslate2(model: TextModel, folder: Path, quantization: str | None =
             "print(tokenizer.decode(list(filter(None, map(tokenizer.token_to_id, tokens)))))",
         ),
     )
+
+
+def _options(found: dict[str, Any]) -> dict[str, Any]:
+    """Return the arguments of `translate_batch` for the options of `test`."""
+    options = {
+        "beam_size": found["num_beams"],
+        "max_decoding_length": found["max_length"],
+        "min_decoding_length": max(0, found["min_length"] - 1),  # which does not count the end token
+        "length_penalty": found["length_penalty"],
+        "return_end_token": True,  # else the penalty does not count it either
+    }
+    if found["no_repeat_ngram_size"]:
+        options["no_repeat_ngram_size"] = found["no_repeat_ngram_size"]
+    if found.get("do_sample"):
+        names = {"sampling_topk": "top_k", "sampling_topp": "top_p", "sampling_temperature": "temperature"}
+        options |= {name: found[ours] for name, ours in names.items()}
+    return options
 
 
 def _spec(network: T5, tokenizer: Tokenizer) -> Any:

@@ -22,11 +22,13 @@ BATCH_SIZES = (1, 2, 5)
 
 READ_IMAGE = (
     "import numpy, PIL.Image, PIL.ImageOps",
-    'image = PIL.Image.open("image.png").convert("RGB")',
+    'image = PIL.ImageOps.exif_transpose(PIL.Image.open("image.png")).convert("RGBA")',
+    'white = PIL.Image.new("RGBA", image.size, "white")',
+    'image = PIL.Image.alpha_composite(white, image).convert("RGB")',
     "image = PIL.ImageOps.fit(image, ({size}, {size}), PIL.Image.Resampling.BICUBIC)",
     "images = numpy.asarray(image).transpose(2, 0, 1)[None]",
 )
-"""Lines of Python that read an image as `predict` does."""
+"""Lines of Python that read an image as `predict` does, unless it is grey with more than 8 bits."""
 
 
 class RawImages(nn.Module):

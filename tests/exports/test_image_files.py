@@ -5,9 +5,11 @@ import json
 import pkgutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
+from PIL import Image
 from torch import Tensor, nn
 
 import architectures
@@ -17,8 +19,10 @@ from architectures.mobilenet_v1 import MobileNetV1
 from architectures.mobilenet_v2 import MobileNetV2
 from architectures.mobinet import MobiNet
 from architectures.resnet import ResNet
+from datamodules.images.decoding import decode_image
 from exports.onnx_file import write_onnx
 from exports.pt2_file import write_pt2
+from exports.raw_images import READ_IMAGE
 from lightning_modules.image_classifier import ImageClassifier
 from tests.exports.models import make_classifier, unseen_images
 
@@ -130,3 +134,16 @@ def test_a_missing_package_is_named_with_the_command_that_installs_it(
     monkeypatch.setattr("exports.exported.find_spec", lambda name: None if name == "onnxruntime" else name)
     with pytest.raises(ValueError, match=r"^onnxruntime is not installed; pip install 'one-for-all\[export\]'$"):
         write_onnx(make_classifier(NETS[SMALL]()), tmp_path / "model.onnx")
+
+
+def test_the_printed_lines_read_an_image_as_predict_does(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    spots = Image.fromarray(unseen_images(1, 40, 0)[0, :, :, :30].permute(1, 2, 0).numpy())
+    turned, veiled = Image.Exif(), spots.copy()
+    turned[0x0112] = 6  # a quarter turn
+    veiled.putalpha(Image.linear_gradient("L").resize(spots.size))
+    for image, options in ((spots, {}), (spots, {"exif": turned}), (veiled, {}), (spots.convert("L"), {})):
+        image.save(tmp_path / "image.png", **options)
+        monkeypatch.chdir(tmp_path)
+        names: dict[str, Any] = {}
+        exec("\n".join(READ_IMAGE).format(size=16), names)
+        assert torch.equal(torch.from_numpy(names["images"].copy())[0], decode_image(Path("image.png"), 16))

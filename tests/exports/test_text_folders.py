@@ -81,6 +81,28 @@ def test_ctranslate2_finds_the_same_text(config: T5Config, tmp_path: Path) -> No
     assert len(set(found)) > 1  # or it would show nothing
 
 
+@pytest.mark.parametrize("min_length", [0, 1, 4, 9])
+def test_the_options_for_ctranslate2_are_those_of_test(min_length: int, tmp_path: Path) -> None:
+    ctranslate2 = pytest.importorskip("ctranslate2")
+    model = make_translator(CONFIGS["tied"], num_beams=1, min_length=min_length)
+    usage = write_ctranslate2(model, tmp_path).usage
+    (call,) = (line for line in usage if "translate_batch" in line)
+    options = eval(f"dict({call.partition('[source], ')[2].partition(')')[0]})")
+    vocabulary = json.loads((tmp_path / "shared_vocabulary.json").read_text())
+    sources = [tokens_of(model, sentence).tokens for sentence in SENTENCES]
+    results = ctranslate2.Translator(str(tmp_path)).translate_batch(sources, **options)
+    ids = [map(vocabulary.index, result.hypotheses[0]) for result in results]
+    found = [tuple(token for token in row if token > 1) for row in ids]
+    assert found == [ours(model, sentence, model.module.search) for sentence in SENTENCES]
+
+
+def test_sampling_is_among_the_options_for_ctranslate2(tmp_path: Path) -> None:
+    pytest.importorskip("ctranslate2")
+    model = make_translator(CONFIGS["tied"], num_beams=1, do_sample=True, top_k=5, top_p=0.9, temperature=0.7)
+    usage = "".join(write_ctranslate2(model, tmp_path).usage)
+    assert "sampling_topk=5, sampling_topp=0.9, sampling_temperature=0.7" in usage
+
+
 def test_a_folder_of_8_bit_integers_is_smaller_and_says_how_far_it_is_off(tmp_path: Path) -> None:
     pytest.importorskip("ctranslate2")
     sizes, model = {}, make_translator(CONFIGS["tied"])
