@@ -43,7 +43,7 @@ def with_run_config(args: list[str]) -> list[str]:
     if is_on(args, "--trust_checkpoint"):
         return [args[0], "--config", str(config), *args[1:]]
     try:
-        taken = taken_config(read_yaml(config), args[0], config)
+        taken = taken_config(read_yaml(config), args[0], config, same_run=True)
     except ValueError:
         newest_intact_checkpoint(config.parent)  # one of an earlier version, whose classes may have moved, says so
         raise

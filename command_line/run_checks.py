@@ -9,6 +9,7 @@ import torch
 from lightning.pytorch import Callback, LightningDataModule, LightningModule
 from lightning.pytorch.callbacks import BatchSizeFinder, LearningRateFinder
 
+from utils.checkpoint_config import DEVICES
 from utils.contracts import (
     ClassifiesImages,
     ProvidesCharacters,
@@ -20,8 +21,6 @@ from utils.contracts import (
 
 HALF = {"bf16-true": "bf16-mixed", "16-true": "16-mixed"}
 """Precisions that keep the weights in 16 bits, and what to use instead."""
-
-_DEVICES = re.compile(r"auto|-?\d+|\[?\d+(, ?\d*)*\]?")
 
 NEEDS = (
     (ClassifiesImages, "images", ProvidesImages, ("mean", "std", "input_size")),
@@ -58,7 +57,12 @@ def check_trainer_settings(trainer: Any) -> None:
             f"trainer.precision is {trainer.precision}, which keeps weights and batch-norm statistics in 16 bits, "
             f"where small updates are lost; pass --trainer.precision {HALF[trainer.precision]}"
         )
-    if not _DEVICES.fullmatch(str(trainer.devices)):
+    if trainer.sync_batchnorm and trainer.accelerator == "cpu":
+        raise ValueError(
+            "trainer.sync_batchnorm is true, but torch has batch norms over several processes on GPUs only; pass "
+            "--trainer.sync_batchnorm false to train on a CPU"
+        )
+    if not re.fullmatch(DEVICES, str(trainer.devices)):
         raise ValueError(f"trainer.devices must be a number, a list of numbers or auto, got {trainer.devices}")
     check_devices(trainer.accelerator, trainer.devices)
 

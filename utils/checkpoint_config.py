@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
 import lightning.pytorch.callbacks
 from lightning.pytorch import Callback, LightningDataModule, LightningModule, Trainer
+from lightning.pytorch.strategies import Strategy
 
 from utils.trust import Refusal, admit, admit_object, parameters_of, plain, resolve
 
@@ -58,6 +60,12 @@ TRAINING_FIELDS = (
 """Fields of the Trainer that are taken. Never those that depend on the machine or write files: devices, strategy,
 plugins, loggers, profiler, folders."""
 
+DEVICES = r"auto|-?\d+|\[?\d+(, ?\d*)*\]?"
+"""What trainer.devices may be, as text."""
+
+MACHINE_FIELDS = {"accelerator": "[a-z]+", "devices": DEVICES, "num_nodes": r"\d+", "strategy": "[a-z0-9_]+"}
+"""Fields that a run also keeps when its folder is resumed, if they are as plain as this: its batch depends on them."""
+
 RUN_SECTIONS: dict[str, dict[str, Any]] = {
     "resume_checkpoint": {"every_n_seconds": float, "every_n_steps": int | None},
     "non_finite": {"action": str, "every_n_steps": int},
@@ -85,13 +93,14 @@ def plain_config(config: object, source: str | Path) -> dict[str, Any]:
     return copy
 
 
-def taken_config(config: object, command: str, source: str | Path) -> dict[str, Any]:
+def taken_config(config: object, command: str, source: str | Path, same_run: bool = False) -> dict[str, Any]:
     """Return the part of a checkpoint's config that a command needs, class paths in full.
 
     Args:
         config: The config.
         command: `fit`, `validate`, `test` or `predict`.
         source: The checkpoint, for messages.
+        same_run: Whether it is to go on in its own folder, and with its devices.
 
     Raises:
         ValueError: It is damaged, or that part names anything but classes on the list.
@@ -101,7 +110,7 @@ def taken_config(config: object, command: str, source: str | Path) -> dict[str, 
         taken: dict[str, Any] = {
             "model": admit_object(whole.get("model"), LightningModule, "model"),
             "data": _without_places(admit_object(whole.get("data"), LightningDataModule, "data")),
-            "trainer": _trainer(whole.get("trainer") or {}, fits),
+            "trainer": _trainer(whole.get("trainer") or {}, fits, same_run),
             **_sections(whole, fits),
         }
         if "seed_everything" in whole:
@@ -197,7 +206,7 @@ def _sections(whole: dict[str, Any], fits: bool) -> dict[str, Any]:
     }
 
 
-def _trainer(trainer: Any, fits: bool) -> dict[str, Any]:
+def _trainer(trainer: Any, fits: bool, same_run: bool) -> dict[str, Any]:
     if not isinstance(trainer, dict):
         raise Refusal("trainer", "is not a mapping")
     parameters = parameters_of(Trainer)
@@ -207,12 +216,29 @@ def _trainer(trainer: Any, fits: bool) -> dict[str, Any]:
         for name in fields
         if trainer.get(name) is not None
     }
+    if same_run:
+        taken |= _machine(trainer)
     given = trainer.get("callbacks")
     if given is None:
         return taken
     callbacks = given if isinstance(given, list) else [given]
     admitted = [_callback(each, fits, f"trainer.callbacks[{place}]") for place, each in enumerate(callbacks)]
     return {**taken, "callbacks": [each for each in admitted if each is not None]}
+
+
+def _machine(trainer: dict[str, Any]) -> dict[str, Any]:
+    """Return what a config says of devices and processes.
+
+    Raises:
+        Refusal: It is neither plain nor a strategy of this program.
+    """
+    taken = {name: trainer[name] for name in MACHINE_FIELDS if trainer.get(name) is not None}
+    for name, value in taken.items():
+        if name == "strategy" and isinstance(value, dict):
+            taken[name] = admit_object(value, Strategy, "trainer.strategy")
+        elif isinstance(value, bool) or not re.fullmatch(MACHINE_FIELDS[name], str(value)):
+            raise Refusal(f"trainer.{name}", f"is {value!r}, which is not taken from a run folder")
+    return taken
 
 
 def _callback(value: Any, fits: bool, field: str) -> dict[str, Any] | None:

@@ -18,7 +18,7 @@ from lightning_modules.optim.schedules import Constant
 def settings(**changes: Any) -> SimpleNamespace:
     """The `trainer` section of a config."""
     defaults = {"default_root_dir": None, "precision": "32-true", "accelerator": "auto", "devices": "auto"}
-    defaults["enable_checkpointing"] = None
+    defaults |= {"enable_checkpointing": None, "sync_batchnorm": False}
     return SimpleNamespace(**{**defaults, **changes})
 
 
@@ -37,6 +37,7 @@ def gpus(monkeypatch: pytest.MonkeyPatch) -> Any:
     ("changes", "message"),
     [
         ({"default_root_dir": "x"}, r"default_root_dir is x, .*--run_dir DIR"),
+        ({"sync_batchnorm": True, "accelerator": "cpu"}, r"sync_batchnorm is true.*--trainer\.sync_batchnorm false"),
         ({"precision": "bf16-true"}, r"bf16-true.*--trainer\.precision bf16-mixed"),
         ({"enable_checkpointing": False}, r"enable_checkpointing is false.*BestCheckpoint.*remove the setting"),
         ({"devices": "abc"}, r"trainer\.devices must be a number"),

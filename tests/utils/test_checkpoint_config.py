@@ -1,5 +1,7 @@
 """The part of a checkpoint's config that each command takes: what it needs, and nothing that writes elsewhere."""
 
+from typing import Any
+
 import pytest
 
 from command_line.process import import_packages
@@ -72,6 +74,33 @@ def test_a_fit_does_not_go_on_without_a_callback_that_it_may_need() -> None:
     with pytest.raises(ValueError, match=r"trainer\.callbacks\[0\] is LearningRateRange, which is not taken.*--config"):
         taken_config(whole, "fit", "a.ckpt")
     assert taken_config(whole, "test", "a.ckpt")["trainer"]["callbacks"] == []
+
+
+def test_a_run_that_goes_on_in_its_folder_keeps_its_devices() -> None:
+    mine = {"accelerator": "cpu", "devices": 2, "num_nodes": 1, "strategy": "ddp"}
+    whole = config()
+    whole["trainer"] |= mine
+    assert mine.items() <= taken_config(whole, "fit", "a", same_run=True)["trainer"].items()
+    assert not mine.keys() & taken_config(whole, "fit", "a")["trainer"].keys()
+    sharded = changed(whole, ("trainer", "strategy"), {"class_path": "FullySharded"})
+    assert taken_config(sharded, "fit", "a", same_run=True)["trainer"]["strategy"]["class_path"].endswith(
+        "FullySharded"
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("accelerator", "os.system"),
+        ("devices", "__import__('os')"),
+        ("num_nodes", [1]),
+        ("strategy", "os.system"),
+        ("strategy", {"class_path": "lightning.pytorch.strategies.DDPStrategy"}),
+    ],
+)
+def test_devices_of_a_run_folder_are_plain_values(name: str, value: Any) -> None:
+    with pytest.raises(ValueError, match=rf"trainer\.{name}"):
+        taken_config(changed(config(), ("trainer", name), value), "fit", "a", same_run=True)
 
 
 def test_callbacks_that_are_not_given_stay_so() -> None:
