@@ -17,6 +17,7 @@ import signal
 import subprocess
 import sys
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 from lightning.fabric.plugins.environments.cluster_environment import ClusterEnvironment
@@ -78,13 +79,22 @@ def is_one_of_tasks() -> bool:
     """Return whether `srun` has started this process as one of several.
 
     In an interactive shell (`srun --ntasks 2 --pty bash`) a program is not one of them. A batch job that was submitted
-    from such a shell has inherited its variables.
+    from such a shell, and the tasks of another `srun` in it, have inherited its variables.
     """
     if not in_job() or "SLURM_PROCID" not in os.environ or sum(tasks_per_node()) < 2:
         return False
-    interactive = "SLURM_PTY_PORT" in os.environ and os.environ.get("ENVIRONMENT") != "BATCH"
+    interactive = "SLURM_PTY_PORT" in os.environ and os.environ.get("ENVIRONMENT") != "BATCH" and _is_task_at_terminal()
     other_launcher = TorchElasticEnvironment.detect() or any(name in os.environ for name in LAUNCHED)
     return not (interactive or other_launcher)
+
+
+def _is_task_at_terminal() -> bool:
+    """Return whether the task to which this process belongs has a terminal, as the shell of `srun --pty` has."""
+    try:
+        status = Path(f"/proc/{os.environ['SLURM_TASK_PID']}/stat").read_text()
+    except (KeyError, OSError):
+        return True
+    return status.rpartition(")")[2].split()[4] != "0"  # the number of the terminal (man proc)
 
 
 def with_environment(trainer: Any) -> Any:

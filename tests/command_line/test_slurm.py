@@ -87,6 +87,15 @@ def test_the_tasks_of_srun_are_the_processes_and_nothing_else(variables, values,
     assert environment() is expected
 
 
+def test_the_tasks_of_srun_within_an_interactive_shell_are_processes_too(variables):
+    with subprocess.Popen(["sleep", "60"], start_new_session=True) as task:  # as SLURM starts one: without a terminal
+        variables({**TERMINAL, "SLURM_TASK_PID": str(task.pid)})
+        assert environment() is slurm.SrunTasks
+        task.kill()
+    variables({**TERMINAL, "SLURM_TASK_PID": "no process"})
+    assert environment() is LightningEnvironment
+
+
 def test_torchrun_within_a_job_decides_by_itself(variables, monkeypatch):
     variables(TASK)
     monkeypatch.setenv("TORCHELASTIC_RUN_ID", "1")
