@@ -8,6 +8,7 @@ from __future__ import annotations
 import shutil
 import sys
 from argparse import ArgumentParser, Namespace
+from itertools import chain
 from pathlib import Path
 
 from command_line.paths import path_argument
@@ -21,7 +22,7 @@ EXAMPLES = (
 def add_arguments(parser: ArgumentParser) -> None:
     """Add the run folders, and the page."""
     parser.add_argument(
-        "runs", nargs="+", type=path_argument, metavar="RUN", help="a run folder, such as runs/resnet20"
+        "runs", nargs="+", type=path_argument, metavar="RUN", help="a run folder, such as runs/resnet20, or a sweep's"
     )
     parser.add_argument(
         "--output", type=path_argument, metavar="FILE", help="also write a page with the curves side by side"
@@ -40,7 +41,7 @@ def run(options: Namespace) -> None:
     from reports.comparison_page import as_text, require_page, write_page
 
     runs: dict[Path, str] = {}  # each folder once, however it is spelled
-    for run in options.runs:
+    for run in chain.from_iterable(map(_runs_of, options.runs)):
         runs.setdefault(Path(run).resolve(), run)
     if len(runs) < 2:
         raise ValueError(f"specify at least two different runs to compare, such as {options.runs[0]} runs/other")
@@ -52,3 +53,10 @@ def run(options: Namespace) -> None:
     if options.output is not None:
         write_page(comparison, options.output)
         print(f"\n{options.output}")
+
+
+def _runs_of(folder: str) -> list[str]:
+    """Return the trials in the folder of a sweep; any other folder is taken for a run."""
+    if not (Path(folder) / "sweep.db").is_file():
+        return [folder]
+    return [str(trial) for trial in sorted(Path(folder).glob("trial-*")) if (trial / "config.yaml").is_file()]

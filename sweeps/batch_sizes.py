@@ -26,7 +26,7 @@ BATCHES = 10
 SHORT = (
     *("--trainer.max_epochs=2", "--trainer.max_steps=-1", f"--trainer.limit_train_batches={BATCHES}"),
     "--trainer.limit_val_batches=1",
-    "--report=false",
+    *("--report=false", "--trainer.logger=false"),
     *("--model.schedule=Constant", "--model.schedule.warmup=0.0"),  # a longer warm-up than the run would be refused
 )
 
@@ -58,7 +58,8 @@ def run(command: str, args: Sequence[str], sizes: str) -> int:
         raise ValueError(f"--batch_sizes is a flag of fit, not of {command}")
     if mistake := mistake_in([command, *args]):
         raise ValueError(mistake)
-    field = field_of(args)
+    field, changes = setting_of(args)
+    args = [*args, *changes]
     trials: list[Trial] = []
     for size in wanted:
         trials.append(_try(args, field, size))
@@ -86,10 +87,26 @@ def sizes_of(text: str) -> list[int]:
     return [low * 2**power for power in range((high // low).bit_length())]
 
 
-def field_of(args: Sequence[str]) -> str:
-    """Return the field with the batch size: `data.batch_tokens` where the data has one, else `data.batch_size`."""
-    data = print_config(["fit", *args]).get("data") or {}
-    return "data.batch_tokens" if "batch_tokens" in (data.get("init_args") or {}) else "data.batch_size"
+def setting_of(args: Sequence[str]) -> tuple[str, list[str]]:
+    """Return the field with the batch size, and flags that make a short training as heavy as the long one becomes.
+
+    The field is `data.batch_tokens` where the data has one, else `data.batch_size`.
+
+    Raises:
+        ValueError: The network is frozen at first, so that a short training measures its head alone.
+    """
+    config = print_config(["fit", *args])
+    data = (config.get("data") or {}).get("init_args") or {}
+    callbacks = (config.get("trainer") or {}).get("callbacks") or []
+    names = [str(each.get("class_path") if isinstance(each, dict) else each) for each in callbacks]
+    if any(name.rpartition(".")[2] == "FreezeBackbone" for name in names):
+        raise ValueError(
+            "--batch_sizes trains for a few steps, and FreezeBackbone would freeze all but the head in them: remove it "
+            "from trainer.callbacks for this measurement"
+        )
+    grows = (data.get("augmentation") or {}).get("progressive_sizes")
+    changes = ["--data.augmentation.progressive_sizes=null"] if grows else []
+    return "data.batch_tokens" if "batch_tokens" in data else "data.batch_size", changes
 
 
 def _try(args: Sequence[str], field: str, size: int) -> Trial:

@@ -46,11 +46,13 @@ def run(command: str, args: Sequence[str], given: str) -> int:
         ValueError: A mistake on the command line.
     """
     seeds = seeds_of(given)
-    if taken := [flag for flag in SET_HERE if option_values(list(args), flag)]:
-        raise ValueError(f"{taken[0]} is the same for all runs of {FLAG}; leave it out (--name NAME names them)")
+    tests = command == "test"
+    if taken := [flag for flag in (*SET_HERE, *(["--name"] if tests else [])) if option_values(list(args), flag)]:
+        hint = "" if tests else " (--name NAME names them)"
+        raise ValueError(f"{taken[0]} is the same for all runs of {FLAG}; leave it out{hint}")
     name = _name(command, args)
     folders = [Path(f"{name}-seed{seed}") for seed in seeds]
-    if command == "test":
+    if tests:
         _require_checkpoints(folders)
     for seed, folder in zip(seeds, folders, strict=True):
         print(f"seed {seed}  -> {folder}", flush=True)

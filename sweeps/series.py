@@ -7,6 +7,7 @@ from importlib import import_module
 
 from command_line.configs import option_values, without
 from command_line.error_line import print_error, wants_traceback
+from command_line.paths import expand_flags
 from command_line.start import SERIES
 from utils import interruption
 
@@ -17,6 +18,7 @@ def run_series(args: list[str]) -> int:
     Args:
         args: The command line, with one of the flags of `SERIES`.
     """
+    args = expand_flags(args)
     flag = next(flag for flag in SERIES if option_values([*args, ""], flag))
     try:
         if not (given := option_values(args, flag)):

@@ -138,6 +138,12 @@ class Study:
         """Note that a trial was pruned."""
         self._open().tell(trial, state=TrialState.PRUNED)
 
+    def was_killed_here(self, trial: Trial, progress: int) -> bool:
+        """Return whether a trial that was killed has made no progress since it was killed before, and note it."""
+        before = trial.user_attrs.get("killed_at")
+        trial.set_user_attr("killed_at", progress)
+        return bool(before == progress)
+
     def fail(self, trial: Trial, reason: str) -> None:
         """Note that a trial has failed, and why."""
         trial.set_user_attr("reason", reason)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import shlex
 import shutil
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -132,12 +133,17 @@ def _run_trial(plan: Plan, study: Study, trial: Trial, total: int) -> None:
 def _note_end(plan: Plan, study: Study, trial: Trial, code: int, pruned: bool) -> None:
     """Note how a trial has ended, unless it is to continue when the sweep is resumed."""
     folder, monitor = trial_folder(plan, trial.number), study.monitor
-    stopped = {128 + signal for signal in interruption.SIGNALS}
+    stopped = {128 + number for number in interruption.SIGNALS}
     if pruned:
         study.prune(trial)
         print("  stopped: worse than the median of earlier trials", flush=True)
         return
     interruption.raise_requested()
+    if code == -signal.SIGKILL and study.was_killed_here(trial, newest_change(folder)):
+        reason = "killed twice without progress, perhaps because memory ran out"
+        study.fail(trial, reason)
+        print(f"  failed: {reason}", flush=True)
+        return
     if code < 0 or code in stopped:
         raise RuntimeError(f"trial {trial.number + 1} was killed; resume the sweep with: {plan.again}")
     if code == training.MISTAKE and not study.ended():
@@ -153,6 +159,12 @@ def _note_end(plan: Plan, study: Study, trial: Trial, code: int, pruned: bool) -
     score = found.scores[monitor.metric]
     study.complete(trial, score)
     print(f"  best {figure(score)} after epoch {found.epochs}", flush=True)
+
+
+def newest_change(folder: Path) -> int:
+    """Return when the last checkpoint of a run was written, in nanoseconds; 0 without one."""
+    last = folder / "checkpoints" / "last.ckpt"
+    return last.stat().st_mtime_ns if last.is_file() else 0
 
 
 def _report(plan: Plan, study: Study) -> Iterator[str]:

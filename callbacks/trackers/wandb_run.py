@@ -95,7 +95,7 @@ class WandbRun(WandbLogger):
             name=name or self.folder.absolute().name,
             save_dir=str(self.folder),
             id=saved["id"] if saved else secrets.token_hex(4),
-            project=project,
+            project=saved["project"] if saved else project,
             # Lightning's `offline` sets an environment variable that outlasts the run
             mode="offline" if offline else None,
             tags=list(tags) or None,
@@ -149,6 +149,9 @@ class WandbRun(WandbLogger):
         entry = {"id": self._id, "project": self._project, "offline": self._offline_by_config}
         write_text(self.folder / ID_FILE, json.dumps(entry) + "\n")
         run = self.experiment
+        if run.id != self._id and isinstance(run.id, str):  # an agent of `wandb sweep` has its own id and project
+            self._id = run.id
+            write_text(self.folder / ID_FILE, json.dumps({**entry, "id": run.id, "project": run.project}) + "\n")
         run.config.update(config, allow_val_change=True)
         if run.offline:
             self._sent = recorded_step(self.folder / "wandb", run.id)

@@ -24,6 +24,16 @@ def test_a_single_run_and_a_foreign_folder_are_mistakes(tmp_path, capsys):
     assert "nowhere is not a folder" in foreign
 
 
+def test_a_sweep_is_its_trials(tmp_path, capsys):
+    (tmp_path / "sweep").mkdir()
+    (tmp_path / "sweep" / "sweep.db").touch()
+    (tmp_path / "sweep" / "trial-003").mkdir()  # has not begun
+    for number in (1, 2):
+        make_run(tmp_path / "sweep", f"trial-00{number}", seed=number)
+    assert run_tool(["compare", str(tmp_path / "sweep")]) == 0
+    assert "mean of 2 seeds" in capsys.readouterr().out
+
+
 def test_a_run_under_two_names_is_one(tmp_path, capsys, monkeypatch):
     make_run(tmp_path, "a")
     (tmp_path / "link").symlink_to("a")

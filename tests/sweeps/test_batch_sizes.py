@@ -8,7 +8,7 @@ import pytest
 
 from callbacks.run.throughput_file import write_throughput
 from sweeps import training
-from sweeps.batch_sizes import field_of, sizes_of
+from sweeps.batch_sizes import setting_of, sizes_of
 from sweeps.series import run_series
 
 FIT = ["fit", "--config", "quickstart/images.yaml"]
@@ -86,7 +86,20 @@ def test_text_has_tokens(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(
         "sweeps.batch_sizes.print_config", lambda args: {"data": {"init_args": {"batch_tokens": 9, "batch_size": 1}}}
     )
-    assert field_of([]) == "data.batch_tokens"
+    assert setting_of([]) == ("data.batch_tokens", [])
+
+
+def test_images_have_the_size_that_they_grow_to(monkeypatch: pytest.MonkeyPatch) -> None:
+    data = {"init_args": {"batch_size": 8, "augmentation": {"progressive_sizes": [[0.5, 24]]}}}
+    monkeypatch.setattr("sweeps.batch_sizes.print_config", lambda args: {"data": data})
+    assert setting_of([]) == ("data.batch_size", ["--data.augmentation.progressive_sizes=null"])
+
+
+def test_a_frozen_backbone_is_not_measured(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
+    trainer = {"callbacks": [{"class_path": "callbacks.freeze_backbone.FreezeBackbone"}]}
+    monkeypatch.setattr("sweeps.batch_sizes.print_config", lambda args: {"trainer": trainer})
+    with pytest.raises(ValueError, match="FreezeBackbone would freeze all but the head"):
+        setting_of([])
 
 
 def test_a_range_is_tried_by_doubling() -> None:

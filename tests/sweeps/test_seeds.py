@@ -140,3 +140,19 @@ def test_the_command_line_asks_for_them_only_in_fit_and_test() -> None:
     assert not is_series([*FIT, "--seeds", "0..4", "--help"])
     assert not is_series(FIT)
     assert not is_series(["predict", "--seeds", "0..4"])
+
+
+def test_a_name_for_the_tests_of_all_seeds_is_a_mistake(
+    trainings: FakeTrainings, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run_series(["test", "--ckpt_path", "runs/x", "--seeds", "0..1", "--name", "y"]) == 2
+    assert capsys.readouterr().err.endswith("--name is the same for all runs of --seeds; leave it out\n")
+    assert not trainings.started
+
+
+def test_home_is_expanded_for_all_seeds(
+    trainings: FakeTrainings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert run_series(["test", "--ckpt_path=~/runs/x", "--seeds", "0..1"]) == 2
+    assert f"{tmp_path}/runs/x-seed0 does not exist" in capsys.readouterr().err

@@ -163,6 +163,17 @@ def test_a_trial_that_something_else_kills_is_resumed_next_time(
     assert [args[-2][-3:] for args in trainings.started] == ["001", "002", "003", "003", "004"]
 
 
+def test_a_trial_that_is_killed_twice_at_the_same_step_has_failed(
+    trainings: FakeTrainings, capsys: pytest.CaptureFixture[str]
+) -> None:
+    trainings.codes = {1: -9, 2: -9}
+    with pytest.raises(SystemExit):
+        run_tool([*SWEEP, "--trials", "3", "--no_pruning"])
+    assert run_tool([*SWEEP, "--trials", "3", "--no_pruning"]) == 0
+    assert "  failed: killed twice without progress, perhaps because memory ran out\n" in capsys.readouterr().out
+    assert [args[-2][-3:] for args in trainings.started] == ["001", "002", "002", "003"]
+
+
 @pytest.mark.parametrize(
     ("args", "words"),
     [
