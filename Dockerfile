@@ -4,7 +4,8 @@
 #   docker build -t oneforall .                               for a CPU
 #   docker build -t oneforall --build-arg DEVICE=cuda .       for NVIDIA GPUs: run it with --gpus all
 #
-# Data and runs are in /work, which is meant to be a folder of yours: docker run --rm -v "$PWD:/work" oneforall fit ...
+# Data and runs are in /work, which is meant to be a folder of yours: 
+#   docker run --rm --user "$(id -u):$(id -g)" -v "$PWD:/work" oneforall fit ...
 ARG PYTHON=3.12
 FROM python:${PYTHON}-slim
 
@@ -20,7 +21,7 @@ RUN if [ "$DEVICE" = cpu ]; then \
 COPY . .
 RUN pip install --no-cache-dir ".[${EXTRAS}]" && rm -rf /src/*
 
-# A user without rights on the host; `--user "$(id -u):$(id -g)"` makes the runs yours
+# A user without rights on the host; `--user` lets it write into your folder, and makes the runs yours
 RUN useradd --create-home oneforall && mkdir /work && chown oneforall /work
 USER oneforall
 WORKDIR /work
