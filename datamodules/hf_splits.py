@@ -87,8 +87,8 @@ def divide(
     Args:
         splits: The splits of the data set.
         path: Where it is, for errors and reports.
-        names: The name of each split; None for one of the usual names. A missing validation or test split is
-            split off the training rows.
+        names: The name of each split; None for one of the usual names, unless it is that of another split. A missing
+            validation or test split is split off the training rows.
         fractions: Share of the training rows held out for `val` and `test`.
         seed: The same seed holds out the same rows.
         labels: Returns the labels of rows, int64 [N]: each class is held out in proportion to its size.
@@ -97,10 +97,13 @@ def divide(
         ValueError: There is no split of a given name.
     """
     found: dict[Split, Rows] = {}
+    taken = {name for name in names.values() if name is not None}
     for split, name in names.items():
         if name is not None and name not in splits:
             raise ValueError(f"{path} has no {split} split {name!r}; its splits are {', '.join(map(repr, splits))}")
-        known = [name] if name is not None else [usual for usual in _USUAL[split] if usual in splits]
+        known = (
+            [name] if name is not None else [usual for usual in _USUAL[split] if usual in splits and usual not in taken]
+        )
         if known:
             found[split] = Rows(splits[known[0]], f"{path} ({known[0]})")
     for split in ("test", "val"):

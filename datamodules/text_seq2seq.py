@@ -34,6 +34,7 @@ from datamodules.text.tokenizer import TokenizerModel
 from datamodules.text.training_pairs import TrainingPart
 from datamodules.trainer_state import device_of, model_of, stage_of
 from utils.accumulation import accumulated_batches
+from utils.batch_limits import active_limits
 from utils.batches import Seq2SeqBatch
 from utils.checks import check_choice, check_fraction, check_int, check_positive_int
 from utils.contracts import (
@@ -211,8 +212,8 @@ class TextSeq2SeqDataModule(
 
     def _tokenizer_texts(self) -> list[str]:
         parts = [(task, self._read(part, "train")) for part, task in enumerate(self.task.parts())]
-        step = sum(len(examples) for _, examples in parts) // MOST_TO_TRAIN_A_TOKENIZER + 1
-        some = ((task, list(islice(examples, 0, None, step))) for task, examples in parts)
+        most = MOST_TO_TRAIN_A_TOKENIZER // len(parts)  # of each task: a small one has words of its own, too
+        some = ((task, list(islice(examples, 0, None, len(examples) // most + 1))) for task, examples in parts)
         return [text for task, examples in some for text in task.tokenizer_texts(examples)]
 
     def _preparation(self) -> Preparation:
@@ -347,12 +348,17 @@ class TextSeq2SeqDataModule(
         batches = [torch.from_numpy(step.copy()) for step in reversed(steps)]
         if split is not None:
             batches = [batches[place] for place in evaluation_order(len(batches), split, self.trainer).tolist()]
+        places_of = texts.places
+        if split == "val" and self.trainer is not None and active_limits(self.trainer, ["val"]):
+            # The first examples are those that a validation generates text for: they must be among those that it has
+            places_of = np.empty_like(texts.places)
+            places_of[torch.cat(batches).numpy()] = np.arange(len(places_of))
 
         def fetch(places: Tensor) -> Seq2SeqBatch:
             numbers = places.tolist()
             return collate(
                 [(texts.source_ids.row(number), texts.target_ids.row(number)) for number in numbers],
-                torch.from_numpy(texts.places[places.numpy()]),
+                torch.from_numpy(places_of[places.numpy()]),
                 self.pad_to_multiple,
                 [texts.sources[number] for number in numbers],
                 [texts.references[number] for number in numbers] if texts.references else [],

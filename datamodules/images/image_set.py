@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from hashlib import sha256
 from typing import Literal, NamedTuple
 
 import torch
@@ -84,7 +86,9 @@ def near(examples: ImageSet, device: torch.device) -> ImageSet:
     return examples._replace(images=examples.images.to(device), labels=examples.labels.to(device))
 
 
-def stratified_split(labels: Tensor, size: int, *, seed: int, purpose: SplitPurpose) -> tuple[Tensor, Tensor]:
+def stratified_split(
+    labels: Tensor, size: int, *, seed: int, purpose: SplitPurpose, names: Sequence[str] | None = None
+) -> tuple[Tensor, Tensor]:
     """Hold out `size` examples at random, in proportion to the sizes of the classes (largest remainders first).
 
     Args:
@@ -92,6 +96,8 @@ def stratified_split(labels: Tensor, size: int, *, seed: int, purpose: SplitPurp
         size: Number of examples to hold out, 0 to N.
         seed: The same seed and purpose hold out the same examples.
         purpose: What the examples are held out for.
+        names: A name for each example, by which it is chosen: where an example is added, removed or gets another label,
+            the others stay where they are, but for a few at the border. If None, examples are drawn by their positions.
 
     Returns:
         (positions kept, positions held out), both int64 and ascending.
@@ -103,11 +109,23 @@ def stratified_split(labels: Tensor, size: int, *, seed: int, purpose: SplitPurp
     remainders = shares % total
     quotas[remainders.argsort(descending=True, stable=True)[: size - int(quotas.sum())]] += 1
     generator = torch_generator(purpose, seed)
+    ranks = None if names is None else _ranks(names, seed, purpose)
     held_out = torch.zeros(total, dtype=torch.bool)
     for label, quota in enumerate(quotas.tolist()):
         members = (labels == label).nonzero().flatten()
-        held_out[members[torch.randperm(len(members), generator=generator)[:quota]]] = True
+        order = torch.randperm(len(members), generator=generator) if ranks is None else ranks[members].argsort()
+        held_out[members[order[:quota]]] = True
     return (~held_out).nonzero().flatten(), held_out.nonzero().flatten()
+
+
+def _ranks(names: Sequence[str], seed: int, purpose: SplitPurpose) -> Tensor:
+    """Return the rank of each name among the digests of all, which are in another order for each seed and purpose."""
+    digests = [
+        sha256("\0".join((purpose, str(seed), name)).encode(errors="surrogateescape")).digest() for name in names
+    ]
+    ranks = torch.empty(len(names), dtype=torch.int64)
+    ranks[sorted(range(len(names)), key=digests.__getitem__)] = torch.arange(len(names))
+    return ranks
 
 
 def split_off(source: str) -> str:

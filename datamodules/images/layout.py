@@ -137,8 +137,14 @@ def _labelled(splits: dict[str, Split], notes: list[str]) -> dict[str, Split]:
 
 
 def _check_wrapper(root: Path, folders: list[Path]) -> None:
-    """Raise ValueError if the only folder in `root` is a data set itself, as in many unpacked archives."""
+    """Raise ValueError if the only folder in `root` is a data set itself, or if every folder has splits of its own."""
     inner = [folder for folder in folders if any(split_of(each.name) == "train" for each in _subfolders(folder, []))]
+    if len(inner) == len(folders) > 1:
+        name = readable(inner[0].name)
+        raise ValueError(
+            f"data.root {readable(root)} has splits within its class folders, such as {name}/train, which would be "
+            f"mixed: put the splits around the classes, as in train/{name}"
+        )
     if inner and len(folders) == 1:
         raise ValueError(
             f"data.root {readable(root)} has no class folders, but {readable(inner[0])} has splits: pass --data.root "

@@ -102,6 +102,14 @@ def test_a_saved_set_has_the_splits_that_are_named(hf: Any, tmp_path: Path) -> N
     assert same(data.test_set.images, PIXELS[30:])
 
 
+def test_a_split_that_is_named_for_one_purpose_is_taken_for_no_other(hf: Any, tmp_path: Path) -> None:
+    hf.DatasetDict({"train": table(hf, 0, 30), "validation": table(hf, 30, 40)}).save_to_disk(str(tmp_path / "saved"))
+    data = HFDatasetDataModule(str(tmp_path / "saved"), None, None, test_split="validation", image_size=8)
+    assert same(data.test_set.images, PIXELS[30:])
+    assert data.val_set is not None
+    assert len(data.val_set.images) == 3 and len(data.train_set.images) == 27
+
+
 def test_a_folder_of_images_gives_what_image_folder_gives(hf: Any, tmp_path: Path) -> None:
     for number, (pixels, label) in enumerate(zip(PIXELS, LABELS, strict=True)):
         folder = tmp_path / "photos" / "train" / NAMES[label]

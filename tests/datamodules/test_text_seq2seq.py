@@ -190,11 +190,19 @@ def test_validation_has_the_tasks_in_turn_and_a_test_one_after_the_other(tokeniz
 @pytest.mark.parametrize(("name", "limit"), [("val_dataloader", "limit_val"), ("test_dataloader", "limit_test")])
 def test_a_limited_evaluation_begins_with_batches_of_all_lengths(tokenizer_file: str, name: str, limit: str) -> None:
     module = make_data(Counting(300), tokenizer_file)
-    whole = [batch.index.tolist() for batch in getattr(module, name)()]
+    whole = [batch.sources for batch in getattr(module, name)()]
     attach(module, **{f"{limit}_batches": 2})
     order = evaluation_order(len(whole), "val" if limit == "limit_val" else "test", module.trainer).tolist()
     assert order != list(range(len(whole)))
-    assert [batch.index.tolist() for batch in getattr(module, name)()] == [whole[place] for place in order]
+    assert [batch.sources for batch in getattr(module, name)()] == [whole[place] for place in order]
+
+
+def test_a_limited_validation_has_the_examples_that_it_generates_text_for(tokenizer_file: str) -> None:
+    module = attach(make_data(Counting(200), tokenizer_file), limit_val_batches=2)
+    numbers = torch.cat([batch.index for batch in module.val_dataloader()])
+    assert numbers.tolist() == list(range(len(numbers)))
+    whole = torch.cat([batch.index for batch in attach(module, limit_val_batches=1.0).val_dataloader()])
+    assert whole.tolist() != sorted(whole.tolist()) == list(range(len(numbers)))
 
 
 def test_a_tokenizer_of_very_many_examples_is_trained_on_every_nth(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -202,10 +210,13 @@ def test_a_tokenizer_of_very_many_examples_is_trained_on_every_nth(monkeypatch: 
     module = make_data(task, None)
     everything = [text for part in task.parts() for text in part.tokenizer_texts(part.examples("train"))]
     assert module._tokenizer_texts() == everything
-    monkeypatch.setattr(text_seq2seq, "MOST_TO_TRAIN_A_TOKENIZER", 10)
-    fifth = [text for part in task.parts() for text in part.tokenizer_texts(part.examples("train")[::5])]
-    assert module._tokenizer_texts() == fifth
-    assert len(fifth) == len(everything) // 5
+    monkeypatch.setattr(text_seq2seq, "MOST_TO_TRAIN_A_TOKENIZER", 20)  # ten of each task
+    some = [
+        text
+        for part, step in zip(task.parts(), (4, 2), strict=True)
+        for text in part.tokenizer_texts(part.examples("train")[::step])
+    ]
+    assert module._tokenizer_texts() == some
 
 
 class Short(LightningModule):

@@ -33,6 +33,27 @@ def test_a_split_depends_only_on_seed_and_purpose() -> None:
     assert held_out(1, "validation_split") != first
 
 
+def test_by_names_a_split_stays_as_it_is_when_others_come_and_go() -> None:
+    names = [f"{number}.jpg" for number in range(400)]
+    labels = torch.arange(400) % 4
+
+    def held_out(which: list[int], labels: torch.Tensor) -> set[str]:
+        part = [names[place] for place in which]
+        split = {"seed": 0, "purpose": "test_split", "names": part}
+        _, positions = stratified_split(labels[which], len(which) // 10, **split)  # type: ignore[arg-type]
+        return {part[place] for place in positions.tolist()}
+
+    all_of_them = list(range(400))
+    first = held_out(all_of_them, labels)
+    assert len(first) == 40
+    relabelled = labels.clone()
+    relabelled[7] = (labels[7] + 1) % 4
+    assert len(first ^ held_out(all_of_them, relabelled)) <= 4
+    assert len(first ^ held_out([place for place in all_of_them if place != 200], labels)) <= 4
+    counts = torch.bincount(labels[[names.index(name) for name in first]])
+    assert counts.tolist() == [10, 10, 10, 10]
+
+
 def test_channel_statistics_are_those_of_all_pixels() -> None:
     images = torch.randint(0, 200, (5000, 3, 4, 5), dtype=torch.uint8)
     images[:, 2] = 100
