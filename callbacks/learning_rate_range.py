@@ -76,7 +76,9 @@ class LearningRateRange(Callback):
         """Record the loss; end the run if it has exploded."""
         if not isinstance(pl_module, ShowsTraining):
             return
-        loss = float(trainer.strategy.reduce(pl_module.latest["train/loss"], reduce_op="mean"))
+        latest = pl_module.latest
+        shown = latest.get("train/loss", next(iter(latest.values())))  # bits per character are a loss too
+        loss = float(trainer.strategy.reduce(shown, reduce_op="mean"))
         if math.isfinite(loss):
             self._note(loss)
         curve = smoothed(self.losses)

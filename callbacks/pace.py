@@ -34,6 +34,8 @@ class Pace:
         self._first: tuple[float, int] | None = None
         self._done = 0
         self._total = math.inf
+        self.at_most: float | None = None
+        """Seconds after which the stage ends in any case; None if there is no such limit."""
 
     def skip(self) -> None:
         """Leave the time since the last batch out of the throughput, because it was spent on something else."""
@@ -63,11 +65,12 @@ class Pace:
 
     @property
     def seconds_left(self) -> float | None:
-        """Remaining time; None if the total is unknown or fewer than two batches are done."""
+        """Remaining time; None if the total is unknown or fewer than two batches are done, and there is no limit."""
         if self._first is None or not math.isfinite(self._total) or self._done <= self._first[1]:
-            return None
+            return self.at_most
         per_batch = (self._last - self._first[0]) / (self._done - self._first[1])
-        return max(0.0, (self._total - self._done) * per_batch)
+        left = max(0.0, (self._total - self._done) * per_batch)
+        return left if self.at_most is None else min(left, self.at_most)
 
 
 def format_throughput(pace: Pace, unit: str) -> str:

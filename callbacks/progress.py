@@ -3,6 +3,7 @@
 What the line of an epoch says is in `epoch_line.py`, throughput and time left are in `pace.py`.
 """
 
+import os
 import sys
 import time
 from abc import abstractmethod
@@ -20,6 +21,7 @@ from rich.text import Text
 from callbacks.epoch_line import EpochLine, format_epoch, format_step
 from callbacks.log_stream import log_to_current_stderr
 from callbacks.pace import Clock, Pace, fit_batches, format_throughput, format_time_left
+from callbacks.run.saved_position import time_left
 from callbacks.throttle import Throttle
 from utils.batches import count_examples
 from utils.checks import check_interval
@@ -105,6 +107,7 @@ class PacedProgress(ProgressBar):
         """Record a training batch."""
         done, total = fit_batches(trainer, batch_idx)
         self.paces["train"].batch(count_examples(batch) * trainer.world_size, done, total)
+        self.paces["train"].at_most = time_left(trainer)
         super().on_train_batch_end(trainer, pl_module, outputs, batch, batch_idx)
 
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -339,5 +342,6 @@ class PlainProgress(PacedProgress):
 
 
 def default_progress() -> ProgressBar:
-    """Return a bar if standard output is a terminal, else plain lines."""
-    return RichProgress() if sys.stdout.isatty() else PlainProgress()
+    """Return a bar if standard output is a terminal that can redraw a line, else plain lines."""
+    draws = sys.stdout.isatty() and os.environ.get("TERM", "").lower() not in ("dumb", "unknown")  # as rich decides
+    return RichProgress() if draws else PlainProgress()

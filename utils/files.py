@@ -152,9 +152,15 @@ def refuse_lfs_pointer(path: str | os.PathLike[str]) -> None:
             )
 
 
-def write_text(path: str | os.PathLike[str], text: str) -> None:
-    """Write a whole UTF-8 file or none, line ends as they are in `text`; what UTF-8 cannot encode becomes escapes."""
-    with atomic_path(path) as temporary:
+def write_text(path: str | os.PathLike[str], text: str, parents: bool = True) -> None:
+    """Write a whole UTF-8 file or none, line ends as they are in `text`; what UTF-8 cannot encode becomes escapes.
+
+    Args:
+        path: The file.
+        text: Its content.
+        parents: As for `atomic_path`.
+    """
+    with atomic_path(path, parents) as temporary:
         temporary.write_text(text, encoding="utf-8", errors=ESCAPES, newline="")
 
 

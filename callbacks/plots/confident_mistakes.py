@@ -154,7 +154,7 @@ def errors_of(probabilities: Tensor, labels: Tensor, images: Tensor, number: int
         number: Number of the batch in the evaluation.
     """
     confidence, predicted = probabilities.float().max(1)
-    confidence = torch.where(predicted == labels, -1.0, confidence)
+    confidence = torch.where(predicted == labels, -1.0, confidence.nan_to_num(0.0))
     places = (number << 32) + torch.arange(len(labels), device=labels.device)
     return Mistakes(confidence, predicted, labels, images, places)
 

@@ -128,14 +128,15 @@ class EvaluationFiles(Callback, Generic[Collected]):
 
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Write the newest validation unless it is written already."""
-        self._write(trainer, pl_module)
+        self._write(trainer, pl_module, at_end=True)
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
         """Write the newest validation unless it is written already."""
-        self._write(trainer, pl_module)
+        self._write(trainer, pl_module, at_end=True)
 
-    def _write(self, trainer: Trainer, pl_module: LightningModule) -> None:
+    def _write(self, trainer: Trainer, pl_module: LightningModule, at_end: bool = False) -> None:
         newest, self._newest = self._newest, None
-        if newest is None or newest[0] is None or not trainer.is_global_zero:
+        folder = Path(trainer.default_root_dir)
+        if newest is None or newest[0] is None or not trainer.is_global_zero or (at_end and not folder.is_dir()):
             return
-        self.write(Path(trainer.default_root_dir), newest[0], class_names_of(pl_module), newest[1])
+        self.write(folder, newest[0], class_names_of(pl_module), newest[1])

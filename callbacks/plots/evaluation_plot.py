@@ -32,7 +32,7 @@ class EvaluationPlot(EvaluationFiles[Collected]):
 
     def write(self, folder: Path, collected: Collected, class_names: Sequence[str] | None, title: str) -> None:
         """Draw the figure, and write what it shows."""
-        with atomic_path(folder / self.file_name) as path, drawing():
+        with atomic_path(folder / self.file_name, parents=False) as path, drawing():
             self.figure(collected, class_names, title).savefig(path, dpi=110)
         data = self.data(collected, class_names)
         if data is not None:
@@ -42,4 +42,4 @@ class EvaluationPlot(EvaluationFiles[Collected]):
 def write_data(path: Path, title: str, data: Mapping[str, Any]) -> None:
     """Write data as one line of JSON; `of` in it says what was evaluated."""
     text = json.dumps({"of": title, **data}, ensure_ascii=False, separators=(",", ":"))
-    write_text(path, text + "\n")
+    write_text(path, text + "\n", parents=False)  # a deleted run folder must not return

@@ -59,7 +59,7 @@ class Samples(Callback):
         heading = f"## Epoch {trainer.current_epoch + 1}, step {trainer.global_step}"
         self._sections[trainer.global_step] = f"{heading}\n\n{_table(rows)}"
         newest_first = [section for _, section in sorted(self._sections.items(), reverse=True)]
-        write_text(_path(trainer), "\n\n".join([TITLE, *newest_first]) + "\n")
+        write_text(_path(trainer), "\n\n".join([TITLE, *newest_first]) + "\n", parents=False)
         _log(trainer, rows)
 
 

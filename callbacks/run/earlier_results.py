@@ -1,6 +1,7 @@
 """Results of earlier tests and predictions, kept under a number beside those of the newest one."""
 
 import filecmp
+import json
 import os
 import re
 import shutil
@@ -16,6 +17,8 @@ ALSO_OF_A_FIT = (
     "mistakes.png",
     "mistakes.json",
     "reliability.json",
+    "attention.png",
+    "attention.json",
 )
 """Files that a fit writes too, so that they do not show that there was a test."""
 
@@ -38,8 +41,9 @@ class EarlierResults(Callback):
     """Callback that keeps the files of an earlier test or prediction under a number if the new ones differ.
 
     `test_metrics.json` always belongs to the newest test. The one before, with its hypotheses and plots, becomes
-    `test_metrics-1.json`, the next one `-2`, whether the checkpoint, the data or the settings differ. Repeating a test
-    writes the same bytes, so nothing is kept twice.
+    `test_metrics-1.json`, the next one `-2`, whether the checkpoint, the data or the settings differ. A plot that the
+    newest test does not draw exists under a number alone. Repeating a test writes the same bytes, so nothing is kept
+    twice.
 
     It must come after all callbacks that write such files.
     """
@@ -54,8 +58,12 @@ class EarlierResults(Callback):
             self._kept = keep(Path(trainer.default_root_dir), RESULTS[stage])
 
     def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Remove the second names if nothing changed."""
+        """Remove the second names if nothing changed, else the first names of what was not written again."""
+        kept = self._kept
         self._drop_repeated()
+        for path, copy in kept:
+            if copy.is_file() and _is_untouched(path, copy) and _is_of_an_evaluation(path):
+                path.unlink()
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
         """Remove the second names if nothing changed before the failure."""
@@ -65,11 +73,31 @@ class EarlierResults(Callback):
         kept, self._kept = self._kept, []
         if not kept:
             return
-        if all(path.is_file() and filecmp.cmp(path, copy, shallow=False) for path, copy in kept):
+        results = [pair for pair in kept if pair[0].name not in ALSO_OF_A_FIT]
+        if all(path.is_file() and filecmp.cmp(path, copy, shallow=False) for path, copy in results):
             for _, copy in kept:
                 copy.unlink()
         else:
             rank_zero_info(f"the earlier results are kept: {', '.join(copy.name for _, copy in kept)}")
+
+
+def _is_untouched(path: Path, copy: Path) -> bool:
+    """Return whether a file was not written again since it got its second name."""
+    if not path.is_file():
+        return False
+    return path.samefile(copy) or path.stat().st_mtime_ns == copy.stat().st_mtime_ns
+
+
+def _is_of_an_evaluation(path: Path) -> bool:
+    """Return whether a file comes from a test or prediction: a plot that a fit draws too says so in its JSON."""
+    if path.name not in ALSO_OF_A_FIT:
+        return True
+    data = path.with_suffix(".json")
+    data = data if data.is_file() else data.with_name(f"{data.stem}-1.json")
+    try:
+        return bool(json.loads(data.read_text(encoding="utf-8"))["of"] == "test")
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
 
 
 def keep(folder: Path, names: Sequence[str]) -> list[tuple[Path, Path]]:

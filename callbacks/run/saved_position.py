@@ -93,10 +93,16 @@ def has_made_all_steps(trainer: Trainer) -> bool:
     return 0 <= trainer.max_steps <= trainer.global_step
 
 
+def time_left(trainer: Trainer) -> float | None:
+    """Return the seconds until `max_time` ends training; None without it."""
+    timers = (callback for callback in trainer.callbacks if isinstance(callback, Timer))  # type: ignore[attr-defined]
+    left = [seconds for timer in timers if (seconds := timer.time_remaining()) is not None]
+    return max(0.0, min(left)) if left else None
+
+
 def is_out_of_time(trainer: Trainer) -> bool:
     """Return whether `max_time` ends training."""
-    timers = [callback for callback in trainer.callbacks if isinstance(callback, Timer)]  # type: ignore[attr-defined]
-    return any((left := timer.time_remaining()) is not None and left <= 0 for timer in timers)
+    return time_left(trainer) == 0
 
 
 def is_finished(trainer: Trainer) -> bool:

@@ -59,8 +59,12 @@ class TrainingTimes:
 
     def now(self) -> Totals:
         """Return the totals so far."""
-        session = 0.0 if self._started is None else self.clock() - self._started
-        return self._ended._replace(seconds=self._ended.seconds + session)
+        if self._started is None:
+            return self._ended
+        now, (seconds, validation) = self.clock(), (self._ended.seconds, self._ended.validation_seconds)
+        if self._validation_started is not None:  # one that is stopped here is not training either
+            validation += now - self._validation_started
+        return self._ended._replace(seconds=seconds + now - self._started, validation_seconds=validation)
 
     def start_validation(self) -> None:
         """Start the clock of a validation."""

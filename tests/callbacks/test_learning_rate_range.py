@@ -71,6 +71,14 @@ def test_the_batches_of_one_step_are_one_point(batches: int) -> None:
     assert steepest(callback.factors, callback.losses) == pytest.approx(steepest(FACTORS, curve(0.3)))
 
 
+def test_the_loss_may_be_in_bits() -> None:
+    callback, stepping = LearningRateRange(), Stepping(1)
+    callback._factor = 1.0
+    module = SimpleNamespace(latest={"train/bits_per_character": torch.tensor(3.5)})
+    callback.on_train_batch_end(stepping, module, None, None, 0)  # type: ignore[arg-type]
+    assert callback.losses == [3.5]
+
+
 def test_rates_that_are_all_0_cannot_be_raised() -> None:
     with pytest.raises(ValueError, match=r"all are 0: pass --model\.optimizer\.lr above 0"):
         Stepping(1, rate=0.0).run(LearningRateRange(), curve(0.3))

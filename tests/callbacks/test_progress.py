@@ -200,7 +200,10 @@ def test_the_line_of_an_epoch_has_the_means_over_the_epoch(make_trainer, tiny_da
 
 def test_bar_or_lines(monkeypatch):
     monkeypatch.setattr("sys.stdout.isatty", lambda: True, raising=False)
+    monkeypatch.setenv("TERM", "xterm")
     assert isinstance(default_progress(), RichProgress)
+    monkeypatch.setenv("TERM", "dumb")  # where rich prints nothing until the end
+    assert isinstance(default_progress(), PlainProgress)
     monkeypatch.setattr("sys.stdout.isatty", lambda: False, raising=False)
     assert isinstance(default_progress(), PlainProgress)
 
@@ -208,3 +211,10 @@ def test_bar_or_lines(monkeypatch):
 def test_bad_arguments_are_named():
     with pytest.raises(ValueError, match="every_n_seconds must be a number of at least 0, got -1"):
         PlainProgress(every_n_seconds=-1)
+
+
+def test_the_time_left_is_at_most_that_of_max_time(make_trainer, tiny_data, tiny_classifier, capsys):
+    trainer = make_trainer(PlainProgress(0), enable_progress_bar=True, max_epochs=1000, max_time={"seconds": 2})
+    trainer.fit(tiny_classifier(), tiny_data())
+    left = [line for line in capsys.readouterr().out.splitlines() if line.endswith(" left")]
+    assert left and all(line.endswith(("0:00 left", "0:01 left", "0:02 left")) for line in left)

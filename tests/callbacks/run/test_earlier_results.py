@@ -50,6 +50,23 @@ def test_files_that_did_not_change_stay_with_theirs(tested):
     assert second["test_metrics-1.json"] == first["test_metrics.json"]
 
 
+def test_plots_that_the_newest_test_does_not_draw_exist_under_a_number_alone(
+    tested, make_trainer, tiny_data, tiny_classifier, tmp_path
+):
+    first = tested([0, 1, 2])
+    make_trainer(TestMetrics(), EarlierResults()).test(tiny_classifier(answers=[0, 0, 2]), tiny_data(), verbose=False)
+    there = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    assert not there.keys() & {"confusion_matrix.png", "confusion_matrix.json"}
+    for name in ("confusion_matrix", "test_metrics"):
+        assert there[f"{name}-1.json"] == first[f"{name}.json"]
+
+
+def test_a_validation_between_two_equal_tests_is_not_kept(tested, tmp_path):
+    first = tested([0, 1, 2])
+    (tmp_path / "confusion_matrix.json").write_text('{"of": "validation"}')
+    assert tested([0, 1, 2]) == first
+
+
 def test_a_plot_of_a_validation_is_no_earlier_test(tested, tmp_path):
     (tmp_path / "confusion_matrix.png").write_bytes(b"of a fit")
     assert not any("-1" in name for name in tested([0, 1, 2]))

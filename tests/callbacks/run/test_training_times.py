@@ -3,6 +3,7 @@ from lightning.pytorch import Callback
 
 from callbacks.run.summary import Summary
 from callbacks.run.throughput_file import read_throughput
+from callbacks.run.training_times import TrainingTimes
 from tests.callbacks.fakes import timed_model
 
 
@@ -69,3 +70,12 @@ def test_an_interrupted_fit_has_its_whole_epochs(
     with pytest.raises(RuntimeError, match="power cut"):
         make_trainer(summary(clock), PowerCut(), max_epochs=3).fit(model, tiny_data())
     assert epochs() == [1, 2]
+
+
+def test_a_validation_in_which_a_run_is_stopped_is_not_training():
+    times, now = TrainingTimes(), iter([0.0, 10.0, 25.0])
+    times.clock = lambda: next(now)
+    times.start()
+    times.start_validation()
+    state = times.state_dict()
+    assert (state["seconds"], state["validation_seconds"]) == (25.0, 15.0)
