@@ -41,8 +41,7 @@ class ImageFiles(NamedTuple):
 
         Args:
             fraction: Share of the files to hold out.
-            seed: The same seed and purpose hold out the same files, whatever other files there are, but for a few at the
-                border.
+            seed: The same seed and purpose hold out the same files, whatever others there are, but for a few at the border.
             purpose: What the files are held out for.
         """
         size = round(fraction * len(self.paths))
