@@ -156,6 +156,9 @@ class CharRNN(nn.Module):
         forget_bias: Initial bias of the forget gate of LSTM cells; ignored by other cells. With 1, gradients reach far
             back from the start of training (Jozefowicz et al. 2015, section 4); with 0, short-range patterns are
             learned sooner.
+        input_bound: Initial weights of the characters in the first layer are uniform between this and its negative; if
+            None, as those of `torch.nn` between `hidden_size**-0.5` and its negative. Of one-hot inputs only one weight
+            counts per gate: with 4, a character alone opens or shuts gates, which otherwise takes long to learn.
 
     Raises:
         ValueError: An argument is invalid; the message names it and says what is allowed.
@@ -172,6 +175,7 @@ class CharRNN(nn.Module):
         num_layers: int = 1,
         dropout: float = 0.0,
         forget_bias: float = 1.0,
+        input_bound: float | None = None,
     ) -> None:
         super().__init__()
         check_choice("cell", cell, get_args(Cell))
@@ -182,6 +186,9 @@ class CharRNN(nn.Module):
         for layer in self.layers:
             if isinstance(layer, LSTMLayer):
                 layer.initialize_forget_gate(forget_bias)
+        if input_bound is not None:
+            bound = check_positive("input_bound", input_bound)
+            nn.init.uniform_(self.layers[0].weight_ih, -bound, bound)  # type: ignore[arg-type]
         self.memories = LAYERS[cell].memories
         self.dropout = nn.Dropout(check_fraction("dropout", dropout))
         self.output = nn.Linear(hidden_size, vocab_size)

@@ -41,7 +41,8 @@ class ImageFiles(NamedTuple):
 
         Args:
             fraction: Share of the files to hold out.
-            seed: The same seed and purpose hold out the same files, whatever others there are, but for a few at the border.
+            seed: The same seed and purpose hold out the same files, whatever others there are; a few at the border may
+                differ.
             purpose: What the files are held out for.
         """
         size = round(fraction * len(self.paths))

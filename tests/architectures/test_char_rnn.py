@@ -128,6 +128,15 @@ def test_forget_gate_bias_of_a_new_lstm_is_one():
     assert torch.equal(bias, torch.tensor([0.0, 1.0, 0.0, 0.0]).repeat_interleave(HIDDEN))
 
 
+@pytest.mark.parametrize(("input_bound", "expected"), [(None, HIDDEN**-0.5), (4.0, 4.0)])
+def test_weights_of_characters_have_the_bound_that_is_given(input_bound, expected):
+    torch.manual_seed(0)
+    first, second = CharRNN(VOCAB, hidden_size=HIDDEN, num_layers=2, input_bound=input_bound).layers
+    assert 0.9 * expected < first.weight_ih.abs().max() <= expected
+    for usual in (first.weight_hh, second.weight_ih):
+        assert usual.abs().max() <= HIDDEN**-0.5
+
+
 def test_generate_samples_from_the_tempered_probabilities():
     net, prompt = network("gru"), characters(1, 5)
     many = prompt.expand(6000, -1)
@@ -156,6 +165,7 @@ def test_generate_reads_its_own_output(cell):
         ({"hidden_size": 0}, "hidden_size"),
         ({"num_layers": 0}, "num_layers"),
         ({"dropout": 1.0}, "dropout"),
+        ({"input_bound": 0.0}, "input_bound"),
     ],
 )
 def test_errors_name_invalid_arguments(arguments, named):
