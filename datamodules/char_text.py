@@ -158,7 +158,7 @@ class CharTextDataModule(
             )
 
     def _encode_split(self, split: str) -> Tensor:
-        """Return a split as ids of the model's vocabulary, int64 [N]."""
+        """Return a split as ids of the model's vocabulary, [N], as `encode` does."""
         self._check_length(split)
         begin, end = self.part(split)
         lines_before = self.text.count("\n", 0, begin)
@@ -182,7 +182,7 @@ class CharTextDataModule(
 
         def fetch(starts: Tensor, epoch: int, step: int) -> CharBatch:
             places = starts[:, None] + torch.arange(self.sequence_length)  # [B, T]
-            return CharBatch(ids[places], ids[places + 1])
+            return CharBatch(ids[places].long(), ids[places + 1].long())
 
         return BatchLoader(plan, fetch, lambda: training_position(self.trainer), device_of(self.trainer))
 
@@ -224,7 +224,7 @@ class CharTextDataModule(
         nothing = torch.empty(0, 0, dtype=torch.int64)
 
         def fetch(index: Tensor) -> PromptBatch:
-            return PromptBatch(prompts[int(index)][None] if len(index) else nothing, index)
+            return PromptBatch(prompts[int(index)][None].long() if len(index) else nothing, index)
 
         return evaluation_loader([torch.tensor([number]) for number in prompts], fetch, self.trainer)
 

@@ -9,6 +9,8 @@ from torch import Tensor
 from utils.batches import IGNORED
 from utils.random_streams import torch_generator
 
+_AT_ONCE = 2**22  # characters encoded at once
+
 
 def training_positions(
     size: int, batch_size: int, length: int, *, seed: int, epoch: int, rank: int, world_size: int
@@ -47,6 +49,7 @@ def evaluation_streams(ids: Tensor, max_streams: int) -> tuple[Tensor, Tensor]:
     Returns:
         (characters, targets), both int64 [streams, length].
     """
+    ids = ids.long()
     pairs = len(ids) - 1  # of a character and the next
     length = -(-pairs // max_streams)
     streams = -(-pairs // length)
@@ -57,7 +60,7 @@ def evaluation_streams(ids: Tensor, max_streams: int) -> tuple[Tensor, Tensor]:
 
 
 def encode(text: str, vocabulary: str, source: str, lines_before: int = 0) -> Tensor:
-    """Return the ids of a text, int64 [N].
+    """Return the ids of a text, [N] in the smallest type that has them all: the text stays in memory.
 
     Args:
         text: The text.
@@ -68,13 +71,23 @@ def encode(text: str, vocabulary: str, source: str, lines_before: int = 0) -> Te
     Raises:
         ValueError: A character is unknown; the message names it and its line.
     """
-    points, known = (np.frombuffer(part.encode("utf-32-le"), np.uint32) for part in (text, vocabulary))
-    ids = np.searchsorted(known, points).clip(max=len(known) - 1)
-    if len(unknown := np.flatnonzero(known[ids] != points)):
-        place = int(unknown[0])
-        line = lines_before + 1 + text.count("\n", 0, place)
-        raise ValueError(
-            f"{source}, line {line}: the model does not know the character {text[place]!r} (U+{points[place]:04X}): it "
-            f"was trained on a text with {len(vocabulary)} different characters; remove or replace it"
-        )
-    return torch.from_numpy(ids.astype(np.int64))
+    known = _points(vocabulary)
+    ids = np.empty(len(text), np.uint8 if len(known) <= 256 else np.int32)
+    for start in range(0, len(text), _AT_ONCE):
+        points = _points(text[start : start + _AT_ONCE])
+        found = np.searchsorted(known, points).clip(max=len(known) - 1)
+        if len(unknown := np.flatnonzero(known[found] != points)):
+            place = start + int(unknown[0])
+            line = lines_before + 1 + text.count("\n", 0, place)
+            raise ValueError(
+                f"{source}, line {line}: the model does not know the character {text[place]!r} "
+                f"(U+{ord(text[place]):04X}): it was trained on a text with {len(vocabulary)} different characters; "
+                "remove or replace it"
+            )
+        ids[start : start + len(points)] = found
+    return torch.from_numpy(ids)
+
+
+def _points(text: str) -> np.ndarray[tuple[int], np.dtype[np.uint32]]:
+    """Return the code points of a text."""
+    return np.frombuffer(text.encode("utf-32-le"), np.uint32)

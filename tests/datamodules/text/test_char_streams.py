@@ -54,3 +54,20 @@ def test_ids_are_positions_in_the_vocabulary_in_any_script() -> None:
 def test_an_unknown_character_is_named_with_its_line() -> None:
     with pytest.raises(ValueError, match=r"^here, line 7: .* character '🙃' \(U\+1F643\): .* 3 different characters"):
         encode("a\na🙃", "\na🙂", "here", lines_before=5)
+
+
+@pytest.mark.parametrize(("characters", "dtype"), [(256, torch.uint8), (257, torch.int32)])
+def test_ids_take_the_smallest_type_and_are_made_in_parts(
+    characters: int, dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    vocabulary = "".join(map(chr, range(characters)))
+    text = vocabulary[::-1] * 3
+    whole = encode(text, vocabulary, "here")
+    monkeypatch.setattr("datamodules.text.char_streams._AT_ONCE", 100)
+    parts = encode(text, vocabulary, "here")
+    assert whole.dtype == dtype
+    assert torch.equal(parts, whole)
+    assert parts.tolist() == [ord(character) for character in text]
+    with pytest.raises(ValueError, match=r"here, line 1: the model does not know the character '🙂'"):
+        encode("a" * 350 + "🙂", vocabulary[11:], "here")
+    assert evaluation_streams(parts, 2)[0].dtype == torch.int64
