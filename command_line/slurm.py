@@ -91,7 +91,7 @@ def is_one_of_tasks() -> bool:
 def _is_task_at_terminal() -> bool:
     """Return whether the task to which this process belongs has a terminal, as the shell of `srun --pty` has."""
     try:
-        status = Path(f"/proc/{os.environ['SLURM_TASK_PID']}/stat").read_text()
+        status = Path(f"/proc/{os.environ['SLURM_TASK_PID']}/stat").read_text(encoding="utf-8", errors="replace")
     except (KeyError, OSError):
         return True
     return status.rpartition(")")[2].split()[4] != "0"  # the number of the terminal (man proc)

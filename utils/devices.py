@@ -55,7 +55,7 @@ def _memory_limits(groups: Path = Path("/proc/self/cgroup"), root: Path = Path("
         root: Folder where the groups are; in a container, its own group is the root.
     """
     try:
-        lines = groups.read_text().splitlines()
+        lines = groups.read_text(encoding="utf-8", errors="replace").splitlines()
     except OSError:  # not Linux
         return
     for line in lines:
@@ -66,7 +66,7 @@ def _memory_limits(groups: Path = Path("/proc/self/cgroup"), root: Path = Path("
         group = top / path.lstrip("/")
         for folder in (group, *group.parents):
             try:
-                limit = (folder / name).read_text().strip()
+                limit = (folder / name).read_text(encoding="utf-8").strip()
             except OSError:
                 continue
             if limit.isdecimal():  # else "max"

@@ -123,7 +123,9 @@ class ResumeCheckpoint(Callback):
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Put off the end of the run, which EarlyStopping may have asked for, until its step is complete."""
-        if trainer.state.fn == "fit" and trainer.should_stop and saved_position.has_more_of_step(trainer):
+        if trainer.state.fn != "fit" or not trainer.should_stop or saved_position.is_validation_early(trainer):
+            return
+        if saved_position.has_more_of_step(trainer):
             trainer.should_stop, self._to_end = False, True
 
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
