@@ -85,7 +85,7 @@ def ask_between_steps(timer: Timer, trainer: Trainer) -> None:
         if not has_more_of_step(trainer):
             ask(*arguments)
 
-    timer.on_train_batch_end = on_train_batch_end  # type: ignore[method-assign]
+    timer.on_train_batch_end = on_train_batch_end  # type: ignore[method-assign, assignment]
 
 
 def has_made_all_steps(trainer: Trainer) -> bool:

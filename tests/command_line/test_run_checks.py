@@ -17,7 +17,12 @@ from lightning_modules.optim.schedules import Constant
 
 def settings(**changes: Any) -> SimpleNamespace:
     """The `trainer` section of a config."""
-    defaults = {"default_root_dir": None, "precision": "32-true", "accelerator": "auto", "devices": "auto"}
+    defaults: dict[str, Any] = {
+        "default_root_dir": None,
+        "precision": "32-true",
+        "accelerator": "auto",
+        "devices": "auto",
+    }
     defaults |= {"enable_checkpointing": None, "sync_batchnorm": False}
     return SimpleNamespace(**{**defaults, **changes})
 

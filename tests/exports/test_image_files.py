@@ -141,7 +141,8 @@ def test_the_printed_lines_read_an_image_as_predict_does(tmp_path: Path, monkeyp
     turned, veiled = Image.Exif(), spots.copy()
     turned[0x0112] = 6  # a quarter turn
     veiled.putalpha(Image.linear_gradient("L").resize(spots.size))
-    for image, options in ((spots, {}), (spots, {"exif": turned}), (veiled, {}), (spots.convert("L"), {})):
+    plain: dict[str, Any] = {}
+    for image, options in ((spots, plain), (spots, {"exif": turned}), (veiled, plain), (spots.convert("L"), plain)):
         image.save(tmp_path / "image.png", **options)
         monkeypatch.chdir(tmp_path)
         names: dict[str, Any] = {}
