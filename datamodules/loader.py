@@ -105,13 +105,18 @@ def evaluation_loader(
     return BatchLoader(lambda epoch: mine, lambda part, epoch, step: fetch(part), device=device_of(trainer))
 
 
+def is_limited(split: EvaluationSplit, trainer: Trainer | None) -> bool:
+    """Return whether the trainer leaves out some of an evaluation."""
+    return trainer is not None and bool(active_limits(trainer, [split]))
+
+
 def evaluation_order(size: int, split: EvaluationSplit, trainer: Trainer | None) -> Tensor:
     """Return the order in which an evaluation has its examples, or its batches, as integers [size].
 
     It is their own order unless the trainer leaves some out, as with `limit_val_batches`: the first may all be of one
     class, or the longest texts. Then it is a random order, the same each time.
     """
-    if trainer is None or not active_limits(trainer, [split]):
+    if not is_limited(split, trainer):
         return torch.arange(size)
     return torch.randperm(size, generator=torch_generator("limited_evaluation", 0))
 

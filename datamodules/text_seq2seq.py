@@ -17,10 +17,11 @@ from datamodules.loader import (
     EvaluationSplit,
     evaluation_loader,
     evaluation_order,
+    is_limited,
     require_examples,
     training_position,
 )
-from datamodules.text.bucketing import bucket_pairs, round_up
+from datamodules.text.bucketing import round_up
 from datamodules.text.collation import collate
 from datamodules.text.epoch_plan import TrainingPlan
 from datamodules.text.evaluation_texts import EvaluationTexts, join_texts
@@ -34,7 +35,6 @@ from datamodules.text.tokenizer import TokenizerModel
 from datamodules.text.training_pairs import TrainingPart
 from datamodules.trainer_state import device_of, model_of, stage_of
 from utils.accumulation import accumulated_batches
-from utils.batch_limits import active_limits
 from utils.batches import Seq2SeqBatch
 from utils.checks import check_choice, check_fraction, check_int, check_positive_int
 from utils.contracts import (
@@ -341,27 +341,10 @@ class TextSeq2SeqDataModule(
         """Return a loader of all texts, the longest first; if they are those of a split, there must be some."""
         if split is not None:
             require_examples(split, len(texts.sources))
-        sources = round_up(texts.source_ids.lengths(), self.pad_to_multiple)
-        targets = round_up(texts.target_ids.lengths(), self.pad_to_multiple)
-        # The lengths of texts to generate are unknown: assume those of their sources.
-        steps = bucket_pairs(sources, targets if targets.any() else sources, self.eval_batch_tokens)
-        batches = [torch.from_numpy(step.copy()) for step in reversed(steps)]
+        batches = texts.batches(self.eval_batch_tokens, self.pad_to_multiple)
         if split is not None:
             batches = [batches[place] for place in evaluation_order(len(batches), split, self.trainer).tolist()]
-        places_of = texts.places
-        if split == "val" and self.trainer is not None and active_limits(self.trainer, ["val"]):
+        if split == "val" and is_limited(split, self.trainer):
             # The first examples are those that a validation generates text for: they must be among those that it has
-            places_of = np.empty_like(texts.places)
-            places_of[torch.cat(batches).numpy()] = np.arange(len(places_of))
-
-        def fetch(places: Tensor) -> Seq2SeqBatch:
-            numbers = places.tolist()
-            return collate(
-                [(texts.source_ids.row(number), texts.target_ids.row(number)) for number in numbers],
-                torch.from_numpy(places_of[places.numpy()]),
-                self.pad_to_multiple,
-                [texts.sources[number] for number in numbers],
-                [texts.references[number] for number in numbers] if texts.references else [],
-            )
-
-        return evaluation_loader(batches, fetch, self.trainer)
+            texts = texts.numbered_as_in(batches)
+        return evaluation_loader(batches, lambda rows: texts.collate(rows, self.pad_to_multiple), self.trainer)

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
+import torch
+from torch import Tensor
 
+from datamodules.text.bucketing import bucket_pairs, round_up
+from datamodules.text.collation import collate
 from datamodules.text.token_table import TokenTable
+from utils.batches import Seq2SeqBatch
 
 
 class EvaluationTexts(NamedTuple):
@@ -25,6 +31,35 @@ class EvaluationTexts(NamedTuple):
     sources: list[str]
     references: list[tuple[str, ...]]
     places: np.ndarray
+
+    def batches(self, tokens: int, multiple: int) -> list[Tensor]:
+        """Return the rows of each batch, int64, the longest texts first.
+
+        Args:
+            tokens: Maximum number of tokens in a batch.
+            multiple: Lengths are padded to a multiple of it.
+        """
+        sources, targets = (round_up(ids.lengths(), multiple) for ids in (self.source_ids, self.target_ids))
+        # The lengths of texts to generate are unknown: assume those of their sources.
+        steps = bucket_pairs(sources, targets if targets.any() else sources, tokens)
+        return [torch.from_numpy(step.copy()) for step in reversed(steps)]
+
+    def numbered_as_in(self, batches: Sequence[Tensor]) -> EvaluationTexts:
+        """Return the same texts with the places in which the batches have them."""
+        places = np.empty_like(self.places)
+        places[torch.cat(list(batches)).numpy()] = np.arange(len(places))
+        return self._replace(places=places)
+
+    def collate(self, rows: Tensor, multiple: int) -> Seq2SeqBatch:
+        """Return a batch of some rows, int64, padded to a multiple of a length."""
+        numbers = rows.tolist()
+        return collate(
+            [(self.source_ids.row(number), self.target_ids.row(number)) for number in numbers],
+            torch.from_numpy(self.places[rows.numpy()]),
+            multiple,
+            [self.sources[number] for number in numbers],
+            [self.references[number] for number in numbers] if self.references else [],
+        )
 
 
 def join_texts(parts: list[EvaluationTexts], *, interleave: bool) -> EvaluationTexts:
