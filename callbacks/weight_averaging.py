@@ -111,10 +111,9 @@ class Average(AveragedModel):
         """Update the average with the weights of a module, always the same; the first update copies them."""
         self._has_begun = self._has_begun or bool(self.n_averaged > 0)
         if self._weights is None:
+            # channels_last comes after setup, and one kernel takes only equal layouts
             for average, weight in zip(self.module.parameters(), model.parameters(), strict=True):
-                if (
-                    average.stride() != weight.stride()
-                ):  # channels_last comes after setup; one kernel takes equal layouts
+                if average.stride() != weight.stride():
                     average.data = torch.empty_like(weight).copy_(average)
             self._weights = _Weights(self.module), _Weights(model)
         mine, theirs = (each.by_dtype() for each in self._weights)

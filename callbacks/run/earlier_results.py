@@ -61,9 +61,9 @@ class EarlierResults(Callback):
         """Remove the second names if nothing changed, else the first names of what was not written again."""
         kept = self._kept
         self._drop_repeated()
-        for path, copy in kept:
-            if copy.is_file() and _is_untouched(path, copy) and _is_of_an_evaluation(path):
-                path.unlink()
+        stale = [path for path, copy in kept if copy.is_file() and _is_untouched(path, copy) and _is_of_a_test(path)]
+        for path in stale:
+            path.unlink()
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
         """Remove the second names if nothing changed before the failure."""
@@ -88,14 +88,12 @@ def _is_untouched(path: Path, copy: Path) -> bool:
     return path.samefile(copy) or path.stat().st_mtime_ns == copy.stat().st_mtime_ns
 
 
-def _is_of_an_evaluation(path: Path) -> bool:
+def _is_of_a_test(path: Path) -> bool:
     """Return whether a file comes from a test or prediction: a plot that a fit draws too says so in its JSON."""
     if path.name not in ALSO_OF_A_FIT:
         return True
-    data = path.with_suffix(".json")
-    data = data if data.is_file() else data.with_name(f"{data.stem}-1.json")
     try:
-        return bool(json.loads(data.read_text(encoding="utf-8"))["of"] == "test")
+        return bool(json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))["of"] == "test")
     except (OSError, ValueError, KeyError, TypeError):
         return False
 

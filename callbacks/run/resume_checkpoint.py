@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from lightning.pytorch import Callback, LightningModule, Trainer
-from lightning.pytorch.callbacks import Timer, WeightAveraging
+from lightning.pytorch.callbacks import WeightAveraging
 
 from callbacks.run import saved_position
 from callbacks.run.metrics_csv import MetricsCSV, Row
@@ -87,9 +87,7 @@ class ResumeCheckpoint(Callback):
         self.saved_step = trainer.global_step if trainer.ckpt_path else None
         self._agreement = Agreement(2)
         self._to_end = False
-        for callback in trainer.callbacks:  # type: ignore[attr-defined]
-            if isinstance(callback, Timer):
-                saved_position.ask_between_steps(callback, trainer)
+        saved_position.ask_between_steps(trainer)
         saved_position.begin_epoch_if_between_two(trainer)
         interruption.defer(True)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from enum import Enum, auto
 from typing import Any
 
@@ -77,15 +78,14 @@ def has_more_of_step(trainer: Trainer) -> bool:
     return trainer.fit_loop.epoch_loop._should_accumulate()
 
 
-def ask_between_steps(timer: Timer, trainer: Trainer) -> None:
-    """Have a timer ask for the time only at the last batch of a step: a run that it ends can be saved there."""
-    ask = timer.on_train_batch_end
+def ask_between_steps(trainer: Trainer) -> None:
+    """Have `max_time` end training only at the last batch of a step, where a run can be saved."""
 
-    def on_train_batch_end(*arguments: Any) -> None:
-        if not has_more_of_step(trainer):
-            ask(*arguments)
+    def between_steps(ask: Callable[..., None]) -> Callable[..., None]:
+        return lambda *arguments: None if has_more_of_step(trainer) else ask(*arguments)
 
-    timer.on_train_batch_end = on_train_batch_end  # type: ignore[method-assign, assignment]
+    for timer in _timers(trainer):
+        timer.on_train_batch_end = between_steps(timer.on_train_batch_end)  # type: ignore[method-assign]
 
 
 def has_made_all_steps(trainer: Trainer) -> bool:
@@ -95,9 +95,12 @@ def has_made_all_steps(trainer: Trainer) -> bool:
 
 def time_left(trainer: Trainer) -> float | None:
     """Return the seconds until `max_time` ends training; None without it."""
-    timers = (callback for callback in trainer.callbacks if isinstance(callback, Timer))  # type: ignore[attr-defined]
-    left = [seconds for timer in timers if (seconds := timer.time_remaining()) is not None]
+    left = [seconds for timer in _timers(trainer) if (seconds := timer.time_remaining()) is not None]
     return max(0.0, min(left)) if left else None
+
+
+def _timers(trainer: Trainer) -> list[Timer]:
+    return [callback for callback in trainer.callbacks if isinstance(callback, Timer)]  # type: ignore[attr-defined]
 
 
 def is_out_of_time(trainer: Trainer) -> bool:

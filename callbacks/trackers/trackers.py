@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from callbacks.run.metrics_csv import MetricsCSV, Row
-from callbacks.run.saved_position import is_finished
+from callbacks.run.saved_position import has_more_of_step, is_finished
 from callbacks.run.scores import validation_scores
 from callbacks.trackers import tensorboard
 from callbacks.trackers.images import NewImages
@@ -66,11 +66,10 @@ class Trackers(Callback):
         self, trainer: Trainer, pl_module: LightningModule, outputs: object, batch: object, batch_idx: int
     ) -> None:
         """Log loss and rate of a step; the loggers save them with the next checkpoint or metrics of the model."""
-        epoch_loop = trainer.fit_loop.epoch_loop
-        step, every = epoch_loop._batches_that_stepped, trainer.log_every_n_steps  # type: ignore[attr-defined]
+        step, every = trainer.fit_loop.epoch_loop._batches_that_stepped, trainer.log_every_n_steps  # type: ignore[attr-defined]
         if not trainer.is_global_zero or not every or (step + 1) % every:
             return
-        if not trackers_of(trainer) or epoch_loop._should_accumulate():
+        if not trackers_of(trainer) or has_more_of_step(trainer):
             return
         latest = pl_module.latest if isinstance(pl_module, ShowsTraining) else trainer.callback_metrics
         loss = latest.get("train/loss")
