@@ -23,7 +23,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from torch import Tensor, nn
 
 from benchmarks.paired import Comparison, finish, options
-from benchmarks.shipped import shipped_run, trainer_on
+from benchmarks.shipped import shipped_run
 from command_line.memory import keep_freed_memory
 from command_line.process import quieten
 from datamodules.images.base import ImageDataModule
@@ -152,14 +152,13 @@ def run(device: torch.device, rounds: int, batch_size: int, seconds: float) -> T
         "data.class_path": f"{RandomImages.__module__}.{RandomImages.__name__}",
         "data.batch_size": batch_size,
         "data.size": batch_size * TURN * (rounds + 1),
-        **{f"trainer.{name}": value for name, value in trainer_on(device).items()},
         "trainer.precision": "32-true",
         "trainer.max_steps": TURN * (rounds + 1),
     }
     if math.isfinite(seconds):
         changes["trainer.max_time"] = time.strftime("00:%H:%M:%S", time.gmtime(seconds))
     with tempfile.TemporaryDirectory() as folder:
-        trainer, module, data = shipped_run(["cifar10/resnet20.yaml"], Path(folder), changes, [turns])
+        trainer, module, data = shipped_run(["cifar10/resnet20.yaml"], Path(folder), changes, [turns], device)
         trainer.fit(module, datamodule=data)
     return turns
 

@@ -18,7 +18,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from benchmarks import peers
 from benchmarks.data import cifar10_folder
 from benchmarks.paired import Comparison, Measured, add_compile_option, finish, options
-from benchmarks.shipped import shipped_run, trainer_on
+from benchmarks.shipped import shipped_run
 from command_line.memory import keep_freed_memory
 from command_line.process import quieten
 
@@ -57,13 +57,9 @@ def train(root: Path, scratch: Path, device: torch.device, changes: dict[str, An
     trainer, module, data = shipped_run(
         ["cifar10/custom_cnn.yaml", *(["trainer/gpu.yaml"] if cuda else [])],
         scratch,
-        {
-            "data.root": str(root),
-            "data.verify": False,
-            **{f"trainer.{name}": value for name, value in trainer_on(device).items()},
-            **changes,
-        },
+        {"data.root": str(root), "data.verify": False, **changes},
         [clock],
+        device,
     )
     if cuda:
         torch.cuda.init()

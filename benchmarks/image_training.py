@@ -53,7 +53,7 @@ def train_ours(turns: Turns, root: Path, scratch: Path, changes: dict[str, Any])
         scratch: The run folder.
         changes: What differs from the shipped config.
     """
-    from benchmarks.shipped import shipped_run, trainer_on
+    from benchmarks.shipped import shipped_run
     from command_line.memory import keep_freed_memory
     from command_line.process import quieten
 
@@ -63,13 +63,9 @@ def train_ours(turns: Turns, root: Path, scratch: Path, changes: dict[str, Any])
     trainer, module, data = shipped_run(
         ["cifar10/resnet18.yaml", *(["trainer/gpu.yaml"] if cuda else [])],
         scratch,
-        {
-            "data.root": str(root),
-            "data.verify": False,
-            **{f"trainer.{name}": value for name, value in trainer_on(turns.device).items()},
-            **changes,
-        },
+        {"data.root": str(root), "data.verify": False, **changes},
         [CountSteps(turns)],
+        turns.device,
     )
     network: Any = module.architecture
     batch = getattr(data, "batch_size")  # noqa: B009 (of every datamodule of images)

@@ -113,7 +113,11 @@ def _type_of(owner: type, name: str) -> type:
 
 
 def shipped_run(
-    names: Sequence[str], run_dir: Path, changes: dict[str, Any] | None = None, callbacks: Sequence[Callback] = ()
+    names: Sequence[str],
+    run_dir: Path,
+    changes: dict[str, Any] | None = None,
+    callbacks: Sequence[Callback] = (),
+    device: torch.device | None = None,
 ) -> tuple[Trainer, LightningModule, LightningDataModule]:
     """Return trainer, module and datamodule of a run.
 
@@ -122,12 +126,13 @@ def shipped_run(
         run_dir: The run folder.
         changes: What differs from them, as for `read_config`.
         callbacks: Callbacks after all others.
+        device: The device to run on; None for what the configs say.
     """
     config = read_config(names, changes or {})
     seed = L.seed_everything(config.pop("seed_everything", 0), verbose=False)
     model = build(config["model"] | {"init_args": config["model"]["init_args"] | {"seed": seed}})
     data = build(config["data"] | {"init_args": config["data"]["init_args"] | {"seed": seed}})
-    options = dict(config.get("trainer", {}))
+    options = {**config.get("trainer", {}), **(trainer_on(device) if device is not None else {})}
     given = build(options.pop("callbacks", []))
     sections = [kind(**config.get(name, {})) for name, kind in SECTIONS.items()]
     trainer = AutoPrecisionTrainer(
