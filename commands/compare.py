@@ -8,7 +8,6 @@ from __future__ import annotations
 import shutil
 import sys
 from argparse import ArgumentParser, Namespace
-from itertools import chain
 from pathlib import Path
 
 from command_line.paths import path_argument
@@ -39,10 +38,13 @@ def run(options: Namespace) -> None:
     """
     from reports.comparison import compare
     from reports.comparison_page import as_text, require_page, write_page
+    from sweeps.sweep import trials_in
 
     runs: dict[Path, str] = {}  # each folder once, however it is spelled
-    for run in chain.from_iterable(map(_runs_of, options.runs)):
-        runs.setdefault(Path(run).resolve(), run)
+    for folder in options.runs:
+        trials = trials_in(Path(folder))
+        for run in [folder] if trials is None else map(str, trials):
+            runs.setdefault(Path(run).resolve(), run)
     if len(runs) < 2:
         raise ValueError(f"specify at least two different runs to compare, such as {options.runs[0]} runs/other")
     if options.output is not None:
@@ -53,10 +55,3 @@ def run(options: Namespace) -> None:
     if options.output is not None:
         write_page(comparison, options.output)
         print(f"\n{options.output}")
-
-
-def _runs_of(folder: str) -> list[str]:
-    """Return the trials in the folder of a sweep; any other folder is taken for a run."""
-    if not (Path(folder) / "sweep.db").is_file():
-        return [folder]
-    return [str(trial) for trial in sorted(Path(folder).glob("trial-*")) if (trial / "config.yaml").is_file()]

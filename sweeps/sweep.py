@@ -84,6 +84,13 @@ def trial_folder(plan: Plan, trial: int) -> Path:
     return plan.folder / f"trial-{trial + 1:03}"
 
 
+def trials_in(folder: Path) -> list[Path] | None:
+    """Return the run folders of a sweep's trials that have begun; None if the folder is not that of a sweep."""
+    if not (folder / FILE).is_file():
+        return None
+    return [trial for trial in sorted(folder.glob("trial-*")) if (trial / "config.yaml").is_file()]
+
+
 def _study(plan: Plan) -> Study:
     """Return the study in the sweep's folder, begun if it is new."""
     from sweeps.study import Study, plain_space
@@ -139,10 +146,8 @@ def _note_end(plan: Plan, study: Study, trial: Trial, code: int, pruned: bool) -
         print("  stopped: worse than the median of earlier trials", flush=True)
         return
     interruption.raise_requested()
-    if code == -signal.SIGKILL and study.was_killed_here(trial, newest_change(folder)):
-        reason = "killed twice without progress, perhaps because memory ran out"
-        study.fail(trial, reason)
-        print(f"  failed: {reason}", flush=True)
+    if code == -signal.SIGKILL and study.was_killed_here(trial, _last_saved(folder)):
+        _fail(study, trial, "killed twice without progress, perhaps because memory ran out")
         return
     if code < 0 or code in stopped:
         raise RuntimeError(f"trial {trial.number + 1} was killed; resume the sweep with: {plan.again}")
@@ -152,16 +157,20 @@ def _note_end(plan: Plan, study: Study, trial: Trial, code: int, pruned: bool) -
         raise ValueError(f"the first trial cannot start: {reason}")
     found = best(validations(folder, monitor.metric), monitor) if code == 0 else None
     if found is None:
-        reason = training.last_line(folder) if code else f"it has no {monitor.metric}"
-        study.fail(trial, reason)
-        print(f"  failed: {reason}", flush=True)
+        _fail(study, trial, training.last_line(folder) if code else f"it has no {monitor.metric}")
         return
     score = found.scores[monitor.metric]
     study.complete(trial, score)
     print(f"  best {figure(score)} after epoch {found.epochs}", flush=True)
 
 
-def newest_change(folder: Path) -> int:
+def _fail(study: Study, trial: Trial, reason: str) -> None:
+    """Note and print that a trial has failed, and why."""
+    study.fail(trial, reason)
+    print(f"  failed: {reason}", flush=True)
+
+
+def _last_saved(folder: Path) -> int:
     """Return when the last checkpoint of a run was written, in nanoseconds; 0 without one."""
     last = folder / "checkpoints" / "last.ckpt"
     return last.stat().st_mtime_ns if last.is_file() else 0
