@@ -308,20 +308,6 @@ def test_4935_trackers_hold_config_tags_scores_rate_and_images(tmp_path, server)
     assert server.artifacts == [f"model-{entry['id']}"]
 
 
-def test_the_run_of_an_agent_is_remembered(tmp_path, server, monkeypatch):
-    """W&B gives a run of `wandb sweep` the id and the project of its agent."""
-    own = SimpleNamespace(id="agent1", project="theirs", config=server_config(), offline=False, summary={}, url="x")
-    monkeypatch.setattr(WandbRun, "experiment", own)
-    WandbRun(save_dir=str(tmp_path), project="mine").start({})
-    assert read_id_file(tmp_path) == {"id": "agent1", "project": "theirs", "offline": False}
-    again = WandbRun(save_dir=str(tmp_path), project="mine")
-    assert (again._id, again._project) == ("agent1", "theirs")
-
-
-def server_config() -> SimpleNamespace:
-    return SimpleNamespace(update=lambda config, allow_val_change: None)
-
-
 def served(url: str) -> Any:
     with urllib.request.urlopen(url) as answer:
         return json.load(answer)
