@@ -190,7 +190,8 @@ class PredictsImages(Protocol):
         predict_names: Name of each predicted example: its path or its number.
         predict_classes: Names of the classes that the labels of predicted examples stand for; None if those are
             `class_names`.
-        predict_errors: Why an example cannot be read and has no prediction, by its place in `predict_names`.
+        predict_errors: Why an example of this process cannot be read and has no prediction, by its place in
+            `predict_names`; known when its batch has been asked for.
     """
 
     predict_path: str | None

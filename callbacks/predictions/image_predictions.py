@@ -1,15 +1,19 @@
 """predictions.csv: the predicted class of each image, in the order of the data."""
 
 import csv
-from collections.abc import Mapping
+import os
+from collections import ChainMap
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from lightning.pytorch import LightningModule, Trainer
+from lightning.pytorch.utilities import rank_zero_warn
 
 from callbacks.predictions.prediction_file import PredictionFile
 from callbacks.text_lines import class_name
 from utils.batches import is_classified
 from utils.contracts import PredictsImages, ProvidesImages, class_names_of, datamodule_of
+from utils.distributed import gather_parts
 from utils.files import atomic_path
 
 ImageRow = tuple[int, list[float]]
@@ -30,6 +34,18 @@ class Predictions(PredictionFile[ImageRow]):
 
     file_name = "predictions.csv"
 
+    def __init__(self, output: str | os.PathLike[str] | None = None) -> None:
+        super().__init__(output)
+        self._errors: dict[int, str] = {}
+
+    def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Learn from all processes what could not be read, and write the file."""
+        if stage == "predict":
+            datamodule = datamodule_of(trainer)
+            mine: dict[int, str] = datamodule.predict_errors if isinstance(datamodule, PredictsImages) else {}
+            self._errors = dict(ChainMap(*gather_parts(mine, everywhere=False)))
+        super().teardown(trainer, pl_module, stage)
+
     def rows_of(self, outputs: object) -> dict[int, ImageRow]:
         """Return the label and the probabilities of each image."""
         if not is_classified(outputs) or "index" not in outputs:
@@ -49,7 +65,9 @@ class Predictions(PredictionFile[ImageRow]):
         label_names = predicted.predict_classes if predicted else None
         label_names = label_names or (datamodule.class_names if isinstance(datamodule, ProvidesImages) else None)
         label_names = label_names or classes
-        errors: dict[int, str] = predicted.predict_errors if predicted else {}
+        errors = self._errors
+        if predicted and errors:
+            _warn_of_unreadable(errors, predicted.predict_names)
         labelled = any(label >= 0 for label, _ in rows.values())
         number = len(next(iter(rows.values()))[1])
 
@@ -71,3 +89,11 @@ class Predictions(PredictionFile[ImageRow]):
                 best = max(range(number), key=probabilities.__getitem__)
                 cells += [class_name(classes, best), *(f"{p:.9g}" for p in probabilities)]
                 writer.writerow(cells + [""] * (len(header) - len(cells)))
+
+
+def _warn_of_unreadable(errors: Mapping[int, str], names: Sequence[str], shown: int = 10) -> None:
+    broken = [class_name(names, index) for index in sorted(errors)]
+    rank_zero_warn(
+        f"{len(broken):,} of {len(names):,} images cannot be read and have no prediction; the column `error` of the "
+        f"predictions says why: {', '.join(broken[:shown])}{', ...' if len(broken) > shown else ''}"
+    )

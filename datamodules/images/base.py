@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 import unicodedata
 from abc import abstractmethod
+from collections.abc import Callable
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -23,7 +24,7 @@ from torch import Tensor
 from datamodules.images.augmentation import Augmentation
 from datamodules.images.image_set import ImageSet, near, split_line, take
 from datamodules.images.order import left_out, training_batches
-from datamodules.images.prediction_input import read_prediction_images
+from datamodules.images.prediction_input import find_prediction_files
 from datamodules.loader import (
     BatchLoader,
     EvaluationSplit,
@@ -48,6 +49,7 @@ from utils.contracts import (
 from utils.devices import send
 from utils.digests import digest_of
 from utils.distributed import rank_and_world_size
+from utils.file_names import readable
 from utils.resume_position import checksum
 
 
@@ -228,15 +230,10 @@ class ImageDataModule(
 
     def predict_dataloader(self) -> BatchLoader[ImagePredictionBatch]:
         """Return the loader of this process's images to predict."""
-        examples = self.load_predict()
-        size = len(examples.images)
-        self.predict_names = examples.names or [str(number) for number in range(size)]
-        intact = torch.tensor([place for place in range(size) if place not in self.predict_errors], dtype=torch.int64)
-
-        def fetch(places: Tensor) -> ImagePredictionBatch:
-            return ImagePredictionBatch(take(examples.images, places), examples.labels[places], places)
-
-        return evaluation_loader(intact.split(self.eval_batch_size), fetch, self.trainer)
+        self.predict_errors = {}
+        fetch = self._test_images_to_predict() if self.predict_path is None else self._files_to_predict()
+        places = torch.arange(len(self.predict_names))
+        return evaluation_loader(places.split(self.eval_batch_size), fetch, self.trainer)
 
     def _evaluation_loader(self, examples: ImageSet, split: EvaluationSplit) -> BatchLoader[ImageBatch]:
         size = len(examples.images)
@@ -271,25 +268,34 @@ class ImageDataModule(
 
     # --- prediction --------------------------------------------------------------------------------------------
 
-    def load_predict(self) -> ImageSet:
-        """Return the images to predict: those of `predict_path`, else the test images.
+    def _test_images_to_predict(self) -> Callable[[Tensor], ImagePredictionBatch]:
+        """Return what makes a batch of the test images at some places."""
+        examples = self.test_set
+        self.predict_classes = None
+        self.predict_names = examples.names or [str(number) for number in range(len(examples.images))]
+        return lambda places: ImagePredictionBatch(take(examples.images, places), examples.labels[places], places)
+
+    def _files_to_predict(self) -> Callable[[Tensor], ImagePredictionBatch]:
+        """Return what makes a batch of the images in `predict_path` at some places.
 
         An image below a folder named after a class has that class as its label. Class names and image size are the
-        model's if it knows them. An image that cannot be decoded is black here, and `predict_errors` says why.
+        model's if it knows them. An image that cannot be decoded is left out, and `predict_errors` says why.
 
         Raises:
             FileNotFoundError: `predict_path` does not exist.
             ValueError: It holds no images, or none that can be decoded.
         """
-        self.predict_errors = {}
-        if self.predict_path is None:
-            self.predict_classes = None
-            return self.test_set
+        assert self.predict_path is not None
         self.predict_classes = list(self.model_class_names() or self.class_names or [])
-        examples, self.predict_errors = read_prediction_images(
-            Path(self.predict_path), self.predict_classes, self.prediction_size()
-        )
-        return examples
+        files = find_prediction_files(Path(self.predict_path), self.predict_classes, self.prediction_size())
+        self.predict_names = list(map(readable, files.paths))
+
+        def fetch(places: Tensor) -> ImagePredictionBatch:
+            images, intact, errors = files.read(places)
+            self.predict_errors.update(errors)
+            return ImagePredictionBatch(images, files.labels[intact], intact)
+
+        return fetch
 
     def prediction_size(self) -> int:
         """Return the image size that the model was trained on, else the size of these images."""

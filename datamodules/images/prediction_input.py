@@ -2,30 +2,51 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 import torch
-from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
+from lightning.pytorch.utilities import rank_zero_info
+from torch import Tensor
 
-from datamodules.images.decoding import decode_readable, list_some
-from datamodules.images.image_set import ImageSet
+from datamodules.images.decoding import decode_image, decode_readable
 from datamodules.images.listing import describe_skipped, list_images
 from utils.file_names import one_form, readable
 
 ARGUMENT = "data.predict_path"
 
 
-class PredictionImages(NamedTuple):
-    """Images to predict, and why some of them cannot be decoded, by their number; those are black."""
+class PredictionFiles(NamedTuple):
+    """Image files to predict, which are decoded a batch at a time: there may be more than fit into memory.
 
-    examples: ImageSet
-    errors: dict[int, str]
+    Attributes:
+        paths: The files.
+        labels: int64 [N], -1 where unknown.
+        size: Height and width in pixels of the images.
+    """
+
+    paths: list[Path]
+    labels: Tensor
+    size: int
+
+    def read(self, places: Tensor) -> tuple[Tensor, Tensor, dict[int, str]]:
+        """Return the images at these places that can be decoded, their places, and why the others cannot be.
+
+        Args:
+            places: int64 [B].
+
+        Returns:
+            uint8 [up to B, 3, size, size], int64 [up to B], and the error of each other place.
+        """
+        images, broken = decode_readable([self.paths[place] for place in places.tolist()], self.size)
+        intact = torch.tensor([number for number in range(len(places)) if number not in broken], dtype=torch.int64)
+        errors = {int(places[number]): error for number, error in broken.items()}
+        return images[intact], places[intact], errors
 
 
-def read_prediction_images(path: Path, class_names: Sequence[str], size: int) -> PredictionImages:
-    """Return an image, or the images below a folder, and warn of those that cannot be decoded.
+def find_prediction_files(path: Path, class_names: Sequence[str], size: int) -> PredictionFiles:
+    """Return an image, or the images below a folder.
 
     An image below a folder named after a class has that class as its label, any other -1.
 
@@ -41,12 +62,10 @@ def read_prediction_images(path: Path, class_names: Sequence[str], size: int) ->
     if not path.exists():
         raise FileNotFoundError(f"{ARGUMENT} {readable(path)} does not exist: specify an image or a folder of images")
     files = [path] if path.is_file() else _images_below(path)
+    _check_any_readable(files, size)
     labels = {one_form(name): label for label, name in enumerate(class_names)}
-    images, errors = decode_readable(files, size)
-    _report(errors, files)
-    names = list(map(readable, files))
     of_folders = torch.tensor([_folder_label(file.relative_to(path).parts[:-1], labels) for file in files])
-    return PredictionImages(ImageSet(images, of_folders, names), errors)
+    return PredictionFiles(files, of_folders, size)
 
 
 def _images_below(folder: Path) -> list[Path]:
@@ -74,18 +93,15 @@ def _folder_label(folders: tuple[str, ...], labels: dict[str, int]) -> int:
     return next((labels[name] for name in names if name in labels), -1)
 
 
-def _report(errors: dict[int, str], files: Collection[Path]) -> None:
-    """Warn of images that cannot be decoded.
-
-    Raises:
-        ValueError: None can be.
-    """
-    if len(errors) == len(files):
-        others = f"; none of the {len(files):,} files can be read" if len(files) > 1 else ""
-        raise ValueError(f"{next(iter(errors.values()))}{others}")
-    if errors:
-        broken = [file for place, file in enumerate(files) if place in errors]
-        rank_zero_warn(
-            f"{len(broken):,} of {len(files):,} images cannot be read and have no prediction; the column `error` "
-            f"of the predictions says why: {list_some(broken)}"
-        )
+def _check_any_readable(files: Sequence[Path], size: int) -> None:
+    """Raise ValueError if no file can be decoded."""
+    first_error = ""
+    for file in files:
+        try:
+            decode_image(file, size)
+        except (FileNotFoundError, ValueError) as error:
+            first_error = first_error or str(error)
+        else:
+            return
+    others = f"; none of the {len(files):,} files can be read" if len(files) > 1 else ""
+    raise ValueError(f"{first_error}{others}")

@@ -11,10 +11,12 @@ from typing import Any
 import pytest
 import torch
 from PIL import Image
+from torch import Tensor
 
 from datamodules.digits import DigitsDataModule
 from datamodules.image_folder import ImageFolderDataModule
 from datamodules.images.base import ImageDataModule
+from datamodules.images.decoding import decode_image
 from datamodules.images.image_set import channel_statistics
 from tests.datamodules.trainers import fake_trainer
 
@@ -222,12 +224,27 @@ def test_a_broken_image_to_predict_does_not_lose_the_others(tmp_path: Path) -> N
     for broken in (1, 3):
         (tmp_path / f"{broken}.png").write_bytes((tmp_path / f"{broken}.png").read_bytes()[:60])
     module = make(None, predict_path=str(tmp_path), eval_batch_size=2)
-    with pytest.warns(UserWarning, match=r"2 of 5 images cannot be read and have no prediction.*1.png, .*3.png"):
-        batches = list(module.predict_dataloader())
-    assert [batch.index.tolist() for batch in batches] == [[0, 2], [4]]
-    assert [batch.images[:, 0, 0, 0].tolist() for batch in batches] == [[0, 20], [40]]
+    batches = list(module.predict_dataloader())
+    assert [batch.index.tolist() for batch in batches] == [[0], [2], [4]]
+    assert [batch.images[:, 0, 0, 0].tolist() for batch in batches] == [[0], [20], [40]]
     assert module.predict_names == [str(tmp_path / f"{number}.png") for number in range(5)]
     assert list(module.predict_errors) == [1, 3]
+
+
+def test_images_to_predict_are_decoded_a_batch_at_a_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    decoded: list[str] = []
+
+    def counting(path: Path, size: int) -> Tensor:
+        decoded.append(path.name)
+        return decode_image(path, size)
+
+    for number in range(6):
+        write_image(tmp_path / f"{number}.png", (10 * number, 0, 0))
+    monkeypatch.setattr("datamodules.images.decoding.decode_image", counting)
+    batches = iter(make(None, predict_path=str(tmp_path), eval_batch_size=2).predict_dataloader())
+    assert decoded == []
+    next(batches)
+    assert sorted(decoded) == ["0.png", "1.png"]
 
 
 def test_nothing_that_can_be_predicted_is_an_error(tmp_path: Path) -> None:

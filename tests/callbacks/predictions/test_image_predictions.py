@@ -108,7 +108,8 @@ def test_files_that_cannot_be_read_keep_their_row(make_trainer, tiny_data, tiny_
     places = [0, 2, 3]
     moved = [(image, label, torch.tensor(place)) for (image, label, _), place in zip(items, places, strict=True)]
     data.predict_dataloader = lambda: torch.utils.data.DataLoader(moved, batch_size=2)
-    make_trainer(Predictions()).predict(tiny_classifier(class_names=["a", "b", "c"]), data)
+    with pytest.warns(UserWarning, match=r"1 of 4 images cannot be read and have no prediction.*: caf\\xe9.png$"):
+        make_trainer(Predictions()).predict(tiny_classifier(class_names=["a", "b", "c"]), data)
     rows = read(tmp_path / "predictions.csv")
     assert [row["path"] for row in rows] == ["0.png", r"caf\xe9.png", "2.png", "3.png"]
     assert [row["error"] for row in rows] == ["", "caf.png cannot be read, at all", "", ""]
