@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-WEIGHTS = ("best.ckpt", "last.ckpt")
-"""Checkpoints that stand for a run, the preferred one first."""
+WEIGHTS = {"best.ckpt": "best score", "last.ckpt": "latest state"}
+"""Checkpoints that stand for a run, the preferred one first, and what each of them holds."""
 
 
 def weights_of_run(folder: Path) -> Path | None:

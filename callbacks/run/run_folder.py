@@ -17,6 +17,7 @@ from utils.distributed import gather_parts
 from utils.files import run_folder_of, write_text
 from utils.lock import NAME as LOCK
 from utils.lock import FolderLock
+from utils.run_weights import WEIGHTS
 
 RUN_DIR_VARIABLE = "ONEFORALL_RUN_DIR"
 """Environment variable that tells the processes that Lightning starts for more GPUs which folder it is."""
@@ -24,7 +25,6 @@ RUN_DIR_VARIABLE = "ONEFORALL_RUN_DIR"
 _RUN, _CHOICE = "run folder", "--run_dir or --name"
 _NUMBERED = re.compile(r"config-(\d+)\.yaml")
 
-WEIGHTS = {"best.ckpt": "best score", "last.ckpt": "latest state"}
 PREDICTIONS = ("predictions.csv", "predictions.txt", "predictions.jsonl")  # of images, of text
 
 
