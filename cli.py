@@ -54,6 +54,8 @@ from command_line.configs import BASE, forget, given_configs, with_found_configs
 from command_line.error_line import print_error, wants_traceback
 from command_line.errors import explain, user_errors
 from command_line.help_pages import help_option, with_full_help
+from command_line.invocation import with_checkpoint_flag, with_invocation_last
+from command_line.mistakes import without_checkpoint
 from command_line.open_fields import fill_open_fields, fill_open_precision, given_fields
 from command_line.parser import Parser
 from command_line.paths import checkpoint_file, expand_flags, expand_home, with_checkpoint_files
@@ -61,6 +63,7 @@ from command_line.process import import_packages, prepare_process
 from command_line.resume_changes import accepted_changes
 from command_line.run_checks import check_callbacks, check_data_fits_model, check_trainer_settings
 from command_line.run_options import RUN_OPTIONS, default_name, named_folder, wanted_folder
+from command_line.split_changes import warn_of_other_split
 from command_line.start import answer_early
 from command_line.streams import mend_streams
 from command_line.trainer import AutoPrecisionTrainer
@@ -85,7 +88,7 @@ class OneForAllCLI(LightningCLI):
         self.changes: list[str] = []
         self.given_configs = given_configs(args)
         if not help_option(args):
-            args = with_checkpoint_config(with_run_config(with_found_configs(args)))
+            args = with_checkpoint_config(with_run_config(with_found_configs(with_invocation_last(args))))
         self.whole_command = args
         try:
             super().__init__(
@@ -148,6 +151,8 @@ class OneForAllCLI(LightningCLI):
         options = self.config[self.config.subcommand] = expand_home(self.config[self.config.subcommand])
         if options.get("ckpt_path"):
             options.ckpt_path = checkpoint_file(options.ckpt_path)
+        elif self.config.subcommand != "fit":
+            raise ValueError(without_checkpoint(self.config.subcommand))
         check_trainer_settings(options.trainer)
 
     def _parse_ckpt_path(self) -> None:
@@ -171,6 +176,8 @@ class OneForAllCLI(LightningCLI):
         self.run_dir = self._choose_run_dir(options)
         options.trainer.default_root_dir = str(self.run_dir)
         if self.subcommand != "fit":  # a logger records training; TestFigures sends a test's figures
+            if self.subcommand != "predict" or not options.data.init_args.get("predict_path"):
+                warn_of_other_split(read_config(options.ckpt_path), self.saved_config)
             options.trainer.logger = False
             # An evaluation does not need the states of callbacks that only a fit has
             warnings.filterwarnings("ignore", message="Be aware that when using `ckpt_path`")
@@ -331,7 +338,7 @@ def main(args: list[str] | None = None) -> None:
         with interruption.signals_raise():
             try:
                 import_packages(PACKAGES)
-                args = with_checkpoint_files(args)
+                args = with_checkpoint_files(with_checkpoint_flag(args))
                 OneForAllCLI(args)
             except interruption.Interrupted as interrupted:
                 sys.exit(slurm.leave(interrupted))

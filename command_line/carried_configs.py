@@ -7,22 +7,19 @@ from typing import Any
 import yaml
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 
-from command_line.configs import BASE, given_configs, is_on, option_values
+from command_line.configs import given_configs, is_on, option_values
+from command_line.invocation import TRANSIENT
 from command_line.mistakes import folder_asked_for, without_checkpoint
 from command_line.yaml_files import read_yaml
 from utils.checkpoint_config import plain_config, taken_config
 from utils.checkpoints import newest_intact_checkpoint, read_config
 
-TRANSIENT = ("name", "run_dir", "resume", "ckpt_path", "output", "report", "debug", "trust_checkpoint", BASE)
-"""Options of a single invocation, which a saved config must not set again."""
-
 
 def resolved_config(parser: LightningArgumentParser, options: Any) -> dict[str, Any]:
     """Return the resolved config as plain values, without what only this invocation asked for."""
     config = yaml.safe_load(parser.dump(options, skip_unset=False, format="yaml"))
-    for key in ("weights_only", "verbose", "return_predictions", "config"):
-        config.pop(key, None)
-    return {**config, **dict.fromkeys(TRANSIENT)}
+    asked = {"weights_only", "verbose", "return_predictions", "config", *TRANSIENT}
+    return {key: value for key, value in config.items() if key not in asked}
 
 
 def with_run_config(args: list[str]) -> list[str]:

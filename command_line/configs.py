@@ -19,6 +19,9 @@ SHIPPED = Path(__file__).resolve().parents[1] / "configs"
 BASE = "base"
 """Key of a config that names another one, which it changes."""
 
+FLAGS_ONLY = ("debug", "trust_checkpoint")
+"""Options that only count as flags."""
+
 
 def option_values(args: list[str], *options: str) -> list[str]:
     """Return the values given by `--option value` and `--option=value` for any of the options, in order."""
@@ -47,7 +50,7 @@ def is_on(args: list[str], flag: str) -> bool:
     """Return whether the parser will read a flag as true: the last one counts, with `true` or without a value."""
     *_, value = "false", *option_values([*args, "--"], flag)
     try:
-        return value.startswith("--") or yaml.safe_load(value) is True
+        return value.startswith("-") or yaml.safe_load(value) is True
     except yaml.YAMLError:  # the parser will say what is wrong
         return False
 
@@ -68,6 +71,10 @@ def find_config(name: str) -> Path:
     for candidate in (path, SHIPPED / inside):
         if candidate.is_file():
             return candidate
+    if path.is_dir():
+        inside_it = path / "config.yaml"
+        hint = f"pass {inside_it}, the config of the run" if inside_it.is_file() else "pass a YAML file in it"
+        raise FileNotFoundError(f"config {name} is a folder; {hint}")
     shipped = sorted(file.relative_to(SHIPPED).as_posix() for file in SHIPPED.rglob("*.yaml"))
     near = difflib.get_close_matches(inside.as_posix(), shipped, 1)
     hint = f"did you mean {near[0]}?" if near else f"the shipped ones are {', '.join(shipped)}"
@@ -123,8 +130,17 @@ def _with_found_configs(args: list[str]) -> Iterator[str]:
         new = [base for base in bases if base.resolve() not in applied]
         _check_common_base(path, bases, new, applied)
         for file in (*new, path):
+            _check_flags(file)
             applied.setdefault(file.resolve(), path)
             yield from ("--config", str(file))
+
+
+def _check_flags(path: Path) -> None:
+    """Raise ValueError if a config sets what is read before any config, and what a file may not grant itself."""
+    content = read_yaml(path)
+    for name in FLAGS_ONLY:
+        if content.get(name):
+            raise ValueError(f"config {path} sets {name}, which only a flag can; remove it, and pass --{name}")
 
 
 def _check_common_base(path: Path, bases: list[Path], new: list[Path], applied: dict[Path, Path]) -> None:

@@ -7,9 +7,10 @@ import itertools
 from collections.abc import Iterable
 from pathlib import Path
 
-from command_line.configs import CONFIG_OPTIONS, option_values, with_found_configs
+from command_line.configs import CONFIG_OPTIONS, is_on, option_values, with_found_configs
 from command_line.error_line import wants_traceback
 from command_line.help_pages import COMMANDS, flags, help_option
+from command_line.invocation import checkpoint_asked_for
 from command_line.paths import EMPTY, checkpoint_file, empty_path, expand_flags
 from command_line.run_options import RUN_OPTIONS, wanted_folder
 from command_line.tools import TOOLS
@@ -48,9 +49,9 @@ def mistake_in(args: list[str]) -> str | None:
         folder_asked_for(args)
         with_found_configs(args)
         _check_checkpoint(args)
+        return _missing(args)
     except (ValueError, OSError) as error:
         return text_of(error)
-    return _missing(args)
 
 
 def mistake_in_command(args: list[str]) -> str | None:
@@ -122,15 +123,30 @@ def _meant(name: str, known: list[str]) -> str | None:
 
 def _check_checkpoint(args: list[str]) -> None:
     """Raise FileNotFoundError if the checkpoint does not exist, ValueError if it is only a git-lfs pointer."""
-    for path in option_values(args, "--ckpt_path")[-1:]:
+    if (path := checkpoint_asked_for(args)) is not None:
         require_checkpoint(Path(checkpoint_file(path)))
 
 
 def _missing(args: list[str]) -> str | None:
     """Return what a command lacks: a checkpoint or, for `fit`, anything that says what to train."""
-    if option_values(args, "--ckpt_path"):
+    if checkpoint_asked_for(args):
         return None
     if args[0] != "fit":
         return None if "--print_config" in args else without_checkpoint(args[0])
-    said = any(arg.startswith((*CONFIG_OPTIONS, "--model", "--data", "--resume", "--print_config")) for arg in args)
-    return None if said else without_config("fit", ("model", "data"))
+    if any(arg.startswith((*CONFIG_OPTIONS, "--model", "--data", "--print_config")) for arg in args):
+        return None
+    if is_on(args, "--resume"):
+        return _nothing_to_resume(folder_asked_for(args))
+    return without_config("fit", ("model", "data"))
+
+
+def _nothing_to_resume(folder: Path | None) -> str | None:
+    """Return why a run that is named by its folder alone cannot be resumed; None if nothing is in the way."""
+    if folder is None:
+        return "--resume needs a run: pass --run_dir DIR or --name NAME, or the --config that it began with"
+    if (folder / "config.yaml").is_file():
+        return None
+    return (
+        f"there is no run in {folder} (it has no config.yaml): check --run_dir or --name, or pass --config to start "
+        "one there"
+    )

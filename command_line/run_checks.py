@@ -62,18 +62,26 @@ def check_trainer_settings(trainer: Any) -> None:
             "trainer.sync_batchnorm is true, but torch has batch norms over several processes on GPUs only; pass "
             "--trainer.sync_batchnorm false to train on a CPU"
         )
+    if trainer.check_val_every_n_epoch == 0:
+        raise ValueError(
+            "trainer.check_val_every_n_epoch is 0, but must be at least 1, or null to count batches alone; pass "
+            "--trainer.limit_val_batches 0 for a training without validation"
+        )
     if not re.fullmatch(DEVICES, str(trainer.devices)):
         raise ValueError(f"trainer.devices must be a number, a list of numbers or auto, got {trainer.devices}")
     check_devices(trainer.accelerator, trainer.devices)
 
 
 def check_devices(accelerator: Any, devices: Any) -> None:
-    """Refuse GPUs that this machine does not have.
+    """Refuse GPUs that this machine does not have, and numbered devices where it computes on a CPU.
 
     Raises:
-        ValueError: There is no GPU, or there are fewer than asked for.
+        ValueError: There is no GPU, or there are fewer than asked for; or a CPU is not asked for by a number.
     """
-    if not isinstance(accelerator, str) or accelerator not in ("gpu", "cuda", "mps", "auto"):
+    if not isinstance(accelerator, str) or accelerator not in ("cpu", "gpu", "cuda", "mps", "auto"):
+        return
+    if accelerator == "cpu":
+        _check_processes(devices)
         return
     mps = torch.backends.mps.is_available()
     count = 1 if mps and accelerator != "cuda" else torch.cuda.device_count() if accelerator != "mps" else 0
@@ -85,6 +93,17 @@ def check_devices(accelerator: Any, devices: Any) -> None:
         )
     if count:
         _check_count(devices, count)
+    else:
+        _check_processes(devices)
+
+
+def _check_processes(devices: Any) -> None:
+    """Raise ValueError if a CPU is asked for by anything but a number of processes."""
+    if devices != "auto" and not re.fullmatch("[0-9]+", str(devices)):
+        raise ValueError(
+            f"trainer.devices is {devices}, but a CPU has no numbered devices: pass --trainer.devices 1, or another "
+            "number of processes"
+        )
 
 
 def _check_count(devices: Any, count: int) -> None:

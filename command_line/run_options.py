@@ -22,7 +22,7 @@ class RunOption(NamedTuple):
 
 
 RUN_OPTIONS = (
-    RunOption("name", "NAME", "Name of the run: its folder is runs/NAME, or NAME-2, -3, ..."),
+    RunOption("name", "NAME", "The run folder is runs/NAME; a new training takes runs/NAME-2, -3, ... if that exists."),
     RunOption("run_dir", "DIR", "The run folder, instead of runs/NAME."),
     RunOption(
         "resume",

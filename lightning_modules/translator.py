@@ -44,14 +44,14 @@ class Translator(UsesTokenizer):
         Args:
             texts: Sources; for a single string, the result is a string.
             seed: As in `n_best`.
-            **changes: As in `n_best`.
+            **changes: As in `n_best`, but for `num_return_sequences`.
 
         Raises:
             ValueError: As `n_best`.
         """
         if isinstance(texts, str):
             return self.translate([texts], seed=seed, **changes)[0]
-        n_best = self.n_best(texts, seed=seed, **{**changes, "num_return_sequences": 1})
+        n_best = self.n_best(texts, seed=seed, **for_one_text(changes))
         return [found[0].text if found else "" for found in n_best]
 
     def n_best(
@@ -71,6 +71,8 @@ class Translator(UsesTokenizer):
             ValueError: The model has no tokenizer yet, an option is invalid, or a source is not a string.
         """
         texts = sources_of(texts)
+        if max_source_length is not None:
+            check_positive_int("max_source_length", max_source_length)
         if self.tokenizer is None:
             raise ValueError("there is no tokenizer before training: use TextSeq2Seq.load_from_checkpoint")
         search = text_search(**{**self.decoding, **({"num_beams": 1} if changes.get("do_sample") else {}), **changes})
@@ -86,6 +88,17 @@ class Translator(UsesTokenizer):
         """Return what `generate_texts` does, for token ids [B, S] of sources and the mask of their tokens."""
         assert self.tokenizer is not None
         return generate_texts(self.architecture, self.tokenizer, input_ids, mask, search, self.decode_precision, seed)
+
+
+def for_one_text(options: dict[str, Any]) -> dict[str, Any]:
+    """Return decoding options that give one text per source, whatever the model was trained with.
+
+    Raises:
+        ValueError: They ask for several.
+    """
+    if options.get("num_return_sequences", 1) != 1:
+        raise ValueError("translate returns one text for each source: call n_best for num_return_sequences")
+    return {**options, "num_return_sequences": 1}
 
 
 def sources_of(texts: Iterable[str]) -> list[str]:
@@ -106,6 +119,8 @@ def sources_of(texts: Iterable[str]) -> list[str]:
 def text_search(max_length: int, min_length: int, **options: Any) -> Search:
     """Return a search whose lengths are those of a text: its tokens and the end token, without the start token.
 
+    The minimum is the same number in both: `Search` counts the start token in it, but not the end token.
+
     Args:
         max_length: Maximum length of a text.
         min_length: Minimum length of a text; 0 for none.
@@ -117,4 +132,4 @@ def text_search(max_length: int, min_length: int, **options: Any) -> Search:
     check_positive_int("max_length", max_length)
     if check_int("min_length", min_length) > max_length:
         raise ValueError(f"min_length must be at most max_length, {max_length}, got {min_length}")
-    return Search(max_length=max_length + 1, min_length=min_length + 1 if min_length else 0, **options)
+    return Search(max_length=max_length + 1, min_length=min_length, **options)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import os
 from collections.abc import Iterable, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple, TypeGuard, overload
 
@@ -80,8 +81,11 @@ class ImageModel(Model):
         """
         if not _is_sequence(images):
             return self.classify(_square(images, self.size)[None])[0]
-        squares = [_square(image, self.size) for image in images]
-        return self.classify(torch.stack(squares)) if squares else []
+        found: list[list[Prediction]] = []
+        rest = iter(images)
+        while squares := [_square(image, self.size) for image in islice(rest, AT_ONCE)]:
+            found += self.classify(torch.stack(squares))
+        return found
 
     def predict_readable(self, paths: Sequence[Path]) -> list[list[Prediction] | str]:
         """Return the predictions for each of several files or, for one that cannot be decoded, the error."""

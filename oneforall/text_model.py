@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any, overload
 
 from lightning_modules.text_seq2seq import TextSeq2Seq
-from lightning_modules.translator import sources_of
+from lightning_modules.translator import for_one_text, sources_of
 from oneforall.model import Model
 from utils.batches import ScoredText
 from utils.file_names import readable
@@ -43,14 +43,14 @@ class TextModel(Model):
 
         Args:
             texts: A source or several, without prefix.
-            **options: As in `n_best`.
+            **options: As in `n_best`, but for `num_return_sequences`.
 
         Raises:
             ValueError: As `n_best`.
         """
         if isinstance(texts, str):
             return self.translate([texts], **options)[0]
-        found = self.n_best(texts, **{**options, "num_return_sequences": 1})
+        found = self.n_best(texts, **for_one_text(options))
         return [each[0].text if each else "" for each in found]
 
     def n_best(

@@ -29,7 +29,7 @@ def test_fit_fills_one_folder(finished_run):
 
 def test_saved_config_asks_for_nothing_transient(finished_run):
     config = yaml.safe_load((finished_run / "config.yaml").read_text())
-    assert all(config[key] is None for key in ("name", "run_dir", "resume", "ckpt_path", "output"))
+    assert not {"name", "run_dir", "resume", "ckpt_path", "output", "report", "debug", "trust_checkpoint"} & set(config)
     assert config["trainer"]["default_root_dir"] is None
     assert config["model"]["init_args"]["architecture"]["init_args"]["widths"] == [8, 8, 8]
 
@@ -77,6 +77,41 @@ def test_printed_config_prints_itself_again(oneforall, tmp_path):
     printed = oneforall("fit", "--config", QUICKSTART, "--print_config").out
     (tmp_path / "again.yaml").write_text(printed)
     assert oneforall("fit", "--config", "again.yaml", "--print_config").out == printed
+
+
+def test_the_config_of_a_run_undoes_no_flag(oneforall, finished_run, tmp_path):
+    own = ["--config", str(finished_run / "config.yaml")]
+    # As earlier versions saved it, and as --print_config prints it
+    transient = ("name", "run_dir", "resume", "ckpt_path", "output", "report", "debug", "trust_checkpoint")
+    (tmp_path / "printed.yaml").write_text("".join(f"{name}: null\n" for name in transient))
+    for config in (own, ["--config", "printed.yaml"]):
+        before = ["--ckpt_path", checkpoint_of(finished_run), "--run_dir", "tested", "--report", "false"]
+        assert oneforall("test", *before, *config).code == 0
+        assert json.loads((tmp_path / "tested/test_metrics.json").read_text())["test/accuracy"] > 0.5
+        assert not (tmp_path / "tested/report.html").exists()
+        shutil.rmtree(tmp_path / "tested")
+    more = ["--ckpt_path", checkpoint_of(finished_run, "last.ckpt"), "--name", "more", "--trainer.max_epochs", "3"]
+    assert oneforall("fit", *more, *own, "--trainer.max_epochs", "3").code == 0
+    with (tmp_path / "runs/more/metrics.csv").open() as file:
+        assert [row["epoch"] for row in csv.DictReader(file)] == ["2"]  # continued, not begun
+
+
+def test_a_printed_test_can_be_run_as_it_is(oneforall, finished_run, tmp_path):
+    printed = oneforall("test", "--ckpt_path", checkpoint_of(finished_run), "--print_config").out
+    (tmp_path / "again.yaml").write_text(printed)
+    outcome = oneforall("test", "--config", "again.yaml", "--run_dir", "again")
+    assert outcome.code == 0
+    assert (tmp_path / "again/test_metrics.json").is_file()
+
+
+def test_figures_of_another_run_are_not_overwritten(oneforall, finished_run):
+    (finished_run.parent / "other").mkdir()
+    (finished_run.parent / "other/config.yaml").write_text("seed_everything: 0\n")
+    other = str(finished_run.parent / "other")
+    outcome = oneforall("test", "--ckpt_path", checkpoint_of(finished_run), "--run_dir", other)
+    assert outcome.code == 2
+    assert "other is the folder of another run" in outcome.last_line
+    shutil.rmtree(other)
 
 
 def test_a_preset_keeps_callbacks_and_loggers(oneforall, tmp_path):
@@ -162,7 +197,8 @@ def test_other_figures_and_predictions_keep_the_earlier_ones(oneforall, finished
     checkpoint = ["--ckpt_path", "run/checkpoints/best.ckpt"]
     assert oneforall("test", *checkpoint).code == 0
     other = ["--data.split_seed", "1", "--trainer.limit_test_batches", "1"]
-    assert oneforall("test", *checkpoint, *other).code == 0
+    with pytest.warns(UserWarning, match=r"held out than in training \(data.split_seed 1 instead of 0\)"):
+        assert oneforall("test", *checkpoint, *other).code == 0
     assert (tmp_path / "run" / "confusion_matrix-1.png").is_file()
     newest, earlier = (
         json.loads((tmp_path / "run" / f"test_metrics{number}.json").read_text()) for number in ("", "-1")

@@ -16,7 +16,8 @@ import torch
 from utils.error_text import text_of
 from utils.files import atomic_path
 
-_HASH = re.compile(r"-([0-9a-f]{8,})\.")
+_DATE = r"(?:19|20)\d\d(?:0[1-9]|1[0-2])(?:0[1-9]|[12]\d|3[01])"
+_HASH = re.compile(rf"-(?!{_DATE}\.)([0-9a-f]{{8,}})\.")
 SECONDS = 20
 """Timeout: how long a server may stay silent."""
 

@@ -157,11 +157,18 @@ def evaluation_folder(wanted: Path | None, ckpt_path: str, output: str | None = 
         output: The file that predictions are written to; its folder is created.
 
     Raises:
+        FileExistsError: The requested folder is that of another run.
         OSError: A folder cannot be created or written to, or `output` is one or leads to a pipe between two programs.
     """
+    own = run_folder_of(Path(ckpt_path))
+    folder = wanted or own
+    if folder.resolve() != own.resolve() and (folder / "config.yaml").is_file():
+        raise FileExistsError(
+            f"{folder} is the folder of another run, whose figures would be lost; pass another --run_dir or --name, or "
+            f"none to write into {own}"
+        )
     if output:
         _prepare_output(Path(output))
-    folder = wanted or run_folder_of(Path(ckpt_path))
     make_folder(folder)
     return folder
 

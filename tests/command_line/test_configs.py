@@ -86,6 +86,24 @@ def test_values_of_an_option_keep_the_order_of_the_command() -> None:
     assert given_configs(args) == ["a", "b", "c", "d"]
 
 
+def test_a_folder_is_not_a_config_but_may_hold_one(folder: Path) -> None:
+    (folder / "run").mkdir()
+    with pytest.raises(FileNotFoundError, match="config run is a folder; pass a YAML file in it"):
+        find_config("run")
+    (folder / "run/config.yaml").write_text("seed_everything: 3\n")
+    with pytest.raises(FileNotFoundError, match=r"config run is a folder; pass run/config\.yaml"):
+        find_config("run")
+
+
+@pytest.mark.parametrize("name", ["debug", "trust_checkpoint"])
+def test_what_only_a_flag_can_set_is_refused_in_a_config(folder: Path, name: str) -> None:
+    (folder / "saved.yaml").write_text(f"{name}: null\n")
+    assert with_found_configs(["fit", "-c", "saved.yaml"]) == ["fit", "--config", "saved.yaml"]
+    (folder / "own.yaml").write_text(f"{name}: true\n")
+    with pytest.raises(ValueError, match=f"config own.yaml sets {name}, which only a flag can; .*--{name}"):
+        with_found_configs(["fit", "-c", "own.yaml"])
+
+
 def test_options_are_left_out_with_their_values_and_nothing_else() -> None:
     args = ["fit", "--name", "--x", "--names", "a", "--seeds=0..4", "-c", "b", "--name=c", "--y", "--seeds"]
     assert without(args, "--name", "--seeds") == ["fit", "--names", "a", "-c", "b", "--y"]
@@ -97,6 +115,7 @@ def test_options_are_left_out_with_their_values_and_nothing_else() -> None:
     [
         ("--trust", True),
         ("--trust --other", True),
+        ("--trust -o", True),
         ("--trust=true", True),
         ("--trust True --other", True),
         ("--other --trust yes", True),
@@ -117,6 +136,6 @@ def test_a_flag_is_on_where_the_parser_reads_it_as_true(given: str, on: bool) ->
     if "--trust=[" in args:
         return
     parser = ArgumentParser(exit_on_error=False)
-    for name in ("--trust", "--other"):
-        parser.add_argument(name, type=bool | None, nargs="?", const=True)
+    for name in (["--trust"], ["-o", "--other"]):
+        parser.add_argument(*name, type=bool | None, nargs="?", const=True)
     assert bool(parser.parse_args(args).trust) == on

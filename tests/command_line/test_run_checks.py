@@ -5,6 +5,8 @@ from typing import Any
 
 import pytest
 import torch
+from lightning.fabric.utilities.exceptions import MisconfigurationException
+from lightning.pytorch import Trainer
 from lightning.pytorch.callbacks import BatchSizeFinder, EarlyStopping, LearningRateFinder
 
 from architectures.char_rnn import CharRNN
@@ -23,7 +25,7 @@ def settings(**changes: Any) -> SimpleNamespace:
         "accelerator": "auto",
         "devices": "auto",
     }
-    defaults |= {"enable_checkpointing": None, "sync_batchnorm": False}
+    defaults |= {"enable_checkpointing": None, "sync_batchnorm": False, "check_val_every_n_epoch": 1}
     return SimpleNamespace(**{**defaults, **changes})
 
 
@@ -46,6 +48,7 @@ def gpus(monkeypatch: pytest.MonkeyPatch) -> Any:
         ({"precision": "bf16-true"}, r"bf16-true.*--trainer\.precision bf16-mixed"),
         ({"enable_checkpointing": False}, r"enable_checkpointing is false.*BestCheckpoint.*remove the setting"),
         ({"devices": "abc"}, r"trainer\.devices must be a number"),
+        ({"check_val_every_n_epoch": 0}, r"check_val_every_n_epoch is 0, .*--trainer\.limit_val_batches 0"),
         ({"precision": "16-true"}, r"16-true.*--trainer\.precision 16-mixed"),
     ],
 )
@@ -55,11 +58,25 @@ def test_settings_with_a_better_one_are_refused(changes: dict[str, Any], message
         check_trainer_settings(settings(**changes))
 
 
-def test_trainer_settings_are_a_section() -> None:
+def test_trainer_settings_are_a_section(gpus: Any) -> None:
     with pytest.raises(ValueError, match="trainer is 3, but must have settings below it"):
         check_trainer_settings(3)
+    gpus(2)
     for devices in ("auto", 1, -1, "2", [0, 1], "0,1", "0,", "[0, 1]"):
-        check_trainer_settings(settings(devices=devices, accelerator="cpu"))
+        check_trainer_settings(settings(devices=devices))
+
+
+def test_numbered_devices_of_a_cpu_are_refused(gpus: Any) -> None:
+    gpus(0)
+    for accelerator in ("cpu", "auto"):
+        for devices in ("auto", 1, "2"):
+            check_devices(accelerator, devices)
+            Trainer(accelerator=accelerator, devices=devices, logger=False)
+        for devices in ([0], "0,1", -1, "-1"):
+            with pytest.raises((TypeError, MisconfigurationException)):  # which end in a traceback
+                Trainer(accelerator=accelerator, devices=devices, logger=False)
+            with pytest.raises(ValueError, match=r"a CPU has no numbered devices: pass --trainer\.devices 1"):
+                check_devices(accelerator, devices)
 
 
 def test_a_gpu_that_is_not_there_is_refused(gpus: Any) -> None:

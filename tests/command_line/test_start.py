@@ -80,6 +80,11 @@ def test_commands_and_help_pass() -> None:
         ),
         ("fit --ckpt_path there.ckpt --name=", "--name '' is runs/ itself; pass a name within it"),
         ("fit --resume --name=a/../../x", "--name a/../../x is outside runs/"),
+        ("fit --resume --run_dir run2", "there is no run in run2 (it has no config.yaml): check --run_dir or --name"),
+        ("fit --resume --name run2", "there is no run in runs/run2 (it has no config.yaml)"),
+        ("fit --resume false", "needs model and data; pass a config"),
+        ("fit --resume_checkpoint.every_n_seconds 5", "needs model and data; pass a config"),
+        ("fit --resume", "--resume needs a run: pass --run_dir DIR or --name NAME, or the --config"),
         ("test --ckpt_path pointer.ckpt", "pointer.ckpt is a pointer of git-lfs"),
     ],
 )
@@ -104,7 +109,7 @@ def test_a_mistake_that_needs_no_parser(
         "fit --config quickstart/images.yaml --model.architecture ResNet --data.batch_size 8",
         "fit --config quickstart/images.yaml --trainer.callbacks+ EMA --checkpoint.mode=min --resume",
         "fit --model ImageClassifier",  # lacks the data, which the parser says with what they may be
-        "fit --run_dir x --resume",
+        "fit --run_dir run --resume",
         "fit --print_config",
         "test --config quickstart/images.yaml --print_config",
         "test --ckpt_path there.ckpt --verbose false",
@@ -117,6 +122,7 @@ def test_a_mistake_that_needs_no_parser(
 def test_all_else_is_left_to_the_parser(args: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     Path("run/checkpoints").mkdir(parents=True)
+    Path("run/config.yaml").touch()
     for path in ("there.ckpt", "run/checkpoints/last.ckpt"):
         Path(path).touch()
     assert mistake_in(args.split()) is None

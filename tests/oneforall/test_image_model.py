@@ -54,6 +54,21 @@ def test_every_form_of_an_image_gives_the_same(classifier: ImageModel, pictures:
     assert classifier.predict([]) == []
 
 
+def test_many_images_are_read_a_part_at_a_time(
+    classifier: ImageModel, pictures: list[Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    expected = classifier.predict(pictures)
+    sizes: list[int] = []
+    classify = classifier.classify
+    monkeypatch.setattr("oneforall.image_model.AT_ONCE", 2)
+    monkeypatch.setattr(classifier, "classify", lambda images: sizes.append(len(images)) or classify(images))
+    found = classifier.predict(pictures)
+    assert [each[0].name for each in found] == [each[0].name for each in expected]
+    assert max(sizes) == 2
+    assert sum(sizes) == len(pictures)
+    assert classifier.predict([]) == []
+
+
 def test_grey_and_transparent_arrays_are_images_too(classifier: ImageModel) -> None:
     grey = np.full((20, 30), 77, np.uint8)
     expected = classifier.predict(np.stack([grey] * 3, 2))

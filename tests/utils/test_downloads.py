@@ -50,6 +50,13 @@ def test_what_ends_early_is_not_kept(server: str) -> None:
     assert not list(place_of(address).parent.iterdir())
 
 
+def test_a_date_in_a_name_is_no_digest(server: str) -> None:
+    assert fetch(f"{server}/net-20240115.pth").read_bytes() == b"first"
+    assert place_of(f"{server}/net-20240115.pth") != place_of(f"{server}/other/net-20240115.pth")
+    for name in ("vgg13-19584684.pth", "vit_h_14_swag-80465313.pth"):  # torchvision's, whose digests have no letter
+        assert place_of(f"{server}/{name}").name == name
+
+
 def test_a_digest_in_a_name_is_verified_and_the_name_kept(server: str) -> None:
     assert fetch(f"{server}/net-{DIGEST}.pth").name == f"net-{DIGEST}.pth"
     with pytest.raises(OSError, match="invalid hash value"):

@@ -1,0 +1,34 @@
+"""A module of the user that has the name of one of ours is named."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.mark.parametrize("hiding", ["utils.py", "command_line/__init__.py"])
+def test_a_module_that_hides_a_package_is_named(tmp_path: Path, hiding: str) -> None:
+    (tmp_path / hiding).parent.mkdir(exist_ok=True)
+    (tmp_path / hiding).write_text("")
+    (tmp_path / "script.py").write_text("import oneforall\n")
+    run = subprocess.run(
+        [sys.executable, "script.py"],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+    )
+    package = Path(hiding).parts[0].removesuffix(".py")
+    assert run.returncode == 1
+    assert f"{tmp_path / hiding} hides the package `{package}` of One for All: rename it" in run.stderr.splitlines()[-1]
+
+
+def test_a_missing_library_is_not_explained_away() -> None:
+    from oneforall.hidden import explain_hidden
+
+    missing = ModuleNotFoundError("No module named 'numpy'", name="numpy")
+    assert explain_hidden(missing) is None
