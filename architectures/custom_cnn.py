@@ -97,9 +97,12 @@ class PatchWhitening(nn.Conv2d):
 
         Second moments replace the covariance because the images are normalised, so the mean patch is near zero.
         """
-        patches = F.unfold(images.float(), self.kernel_size)  # [N, 12, (H-1)(W-1)]
-        moments = torch.einsum("npl,nql->pq", patches, patches) / (patches.size(0) * patches.size(2))
-        eigenvalues, eigenvectors = torch.linalg.eigh(moments)  # eigenvectors are columns
+        moments, count = torch.zeros(self.weight[0].numel(), self.weight[0].numel(), device=images.device), 0
+        for some in images.split(256):  # all patches together would take twelve times the memory of the images
+            patches = F.unfold(some.float(), self.kernel_size).transpose(0, 1).flatten(1)  # [12, B (H-1)(W-1)]
+            moments += patches @ patches.T
+            count += patches.shape[1]
+        eigenvalues, eigenvectors = torch.linalg.eigh(moments / count)  # eigenvectors are columns
         self._set_filters((eigenvectors / (eigenvalues + WHITENING_EPSILON).sqrt()).T)
 
     @torch.no_grad()

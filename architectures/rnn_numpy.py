@@ -196,7 +196,8 @@ def train(text: str, hidden_size: int, chunk: int, rate: float, steps: int, repo
         seed: Seed of the initial weights and the samples.
     """
     alphabet = sorted(set(text))
-    ids = np.array([alphabet.index(character) for character in text])
+    id_of = {character: number for number, character in enumerate(alphabet)}
+    ids = np.array([id_of[character] for character in text])
     generator = np.random.default_rng(seed)
     parameters = initial_parameters(len(alphabet), hidden_size, generator)
     optimizer = Adagrad(parameters, rate)

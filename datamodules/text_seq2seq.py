@@ -78,7 +78,8 @@ class TextSeq2SeqDataModule(
             epoch. Sequences become longer, and are truncated at the maximum lengths. Span corruption does not use it.
         max_source_length: Maximum source length in tokens, prefix and end of sequence included.
         max_target_length: Maximum target length in tokens, end of sequence included.
-        over_length: What happens to longer training pairs: truncate keeps the beginning of a text, drop skips the pair.
+        over_length: What happens to longer training pairs: truncate keeps the beginning of a text, drop skips the
+            pair, and with several references the example if one of them is too long.
             In evaluation and prediction, long texts are always truncated, so that no example is missing. The number of
             truncated or dropped texts is reported.
         batch_tokens: Maximum number of tokens in a training batch, per process: sources and targets together, padding

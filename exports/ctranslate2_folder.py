@@ -84,6 +84,7 @@ def _options(found: dict[str, Any]) -> dict[str, Any]:
         "min_decoding_length": max(0, found["min_length"] - 1),  # which does not count the end token
         "length_penalty": found["length_penalty"],
         "return_end_token": True,  # else the penalty does not count it either
+        "max_input_length": 0,  # longer sources are cut where they are encoded, if at all
     }
     if found["no_repeat_ngram_size"]:
         options["no_repeat_ngram_size"] = found["no_repeat_ngram_size"]

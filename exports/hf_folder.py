@@ -81,13 +81,13 @@ def _tokenizer_config(model: TextModel) -> dict[str, Any]:
 
 
 def _generation_config(module: TextSeq2Seq) -> dict[str, Any]:
-    """Return the options of `test` by transformers' names; its lengths include the start token."""
+    """Return the options of `test` by transformers' names; its maximum length includes the start token."""
     config, options = module.architecture.config, decoding_options(module)
-    lengths = {name: options[name] + 1 for name in ("max_length", "min_length") if options.get(name)}
+    longest = {"max_length": options["max_length"] + 1}
     # With its cache, transformers cannot decode if the decoder is deeper than the encoder
     without_cache = {"use_cache": False} if config.decoder_depth > config.num_layers else {}
     ids = {name: getattr(config, name) for name in ("decoder_start_token_id", "eos_token_id", "pad_token_id")}
-    return ids | options | lengths | without_cache
+    return ids | options | longest | without_cache
 
 
 def _write_json(path: Path, content: dict[str, Any]) -> None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, get_args
+
+from utils.checks import check_choice
 
 if TYPE_CHECKING:
     from sacrebleu.metrics.bleu import BLEU
@@ -55,6 +57,19 @@ def score_texts(
         else:
             results[name] = _corpus_score(_scorer(name, bleu_tokenizer), hypotheses, references)
     return results
+
+
+def score_names(scores: Sequence[ScoreName]) -> tuple[ScoreName, ...]:
+    """Return the names of scores to compute.
+
+    Raises:
+        ValueError: There is no such score, or they are one string, whose letters would be names.
+    """
+    if isinstance(scores, str):
+        raise ValueError(f"scores must be a list such as [{scores}], got {scores!r}")
+    for name in scores:
+        check_choice("scores", name, get_args(ScoreName))
+    return tuple(scores)
 
 
 def names_of(scores: Sequence[ScoreName]) -> list[str]:

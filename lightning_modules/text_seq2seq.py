@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Collection, Sequence
-from typing import Any, ClassVar
+from typing import Any, ClassVar, get_args
 
 import torch
 from tokenizers import Tokenizer
@@ -20,10 +20,10 @@ from lightning_modules.pretrained_t5 import load_weights
 from lightning_modules.special_ids import check_special_ids
 from lightning_modules.t5_config import complete_t5_config
 from lightning_modules.text_generation import Seed
-from lightning_modules.text_metrics import BleuTokenizer, ScoreName, names_of, score_texts, signature
+from lightning_modules.text_metrics import BleuTokenizer, ScoreName, names_of, score_names, score_texts, signature
 from lightning_modules.translator import SAMPLING, Translator, text_search
 from utils.batches import GeneratedText, Hypotheses, Seq2SeqBatch
-from utils.checks import check_at_least, check_fraction, check_int
+from utils.checks import check_at_least, check_choice, check_fraction, check_int
 from utils.contracts import HasTestSettings, LimitsLength, ProvidesTokens, datamodule_of
 from utils.random_streams import torch_generator
 
@@ -109,7 +109,8 @@ class TextSeq2Seq(LanguageModule, Translator, LimitsLength, HasTestSettings):
         self.architecture: T5 = architecture
         self.label_smoothing = check_fraction("label_smoothing", label_smoothing)
         self.z_loss = check_at_least("z_loss", z_loss)
-        self.scores = tuple(scores)
+        self.scores = score_names(scores)
+        check_choice("bleu_tokenizer", bleu_tokenizer, get_args(BleuTokenizer))
         self.bleu_tokenizer: BleuTokenizer = bleu_tokenizer
         self.max_length = max_length
         self.num_return_sequences = num_return_sequences
@@ -128,6 +129,7 @@ class TextSeq2Seq(LanguageModule, Translator, LimitsLength, HasTestSettings):
         }
         self.search = text_search(**self.decoding)
         self.greedy = text_search(max_length, min_length=0)
+        check_choice("decode_precision", decode_precision, get_args(DecodePrecision))
         self.decode_precision: DecodePrecision = decode_precision
         self.validation_examples = check_int("validation_examples", validation_examples)
         self.init_from = init_from

@@ -73,7 +73,7 @@ class Attention(nn.Module):
         """Return the attention output [B, Q, M] for projected queries, keys and values; see `forward`."""
         if record is not None:
             record.append(scores(q_BHQD, k_BHKD, bias).float().softmax(dim=-1))
-        if trains_on_cpu(q_BHQD):
+        if plain_steps_are_faster(q_BHQD):
             out_BHQD = self.dropout(scores(q_BHQD, k_BHKD, bias).softmax(dim=-1)) @ v_BHKD
         else:
             # Other backends than these two have returned wrong gradients with a bias.
@@ -93,12 +93,13 @@ def scores(q_BHQD: Tensor, k_BHKD: Tensor, bias: Tensor) -> Tensor:
     return (q_BHQD @ k_BHKD.transpose(-1, -2)).add_(bias)
 
 
-def trains_on_cpu(q: Tensor) -> bool:
-    """Return whether dropout and the gradient of the bias are to be computed on a CPU.
+def plain_steps_are_faster(q: Tensor) -> bool:
+    """Return whether to write attention out as softmax(q k^T + bias) v instead of calling torch's fused kernel.
 
-    There, torch's fused kernel has neither: `scaled_dot_product_attention` would take the same steps as we do, with
-    slower dropout, two products by a scale of 1 and tests for rows that see nothing. For a bias without a gradient and
-    no dropout it has the kernel, whose derivative in bfloat16 is slower than that of the steps (results/LOG.md).
+    That is so where gradients are computed on a CPU. The kernel there has neither dropout nor a gradient of the bias:
+    `scaled_dot_product_attention` would take the same steps as we do, with slower dropout, two products by a scale of 1
+    and tests for rows that see nothing. Without dropout and for a bias without a gradient it has the kernel, whose
+    derivative in bfloat16 is slower than that of the steps (results/LOG.md).
     """
     in_eager_mode = torch.is_grad_enabled() and not torch.compiler.is_compiling()
     return in_eager_mode and q.device.type == "cpu" and q.dtype in (torch.float32, torch.bfloat16)

@@ -11,7 +11,7 @@ from architectures.t5.next_tokens import best_tokens, mask_forbidden, start_hypo
 from architectures.t5.search import Search
 
 NO_HYPOTHESIS = -1e9
-"""Score of an empty place among hypotheses."""
+"""Score of an empty place among running hypotheses, far below any sum of log-probabilities."""
 
 
 def beam_search(decoder: IncrementalDecoder, search: Search) -> tuple[Tensor, Tensor]:
@@ -21,7 +21,7 @@ def beam_search(decoder: IncrementalDecoder, search: Search) -> tuple[Tensor, Te
 
     running_BKT = start_hypotheses(decoder.config, (num_sources, num_beams, search.max_length), device)
     no_score_BK = torch.full((num_sources, num_beams), NO_HYPOTHESIS, dtype=torch.float32, device=device)
-    running_score_BK, ended_score_BK = no_score_BK.clone(), no_score_BK
+    running_score_BK, ended_score_BK = no_score_BK.clone(), torch.full_like(no_score_BK, -torch.inf)
     running_score_BK[:, 0] = 0  # only one is running at first: equal hypotheses would find the same tokens
     ended_BKT = running_BKT.clone()
     done_B = torch.zeros(num_sources, dtype=torch.bool, device=device)
@@ -35,13 +35,14 @@ def beam_search(decoder: IncrementalDecoder, search: Search) -> tuple[Tensor, Te
         log_p_BKV = mask_forbidden(log_p_BKV, running_BKT[:, :, :length], search, eos_token_id)
         # Each hypothesis has one end token, so at least K of the best 2 K candidates keep running.
         log_p_BKC, token_BKC = best_tokens(log_p_BKV, 2 * num_beams)
+        # A choice is a place in the table of hypotheses and their candidate tokens, flattened
         score_BC, choice_BC = (running_score_BK[:, :, None] + log_p_BKC).flatten(1).topk(2 * num_beams)
         parent_BC, token_BC = choice_BC // token_BKC.shape[2], token_BKC.flatten(1).gather(1, choice_BC)
         ends_BC = (token_BC == eos_token_id) | (length + 1 == search.max_length)
 
         # Only the K best candidates may become results; at the maximum length all hypotheses end.
-        counts_BK = ends_BC[:, :num_beams] & ~done_B[:, None]
-        final_BK = (score_BC[:, :num_beams] / length**search.length_penalty).where(counts_BK, NO_HYPOTHESIS)
+        may_end_BK = ends_BC[:, :num_beams] & ~done_B[:, None] & (score_BC[:, :num_beams] > NO_HYPOTHESIS / 2)
+        final_BK = (score_BC[:, :num_beams] / length**search.length_penalty).where(may_end_BK, -torch.inf)
         final_BKT = _continue(running_BKT, parent_BC[:, :num_beams], token_BC[:, :num_beams], length)
         ended_score_BK, best_BK = torch.cat([ended_score_BK, final_BK], 1).topk(num_beams)
         ended_BKT = torch.cat([ended_BKT, final_BKT], 1).take_along_dim(best_BK[:, :, None], 1)
@@ -53,7 +54,7 @@ def beam_search(decoder: IncrementalDecoder, search: Search) -> tuple[Tensor, Te
 
         worst_B = ended_score_BK[:, -1]
         hopeless_B = running_score_BK[:, 0] / length**search.length_penalty <= worst_B
-        done_B |= (worst_B > NO_HYPOTHESIS) & (hopeless_B | search.early_stopping)
+        done_B |= worst_B.isfinite() & (hopeless_B | search.early_stopping)
         if (order := decoder.drop(done_B)) is not None:
             results_BRT[row_B], scores_BR[row_B] = ended_BKT[:, :num_returned], ended_score_BK[:, :num_returned]
             row_B, done_B = row_B[order], done_B[order]

@@ -27,6 +27,13 @@ class IncrementalDecoder:
         num_hypotheses: Number of hypotheses per source, K.
         max_length: Maximum length of a hypothesis in tokens, including the start token.
         branching: Whether a hypothesis may continue another of its source; see `follow`.
+
+    Attributes:
+        ancestor_GPT: `ancestor_GPT[g, p, t]` is the place, from 0 to P - 1, in which the token of step t of hypothesis
+            p was written. The P hypotheses of a group write each step side by side, so that cache column t P + place
+            belongs to hypothesis p if, and only if, the place is that one.
+        place_P: The places, 0 to P - 1.
+        offset_GH1C: Position bias of the last query, for all columns of the cache.
     """
 
     def __init__(

@@ -81,7 +81,7 @@ class _TokenLoss(torch.autograd.Function):
         weight_gradient = torch.zeros_like(weight_VM, dtype=torch.float32)
         chunk_sums = []
         with torch.autocast(hidden.device.type, enabled=False):  # the dtypes are set explicitly here
-            for start in range(0, max(1, len(labels_N)), chunk):
+            for start in range(0, max(1, len(labels_N)), chunk):  # an empty batch has sums, too
                 rows = slice(start, start + chunk)
                 logits_NV = (hidden[rows] @ weight.T).float()
                 chunk_sums.append(_score_in_place(logits_NV, labels_N[rows], label_smoothing, z_loss, with_gradients))
@@ -110,7 +110,8 @@ def _score_in_place(
     largest_N1 = logits_NV.amax(dim=-1, keepdim=True)
     logit_N1 = logits_NV.gather(-1, label_N1)
     mean_N1 = logits_NV.mean(dim=-1, keepdim=True) if label_smoothing > 0 else 0.0
-    # One fused pass. Its denominator is not returned, but the largest probability is exp(0) divided by it.
+    # One fused pass, in place: from here on, the memory of logits_NV holds the softmax. Its denominator is not
+    # returned, but the largest probability is exp(0) divided by it.
     softmax_NV = torch.softmax(logits_NV, dim=-1, out=logits_NV)
     log_z_N1 = largest_N1 - softmax_NV.amax(dim=-1, keepdim=True).log()
     nll_N1 = log_z_N1 - logit_N1

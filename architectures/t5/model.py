@@ -98,12 +98,14 @@ class T5(nn.Module):
         attention_mask: Tensor,
         decoder_input_ids: Tensor,
         decoder_attention_mask: Tensor | None = None,
+        cross_only: bool = False,
     ) -> AttentionWeights:
-        """Return the attention weights of every block, for plots; the arguments are those of `forward`.
+        """Return the attention weights of every block, for plots; the first arguments are those of `forward`.
 
-        Dropout is off, regardless of the model's mode, and there are no gradients.
+        Dropout is off, regardless of the model's mode, and there are no gradients. With `cross_only`, the lists of
+        self-attention are empty: over a long source, its weights would fill the memory.
         """
-        encoder, decoder = AttentionRecord(), AttentionRecord()
+        encoder, decoder = AttentionRecord(cross_only), AttentionRecord(cross_only)
         training = self.training
         self.eval()
         try:
@@ -112,7 +114,7 @@ class T5(nn.Module):
                 self.decode(decoder_input_ids, decoder_attention_mask, memory_BSM, attention_mask, decoder)
         finally:
             self.train(training)
-        return AttentionWeights(encoder.self_attention, decoder.self_attention, decoder.cross_attention)
+        return AttentionWeights(encoder.self_attention or [], decoder.self_attention or [], decoder.cross_attention)
 
     def encode(self, input_ids: Tensor, attention_mask: Tensor, record: AttentionRecord | None = None) -> Tensor:
         """Return memory_BSM, the encoder's output for sources [B, S] and their mask [B, S]."""

@@ -1,9 +1,11 @@
 """Decoding options: beam search, sampling and length limits."""
 
-import math
 from dataclasses import dataclass
 
 from utils.checks import check_choice, check_int, check_positive, check_positive_int
+
+MAX_PENALTY = 10
+"""Largest length penalty: a power of the length, which must not overflow."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -19,7 +21,8 @@ class Search:
             best running hypothesis, if it ended now, would not displace one of them.
         num_return_sequences: Number of results per source: the best ones of a beam search (at most `num_beams`), or
             independent samples.
-        min_length: Minimum length of a result in tokens, including the start token; at most `max_length`.
+        min_length: Minimum length of a result in tokens, including the start token but not the end token; at most
+            `max_length`.
         no_repeat_ngram_size: Size of n-grams that may occur only once in a result; 0 allows all repetitions.
         do_sample: Whether to sample each token from the model's distribution instead of searching.
         top_k: Number of most probable tokens to sample from; 0, or more than the vocabulary has, for all.
@@ -52,8 +55,8 @@ class Search:
         for name in ("early_stopping", "do_sample"):
             check_choice(name, getattr(self, name), (True, False))
         penalty = self.length_penalty
-        if isinstance(penalty, bool) or not isinstance(penalty, int | float) or not math.isfinite(penalty):
-            raise ValueError(f"length_penalty must be a finite number, got {penalty!r}")
+        if isinstance(penalty, bool) or not isinstance(penalty, int | float) or not abs(penalty) <= MAX_PENALTY:
+            raise ValueError(f"length_penalty must be a number from {-MAX_PENALTY} to {MAX_PENALTY}, got {penalty!r}")
         check_positive("temperature", self.temperature)
         if check_positive("top_p", self.top_p) > 1:
             raise ValueError(f"top_p must be a number above 0 and at most 1, got {self.top_p!r}")

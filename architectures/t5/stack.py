@@ -61,13 +61,16 @@ class Block(nn.Module):
 class AttentionRecord:
     """Attention weights of one forward pass through a stack, one float32 tensor per block.
 
+    Args:
+        cross_only: Whether to leave out self-attention, whose weights take much memory.
+
     Attributes:
-        self_attention: Self-attention weights, [B, H, L, L] each.
+        self_attention: Self-attention weights, [B, H, L, L] each; None with `cross_only`.
         cross_attention: Cross-attention weights, [B, H, L, S] each; empty for an encoder.
     """
 
-    def __init__(self) -> None:
-        self.self_attention: list[Tensor] = []
+    def __init__(self, cross_only: bool = False) -> None:
+        self.self_attention: list[Tensor] | None = None if cross_only else []
         self.cross_attention: list[Tensor] = []
 
 

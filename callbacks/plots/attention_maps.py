@@ -45,9 +45,9 @@ class ShowsAttention(Protocol):
     """A network that returns its attention weights, as `architectures.t5.model.T5` does."""
 
     def attention_weights(
-        self, input_ids: Tensor, attention_mask: Tensor, decoder_input_ids: Tensor
+        self, input_ids: Tensor, attention_mask: Tensor, decoder_input_ids: Tensor, *, cross_only: bool
     ) -> AttentionWeights:
-        """Return the attention weights of sources [B, S] and decoder inputs [B, T]."""
+        """Return the attention weights of sources [B, S] and decoder inputs [B, T]: only `cross` if that suffices."""
         ...
 
     def shift_right(self, labels: Tensor) -> Tensor:
@@ -194,7 +194,8 @@ def attention_map(
     device = next(network.parameters()).device
     input_ids, labels = source[None].to(device), torch.tensor([target], device=device)
     mask = torch.ones_like(input_ids, dtype=torch.bool)
-    cross = network.attention_weights(input_ids, mask, network.shift_right(labels)).cross  # [1, H, T, S] per layer
+    weights = network.attention_weights(input_ids, mask, network.shift_right(labels), cross_only=True)
+    cross = weights.cross  # [1, H, T, S] per layer
     shown = evenly_spaced(len(cross), MAX_LAYERS)
     return AttentionMap(
         index,

@@ -56,9 +56,9 @@ class ShownMistakes(NamedTuple):
 class ConfidentMistakes(EvaluationPlot[ShownMistakes]):
     """Most confident errors of a validation or a test, drawn into `mistakes.png` in the run folder.
 
-    Each error shows the image, true → predicted class, and the probability of the latter. Only the `count` most
-    confident errors are kept in memory. Steps must return `utils.batches.Classified` with `images`; other outputs are
-    skipped.
+    Each error shows the image, true → predicted class, and the probability of the latter; in a fit, it is calibrated by
+    the validation before. Only the `count` most confident errors are kept in memory. Steps must return
+    `utils.batches.Classified` with `images`; other outputs are skipped.
 
     A test, or a validation outside of a fit, also computes heat maps (Grad-CAM) for the report: which parts of the
     image support the predicted class, and which the true one. They need the extra `report`.

@@ -22,14 +22,18 @@ def arriving_lines(read: Callable[[int], bytes], place: str) -> Iterator[list[st
     Raises:
         ValueError: The stream is not UTF-8 or no text, or has a "\r" amid lines that end with "\n".
     """
-    rest, first, begun = b"", 1, False
+    parts: list[bytes] = []  # of a line that has not ended
+    first, begun = 1, False
     while block := read(_AT_ONCE):
-        whole, newline, rest = (rest + block).rpartition(b"\n")
-        if newline:
-            content = whole + newline if begun else (whole + newline).removeprefix(BYTE_ORDER_MARK)
-            lines = _lines(content, place, first)
-            first, begun = first + len(lines), True
-            yield lines
+        whole, newline, after = block.rpartition(b"\n")
+        if not newline:
+            parts.append(block)
+            continue
+        content = b"".join([*parts, whole, newline])
+        lines = _lines(content if begun else content.removeprefix(BYTE_ORDER_MARK), place, first)
+        parts, first, begun = [after], first + len(lines), True
+        yield lines
+    rest = b"".join(parts)
     if rest and not begun:
         rest = rest.removeprefix(BYTE_ORDER_MARK)
     elif rest:

@@ -16,11 +16,11 @@ GZIP = b"\x1f\x8b"
 
 MAGIC = {
     b"PK\x03\x04": "a zip archive (or a spreadsheet): unpack it, or save the texts as UTF-8 text",
-    b"BZh": "a bzip2 file: unpack it with bunzip2",
+    **{b"BZh%d1AY&SY" % level: "a bzip2 file: unpack it with bunzip2" for level in range(1, 10)},
     b"\xfd7zXZ\x00": "an xz file: unpack it with unxz",
     b"\x28\xb5\x2f\xfd": "a zstd file: unpack it with unzstd",
     b"version https://git-lfs.github.com/spec/": "a pointer of git-lfs, not the file itself: run `git lfs pull`",
-    b"PAR1": "a Parquet file: use the config datasets/hf_texts.yaml, or save the texts as .csv or .jsonl",
+    b"PAR1\x15": "a Parquet file: use the config datasets/hf_texts.yaml, or save the texts as .csv or .jsonl",
     b"\xff\xfe": "UTF-16: save it as UTF-8 (iconv -f UTF-16 -t UTF-8)",
     b"\xfe\xff": "UTF-16: save it as UTF-8 (iconv -f UTF-16 -t UTF-8)",
 }

@@ -115,7 +115,7 @@ class SpanCorruption(TextTask):
         """
         length = self.segment_length(preparation.max_source_length, preparation.max_target_length)
         sentinels = sentinel_ids(preparation.tokenizer)
-        needed = self.span_counts(length)[1] + 1
+        needed = self.span_counts(length)[1]
         if len(sentinels) < needed:
             raise ValueError(
                 f"SpanCorruption needs {needed} sentinels for segments of {length} tokens, but the tokenizer has "

@@ -7,8 +7,8 @@ It is also a command:
 The vocabulary is `<pad>` 0, `</s>` 1, `<unk>` 2, a token for each of the 256 bytes, the tokens learned from the texts,
 and the sentinels of span corruption, `<extra_id_0>` last (Raffel et al. 2020, arXiv:1910.10683). The bytes are an
 addition: what no other token covers is encoded as the bytes of its UTF-8. Encoding and decoding preserve a text except
-for white space, which becomes single spaces, and the names of special tokens: a literal `</s>` ends a sequence and is
-omitted from decoded text.
+for white space, which becomes single spaces, as does the character U+2581, and the names of special tokens: a literal
+`</s>` ends a sequence and is omitted from decoded text.
 """
 
 from __future__ import annotations

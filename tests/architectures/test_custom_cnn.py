@@ -28,8 +28,9 @@ def numpy_patches(images):
     return np.stack(corners, axis=2).reshape(len(array), 12, -1).transpose(0, 2, 1).reshape(-1, 12)
 
 
-def test_whitening_makes_patches_uncorrelated():
-    images = correlated_images()
+@pytest.mark.parametrize("count", [64, 600])
+def test_whitening_makes_patches_uncorrelated(count):
+    images = correlated_images(count)
     patches = numpy_patches(images)
     before = patches.T @ patches / len(patches)
     assert abs(before - np.eye(12)).max() > 0.5  # the patches are not white before

@@ -51,7 +51,9 @@ class TinyNetwork(nn.Module):
     def shift_right(self, labels: Tensor) -> Tensor:
         return torch.cat([torch.zeros_like(labels[:, :1]), labels[:, :-1]], 1)
 
-    def attention_weights(self, input_ids: Tensor, attention_mask: Tensor, decoder_input_ids: Tensor) -> Weights:
+    def attention_weights(
+        self, input_ids: Tensor, attention_mask: Tensor, decoder_input_ids: Tensor, *, cross_only: bool
+    ) -> Weights:
         assert attention_mask.all()
         assert attention_mask.shape == input_ids.shape
         heads = torch.tensor([1.0, 3.0])[:, None, None]  # [H, 1, 1]

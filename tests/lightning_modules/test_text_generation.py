@@ -147,9 +147,9 @@ def test_translate_skips_blank_texts_and_takes_other_options(trainer):
 @pytest.mark.parametrize(
     ("fields", "search"),
     [
-        ({"num_beams": 3, "min_length": 5}, {"num_beams": 3, "min_length": 6}),
+        ({"num_beams": 3, "min_length": 5}, {"num_beams": 3, "min_length": 5}),
         ({"num_beams": 3, "early_stopping": True}, {"num_beams": 3, "early_stopping": True}),
-        ({"num_beams": 1, "min_length": 12}, {"min_length": 13}),
+        ({"num_beams": 1, "min_length": 12}, {"min_length": 12}),
     ],
 )
 def test_decoding_fields_count_as_a_text_does_without_the_start_token(trainer, fields, search):

@@ -69,6 +69,10 @@ class KeepGradients(Callback):
         ({"min_length": 20}, "min_length must be at most max_length, 12, got 20"),
         ({"do_sample": True}, "num_beams must be 1 if do_sample is true, got 4"),
         ({"no_repeat_ngram_size": -1}, "no_repeat_ngram_size"),
+        ({"scores": "bleu"}, r"scores must be a list such as \[bleu\], got 'bleu'"),
+        ({"scores": ["bleu", "meteor"]}, "scores must be one of .*'rouge', got 'meteor'"),
+        ({"bleu_tokenizer": "moses"}, "bleu_tokenizer must be one of"),
+        ({"decode_precision": "fp16"}, "decode_precision must be one of 'auto', 'fp32', 'bf16', got 'fp16'"),
     ],
 )
 def test_an_argument_out_of_range_is_named(arguments, named):

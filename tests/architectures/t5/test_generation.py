@@ -66,6 +66,27 @@ def test_options_equal_transformers(name: str, options: dict[str, Any]) -> None:
     assert_equals_transformers(*make_pair(ending(name)), sources(32), **{"max_length": 12, "num_beams": 4} | options)
 
 
+def test_places_without_a_hypothesis_have_no_score() -> None:
+    """Nine tokens are nine results of one token; for three more places there is none."""
+    model = T5(T5Config(**SMALL | {"vocab_size": 9})).eval()
+    ids = torch.tensor([[3, 4, 5, 1]])
+    found, scores = generate(model, ids, torch.ones_like(ids), max_length=2, num_beams=12, num_return_sequences=12)
+    assert sorted(found[:9, 1].tolist()) == list(range(9))
+    assert scores.isfinite().tolist() == [True] * 9 + [False] * 3
+
+
+@torch.no_grad()
+def test_a_strong_penalty_leaves_the_scores_of_results() -> None:
+    model, _ = make_pair(ending("tied"))
+    inputs, penalty = sources(4), -6.0
+    found, scores = generate(model, **inputs, max_length=60, num_beams=3, min_length=50, length_penalty=penalty)
+    assert (scores < -1e9).all()  # lower than any score without a penalty
+    log_p = model(**inputs, decoder_input_ids=found[:, :-1]).log_softmax(-1).gather(2, found[:, 1:, None])[..., 0]
+    sizes = torch.tensor([len(row) for row in rows(model, found)])
+    sums = torch.stack([each[:size].sum() for each, size in zip(log_p, sizes.tolist(), strict=True)])
+    torch.testing.assert_close(scores, sums / sizes**penalty, rtol=1e-3, atol=0)
+
+
 @torch.no_grad()
 def test_greedy_equals_the_model_without_caches() -> None:
     model, _ = make_pair(ending("decoder-deeper"))
@@ -247,8 +268,9 @@ def test_mode_is_restored_and_dropout_is_off() -> None:
         ({"do_sample": True, "num_beams": 2}, "num_beams must be 1 if do_sample is true, got 2"),
         ({"do_sample": True, "top_p": 1.5}, "top_p must be a number above 0 and at most 1, got 1.5"),
         ({"do_sample": True, "temperature": 0.0}, "temperature must be a number above 0, got 0.0"),
-        ({"length_penalty": float("nan")}, "length_penalty must be a finite number, got nan"),
-        ({"length_penalty": "1"}, "length_penalty must be a finite number, got '1'"),
+        ({"length_penalty": float("nan")}, "length_penalty must be a number from -10 to 10, got nan"),
+        ({"length_penalty": 400}, "length_penalty must be a number from -10 to 10, got 400"),
+        ({"length_penalty": "1"}, "length_penalty must be a number from -10 to 10, got '1'"),
     ],
 )
 def test_errors_name_invalid_options(options: dict[str, Any], message: str) -> None:

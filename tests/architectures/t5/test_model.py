@@ -333,6 +333,10 @@ def test_attention_weights_equal_transformers() -> None:
         assert_close(mine, his)
     for mine, his in zip(weights.cross, expected.cross_attentions, strict=True):
         assert_close(mine, his)
+    alone = ours.attention_weights(**inputs, cross_only=True)
+    assert alone.encoder == alone.decoder == []
+    for mine, his in zip(alone.cross, expected.cross_attentions, strict=True):
+        assert_close(mine, his)
 
 
 def test_masks_of_the_wrong_shape_are_named() -> None:

@@ -96,9 +96,9 @@ def test_the_averaged_weights_are_drawn(make_trainer):
             self.tokenizer = characters("abcd 0123456789.")
             answer = self.architecture.attention_weights
 
-            def attention_weights(*arguments: Any) -> Any:
+            def attention_weights(*arguments: Any, **options: Any) -> Any:
                 read.append(self.architecture.embedding.weight.detach().clone())
-                return answer(*arguments)
+                return answer(*arguments, **options)
 
             self.architecture.attention_weights = attention_weights  # type: ignore[assignment,method-assign]
 

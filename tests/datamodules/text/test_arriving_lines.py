@@ -1,5 +1,6 @@
 """Lines as they arrive are those that `read_lines` finds in the whole, however the stream is cut."""
 
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -43,6 +44,13 @@ def test_errors_are_those_of_the_whole(tmp_path: Path, content: bytes, size: int
     with pytest.raises(ValueError, match="line") as arriving:
         list(arriving_lines(reader(content, size), f"here: {tmp_path / 'x'}"))
     assert str(arriving.value) == str(whole.value)
+
+
+def test_a_long_line_is_not_searched_again_with_each_part() -> None:
+    content = b"x" * (1 << 25) + b"\n"  # by the square of its parts, minutes
+    start = time.process_time()
+    assert [len(line) for lines in arriving_lines(reader(content, 1 << 12), "x") for line in lines] == [1 << 25]
+    assert time.process_time() - start < 5
 
 
 def test_a_line_is_there_before_the_next_one_arrives() -> None:

@@ -139,6 +139,16 @@ def test_steps_are_shuffled_and_neighbours_change() -> None:
     assert len(first & second) < len(first) / 4
 
 
+def test_lengths_come_in_another_order_in_each_epoch() -> None:
+    part = Lengths(400, change=0)  # the same lengths in every epoch, and so the same steps but for their order
+    whole, orders = plan([part]), []
+    for epoch in (0, 1):
+        sources, targets = part.lengths(Draws(np.zeros(400, int), whole.epoch(epoch).positions))
+        orders.append([(max(sources[step] + 3) // 4, max(targets[step] + 3) // 4) for step in whole.epoch(epoch).steps])
+    assert sorted(orders[0]) == sorted(orders[1])
+    assert orders[0] != orders[1]
+
+
 def test_fewer_pairs_than_processes_are_refused() -> None:
     with pytest.raises(ValueError, match="an epoch has 3 pairs, fewer than the 4 processes: use fewer devices"):
         plan([Lengths(3)], world_size=4)

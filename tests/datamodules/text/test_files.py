@@ -68,6 +68,7 @@ def test_a_whole_text_has_plain_line_ends_and_no_byte_order_mark(tmp_path: Path)
             "bad is a pointer of git-lfs, .* `git lfs pull`",
         ),
         (bz2.compress(b"one"), "^data.path: .*bad is a bzip2 file"),
+        (b"PAR1\x15\x04\x15", "^data.path: .*bad is a Parquet file"),
         (lzma.compress(b"one"), "^data.path: .*bad is an xz file"),
         (gzip.compress("one".encode("utf-16"), mtime=0), "^data.path: .*bad is UTF-16"),
     ],
@@ -78,6 +79,11 @@ def test_bad_files_are_named_with_the_argument(tmp_path: Path, content: bytes, m
         with pytest.raises(ValueError, match=message) as raised:
             read(path, "data.path")
         assert "\n" not in str(raised.value)
+
+
+@pytest.mark.parametrize("text", ["PAR1 is activated by thrombin.", "BZhang et al. wrote this.", "BZh9 is no archive."])
+def test_texts_that_begin_like_another_format_are_texts(tmp_path: Path, text: str) -> None:
+    assert read_lines(str(write(tmp_path / "x", text.encode())), "data.path") == [text]
 
 
 def test_a_missing_file_is_named() -> None:

@@ -251,7 +251,7 @@ def test_an_epoch_from_a_file_has_each_segment_once_at_any_world_size_and_resume
 def test_too_few_sentinels_are_named(tmp_path: Path) -> None:
     spans = corruption(tmp_path)
     preparation: Preparation = prepare(tokenizer=train_tokenizer(LINES, 400, "bpe", 1))
-    with pytest.raises(ValueError, match=r"SpanCorruption needs 4 sentinels .* has 1: set data.num_sentinels"):
+    with pytest.raises(ValueError, match=r"SpanCorruption needs 3 sentinels .* has 1: set data.num_sentinels"):
         spans.training_part(spans.examples("train"), 0, preparation)
 
 

@@ -9,6 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 from tokenizers import Tokenizer
+from tokenizers.models import WordLevel
+from tokenizers.pre_tokenizers import WhitespaceSplit
 
 from datamodules.text import token_cache
 from datamodules.text.token_cache import encode_texts
@@ -46,6 +48,14 @@ def test_an_id_is_left_out_wherever_it_occurs(tokenizer: Tokenizer, tmp_path: Pa
         assert rows(encode_texts(tokenizer, texts, cache, dropped=EOS_ID)) == expected
     assert rows(encode_texts(tokenizer, texts, str(tmp_path))) == whole  # each has its file
     assert len(list(tmp_path.iterdir())) == 2
+
+
+def test_ids_beyond_16_bits_are_kept(tmp_path: Path) -> None:
+    large = Tokenizer(WordLevel({f"w{number}": number for number in range(70_000)}, unk_token="w0"))
+    large.pre_tokenizer = WhitespaceSplit()
+    for cache in (None, str(tmp_path), str(tmp_path)):
+        table = encode_texts(large, ["w7 w65535", "w65536 w69999"], cache)
+        assert rows(table) == [[7, 65_535], [65_536, 69_999]]
 
 
 def test_a_chunk_of_long_texts_has_fewer_of_them(monkeypatch: pytest.MonkeyPatch) -> None:
