@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -16,6 +17,7 @@ from datamodules.trainer_state import stage_of
 from utils.checks import check_int
 from utils.downloads import impatient
 from utils.error_text import text_of
+from utils.lock import taking_turns
 
 DIGITS = [str(digit) for digit in range(10)]
 CIFAR100_NAMES = """
@@ -42,7 +44,7 @@ class TorchvisionDataModule(ImageDataModule):
 
     Raises:
         FileNotFoundError: The data are missing and cannot be downloaded, or may not be.
-        ValueError: A number is out of range.
+        ValueError: A number is out of range, or a file is damaged.
     """
 
     title: ClassVar[str]
@@ -88,11 +90,12 @@ class TorchvisionDataModule(ImageDataModule):
         return getattr(datasets, self.library_class)
 
     def prepare_data(self) -> None:
-        """Download missing files, unless other images are to be predicted."""
+        """Download missing files, unless other images are to be predicted; jobs that begin together take turns."""
         if stage_of(self.trainer) == "predict" and self.predict_path is not None:
             return
-        for train in (True, False):
-            self._read(train, self.download)
+        with taking_turns(self.root) if self.download else nullcontext():
+            for train in (True, False):
+                self._read(train, self.download)
 
     def load_training(self) -> tuple[ImageSet, ImageSet | None]:
         """Return the training images without those held out for validation, and the latter; set `mean` and `std`."""
@@ -118,6 +121,11 @@ class TorchvisionDataModule(ImageDataModule):
             raise FileNotFoundError(
                 f"{self.title} cannot be read from {self.root / self.folder} or downloaded ({reason}): download "
                 f"{', '.join(self.addresses())} into {self.root / self.folder}, or point --data.root at another folder"
+            ) from error
+        except Exception as error:  # of a file that ends early, for example; each format has errors of its own
+            raise ValueError(
+                f"a file of {self.title} in {self.root / self.folder} is damaged ({type(error).__name__}): remove what "
+                "is there, and have it downloaded and unpacked again"
             ) from error
         pixels = torch.from_numpy(np.ascontiguousarray(images))
         if pixels.ndim == 3:  # grey

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, get_args
 
 import torch
 import torch.nn.functional as F
@@ -28,13 +28,14 @@ from lightning_modules.torchvision_weights import Offline, check_all_start_alike
 from lightning_modules.training_module import TrainingModule
 from lightning_modules.tta import tta_views
 from utils.batches import Classified, ImageBatch, ImagePredictionBatch
-from utils.checks import check_at_least, check_fraction, check_positive, check_probability
+from utils.checks import check_at_least, check_choice, check_fraction, check_positive, check_probability
 from utils.contracts import (
     CLASS_ACCURACY,
     ClassifiesImages,
     HasTestSettings,
     ProvidesImages,
     ProvidesTrainingImages,
+    ResizesImages,
     datamodule_of,
 )
 from utils.devices import widened
@@ -109,6 +110,8 @@ class ImageClassifier(TrainingModule, ClassifiesImages, HasTestSettings):
         self.save_hyperparameters()
         self.architecture: ImageClassifierNet = architecture
         self.label_smoothing = check_fraction("label_smoothing", label_smoothing)
+        check_choice("tta", tta, ("none", "flip", "flip_translate"))
+        check_choice("init_offline", init_offline, get_args(Offline))
         self.tta = tta
         self.channels_last = channels_last
         self.compile_network = compile_mode(compile_network)
@@ -162,6 +165,8 @@ class ImageClassifier(TrainingModule, ClassifiesImages, HasTestSettings):
             self.architecture.to(memory_format=torch.channels_last)
         if stage == "fit":  # not dynamic: the only sizes are those of training and validation
             check_outputs(self.architecture, self.input_size)
+            for size in datamodule.training_sizes if isinstance(datamodule, ResizesImages) else ():
+                check_outputs(self.architecture, size, certain=True)
             compile_for_fit(self.compile_network, self.trainer, self.architecture, dynamic=False)
 
     def _learn_about(self, datamodule: LightningDataModule) -> None:

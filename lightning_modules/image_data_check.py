@@ -12,7 +12,7 @@ from torch import Tensor
 
 from architectures.base import ImageClassifierNet
 from lightning_modules.library_nets import LibraryNet
-from utils.contracts import PredictsImages, ProvidesImages, datamodule_of
+from utils.contracts import PredictsImages, ProvidesImages, ReadsImageFiles, datamodule_of
 
 
 def check_number_of_classes(network: ImageClassifierNet, names: Sequence[str] | None) -> None:
@@ -25,7 +25,7 @@ def check_number_of_classes(network: ImageClassifierNet, names: Sequence[str] | 
 
 
 @torch.no_grad()
-def check_outputs(network: ImageClassifierNet, size: int | None) -> None:
+def check_outputs(network: ImageClassifierNet, size: int | None, certain: bool = False) -> None:
     """Raise ValueError unless a network returns one logit per class; it is tried on two images, in eval mode.
 
     A loss also takes logits of more classes than there are, and their probabilities would be wrong.
@@ -33,9 +33,11 @@ def check_outputs(network: ImageClassifierNet, size: int | None) -> None:
     Args:
         network: The network.
         size: Height and width of the images, in pixels; None if unknown: then nothing is tried.
+        certain: Whether images will have this size. (A datamodule of one's own may leave its `input_size` at the
+            default.)
 
     Raises:
-        ValueError: It does not, or it is a library's and cannot take images of this size.
+        ValueError: It does not, or it cannot take images of this size and is a library's, or the size is certain.
     """
     if size is None:
         return
@@ -44,11 +46,15 @@ def check_outputs(network: ImageClassifierNet, size: int | None) -> None:
     try:
         logits = network.eval().forward(images)  # without the compiler, if an earlier fit has compiled it
     except Exception as error:  # a library's network may raise anything
-        if not isinstance(network, LibraryNet):
-            return  # a datamodule may leave its `input_size` at the default: the first step shows the error, if any
+        if not isinstance(network, LibraryNet) and not certain:
+            return  # the first step shows the error, if any
+        fix = (
+            "pass other sizes in data.augmentation.progressive_sizes, or null"
+            if certain
+            else "pass another --data.image_size, 224 for most, or the network's option for the size of its images"
+        )
         raise ValueError(
-            f"{_name(network)} does not take images of {size}x{size} pixels ({' '.join(str(error).split())}): pass "
-            "another --data.image_size, 224 for most of them, or the network's option for the size of its images"
+            f"{_name(network)} does not take images of {size}x{size} pixels ({' '.join(str(error).split())}): {fix}"
         ) from error
     finally:
         network.train(training)
@@ -99,8 +105,9 @@ def check_same_size(trainer: Trainer, network: ImageClassifierNet, size: int | N
     """
     datamodule = datamodule_of(trainer)
     theirs = datamodule.input_size if isinstance(datamodule, ProvidesImages) else None
-    reads_files = trainer.predicting and isinstance(datamodule, PredictsImages) and datamodule.predict_path
-    if size is None or theirs is None or theirs == size or reads_files:  # files are read at the size of the model
+    if trainer.predicting and isinstance(datamodule, PredictsImages) and datamodule.predict_path:
+        theirs = datamodule.prediction_size() if isinstance(datamodule, ReadsImageFiles) else None
+    if size is None or theirs is None or theirs == size:
         return
     check_outputs(network, theirs)
     rank_zero_warn(

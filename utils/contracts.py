@@ -200,6 +200,26 @@ class PredictsImages(Protocol):
     predict_errors: dict[int, str]
 
 
+@runtime_checkable
+class ReadsImageFiles(Protocol):
+    """A datamodule that resizes the files that `predict` reads."""
+
+    def prediction_size(self) -> int:
+        """Return the height and width in pixels at which they are read."""
+        ...
+
+
+@runtime_checkable
+class ResizesImages(Protocol):
+    """A datamodule whose training images have several sizes.
+
+    Attributes:
+        training_sizes: Heights and widths in pixels.
+    """
+
+    training_sizes: list[int]
+
+
 class ImageExamples(Protocol):
     """Images in memory."""
 

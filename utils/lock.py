@@ -1,4 +1,4 @@
-"""Lock on a folder that only one process may write to; it ends with the process, however that ends."""
+"""Locks on a folder that only one process may write to; they end with the process, however that ends."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ import errno
 import os
 import socket
 import warnings
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 try:
@@ -57,3 +59,19 @@ class FolderLock:
         if self._descriptor is not None:
             os.close(self._descriptor)
             self._descriptor = None
+
+
+@contextmanager
+def taking_turns(folder: Path) -> Iterator[None]:
+    """Let processes through one after the other, such as those that would download the same files into a folder.
+
+    Where the folder cannot be written to, or its file system has no locks, they do not wait.
+    """
+    with ExitStack() as stack:
+        with suppress(OSError):
+            folder.mkdir(parents=True, exist_ok=True)
+            descriptor = os.open(folder / NAME, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o666)
+            stack.callback(os.close, descriptor)
+            if fcntl is not None:
+                fcntl.lockf(descriptor, fcntl.LOCK_EX)
+        yield

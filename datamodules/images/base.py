@@ -157,23 +157,47 @@ class ImageDataModule(
         """Load the training images before a fit, and report the splits and what each epoch leaves out.
 
         Raises:
-            ValueError: Image sizes are to grow with the share of epochs done, but the run has no end.
+            ValueError: As `_check_augmentation`.
         """
         if stage == "fit":
             train, _ = self._training_sets()
+            self._check_augmentation()
             for line in self.split_lines():
                 rank_zero_info(line)
-            if self.augmentation.progressive_sizes and self.trainer and math.isinf(planned_epochs(self.trainer)):
-                raise ValueError(
-                    "data.augmentation.progressive_sizes must know the length of the run: set trainer.max_epochs or "
-                    "trainer.max_steps"
-                )
             _, world_size = rank_and_world_size(self.trainer)
             if number := left_out(len(train.images), self.batch_size, world_size):
                 rank_zero_info(
                     f"each epoch leaves out {number:,} of these images, different ones each time: they do not fill a "
                     f"batch (data.batch_size {self.batch_size})"
                 )
+
+    @property
+    def training_sizes(self) -> list[int]:
+        """Heights and widths in pixels to which training images are resized."""
+        return [size for _, size in self.augmentation.progressive_sizes or []]
+
+    def _check_augmentation(self) -> None:
+        """Refuse augmentation that cannot work on these images.
+
+        Raises:
+            ValueError: Image sizes are to grow with the share of epochs done, but the run has no end, or they are
+                larger than the images; or labels are to be blended, but nobody knows how many classes there are.
+        """
+        if self.training_sizes and self.trainer and math.isinf(planned_epochs(self.trainer)):
+            raise ValueError(
+                "data.augmentation.progressive_sizes must know the length of the run: set trainer.max_epochs or "
+                "trainer.max_steps"
+            )
+        if max(self.training_sizes, default=0) > self.input_size:
+            raise ValueError(
+                f"data.augmentation.progressive_sizes must be at most the size of the images, {self.input_size}, got "
+                f"{max(self.training_sizes)}"
+            )
+        if self.augmentation.mixes and not self.class_names:
+            raise ValueError(
+                f"data.augmentation blends labels (mixup_alpha or cutmix_alpha), but {type(self).__name__} has no "
+                "class_names, by which their number is known: set them"
+            )
 
     def split_lines(self) -> list[str]:
         """Return one line per split of a fit: where it is from, number of images and classes."""

@@ -88,11 +88,14 @@ def read_layout(root: Path) -> Layout:
             f"{readable(splits['train'].folder)} is named like the training split but has no class folders: put "
             "images into <class>/ folders in it, or rename it if it is a class"
         )
+    if "train" in splits:
+        _check_only_class(splits["train"].folder, splits["train"].classes)
     if "train" in splits and others:
         notes.append(f"{_shown(others)} beside {readable(splits['train'].folder)} are skipped: they are not splits")
     elif others:
         _check_wrapper(root, others)
         splits["train"] = Split(root, _by_class(others))
+        _check_only_class(root, splits["train"].classes)
         _note_loose_images(root, notes)
     return Layout(_labelled(splits, notes), notes)
 
@@ -152,6 +155,24 @@ def _check_wrapper(root: Path, folders: list[Path]) -> None:
         )
 
 
+def _check_only_class(folder: Path, classes: dict[str, list[Path]]) -> None:
+    """Raise ValueError if the only class folder holds nothing but folders: these are the classes."""
+    (only, *more), *others = classes.values()
+    if others or more:
+        return
+    inner = _subfolders(only, [])
+    if len(inner) > 1 and not any(not is_folder(entry) and _is_image(entry.name) for entry in sorted_entries(only)):
+        raise ValueError(
+            f"{readable(folder)} has one class folder, {readable(only.name)}, which itself holds the folders "
+            f"{_shown(inner)}: if these are the classes, move them into {readable(folder)}, or pass a folder that they "
+            "are in directly as --data.root"
+        )
+
+
+def _is_image(name: str) -> bool:
+    return not is_system_name(name) and ending_of(name) in readable_endings()
+
+
 def _subfolders(folder: Path, notes: list[str]) -> list[Path]:
     """Return the folders in `folder`, without hidden ones and those that operating systems add."""
     folders = [entry for entry in sorted_entries(folder) if is_folder(entry)]
@@ -174,8 +195,7 @@ def _by_class(folders: list[Path]) -> dict[str, list[Path]]:
 
 
 def _note_loose_images(folder: Path, notes: list[str]) -> None:
-    entries = (entry for entry in sorted_entries(folder) if not is_system_name(entry.name) and not is_folder(entry))
-    number = sum(ending_of(entry.name) in readable_endings() for entry in entries)
+    number = sum(_is_image(entry.name) for entry in sorted_entries(folder) if not is_folder(entry))
     if number:
         notes.append(f"{number:,} images in {readable(folder)} are skipped: they are outside the class folders")
 

@@ -50,7 +50,8 @@ class Muon(GroupOptimizer):
     momentum in the same optimizer, so that one schedule, one state and one gradient clipping serve them all.
 
     A filter's norm is set to sqrt(out) before each step, as in airbench94_muon (Keller Jordan 2024): the scale of a
-    filter before a batch norm does not matter, so only `lr` sets the angle by which each step turns it.
+    filter before a batch norm does not matter, so only `lr` sets the angle by which each step turns it. Where no batch
+    norm follows, as in VGG or a vision transformer, the first step changes what loaded weights compute.
 
     Args:
         params: Groups of `parameter_groups`, distinguished by their `name`.
@@ -125,10 +126,13 @@ class Muon(GroupOptimizer):
 
     def _turn(self, filters: list[Tensor], directions: list[Tensor], lr: float) -> None:
         """Set the norm of filters of one shape and turn them, all by the same few matrix products."""
+        if lr == 0:  # not even their norms are to change
+            return
         weights = torch.stack([_as_matrix(each, each) for each in filters])  # [N, out, in * k * k]
         steps = orthogonalize(torch.stack(list(map(_as_matrix, directions, filters))), self.newton_schulz_steps)
         norms = torch.linalg.vector_norm(weights, dim=(1, 2), keepdim=True)
-        weights *= weights.shape[1] ** 0.5 / norms.clamp(min=1e-7)  # filters that begin as zeros have no direction yet
+        out = weights.shape[1]
+        weights *= out**0.5 / norms.clamp(min=1e-7)  # filters that begin as zeros have no direction yet
         weights.sub_(steps, alpha=lr)
         torch._foreach_copy_(filters, list(map(_as_filter, weights, filters)))
 
@@ -146,7 +150,8 @@ def _of_one_shape(filters: list[Tensor], directions: list[Tensor]) -> Iterable[t
 def _as_matrix(tensor: Tensor, like: Tensor) -> Tensor:
     """Return a filter, or a tensor of its shape, as a matrix [out, in * k * k], its columns in the filter's order.
 
-    In channels-last memory that is [out, k * k * in], a view. The order changes nothing: it is that of the result.
+    In channels-last memory that is [out, k * k * in], a view. Weights and steps have the same order, and `_as_filter`
+    undoes it.
     """
     return (tensor if like.is_contiguous() else tensor.movedim(1, -1)).flatten(1)
 

@@ -157,6 +157,12 @@ def test_texts_that_are_too_short_are_named(make: Make, text: str, message: str)
         make(text).setup("fit")
 
 
+def test_a_text_that_is_too_short_for_all_processes_is_named(make: Make) -> None:
+    attach(make("ab" * 36)).setup("fit")
+    with pytest.raises(ValueError, match=r"training part has 64 characters, but at least 81 are needed; lower"):
+        attach(make("ab" * 36), world_size=2).setup("fit")  # 2 processes x 4 streams x 10 characters + 1 target
+
+
 def test_a_validation_part_that_is_too_short_is_named(make: Make) -> None:
     with pytest.raises(ValueError, match=r"validation part has 1 characters, but at least 2 are needed; use a longer"):
         make("ab" * 50, validation_fraction=0.01).setup("fit")

@@ -10,6 +10,7 @@ import pytest
 import torch
 from PIL import Image
 
+from datamodules import hf_images
 from datamodules.hf_images import HFDatasetDataModule
 from datamodules.image_folder import ImageFolderDataModule
 from datamodules.images.image_set import channel_statistics
@@ -173,6 +174,21 @@ def test_a_row_without_a_label_or_an_image_is_named(hf: Any, tmp_path: Path) -> 
     hf.Dataset.from_dict(broken | {"label": [0, -1]}, types).to_parquet(str(tmp_path / "hidden.parquet"))
     with pytest.raises(ValueError, match=r"row 1: column 'label' is -1, which is not a class"):
         HFDatasetDataModule(str(tmp_path / "hidden.parquet"), **options).load_training()
+
+
+def test_images_decoded_some_at_a_time_are_in_their_rows(
+    hf: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(hf_images, "_AT_ONCE", 7)  # of 40
+    options: dict[str, Any] = {"image_size": 8, "validation_fraction": 0.0, "test_fraction": 0.0}
+    table(hf).to_parquet(str(tmp_path / "all.parquet"))
+    train, _ = HFDatasetDataModule(str(tmp_path / "all.parquet"), **options).load_training()
+    assert same(train.images, PIXELS)
+    rows = [{"bytes": b"no image" if row == 25 else png(each), "path": None} for row, each in enumerate(PIXELS)]
+    types = hf.Features({"image": hf.Image(), "label": hf.ClassLabel(names=NAMES)})
+    hf.Dataset.from_dict({"image": rows, "label": LABELS}, types).to_parquet(str(tmp_path / "broken.parquet"))
+    with pytest.raises(ValueError, match=r"the image of row 25 of .*broken.parquet \(train\) cannot be read"):
+        HFDatasetDataModule(str(tmp_path / "broken.parquet"), **options).load_training()
 
 
 def test_without_the_library_one_line_says_how_to_get_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,5 +1,6 @@
 """The image classifier: arguments, views, losses and checkpoints, and a network that records what it is shown."""
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -56,6 +57,19 @@ def test_data_with_other_classes_than_those_of_the_training_is_not_scored(traine
     with pytest.raises(ValueError, match=r"class0, class1, class2 .* ant, cat, dog"):
         getattr(trainer(), stage)(model, datamodule=data, verbose=False)
     trainer().predict(model, datamodule=data)  # needs no labels
+
+
+def test_validation_has_the_running_statistics_of_the_first_process(trainer, monkeypatch):
+    def copy(tensors: Iterable[Tensor]) -> None:
+        """Stands for a first process whose statistics are all 7."""
+        for tensor in tensors:
+            tensor.fill_(7)
+
+    monkeypatch.setattr("lightning_modules.training_module.copy_from_first", copy)
+    model = classifier()
+    trainer().validate(model, datamodule=Data(), verbose=False)
+    copied = {name for name, buffer in model.named_buffers() if (buffer == 7).all()}
+    assert copied == {f"architecture.norm.{name}" for name, _ in nn.BatchNorm2d(4).named_buffers()}
 
 
 # --- normalisation and views ---------------------------------------------------------------------------------------
@@ -154,6 +168,22 @@ def test_a_new_training_shows_the_network_normalised_images(trainer):
     assert sorted(seen.double().sum((1, 2, 3)).tolist()) == pytest.approx(
         sorted(whole.sum((1, 2, 3)).tolist()), rel=1e-3
     )
+
+
+def test_of_many_images_the_network_is_shown_some_from_everywhere(trainer, monkeypatch):
+    monkeypatch.setattr("lightning_modules.image_classifier.INITIALIZATION_IMAGES", 20)
+    shown = []
+    for seed in (0, 1):
+        data, model = Data(), classifier(seed=seed)
+        data.images = torch.arange(60, dtype=torch.uint8).view(-1, 1, 1, 1).repeat(1, 3, SIZE, SIZE)  # its place
+        trainer(max_steps=1, limit_val_batches=0).fit(model, datamodule=data)
+        seen = model.architecture.initial_images
+        assert isinstance(seen, Tensor)
+        shown.append(((seen[:, 0, 0, 0] * data.std[0] + data.mean[0]) * 255).round().int().tolist())
+    for places in shown:
+        assert len(places) == len(set(places)) == 20
+        assert max(places) >= 40 and min(places) < 20
+    assert set(shown[0]) != set(shown[1])
 
 
 def test_init_from_starts_from_the_file(trainer, tmp_path):

@@ -8,6 +8,7 @@ import stat
 import subprocess
 import sys
 import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -133,6 +134,17 @@ def test_leftovers_of_other_files_and_of_other_machines_are_kept(tmp_path, monke
     assert len(names(tmp_path)) == 3
     write_text(tmp_path / "a.txt", "new")
     assert len(names(tmp_path)) == 2  # a.txt and what is left of b.txt
+
+
+def test_a_leftover_of_another_machine_is_removed_after_a_day(tmp_path, monkeypatch):
+    target = tmp_path / "a.txt"
+    kill(start_writing(target, "half"))
+    (leftover,) = tmp_path.iterdir()
+    monkeypatch.setattr(socket, "gethostname", lambda: "elsewhere")
+    for hours, left in ((23, {leftover.name, "a.txt"}), (25, {"a.txt"})):
+        os.utime(leftover, (time.time() - 3600 * hours,) * 2)
+        write_text(target, "new")
+        assert names(tmp_path) == left
 
 
 def test_many_processes_write_the_same_file_and_readers_see_whole_ones(tmp_path):

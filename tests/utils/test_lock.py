@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from utils import lock
-from utils.lock import FolderLock
+from utils.lock import FolderLock, taking_turns
 
 HOLD = """
 import sys, time
@@ -65,7 +65,40 @@ def test_release_gives_the_folder_back(tmp_path):
     process.wait()
 
 
+def test_a_link_in_place_of_the_lock_is_not_followed(tmp_path):
+    """In a run folder that is somebody else's, it may lead to any file."""
+    (tmp_path / "run").mkdir()
+    (tmp_path / "other.txt").write_text("content")
+    (tmp_path / "run" / lock.NAME).symlink_to(tmp_path / "other.txt")
+    with pytest.raises(OSError, match="symbolic links"):
+        FolderLock(tmp_path / "run")
+    assert (tmp_path / "other.txt").read_text() == "content"
+
+
 def test_where_there_are_no_locks_it_is_said(tmp_path, monkeypatch):
     monkeypatch.setattr(lock, "fcntl", None)
     with pytest.warns(UserWarning, match="cannot be locked"):
         FolderLock(tmp_path)
+
+
+def test_processes_take_turns(tmp_path: Path) -> None:
+    code = f"""
+import sys, time
+from pathlib import Path
+from utils.lock import taking_turns
+with taking_turns(Path({str(tmp_path)!r})):
+    print("in", flush=True)
+    time.sleep(0.5)
+    Path({str(tmp_path / "done")!r}).touch()
+"""
+    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) as other:
+        assert other.stdout is not None and other.stdout.readline() == "in\n"
+        with taking_turns(tmp_path):
+            assert (tmp_path / "done").exists()
+    assert other.returncode == 0
+
+
+def test_a_folder_that_cannot_be_locked_keeps_nobody_waiting(tmp_path: Path) -> None:
+    (tmp_path / ".lock").symlink_to(tmp_path / "elsewhere")
+    with taking_turns(tmp_path):
+        assert not (tmp_path / "elsewhere").exists()

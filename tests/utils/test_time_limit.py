@@ -13,5 +13,8 @@ def test_a_call_is_waited_for_but_not_for_ever(monkeypatch):
     never.set()
 
 
-def test_a_failure_is_ignored():
+def test_a_failure_is_ignored(monkeypatch):
+    failures: list[object] = []
+    monkeypatch.setattr(threading, "excepthook", failures.append)
     call_in_time(lambda: 1 / 0)
+    assert failures == []

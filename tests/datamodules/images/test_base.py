@@ -177,6 +177,20 @@ def test_image_sizes_cannot_grow_in_a_run_without_an_end(tmp_path: Path) -> None
         fit(tmp_path, module, max_epochs=-1, max_time={"seconds": 5})
 
 
+def test_image_sizes_do_not_grow_beyond_that_of_the_images() -> None:
+    module = Numbers(augmentation=Augmentation(progressive_sizes=[(0.5, 64)]))
+    module.input_size = 8
+    with pytest.raises(ValueError, match=r"progressive_sizes must be at most the size of the images, 8, got 64"):
+        module.setup("fit")
+
+
+def test_labels_cannot_be_blended_without_knowing_their_number() -> None:
+    module = Numbers(augmentation=AUGMENTATION)
+    module.class_names = None
+    with pytest.raises(ValueError, match=r"blends labels .*, but Numbers has no class_names"):
+        module.setup("fit")
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [

@@ -71,6 +71,8 @@ def test_a_test_folder_without_labels_is_skipped(tmp_path: Path, names: list[str
         (["valid/a/0.png", "dev/a/0.png"], "dev and .*valid are both named like the val split"),
         (["train/0.png", "car/0.png"], "train is named like the training split but has no class folders"),
         (["a/train/0.png", "a/test/1.png", "b/train/0.png"], "has splits within its class folders.*as in train/a$"),
+        (["PetImages/Cat/0.png", "PetImages/Dog/0.png"], "has one class folder, PetImages, which .* Cat/, Dog/: if"),
+        (["train/images/a/0.png", "train/images/b/0.png"], "train has one class folder, images, .*the folders a/, b/"),
         (["photos/train/a/0.png"], "has no class folders, but .*photos has splits: pass --data.root .*photos$"),
     ],
 )

@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from lightning_modules.optim import adafactor
 from lightning_modules.optim.adafactor import Adafactor
 
 SHAPES = ((5, 3), (7,), (2, 3, 4), (1,), (4, 4))
@@ -27,6 +28,7 @@ def give_gradients(lists: list[list[nn.Parameter]], step: int) -> None:
             parameter.grad = None if index == step == 0 else gradient.clone()
 
 
+@pytest.mark.parametrize("at_once", [1, 20, adafactor.AT_ONCE])  # one parameter at a time, some and all
 @pytest.mark.parametrize(
     "options",
     [
@@ -35,7 +37,8 @@ def give_gradients(lists: list[list[nn.Parameter]], step: int) -> None:
         {"lr": 2.0, "beta2_decay": -0.5, "eps": (1e-6, 1e-2), "d": 2.0},
     ],
 )
-def test_it_is_torchs(options):
+def test_it_is_torchs(options, at_once, monkeypatch):
+    monkeypatch.setattr(adafactor, "AT_ONCE", at_once)
     mine, theirs = parameters(), parameters()
     optimizers = Adafactor(mine, **options), torch.optim.Adafactor(theirs, **options)
     for step in range(6):

@@ -50,6 +50,18 @@ def test_torchs_optimizers_are_fused_and_equal_to_their_loops(name):
         torch.testing.assert_close(one, other, rtol=1e-5, atol=1e-6)
 
 
+def test_sgd_with_dampening_is_torchs():
+    """torch does not damp the first step; its fused kernel would, given the momentum that we prepare."""
+    settings: dict[str, Any] = {"lr": 0.1, "momentum": 0.9, "dampening": 0.5}
+    mine, theirs = filters(), filters()
+    optimizer = torch.optim.SGD(mine, **settings)
+    use_fused_kernels(optimizer)
+    train(optimizer, range(4))
+    train(torch.optim.SGD(theirs, **settings, foreach=False), range(4))
+    for one, other in zip(mine, theirs, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-5, atol=1e-6)
+
+
 @pytest.mark.parametrize(
     "settings", [{"fused": False}, {"foreach": True}, {"foreach": False}, {"differentiable": True}]
 )

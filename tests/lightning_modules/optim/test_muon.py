@@ -210,3 +210,13 @@ def test_muon_resumes_from_its_state():
 def test_an_argument_out_of_range_is_named(arguments, named):
     with pytest.raises(ValueError, match=named):
         Muon(parameter_groups(Net(), "head"), **arguments)
+
+
+def test_a_rate_of_zero_changes_nothing():
+    net = Net()
+    before = copy.deepcopy(net.state_dict())
+    optimizer = Muon(parameter_groups(net, "head"), lr=0.0, head_lr=0.0, vector_lr=0.0)
+    random_gradients(net, 0)
+    optimizer.step()
+    for name, value in net.state_dict().items():
+        assert torch.equal(value, before[name]), name

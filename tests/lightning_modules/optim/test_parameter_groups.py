@@ -38,6 +38,16 @@ def test_groups_by_hand():
     assert all("weight_decay" not in group for group in groups if not group["name"].endswith("vectors"))
 
 
+def test_a_vector_is_one_in_whatever_shape():
+    net = nn.Module()
+    net.layer_scale, net.class_token = nn.Parameter(torch.ones(6, 1, 1)), nn.Parameter(torch.ones(1, 1, 5))
+    net.depthwise, net.position = nn.Parameter(torch.ones(6, 1, 3, 3)), nn.Parameter(torch.ones(1, 4, 5))
+    assert names(net, parameter_groups(net)) == {
+        "weights": {"depthwise", "position"},
+        "vectors": {"layer_scale", "class_token"},
+    }
+
+
 def test_frozen_parameters_and_empty_groups_are_left_out():
     net = Net()
     net.conv.weight.requires_grad = False
