@@ -7,7 +7,7 @@ python -m benchmarks.cpu --quick --output /tmp/quick
 import sys
 from pathlib import Path
 
-from benchmarks.rows import Row, options_of_rows, run_rows
+from benchmarks.rows import Row, check_output, options_of_rows, run_rows
 from utils.precision import preferred_precision
 
 BUDGET = 19.5 * 60.0
@@ -37,6 +37,7 @@ def main(arguments: list[str] | None = None) -> None:
     """Run the benchmarks with the options of the command line."""
     parser = options_of_rows("cpu", __doc__, peers="pytorch-cifar")
     args = parser.parse_args(arguments)
+    check_output(parser, args)
     chosen = [row for row in rows(args.data, args.peers) if not args.only or row.program in args.only]
     sys.exit(run_rows(chosen, ["--quick"] if args.quick else [], args.output.absolute(), BUDGET) > 0)
 

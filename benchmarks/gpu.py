@@ -10,7 +10,7 @@ with a message. Each row has its own process and time limit, and writes its JSON
 import sys
 from pathlib import Path
 
-from benchmarks.rows import Row, options_of_rows, run_rows
+from benchmarks.rows import Row, check_output, options_of_rows, run_rows
 
 BUDGET = 8 * 60.0 - 20
 BASE = ("--preset", "t5-base", "--batch", "32", "--source", "512", "--target", "114", "--precision", "bf16-mixed")
@@ -41,6 +41,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser = options_of_rows("gpu", __doc__, peers="pytorch-cifar and cifar10-airbench")
     parser.add_argument("--device", default="cuda", help="cuda, cuda:1, ..., or cpu to rehearse (default: cuda)")
     args = parser.parse_args(arguments)
+    check_output(parser, args)
     common = ["--device", args.device, *(["--quick"] if args.quick else [])]
     chosen = [row for row in rows(args.data, args.peers, args.quick) if not args.only or row.program in args.only]
     sys.exit(run_rows(chosen, common, args.output.absolute(), BUDGET) > 0)

@@ -48,12 +48,20 @@ def options_of_rows(name: str, description: str | None, peers: str) -> argparse.
     parser.add_argument("--peers", type=Path, help=f"folder that holds {peers}")
     parser.add_argument("--output", type=Path, default=RESULTS, help="folder of the JSON files")
     parser.add_argument("--only", nargs="+", help="programs to run (default: all)")
-    parser.add_argument("--quick", action="store_true", help="tiny versions, to check that they run")
+    parser.add_argument(
+        "--quick", action="store_true", help="tiny versions, to check that they run; needs another --output"
+    )
     return parser
 
 
+def check_output(parser: argparse.ArgumentParser, args: argparse.Namespace) -> None:
+    """Refuse to write tiny versions where the published figures are."""
+    if args.quick and args.output.absolute() == RESULTS:
+        parser.error("--quick would replace the published figures: pass --output DIR")
+
+
 def run_rows(rows: Sequence[Row], common: Sequence[str], output: Path, budget: float) -> int:
-    """Run the rows, print the table of what they wrote, and return the number of those that failed.
+    """Run the rows, print the table of what they wrote and which failed, and return the number of the latter.
 
     Args:
         rows: The rows. One that fails or runs out of time does not keep the others from running.
@@ -61,23 +69,25 @@ def run_rows(rows: Sequence[Row], common: Sequence[str], output: Path, budget: f
         output: Folder of the JSON files; each row writes its own as soon as it is done.
         budget: Seconds for all rows together.
     """
-    end, failed = time.monotonic() + budget, 0
+    end, begun, failed = time.monotonic() + budget, time.time(), list[str]()
     for row in rows:
         seconds = min(row.seconds, end - time.monotonic())
         if seconds < 5:
             print(f"-- {row.program}: skipped, no time is left", flush=True)
-            failed += 1
+            failed.append(f"{' '.join((row.program, *row.arguments))} (no time was left)")
             continue
         print(f"-- {row.program} {' '.join(row.arguments)}", flush=True)
         start = time.monotonic()
         command = [sys.executable, "-m", f"benchmarks.{row.program}", *row.arguments, *common]
         status = _run([*command, "--seconds", str(0.75 * seconds), "--output", str(output)], seconds)
         if status:
-            failed += 1
+            failed.append(f"{' '.join((row.program, *row.arguments))} ({status})")
             print(f"-- {row.program}: {status}", flush=True)
         print(f"-- {row.program}: {time.monotonic() - start:.0f} s", flush=True)
-    print(f"\n{table(output)}", flush=True)
-    return failed
+    print(f"\n{table(output, since=begun)}", flush=True)
+    if failed:
+        print("\nwithout a figure of this run:", *failed, sep="\n  ", flush=True)
+    return len(failed)
 
 
 def _run(command: Sequence[str], seconds: float) -> str | None:

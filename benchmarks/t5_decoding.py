@@ -13,6 +13,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from architectures.t5.config import PRESETS, T5Config
 from architectures.t5.generation import generate
@@ -34,9 +35,10 @@ def random_sources(vocab_size: int, batch: int, length: int) -> dict[str, Tensor
 
 
 def same_rows(ours: Tensor, theirs: Tensor) -> float:
-    """Return the share of rows with the same tokens, [B, length] each, up to the length of the shorter ones."""
-    shorter = min(ours.shape[1], theirs.shape[1])
-    return (ours[:, :shorter] == theirs[:, :shorter]).all(1).float().mean().item()
+    """Return the share of rows with the same tokens, [B, length] each; the shorter ones are padded."""
+    longer = max(ours.shape[1], theirs.shape[1])
+    mine, yours = (F.pad(tokens, (0, longer - tokens.shape[1])) for tokens in (ours, theirs))  # 0 is the padding
+    return (mine == yours).all(1).float().mean().item()
 
 
 def compare_decoding(

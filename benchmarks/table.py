@@ -40,10 +40,17 @@ MUST_REACH = {
 HEADER = "| work | ours | peer | ratio (range) | floor | must reach |\n|---|---|---|---|---|---|"
 
 
-def table(folder: Path) -> str:
-    """Return the comparisons in a folder as a Markdown table, with the conditions of each group of rows below it."""
+def table(folder: Path, since: float = 0.0) -> str:
+    """Return the comparisons in a folder as a Markdown table, with the conditions of each group of rows below it.
+
+    Args:
+        folder: Folder of the JSON files.
+        since: Time before which files are left out, in seconds since the epoch.
+    """
     rows, conditions = [HEADER], []
     for path in sorted(folder.glob("*.json")):
+        if path.stat().st_mtime < since:
+            continue
         read = json.loads(path.read_text(encoding="utf-8"))
         rows += _rows(path.stem, read)
         condition = _condition(read["machine"])

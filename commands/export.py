@@ -6,6 +6,7 @@ or pt2, T5 as hf or ctranslate2. The weights are those that `oneforall test` use
 
 from __future__ import annotations
 
+import json
 import os
 from argparse import ArgumentParser, Namespace
 from collections.abc import Iterator
@@ -165,4 +166,5 @@ def report(exported: Exported, target: Path) -> Iterator[str]:
     yield f"  output   {exported.gives}"
     yield f"  checked  {exported.checked}"
     yield "run it in Python:"
-    yield from (f"  {line.replace('PATH', str(target))}" for line in exported.usage)
+    within_quotes = json.dumps(str(target), ensure_ascii=False)[1:-1]  # a path may have quotes or backslashes
+    yield from (f"  {line.replace('PATH', within_quotes)}" for line in exported.usage)

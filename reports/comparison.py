@@ -97,7 +97,7 @@ def _groups(runs: Mapping[str, RunFiles]) -> list[list[str]]:
     groups: list[list[str]] = []
     for name, run in runs.items():
         for group in groups:
-            if run.config and _same_but_for_seed(runs[group[0]].config, run.config):
+            if run.config and all(_same_but_for_seed(runs[other].config, run.config) for other in group):
                 group.append(name)
                 break
         else:
@@ -113,7 +113,7 @@ def _group(names: list[str], columns: Sequence[str], scores: Mapping[str, Mappin
     spreads = {}
     for column in columns:
         values = [scores[name][column] for name in names if column in scores[name]]
-        if len(values) > 1:
+        if len(values) == len(names):  # a mean of some would stand beside the number of all
             spreads[column] = f"{mean(values):.4f} ± {stdev(values):.4f}"
     return Group(names, spreads)
 

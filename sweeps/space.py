@@ -159,8 +159,8 @@ def _choices(given: object) -> Choices:
     if not isinstance(given, list) or len(given) < 2:
         raise ValueError("choices must be a list of at least two values, such as {choices: [32, 64]}")
     values = tuple(map(_choice, given))
-    if len({(type(value), value) for value in values}) < len(values):
-        raise ValueError(f"{given} contains a value twice; remove one")
+    if any(values.index(value) < place for place, value in enumerate(values)):
+        raise ValueError(f"{given} contains a value twice (1, 1.0 and true are equal); remove one")
     return Choices(values)
 
 

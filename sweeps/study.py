@@ -55,11 +55,12 @@ class Study:
         names = optuna.get_all_study_names(self._storage())
         return bool(names) and "monitor" in self._open().user_attrs
 
-    def begin(self, what: Mapping[str, Any], monitor: Monitor, trials: int) -> None:
+    def begin(self, what: Mapping[str, Any], config: Mapping[str, Any], monitor: Monitor, trials: int) -> None:
         """Create the study.
 
         Args:
             what: Definition of the sweep as plain values, so that it is not resumed as another one.
+            config: The resolved config of its first trial as plain values.
             monitor: The metric that its trials are compared by.
             trials: Number of trials; if that is enough for all combinations of choices, each is tried once.
         """
@@ -72,17 +73,28 @@ class Study:
         )
         self.queue_grid(trials)
         self._study.set_user_attr("what", dict(what))
+        self._study.set_user_attr("resolved", dict(config))
         self._study.set_user_attr("monitor", list(monitor))  # last: this marks the study as begun
 
     def queue_grid(self, trials: int) -> None:
         """Queue each combination of choices that was not tried, if there are enough trials for all of them."""
+        tried = [
+            trial.system_attrs.get("fixed_params") or trial.params for trial in self._open().get_trials(deepcopy=False)
+        ]
         for values in self._grid(trials):
-            self._open().enqueue_trial(values, skip_if_exists=True)
+            if values not in tried:  # Optuna's `skip_if_exists` takes numbers that are close for equal
+                self._open().enqueue_trial(values)
 
     @property
     def what(self) -> dict[str, Any]:
         """The definition of the sweep."""
         return dict(self._open().user_attrs["what"])
+
+    @property
+    def config(self) -> dict[str, Any] | None:
+        """The resolved config of the first trial when the sweep began; None for one of an earlier version."""
+        found: dict[str, Any] | None = self._open().user_attrs.get("resolved")
+        return found
 
     @property
     def monitor(self) -> Monitor:
@@ -143,6 +155,17 @@ class Study:
         before = trial.user_attrs.get("killed_at")
         trial.set_user_attr("killed_at", progress)
         return bool(before == progress)
+
+    def cannot_go_on(self, trial: Trial, reason: str) -> bool:
+        """Return whether a trial could not start for the reason of the one before, and note it; the second time not.
+
+        It is more likely that something is missing for the moment than that the values of both are bad.
+        """
+        before = self.ended()[-1:]
+        same = bool(before) and before[0].state == TrialState.FAIL and before[0].user_attrs.get("reason") == reason
+        told = "told" in trial.user_attrs
+        trial.set_user_attr("told", True)
+        return same and not told
 
     def fail(self, trial: Trial, reason: str) -> None:
         """Note that a trial has failed, and why."""

@@ -16,6 +16,7 @@ from sweeps.scores import Monitor, best, monitor_of, validations
 from sweeps.shown_validations import ShownValidations
 from sweeps.space import Space, Value, as_flag, combinations, short_names
 from utils import interruption
+from utils.config_changes import config_changes
 from utils.lock import NAME as LOCK
 from utils.lock import FolderLock
 from utils.text_table import aligned, figure
@@ -67,8 +68,7 @@ def run_sweep(plan: Plan) -> None:
     lock = _lock(plan.folder)
     try:
         study = _study(plan)
-        total = min(plan.trials, combinations(plan.space) or plan.trials)
-        total = max(total, len(study.ended()) + study.queued())  # earlier ones may have tried a combination twice
+        total = _total(plan, study)
         while len(study.ended()) < total:
             interruption.raise_requested()
             _run_trial(plan, study, study.next_trial(), total)
@@ -100,6 +100,8 @@ def _study(plan: Plan) -> Study:
     if study.exists():
         _require_same(plan, study.what, what)
         study.queue_grid(plan.trials)  # there may be enough trials for it only now
+        if study.config is not None and _missing(plan, study) > 0:  # else nothing is trained any more
+            _require_unchanged(plan, study.config)
         return study
     print(f"checking {plan.config} with {plan.space_file}", flush=True)
     try:
@@ -107,8 +109,19 @@ def _study(plan: Plan) -> Study:
     except BaseException:
         _forget(plan)
         raise
-    study.begin(what, monitor_of(config), plan.trials)
+    study.begin(what, config, monitor_of(config), plan.trials)
     return study
+
+
+def _missing(plan: Plan, study: Study) -> int:
+    """Return the number of trials that are still to be made."""
+    return _total(plan, study) - len(study.ended())
+
+
+def _total(plan: Plan, study: Study) -> int:
+    """Return the number of trials of the whole sweep."""
+    total = min(plan.trials, combinations(plan.space) or plan.trials)
+    return max(total, len(study.ended()) + study.queued())  # earlier ones may have tried a combination twice
 
 
 def _require_same(plan: Plan, before: dict[str, Any], now: dict[str, Any]) -> None:
@@ -118,6 +131,16 @@ def _require_same(plan: Plan, before: dict[str, Any], now: dict[str, Any]) -> No
                 f"{plan.folder} has a sweep with {text}, {_shown(before[part])} instead of "
                 f"{_shown(now[part])}; choose another folder with --name NAME, or remove {plan.folder}"
             )
+
+
+def _require_unchanged(plan: Plan, before: dict[str, Any]) -> None:
+    """Raise ValueError if the content of the configs has changed: trials of two trainings cannot be compared."""
+    if changes := config_changes(before, resolved_config(plan.config, plan.flags, plan.space_file, plan.space)):
+        raise ValueError(
+            f"{plan.config} has changed since the sweep in {plan.folder} began "
+            f"({'; '.join(change.describe() for change in changes[:3])}); undo it, or choose another folder with "
+            "--name NAME"
+        )
 
 
 def _run_trial(plan: Plan, study: Study, trial: Trial, total: int) -> None:
@@ -155,6 +178,13 @@ def _note_end(plan: Plan, study: Study, trial: Trial, code: int, pruned: bool) -
         reason = training.last_line(folder)
         _forget(plan)
         raise ValueError(f"the first trial cannot start: {reason}")
+    if code == training.MISTAKE and not _last_saved(folder):
+        reason = training.last_line(folder)
+        if study.cannot_go_on(trial, reason):
+            raise RuntimeError(
+                f"trial {trial.number + 1} cannot start, as the one before it ({reason}); mend it, and resume the "
+                f"sweep with: {plan.again}"
+            )
     found = best(validations(folder, monitor.metric), monitor) if code == 0 else None
     if found is None:
         _fail(study, trial, training.last_line(folder) if code else f"it has no {monitor.metric}")

@@ -72,10 +72,10 @@ class Trackers(Callback):
         if not trackers_of(trainer) or has_more_of_step(trainer):
             return
         latest = pl_module.latest if isinstance(pl_module, ShowsTraining) else trainer.callback_metrics
-        loss = latest.get("train/loss")
-        if not isinstance(loss, Tensor):
-            return
-        values = {"train/loss_step": float(loss), "lr_step": self._rate}
+        name = next((each for each in ("train/loss", *latest) if each in latest and each.startswith("train/")), None)
+        loss = None if name is None else latest[name]
+        values = {f"{name}_step": float(loss)} if isinstance(loss, Tensor) else {}
+        values["lr_step"] = self._rate
         for logger in trainer.loggers:
             logger.log_metrics({"epoch": trainer.current_epoch, **values}, step=step)
 

@@ -15,6 +15,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import torch
 import yaml
 
 from scripts.release_checkpoints import digest
@@ -55,6 +56,7 @@ def collect(
         raise ValueError(f"{folder} has a run that has not ended; resume it with --resume")
     config = yaml.safe_load((folder / "config.yaml").read_text(encoding="utf-8"))
     check_test_data(folder, config)
+    check_weights(folder, tests)
     record |= {"seed": config["seed_everything"], "checkpoint": tested_checkpoint(folder)} | added
     record.setdefault("row", network_name(config))
     files = {name: folder / name for name in COPIED if (folder / name).is_file()}
@@ -107,6 +109,30 @@ def check_test_data(folder: Path, config: dict[str, Any]) -> None:
             raise ValueError(
                 f"{path} has the scores of {tested}, but the test files in {folder / 'config.yaml'} are "
                 f"{', '.join(named)}; run `oneforall test --ckpt_path {folder}` to test on those"
+            )
+
+
+def check_weights(folder: Path, tests: dict[str, Path]) -> None:
+    """Raise ValueError if figures are of other weights than those in the run's checkpoint that was tested."""
+    if not (folder / "test_metrics.json").is_file():
+        return
+    tested = json.loads((folder / "test_metrics.json").read_text(encoding="utf-8"))
+    if tested.get("checkpoint") is None or "checkpoint_step" not in tested:
+        raise ValueError(f"{folder / 'test_metrics.json'} does not say which checkpoint was tested: test it again")
+    checkpoint = folder / tested["checkpoint"]
+    now = torch.load(checkpoint, map_location="cpu", weights_only=True, mmap=True)["global_step"]
+    if now != tested["checkpoint_step"]:
+        raise ValueError(
+            f"{folder / 'test_metrics.json'} is of step {tested['checkpoint_step']}, but {checkpoint} is now of step "
+            f"{now}: test it again"
+        )
+    for name, other in tests.items():
+        path = other / "test_metrics.json"
+        figures = json.loads(path.read_text(encoding="utf-8"))
+        other_file, other_step = figures.get("checkpoint"), figures.get("checkpoint_step")
+        if (Path(other_file or "").name, other_step) != (checkpoint.name, now):
+            raise ValueError(
+                f"--test {name}: {path} is of {other_file} at step {other_step}, not of {checkpoint} at step {now}"
             )
 
 

@@ -11,6 +11,8 @@ def test_other_losses_are_not_the_same_work():
     assert check({"fit": losses, "bare loop": losses}).endswith("equal to 0.0e+00")
     with pytest.raises(ValueError, match="not the same work"):
         check({"fit": losses, "bare loop": [*losses[: COMPARED - 1], torch.tensor(2.1)]})
+    with pytest.raises(ValueError, match="not the same work"):
+        check({"fit": losses, "bare loop": [torch.tensor(float("nan"))] * TURN})
 
 
 @pytest.mark.slow

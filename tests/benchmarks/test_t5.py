@@ -35,6 +35,29 @@ def test_bytes_of_a_decoding_step_are_those_of_the_weights_it_uses():
     assert decoding_step_bytes(config, 2) == 2 * (used - cross_of_sources)
 
 
+def test_results_that_end_early_are_not_the_same():
+    theirs = torch.tensor([[0, 5, 6, 1], [0, 5, 1, 0]])
+    assert t5_decoding.same_rows(theirs, theirs) == 1
+    assert t5_decoding.same_rows(torch.cat([theirs, torch.zeros(2, 3, dtype=torch.long)], 1), theirs) == 1
+    assert t5_decoding.same_rows(theirs[:, :3], theirs) == 0.5
+    assert t5_decoding.same_rows(theirs[:, :1], theirs) == 0
+
+
+def test_other_weights_are_not_the_same_work_in_any_precision(tmp_path, monkeypatch):
+    pytest.importorskip("transformers")
+    pair = t5_training.make_pair_as_theirs_begins
+
+    def unlike(config):
+        ours, theirs = pair(config)
+        torch.nn.init.normal_(ours.embedding.weight)
+        return ours, theirs
+
+    monkeypatch.setattr(t5_training, "make_pair_as_theirs_begins", unlike)
+    for precision in ("32-true", "bf16-mixed"):
+        with pytest.raises(AssertionError, match="the losses differ"):
+            t5_training.main(["--quick", "--output", str(tmp_path), "--precision", precision])
+
+
 def test_both_train_and_decode_at_tiny_sizes(tmp_path):
     pytest.importorskip("transformers")
     t5_training.main(["--quick", "--output", str(tmp_path)])

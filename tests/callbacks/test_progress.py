@@ -81,6 +81,22 @@ def test_plain_lines_of_a_fit(make_trainer, tiny_data, timed, capsys, tmp_path):
     ]
 
 
+def test_the_throughput_is_that_of_all_processes(make_trainer, tiny_data, timed, capsys):
+    # 2 x 4 images in each batch, of 2 s in training and 1 s in validation
+    clock, model = timed
+    trainer = make_trainer(plain(0, clock), enable_progress_bar=True, num_sanity_val_steps=0)
+    trainer.strategy.world_size = 2  # of which this is the only one that runs
+    trainer.fit(model, tiny_data(count=8))
+    lines = [line.split("  ") for line in capsys.readouterr().out.splitlines()]
+    assert [(parts[0], rate) for parts in lines for rate in parts if rate.endswith(" images/s")] == [
+        ("step 1/2 of epoch 1/1", "4 images/s"),
+        ("step 2/2 of epoch 1/1", "4 images/s"),
+        ("validate", "8 images/s"),
+        ("validate", "8 images/s"),
+        ("epoch 1/1", "4 images/s"),
+    ]
+
+
 @pytest.mark.parametrize("stage", ["validate", "test", "predict"])
 def test_plain_lines_of_an_evaluation(make_trainer, tiny_data, timed, capsys, stage):
     clock, model = timed

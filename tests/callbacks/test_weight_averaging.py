@@ -1,3 +1,4 @@
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -92,6 +93,23 @@ def test_validation_uses_the_average_by_its_formula(fit):
     assert int(watch.validated[0][COUNTER]) == 3
     assert watch.validated[0][COUNTER].dtype == torch.int64
     assert_equal(module.state_dict(), watch.validated[-1])  # what a script does next uses the average
+
+
+def test_validation_has_the_running_statistics_of_the_first_process(fit, monkeypatch):
+    """They are sent to the average alone: training goes on with its own."""
+
+    def copy(tensors: Iterable[Tensor]) -> None:
+        for tensor in tensors:
+            tensor.fill_(7)
+
+    monkeypatch.setattr("callbacks.weight_averaging.copy_from_first", copy)
+    watch, module, _ = fit(EMA(decay=0.5))
+    buffers = {name for name, _ in module.named_buffers()}
+    assert COUNTER in buffers
+    expected = average_of(watch.raw[:3], 0.5)
+    expected |= {name: torch.full_like(expected[name], 7) for name in buffers}
+    assert_close(watch.validated[0], expected)
+    assert [int(state[COUNTER]) for state in watch.raw] == [1, 2, 3, 4, 5, 6]
 
 
 def test_training_goes_on_from_the_raw_weights(fit):

@@ -31,6 +31,16 @@ def test_scores_groups_and_differences(three):
     }
 
 
+def test_a_mean_is_that_of_all_seeds_or_missing(fitted):
+    runs = [fitted("a"), fitted("b", seed=1), fitted("c", seed=2), fitted("again", seed=1)]
+    for run in runs[:2]:
+        put(run / "test_metrics.json", {"test/accuracy": 0.8})
+    (group,) = compare(runs).groups
+    assert group.runs == ["a", "b", "c"]  # a seed that is there twice would count twice
+    assert "test/accuracy" not in group.scores
+    assert "best val/accuracy" in group.scores
+
+
 def test_the_table_in_a_terminal(three):
     lines = list(as_text(compare(three)))
     assert lines[0].split("  ")[0] == "run"

@@ -54,10 +54,17 @@ def test_an_array_trains_seeds_or_the_lines_of_a_file(tmp_path):
     assert words[-10:-1] == [
         *["--b", "[1, 2]", "--c", "x y", "--trainer.devices", "1", "--run_dir", "runs/a run-2", "--resume"],
     ]
+    (tmp_path / "empty.txt").write_text("--a 1 --data.task.prefix ''\n")
+    words = printed_by("array.sbatch", tmp_path, "empty.txt", SLURM_ARRAY_TASK_ID="1").stdout.splitlines()
+    assert words[-9:-5] == ["--a", "1", "--data.task.prefix", ""]
     for line in ("3", "4"):
         refused = printed_by("array.sbatch", tmp_path, "changes.txt", SLURM_ARRAY_TASK_ID=line)
         assert (refused.returncode, refused.stdout) == (2, "")
         assert f"line {line} of changes.txt is missing or empty" in refused.stderr
+    (tmp_path / "changes.txt").write_text('--a b "c\n')
+    refused = printed_by("array.sbatch", tmp_path, "changes.txt", SLURM_ARRAY_TASK_ID="1")
+    assert (refused.returncode, refused.stdout) == (2, "")
+    assert "line 1 of changes.txt cannot be read: is a quote not closed?" in refused.stderr
 
 
 @pytest.mark.parametrize("script", sorted(SCRIPTS.glob("*.sbatch")), ids=lambda path: path.stem)

@@ -163,6 +163,31 @@ def test_a_trial_that_something_else_kills_is_resumed_next_time(
     assert [args[-2][-3:] for args in trainings.started] == ["001", "002", "003", "003", "004"]
 
 
+def test_what_keeps_two_trials_from_starting_ends_the_sweep_and_not_all_trials(
+    trainings: FakeTrainings, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("sweeps.training.last_line", lambda folder: "the data are not there")
+    trainings.codes = {2: 2, 3: 2}
+    with pytest.raises(SystemExit) as leaving:
+        run_tool([*SWEEP, "--trials", "5", "--no_pruning"])
+    assert leaving.value.code == 1
+    assert "trial 4 cannot start, as the one before it (the data are not there); mend it" in capsys.readouterr().err
+    assert run_tool([*SWEEP, "--trials", "5", "--no_pruning"]) == 0
+    assert [args[-2][-3:] for args in trainings.started] == ["001", "002", "003", "004", "004", "005"]
+
+
+def test_a_config_that_has_changed_is_another_sweep(
+    trainings: FakeTrainings, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run_tool([*SWEEP, "--trials", "2"]) == 0
+    edited = {"checkpoint": {"monitor": "val/accuracy", "mode": "min"}}
+    monkeypatch.setattr("sweeps.sweep.resolved_config", lambda *args: edited)
+    assert run_tool([*SWEEP, "--trials", "3"]) == 2
+    error = capsys.readouterr().err
+    assert "images.yaml has changed since the sweep in runs/s began (checkpoint.mode max -> min); undo it" in error
+    assert len(trainings.started) == 2
+
+
 def test_a_trial_that_is_killed_twice_at_the_same_step_has_failed(
     trainings: FakeTrainings, capsys: pytest.CaptureFixture[str]
 ) -> None:

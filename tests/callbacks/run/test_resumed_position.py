@@ -111,6 +111,19 @@ def test_a_run_that_ends_by_steps_notices_other_batches_too(tmp_path):
     assert len(set(examples(data))) == 36
 
 
+def test_a_run_that_steps_end_before_its_epochs_keeps_its_schedule(tmp_path):
+    ending: dict[str, Any] = {
+        "max_epochs": 2,
+        "max_steps": 7,
+        "schedule": lambda optimizer, total: OneCycle(optimizer, total, peak=0.0),
+    }
+    first, second = Rates(), Rates()
+    cut(tmp_path, 3, first, **ending)
+    fit(tmp_path, second, **ending)
+    assert first.at | second.at == pytest.approx({step: 0.1 * (1 - step / 7) for step in range(7)})
+    assert list(second.at) == [3, 4, 5, 6]
+
+
 @pytest.mark.parametrize("what", ["world_size", "digest"])
 def test_another_number_of_processes_or_other_batches_begin_the_epoch_again(what):
     trainer: Any = SimpleNamespace(

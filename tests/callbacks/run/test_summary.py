@@ -94,6 +94,17 @@ def test_fit_and_test_fill_the_summary(make_trainer, tiny_data, timed, tmp_path,
     assert "| limits | limit_train_batches 1, limit_val_batches 0.5 |" in refitted
 
 
+def test_the_examples_are_those_of_all_processes(make_trainer, tiny_data, timed, tmp_path):
+    clock, model = timed
+    trainer = make_trainer(summary(clock), max_epochs=2, limit_val_batches=0)
+    trainer.strategy.world_size = 2  # of which this is the only one that runs
+    trainer.fit(model, tiny_data())
+    record = json.loads((tmp_path / "run.json").read_text())
+    assert record["examples"] == 2 * 2 * 10
+    assert record["throughput"] == pytest.approx(40 / 12)  # 2 epochs of 3 batches of 2 s
+    assert [line.split(",")[-1] for line in (tmp_path / "throughput.csv").read_text().split()] == ["images", "20", "20"]
+
+
 @pytest.mark.parametrize(
     "where", ["--run_dir a", "--run_dir=a", "--resume", "--resume true", "--resume=true", "--run_dir a --resume true"]
 )

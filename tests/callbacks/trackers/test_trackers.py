@@ -245,6 +245,11 @@ def test_between_the_logged_steps_nothing_is_computed_or_written(tmp_path):
     epoch_loop._batches_that_stepped, keeps = 3, SimpleNamespace(latest={"train/loss": torch.tensor(5.0)})
     trackers.on_train_batch_end(trainer, keeps, None, None, 3)  # type: ignore[arg-type]
     assert metrics.rows[-1]["train/loss_step"] == 5.0
+    keeps = SimpleNamespace(latest={"train/bits_per_character": torch.tensor(1.5)})
+    trackers._rate = 0.25
+    trackers.on_train_batch_end(trainer, keeps, None, None, 3)  # type: ignore[arg-type]
+    assert metrics.rows[-1]["train/bits_per_character_step"] == 1.5
+    assert metrics.rows.pop()["lr_step"] == 0.25
     trainer.log_every_n_steps = 0  # never
     trackers.on_train_batch_end(trainer, keeps, None, None, 3)  # type: ignore[arg-type]
     assert len(metrics.rows) == 2

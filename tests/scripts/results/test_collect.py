@@ -5,6 +5,7 @@ import json
 from pathlib import Path
 
 import pytest
+import torch
 
 from scripts.release_checkpoints import main as release
 from scripts.results.collect import main, network_name
@@ -32,12 +33,13 @@ def run_folder(tmp_path: Path) -> Path:
     (folder / "config.yaml").write_text(CONFIG)
     (folder / "metrics.csv").write_text("epoch,step,val/accuracy\n0,1,0.5\n")
     (folder / "curves.png").write_bytes(b"large")
-    (folder / "checkpoints" / "last.ckpt").write_bytes(b"weights")
-    test = {"test/accuracy": 0.9, "checkpoint": "checkpoints/last.ckpt", "examples": 100}
+    torch.save({"global_step": 7}, folder / "checkpoints" / "last.ckpt")
+    test = {"test/accuracy": 0.9, "checkpoint": "checkpoints/last.ckpt", "checkpoint_step": 7, "examples": 100}
     (folder / "test_metrics.json").write_text(json.dumps(test))
     other = tmp_path / "runs" / "net_originals"
     other.mkdir()
-    (other / "test_metrics.json").write_text(json.dumps(test | {"test/accuracy": 0.8}))
+    elsewhere = {"test/accuracy": 0.8, "checkpoint": "runs/net/checkpoints/last.ckpt"}
+    (other / "test_metrics.json").write_text(json.dumps(test | elsewhere))
     return folder
 
 
@@ -54,9 +56,25 @@ def test_small_files_are_copied_and_make_a_row(run_folder: Path) -> None:
     assert {path.name for path in to.iterdir()} == names
     run = read_run(to)
     assert (run.record["row"], run.record["seed"], run.record["data"]) == ("ResNet-20", 3, "a copy")
-    assert run.record["checkpoint"]["sha256"] == hashlib.sha256(b"weights").hexdigest()
+    assert (
+        run.record["checkpoint"]["sha256"]
+        == hashlib.sha256((run_folder / "checkpoints/last.ckpt").read_bytes()).hexdigest()
+    )
     table = content("equal_time", [run])
     assert "| ResNet-20 | 1,234,567 | 40.6M | 2 | 20 min | 90.00 |  | 80.00 |  | 3 | `abc1234` |" in table
+
+
+def test_figures_of_other_weights_are_refused(run_folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    other = run_folder.parent / "net_originals/test_metrics.json"
+    figures = json.loads(other.read_text())
+    other.write_text(json.dumps(figures | {"checkpoint_step": 8}))
+    with pytest.raises(SystemExit):
+        collect(run_folder)
+    assert "--test originals: " in (error := capsys.readouterr().err) and "at step 8, not of " in error
+    torch.save({"global_step": 9}, run_folder / "checkpoints" / "last.ckpt")  # resumed after its test
+    with pytest.raises(SystemExit):
+        collect(run_folder)
+    assert "last.ckpt is now of step 9: test it again" in capsys.readouterr().err
 
 
 def test_what_was_collected_before_is_replaced(run_folder: Path) -> None:
@@ -144,8 +162,9 @@ def test_the_checkpoint_that_was_tested_is_prepared_for_a_release(
     collect(run_folder)
     arguments = ["--runs", str(tmp_path / "runs"), "--output", str(tmp_path / "out")]
     release([*arguments, "--results", str(tmp_path / "results")])
-    assert (tmp_path / "out" / "net.ckpt").read_bytes() == b"weights"
-    digest = hashlib.sha256(b"weights").hexdigest()
+    weights = (run_folder / "checkpoints" / "last.ckpt").read_bytes()
+    assert (tmp_path / "out" / "net.ckpt").read_bytes() == weights
+    digest = hashlib.sha256(weights).hexdigest()
     assert (tmp_path / "out" / "SHA256SUMS").read_text() == f"{digest}  net.ckpt\n"
     capsys.readouterr()
     (run_folder / "checkpoints" / "last.ckpt").write_bytes(b"trained further")
