@@ -12,7 +12,7 @@ FROM python:${PYTHON}-slim
 # cpu: the smaller wheels of torch's own index. cuda: those of PyPI, which bring their CUDA libraries with them
 ARG DEVICE=cpu
 # Extras of pyproject.toml, separated by commas
-ARG EXTRAS=tensorboard,wandb,sentencepiece
+ARG EXTRAS=report,sentencepiece,tensorboard,wandb
 
 WORKDIR /src
 RUN if [ "$DEVICE" = cpu ]; then \
