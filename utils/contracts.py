@@ -211,13 +211,12 @@ class ReadsImageFiles(Protocol):
 
 @runtime_checkable
 class ResizesImages(Protocol):
-    """A datamodule whose training images have several sizes.
+    """A datamodule whose training images have several sizes."""
 
-    Attributes:
-        training_sizes: Heights and widths in pixels.
-    """
-
-    training_sizes: list[int]
+    @property
+    def training_sizes(self) -> list[int]:
+        """Their heights and widths in pixels; none if all have the size of the images."""
+        ...
 
 
 class ImageExamples(Protocol):

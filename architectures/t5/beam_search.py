@@ -15,7 +15,10 @@ NO_HYPOTHESIS = -1e9
 
 
 def beam_search(decoder: IncrementalDecoder, search: Search) -> tuple[Tensor, Tensor]:
-    """Return the best R results per source, [B, R, T], and their scores [B, R], best first."""
+    """Return the best R results per source, [B, R, T], and their scores [B, R], best first.
+
+    If there are fewer results, the others are empty, and their scores are -inf.
+    """
     eos_token_id, device = decoder.config.eos_token_id, decoder.device
     num_sources, num_beams, num_returned = decoder.num_sources, search.num_beams, search.num_return_sequences
 
@@ -63,6 +66,8 @@ def beam_search(decoder: IncrementalDecoder, search: Search) -> tuple[Tensor, Te
             if not len(order):
                 break
     results_BRT[row_B], scores_BR[row_B] = ended_BKT[:, :num_returned], ended_score_BK[:, :num_returned]
+    # A vocabulary may have fewer results of one token than were asked for
+    results_BRT[:, :, 1:].masked_fill_(scores_BR.isneginf()[:, :, None], decoder.config.pad_token_id)
     return results_BRT, scores_BR
 
 

@@ -45,6 +45,8 @@ from utils.contracts import (
     PredictsImages,
     ProvidesImages,
     ProvidesTrainingImages,
+    ReadsImageFiles,
+    ResizesImages,
 )
 from utils.devices import send
 from utils.digests import digest_of
@@ -57,7 +59,9 @@ class ImageDataModule(
     LightningDataModule,
     ProvidesImages,
     PredictsImages,
+    ReadsImageFiles,
     ProvidesTrainingImages,
+    ResizesImages,
     NamesClasses,
     IdentifiesTrainingData,
     DescribesTestData,

@@ -64,8 +64,10 @@ def test_texts_and_scores_are_those_of_predict(
         assert [each.score for each in several] == pytest.approx(
             [each["score"] for each in row["hypotheses"]], rel=1e-4
         )
-    assert translator.translate(SOURCES, **options) == [each[0].text if each else "" for each in found]
-    assert translator.translate(SOURCES[0], **options) == found[0][0].text
+    one = {name: value for name, value in options.items() if name != "num_return_sequences"}
+    if not options.get("do_sample"):  # samples depend on how many there are
+        assert translator.translate(SOURCES, **one) == [each[0].text if each else "" for each in found]
+        assert translator.translate(SOURCES[0], **one) == found[0][0].text
 
 
 def test_samples_depend_on_the_seed_and_the_number_alone(translator: TextModel) -> None:

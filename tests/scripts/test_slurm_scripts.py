@@ -56,7 +56,7 @@ def test_an_array_trains_seeds_or_the_lines_of_a_file(tmp_path):
     ]
     (tmp_path / "empty.txt").write_text("--a 1 --data.task.prefix ''\n")
     words = printed_by("array.sbatch", tmp_path, "empty.txt", SLURM_ARRAY_TASK_ID="1").stdout.splitlines()
-    assert words[-9:-5] == ["--a", "1", "--data.task.prefix", ""]
+    assert words[-10:-6] == ["--a", "1", "--data.task.prefix", ""]
     for line in ("3", "4"):
         refused = printed_by("array.sbatch", tmp_path, "changes.txt", SLURM_ARRAY_TASK_ID=line)
         assert (refused.returncode, refused.stdout) == (2, "")

@@ -73,6 +73,7 @@ def test_places_without_a_hypothesis_have_no_score() -> None:
     found, scores = generate(model, ids, torch.ones_like(ids), max_length=2, num_beams=12, num_return_sequences=12)
     assert sorted(found[:9, 1].tolist()) == list(range(9))
     assert scores.isfinite().tolist() == [True] * 9 + [False] * 3
+    assert (found[9:, 1:] == model.config.pad_token_id).all()
 
 
 @torch.no_grad()
