@@ -165,7 +165,8 @@ class ImageClassifier(TrainingModule, ClassifiesImages, HasTestSettings):
             self.architecture.to(memory_format=torch.channels_last)
         if stage == "fit":  # not dynamic: the only sizes are those of training and validation
             check_outputs(self.architecture, self.input_size)
-            for size in datamodule.training_sizes if isinstance(datamodule, ResizesImages) else ():
+            sizes: list[int] = datamodule.training_sizes if isinstance(datamodule, ResizesImages) else []
+            for size in sizes:
                 check_outputs(self.architecture, size, certain=True)
             compile_for_fit(self.compile_network, self.trainer, self.architecture, dynamic=False)
 

@@ -69,10 +69,12 @@ def test_trainer_settings_are_a_section(gpus: Any) -> None:
 def test_numbered_devices_of_a_cpu_are_refused(gpus: Any) -> None:
     gpus(0)
     for accelerator in ("cpu", "auto"):
-        for devices in ("auto", 1, "2"):
+        good: list[Any] = ["auto", 1, "2"]
+        for devices in good:
             check_devices(accelerator, devices)
             Trainer(accelerator=accelerator, devices=devices, logger=False)
-        for devices in ([0], "0,1", -1, "-1"):
+        numbered: list[Any] = [[0], "0,1", -1, "-1"]
+        for devices in numbered:
             with pytest.raises((TypeError, MisconfigurationException)):  # which end in a traceback
                 Trainer(accelerator=accelerator, devices=devices, logger=False)
             with pytest.raises(ValueError, match=r"a CPU has no numbered devices: pass --trainer\.devices 1"):

@@ -61,7 +61,12 @@ def test_many_images_are_read_a_part_at_a_time(
     sizes: list[int] = []
     classify = classifier.classify
     monkeypatch.setattr("oneforall.image_model.AT_ONCE", 2)
-    monkeypatch.setattr(classifier, "classify", lambda images: sizes.append(len(images)) or classify(images))
+
+    def counting(images: torch.Tensor) -> Any:
+        sizes.append(len(images))
+        return classify(images)
+
+    monkeypatch.setattr(classifier, "classify", counting)
     found = classifier.predict(pictures)
     assert [each[0].name for each in found] == [each[0].name for each in expected]
     assert max(sizes) == 2
