@@ -48,10 +48,13 @@ def mistake_in(args: list[str]) -> str | None:
             return mistake
         folder_asked_for(args)
         with_found_configs(args)
-        _check_checkpoint(args)
-        return _missing(args)
+        checkpoint = checkpoint_asked_for(args)
+        if checkpoint is None:
+            return _missing(args)
+        require_checkpoint(Path(checkpoint_file(checkpoint)))
     except (ValueError, OSError) as error:
         return text_of(error)
+    return None
 
 
 def mistake_in_command(args: list[str]) -> str | None:
@@ -121,16 +124,8 @@ def _meant(name: str, known: list[str]) -> str | None:
     return f"there is no option {name}; did you mean {near}?" if near else None
 
 
-def _check_checkpoint(args: list[str]) -> None:
-    """Raise FileNotFoundError if the checkpoint does not exist, ValueError if it is only a git-lfs pointer."""
-    if (path := checkpoint_asked_for(args)) is not None:
-        require_checkpoint(Path(checkpoint_file(path)))
-
-
 def _missing(args: list[str]) -> str | None:
     """Return what a command lacks: a checkpoint or, for `fit`, anything that says what to train."""
-    if checkpoint_asked_for(args):
-        return None
     if args[0] != "fit":
         return None if "--print_config" in args else without_checkpoint(args[0])
     if any(arg.startswith((*CONFIG_OPTIONS, "--model", "--data", "--print_config")) for arg in args):

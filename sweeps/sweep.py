@@ -100,7 +100,7 @@ def _study(plan: Plan) -> Study:
     if study.exists():
         _require_same(plan, study.what, what)
         study.queue_grid(plan.trials)  # there may be enough trials for it only now
-        if study.config is not None and _missing(plan, study) > 0:  # else nothing is trained any more
+        if study.config is not None and len(study.ended()) < _total(plan, study):  # else nothing is trained any more
             _require_unchanged(plan, study.config)
         return study
     print(f"checking {plan.config} with {plan.space_file}", flush=True)
@@ -111,11 +111,6 @@ def _study(plan: Plan) -> Study:
         raise
     study.begin(what, config, monitor_of(config), plan.trials)
     return study
-
-
-def _missing(plan: Plan, study: Study) -> int:
-    """Return the number of trials that are still to be made."""
-    return _total(plan, study) - len(study.ended())
 
 
 def _total(plan: Plan, study: Study) -> int:

@@ -18,6 +18,11 @@ except ImportError:  # Windows
 NAME = ".lock"
 
 
+def _open(folder: Path) -> int:
+    """Return a descriptor of the file in a folder that is locked; a link in its place is not followed."""
+    return os.open(folder / NAME, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o666)
+
+
 class FolderLock:
     """Lock on a folder, taken at once and held until `release` or the end of the process.
 
@@ -36,7 +41,7 @@ class FolderLock:
     """
 
     def __init__(self, folder: Path):
-        self._descriptor: int | None = os.open(folder / NAME, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o666)
+        self._descriptor: int | None = _open(folder)
         try:
             if fcntl is None:
                 raise OSError(errno.ENOLCK, "this system has no locks")
@@ -70,7 +75,7 @@ def taking_turns(folder: Path) -> Iterator[None]:
     with ExitStack() as stack:
         with suppress(OSError):
             folder.mkdir(parents=True, exist_ok=True)
-            descriptor = os.open(folder / NAME, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o666)
+            descriptor = _open(folder)
             stack.callback(os.close, descriptor)
             if fcntl is not None:
                 fcntl.lockf(descriptor, fcntl.LOCK_EX)

@@ -23,8 +23,8 @@ def beam_search(decoder: IncrementalDecoder, search: Search) -> tuple[Tensor, Te
     num_sources, num_beams, num_returned = decoder.num_sources, search.num_beams, search.num_return_sequences
 
     running_BKT = start_hypotheses(decoder.config, (num_sources, num_beams, search.max_length), device)
-    no_score_BK = torch.full((num_sources, num_beams), NO_HYPOTHESIS, dtype=torch.float32, device=device)
-    running_score_BK, ended_score_BK = no_score_BK.clone(), torch.full_like(no_score_BK, -torch.inf)
+    running_score_BK = torch.full((num_sources, num_beams), NO_HYPOTHESIS, dtype=torch.float32, device=device)
+    ended_score_BK = torch.full_like(running_score_BK, -torch.inf)
     running_score_BK[:, 0] = 0  # only one is running at first: equal hypotheses would find the same tokens
     ended_BKT = running_BKT.clone()
     done_B = torch.zeros(num_sources, dtype=torch.bool, device=device)
